@@ -1,0 +1,1 @@
+"""Labelled photos to a model directory: transfer learning with TensorFlow and Keras."""

@@ -1,0 +1,37 @@
+"""``python -m trainer train | evaluate | predict``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import trainer
+from trainer import console, inference, task
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command that the arguments name. Returns the exit code."""
+    parser = console.Parser(prog="python -m trainer", description=trainer.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    entries = {
+        "train": (task.add_arguments, task.run, "train a classifier on labelled photos"),
+        "evaluate": (inference.add_evaluate_arguments, inference.evaluate, "measure a model on labelled photos"),
+        "predict": (inference.add_predict_arguments, inference.predict, "classify a few photos"),
+    }
+    parsers = {}
+    for name, (add_arguments, _, help_text) in entries.items():
+        parsers[name] = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".")
+        add_arguments(parsers[name])
+        console.add_output_arguments(parsers[name])
+    arguments, unknown = parser.parse_known_args(argv)
+    chosen = parsers[arguments.command]
+    chosen.refuse_unknown(unknown, chosen.flags())
+    _, command, _ = entries[arguments.command]
+    return console.run(
+        lambda: command(arguments), prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""What every command of both packages does alike: parse, speak, and fail in one line.
+
+A command prints only its own words. The chatter of TensorFlow, Keras and Beam, warnings and tracebacks go to a log
+file, also where C++ code or a worker process writes to file descriptor 2 directly; ``--verbose`` leaves all of it on
+the terminal. The log file is deleted after a run that ended well or that the user can mend (exit code 2).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TextIO
+
+_terminal: TextIO | None = None
+
+
+class UserError(Exception):
+    """Something the user can put right: one line that says what is wrong and what to do. Exit code 2."""
+
+
+class CommandFailed(Exception):
+    """A command ran and its result is not good: one line that says why. Exit code 1, no traceback."""
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser without abbreviations, whose errors are one line and name the nearest flag."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the command with exit code 2 and one line."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+    def refuse_unknown(self, unknown: list[str], known: list[str]) -> None:
+        """Ends the command if `unknown` is not empty, naming the flag of `known` that looks most like its first one."""
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            nearest = difflib.get_close_matches(flag, known, n=1)
+            self.error(f"unknown argument {flag}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
+
+    def flags(self) -> list[str]:
+        """Every ``--flag`` of this parser."""
+        return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say where a command's chatter goes."""
+    group = parser.add_argument_group("logging")
+    group.add_argument("--verbose", action="store_true", help="show the logs of TensorFlow, Keras and Beam")
+    group.add_argument("--log-file", metavar="FILE", help="keep those logs here (default: a temporary file)")
+
+
+def run(command: Callable[[], None], *, prog: str, verbose: bool = False, log_file: str | None = None) -> int:
+    """Runs a command and returns its exit code: 0 done, 1 failed, 2 the user can put it right, 130 interrupted."""
+    code, message, kept = 1, "", log_file
+    try:
+        with _quiet(verbose, log_file) as log:
+            kept = log_file or log
+            code, message = _call(command)
+    except OSError as error:
+        code, message = 2, f"cannot write the log file {log_file}: {error.strerror}"
+    if kept and not log_file and code in (0, 2):
+        os.unlink(kept)
+    if message:
+        where = f" (details: {kept})" if kept and code == 1 else ""
+        print(f"{prog}: error: {message}{where}", file=sys.stderr)
+    return code
+
+
+def _call(command: Callable[[], None]) -> tuple[int, str]:
+    try:
+        command()
+    except UserError as error:
+        return 2, one_line(str(error))
+    except CommandFailed as error:
+        return 1, one_line(str(error))
+    except KeyboardInterrupt:
+        return 130, "interrupted"
+    except Exception as error:
+        logging.getLogger(__name__).exception("the command failed")
+        return 1, one_line(f"{type(error).__name__}: {error}")
+    return 0, ""
+
+
+@contextlib.contextmanager
+def _quiet(verbose: bool, log_file: str | None) -> Iterator[str | None]:
+    """Sends file descriptor 2 and Python's logging to a log file; `say` and progress keep the terminal."""
+    global _terminal
+    if verbose and not log_file:
+        logging.basicConfig(level=logging.INFO, force=True)
+        yield None
+        return
+    path = log_file or tempfile.mkstemp(prefix="catalogue-classifier-", suffix=".log")[1]
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stderr.flush()
+    saved = os.dup(2)
+    os.dup2(log, 2)
+    os.close(log)
+    _terminal = os.fdopen(os.dup(saved), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    try:
+        yield path
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        _terminal.close()
+        _terminal = None
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """`text` with its line breaks and runs of spaces folded, cut at `limit` characters."""
+    folded = " ".join(text.split())
+    return folded if len(folded) <= limit else folded[: limit - 1] + "…"
+
+
+def terminal() -> TextIO:
+    """The stream for progress and remarks: the terminal's standard error, also while the logs are in a file."""
+    return _terminal or sys.stderr
+
+
+def say(text: str = "") -> None:
+    """A remark to the person at the terminal. Results go to standard output with `print`."""
+    print(text, file=terminal(), flush=True)
+
+
+class Progress:
+    """How far a long step is: one line that is redrawn on a terminal, a line every ten seconds elsewhere.
+
+    Args:
+        title: what is being done, such as ``"reading photos"``.
+        total: how many steps there are; None where nobody knows.
+        unit: what one step is, for the rate: ``"photos"``.
+    """
+
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._done, self._note = 0, ""
+        self._start = self._shown = time.monotonic()
+        self._redraws = terminal().isatty()
+        self._last_text = ""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._show(final=True)
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Counts `steps` more as done; `note` stands at the end of the line."""
+        self._done += steps
+        self._note = note
+        if time.monotonic() - self._shown >= (0.2 if self._redraws else 10.0):
+            self._show(final=False)
+
+    def _show(self, *, final: bool) -> None:
+        self._shown = time.monotonic()
+        text = self._text(final)
+        if self._redraws:
+            padding = " " * max(0, len(self._last_text) - len(text))
+            print(f"\r{text}{padding}", end="\n" if final else "", file=terminal(), flush=True)
+        else:
+            say(text)
+        self._last_text = text
+
+    def _text(self, final: bool) -> str:
+        seconds = max(self._shown - self._start, 1e-6)
+        rate = self._done / seconds
+        parts = [f"{self._title}: {self._done:,}" + (f" of {self._total:,}" if self._total else "") + f" {self._unit}"]
+        parts.append(f"{rate:,.1f}/s")
+        if final or not self._total or not rate:
+            parts.append(f"{seconds:.0f} s")
+        else:
+            parts.append(f"{max(self._total - self._done, 0) / rate:.0f} s left")
+        return "  ".join(parts + ([self._note] if self._note else []))

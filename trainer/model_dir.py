@@ -1,0 +1,353 @@
+"""The model directory: write, read and verify it. The contract between the trainer and everything that classifies.
+
+::
+
+    saved_model.pb  variables/  assets/  fingerprint.pb     the SavedModel
+    model.json                                              everything needed to use it right (`ModelInfo`)
+    golden/NN.png  golden/probabilities.json                a few images and the probabilities the model gave them
+    model.keras                                             the same network for fine-tuning further
+    report.html                                             the evaluation, with pictures
+
+Signatures of the SavedModel:
+
+* ``serving_default``: ``images`` uint8 [N, H, W, 3] -> ``probabilities`` float32 [N, K], in the order of the labels;
+* ``serve_bytes``: ``data`` string [N] -> ``labels`` string [N, k], ``scores`` float32 [N, k], best first, where k is 5
+  or K, whichever is less.
+
+Reading needs neither TensorFlow nor Keras; they are imported where a network is written or run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from trainer.console import UserError
+from trainer.preprocessing import POLICY, RESIZE_RULES, ImageSpec
+
+if TYPE_CHECKING:
+    import keras
+
+FORMAT = 1
+INFO_FILE = "model.json"
+GOLDEN_TOLERANCE = 1e-3
+SERVE_BYTES_NOTE = (
+    "serve_bytes decodes with TensorFlow's own operations (JPEG, PNG, GIF, BMP): no EXIF orientation, no CMYK, no "
+    "transparency over white, no colour profiles, no scaling while a JPEG is read. Scores differ a little from those "
+    "of serving_default behind trainer.preprocessing."
+)
+_REQUIRED = ("saved_model.pb", "fingerprint.pb", "model.keras", "report.html", "golden/probabilities.json")
+
+
+class ModelDirError(UserError):
+    """A directory that is no model directory, or one that must not be used; the message says which and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What ``model.json`` says.
+
+    Attributes:
+        id: a hash of all that changes a prediction: the weights, the network, the labels, the image spec and policy,
+            the temperature. 16 hexadecimal digits.
+        labels: the class names in the order of the probabilities.
+        image: how images must be prepared.
+        policy: the version of the image policy the model was trained with.
+        temperature: what the logits are divided by inside the graph, fitted on validation.
+        class_shares: label -> its share among the training photos.
+        metrics: of the validation photos, see `trainer.evaluation`.
+        training: backbone, weights, options and the history of the epochs.
+        data: numbers of photos, and a fingerprint of their contents and labels.
+        versions: of Python and the packages that wrote it.
+        created: when it was written, ISO 8601, UTC.
+        files: path -> SHA-256 of every other file of the directory.
+    """
+
+    id: str
+    labels: tuple[str, ...]
+    image: ImageSpec
+    policy: int
+    temperature: float
+    class_shares: dict[str, float]
+    metrics: dict[str, Any]
+    training: dict[str, Any]
+    data: dict[str, Any]
+    versions: dict[str, str]
+    created: str
+    files: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``model.json``; its last key is a checksum of the others."""
+        content = {"format": FORMAT} | dataclasses.asdict(self) | {"labels": list(self.labels)}
+        content["signatures"] = {"serve_bytes": SERVE_BYTES_NOTE}
+        return content | {"checksum": _checksum(content)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ModelInfo:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where `content` is something else."""
+        values = {field.name: content[field.name] for field in dataclasses.fields(cls)}
+        image, labels = ImageSpec(**values.pop("image")), tuple(values.pop("labels"))
+        return cls(image=image, labels=labels, **values)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDir:
+    """A model directory on a local disk that `read` has found in order."""
+
+    path: Path
+    info: ModelInfo
+
+    def load(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Loads the SavedModel: a function from uint8 [N, H, W, 3] to float32 [N, K]. Imports TensorFlow."""
+        import tensorflow as tf
+
+        model = tf.saved_model.load(str(self.path))
+        signature = model.signatures["serving_default"]
+
+        def probabilities(images: np.ndarray) -> np.ndarray:
+            return signature(images=tf.constant(images))["probabilities"].numpy()
+
+        probabilities.model = model  # type: ignore[attr-defined]  # the signature alone does not keep the variables
+        return probabilities
+
+    def golden(self) -> tuple[np.ndarray, np.ndarray]:
+        """The golden images, uint8 [G, H, W, 3], and their probabilities, float32 [G, K]."""
+        expected: dict[str, list[float]] = json.loads((self.path / "golden/probabilities.json").read_text())
+        images = [np.asarray(Image.open(self.path / "golden" / name).convert("RGB")) for name in expected]
+        return np.stack(images), np.array(list(expected.values()), np.float32)
+
+    def check_golden(self, probabilities: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Replays the golden images.
+
+        Raises:
+            ModelDirError: a golden image gets another first label, or a probability that differs by more than
+                `GOLDEN_TOLERANCE`.
+        """
+        images, expected = self.golden()
+        actual = probabilities(images)
+        if actual.shape != expected.shape:
+            raise ModelDirError(f"{self.path}: the model gives {actual.shape[-1]} classes, golden/ {len(expected[0])}")
+        difference = np.abs(actual - expected).max(axis=1)
+        wrong = np.flatnonzero((difference > GOLDEN_TOLERANCE) | (actual.argmax(1) != expected.argmax(1)))
+        if len(wrong):
+            raise ModelDirError(
+                f"{self.path}: the model does not reproduce its golden images ({len(wrong)} of {len(images)}, "
+                f"a probability differs by {difference.max():.2g}): the machine, the versions or the files are not "
+                "those it was written with; train it again or repair the installation"
+            )
+
+
+def read(path: str | os.PathLike[str], *, shown_as: str | None = None) -> ModelDir:
+    """Reads and verifies a model directory on a local disk, without TensorFlow.
+
+    Args:
+        path: the directory.
+        shown_as: its name in error messages, for a copy of a remote one.
+
+    Raises:
+        ModelDirError: not a model directory, incomplete, of a newer format, or changed since it was written.
+    """
+    folder, name = Path(path), shown_as or str(path)
+    if not folder.is_dir():
+        raise ModelDirError(
+            f"{name} is no model directory: there is no such folder; train one with python -m trainer train"
+        )
+    info = _parse(_read_json(folder / INFO_FILE, name), name)
+    missing = sorted(
+        {*info.files, *_REQUIRED} - {file for file in {*info.files, *_REQUIRED} if (folder / file).is_file()}
+    )
+    if missing:
+        raise ModelDirError(f"{name} is incomplete: {', '.join(missing)} missing; copy it again or train it again")
+    unlisted = sorted(set(_REQUIRED) - set(info.files))
+    changed = unlisted or [file for file, digest in info.files.items() if file_digest(folder / file) != digest]
+    if changed:
+        raise ModelDirError(
+            f"{name} was changed after it was written: {', '.join(changed)}; copy it again or train it again"
+        )
+    return ModelDir(folder, info)
+
+
+def _read_json(file: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelDirError(f"{name} is no model directory: it has no {INFO_FILE}") from None
+    except (ValueError, OSError) as error:
+        raise ModelDirError(f"{name}: {INFO_FILE} cannot be read ({error})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise ModelDirError(f"{name} is no model directory: its {INFO_FILE} is something else")
+    return content
+
+
+def _parse(content: dict[str, Any], name: str) -> ModelInfo:
+    if content["format"] > FORMAT:
+        raise ModelDirError(
+            f"{name} has format {content['format']}, this version reads {FORMAT}: install a newer version"
+        )
+    if content.pop("checksum", None) != _checksum(content):
+        raise ModelDirError(f"{name}: {INFO_FILE} was edited after it was written; train again to change a model")
+    if content["policy"] != POLICY or content["image"]["resize"] not in RESIZE_RULES:
+        raise ModelDirError(
+            f"{name} wants images prepared by policy {content['policy']} and rule {content['image']['resize']!r}, "
+            f"this version has policy {POLICY} and {', '.join(RESIZE_RULES)}: install the version it was trained with"
+        )
+    try:
+        return ModelInfo.from_json(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelDirError(f"{name}: {INFO_FILE} lacks or misstates {error}") from None
+
+
+def write(
+    path: str | os.PathLike[str],
+    model: keras.Model,
+    info: ModelInfo,
+    golden_images: np.ndarray,
+    report: str,
+) -> ModelDir:
+    """Writes a model directory into the new local folder `path` and checks that it reads and reproduces itself.
+
+    Args:
+        path: a folder that does not exist yet.
+        model: uint8 [N, H, W, 3] -> probabilities [N, K].
+        info: what is known of the model; `id` and `files` are filled in here.
+        golden_images: uint8 [G, H, W, 3], G ≥ 1.
+        report: the content of ``report.html``.
+
+    Raises:
+        ModelDirError: the SavedModel does not give the probabilities that `model` gives.
+    """
+    folder = Path(path)
+    (folder / "golden").mkdir(parents=True)
+    _export(model, info.labels, folder)
+    model.save(folder / "model.keras")
+    (folder / "report.html").write_text(report, encoding="utf-8")
+    expected = {}
+    for number, row in enumerate(model.predict_on_batch(golden_images)):
+        expected[f"{number:02}.png"] = [float(value) for value in row]
+        Image.fromarray(golden_images[number]).save(folder / "golden" / f"{number:02}.png")
+    (folder / "golden/probabilities.json").write_text(json.dumps(expected), encoding="utf-8")
+    files = {
+        str(file.relative_to(folder).as_posix()): file_digest(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    info = dataclasses.replace(info, id=_model_id(model, info), files=files)
+    (folder / INFO_FILE).write_text(json.dumps(info.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+    written = read(folder)
+    written.check_golden(written.load())
+    return written
+
+
+def _export(model: keras.Model, labels: Sequence[str], folder: Path) -> None:
+    """Saves the network as a SavedModel with both signatures."""
+    import keras
+    import tensorflow as tf
+
+    height, width = model.input_shape[1:3]
+    k = min(len(labels), 5)
+
+    def images_to_probabilities(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": model(images, training=False)}
+
+    def decode(data: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        image = tf.image.resize(image, (height, width), antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+
+    def bytes_to_labels(data: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = tf.map_fn(decode, data, fn_output_signature=tf.TensorSpec((height, width, 3), tf.uint8))
+        scores, indices = tf.math.top_k(model(images, training=False), k)
+        return {"labels": tf.gather(tf.constant(list(labels)), indices), "scores": scores}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    images = tf.TensorSpec((None, height, width, 3), tf.uint8, name="images")
+    archive.add_endpoint("serving_default", images_to_probabilities, [images])
+    archive.add_endpoint("serve_bytes", bytes_to_labels, [tf.TensorSpec((None,), tf.string, name="data")])
+    archive.write_out(str(folder), verbose=False)
+
+
+def _model_id(model: keras.Model, info: ModelInfo) -> str:
+    digest = hashlib.sha256()
+    spec = dataclasses.asdict(info.image)
+    digest.update(_canonical([FORMAT, info.policy, spec, info.labels, info.temperature, model.to_json()]))
+    for weight in model.weights:
+        value = np.ascontiguousarray(weight.numpy())
+        digest.update(_canonical([value.dtype.str, value.shape]))
+        digest.update(value.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with file.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` is a URL such as ``gs://bucket/models/shoes`` and not a path on a local disk."""
+    return "://" in path
+
+
+@contextlib.contextmanager
+def fetched(path: str) -> Iterator[ModelDir]:
+    """`read` for a path that `tf.io.gfile` can read; a remote directory is copied for as long as the context lasts."""
+    if not is_remote(path):
+        yield read(path)
+        return
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory(prefix="model-") as copy:
+        for folder, _, files in tf.io.gfile.walk(path):
+            target = Path(copy, os.path.relpath(folder, path))
+            target.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                tf.io.gfile.copy(f"{folder.rstrip('/')}/{file}", str(target / file), overwrite=True)
+        yield read(copy, shown_as=path)
+
+
+def publish(folder: Path, path: str) -> None:
+    """Moves a finished model directory to where it belongs, replacing what is there.
+
+    On a local disk by renaming, so that nobody ever sees half of it; elsewhere ``model.json`` is copied last, and a
+    directory without it is refused by `read`.
+    """
+    if not is_remote(path):
+        with tempfile.TemporaryDirectory(prefix=".replaced-", dir=Path(path).resolve().parent) as aside:
+            if os.path.lexists(path):
+                os.rename(path, os.path.join(aside, "old"))
+            os.rename(folder, path)
+        return
+    import tensorflow as tf
+
+    path = path.rstrip("/")
+    if tf.io.gfile.exists(path):
+        tf.io.gfile.rmtree(path)
+    files = sorted((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.name == INFO_FILE)
+    for file in files:
+        target = f"{path}/{file.relative_to(folder).as_posix()}"
+        tf.io.gfile.makedirs(target.rpartition("/")[0])
+        tf.io.gfile.copy(str(file), target, overwrite=True)
+    shutil.rmtree(folder)
