@@ -26,11 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.add_output_arguments(parsers[name])
     arguments, unknown = parser.parse_known_args(argv)
     chosen = parsers[arguments.command]
-    chosen.refuse_unknown(unknown, chosen.flags())
-    _, command, _ = entries[arguments.command]
-    return console.run(
-        lambda: command(arguments), prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file
-    )
+
+    def command() -> None:
+        console.refuse_unknown(unknown, chosen.flags())
+        entries[arguments.command][1](arguments)
+
+    return console.run(command, prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, TextIO
 
 _terminal: TextIO | None = None
@@ -46,16 +46,17 @@ class Parser(argparse.ArgumentParser):
         """Ends the command with exit code 2 and one line."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
-    def refuse_unknown(self, unknown: list[str], known: list[str]) -> None:
-        """Ends the command if `unknown` is not empty, naming the flag of `known` that looks most like its first one."""
-        if unknown:
-            flag = unknown[0].split("=")[0]
-            nearest = difflib.get_close_matches(flag, known, n=1)
-            self.error(f"unknown argument {flag}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
-
     def flags(self) -> list[str]:
         """Every ``--flag`` of this parser."""
         return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+
+
+def refuse_unknown(unknown: Sequence[str], known: Sequence[str]) -> None:
+    """Raises UserError if `unknown` is not empty, naming the flag of `known` that looks most like its first one."""
+    if unknown:
+        flag = unknown[0].split("=")[0]
+        nearest = difflib.get_close_matches(flag, known, n=1)
+        raise UserError(f"unknown argument {flag}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,34 +68,34 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(command: Callable[[], None], *, prog: str, verbose: bool = False, log_file: str | None = None) -> int:
     """Runs a command and returns its exit code: 0 done, 1 failed, 2 the user can put it right, 130 interrupted."""
-    code, message, kept = 1, "", log_file
     try:
         with _quiet(verbose, log_file) as log:
-            kept = log_file or log
-            code, message = _call(command)
+            code, message, crashed = _call(command)
     except OSError as error:
-        code, message = 2, f"cannot write the log file {log_file}: {error.strerror}"
-    if kept and not log_file and code in (0, 2):
-        os.unlink(kept)
+        print(f"{prog}: error: cannot write the log file {log_file}: {error.strerror}", file=sys.stderr)
+        return 2
+    if log and not log_file and not crashed:
+        os.unlink(log)
     if message:
-        where = f" (details: {kept})" if kept and code == 1 else ""
+        where = f" (details: {log})" if log and crashed else ""
         print(f"{prog}: error: {message}{where}", file=sys.stderr)
     return code
 
 
-def _call(command: Callable[[], None]) -> tuple[int, str]:
+def _call(command: Callable[[], None]) -> tuple[int, str, bool]:
+    """Returns the exit code, a line for the terminal, and whether the log has more to say."""
     try:
         command()
     except UserError as error:
-        return 2, one_line(str(error))
+        return 2, one_line(str(error)), False
     except CommandFailed as error:
-        return 1, one_line(str(error))
+        return 1, one_line(str(error)), False
     except KeyboardInterrupt:
-        return 130, "interrupted"
+        return 130, "interrupted", False
     except Exception as error:
         logging.getLogger(__name__).exception("the command failed")
-        return 1, one_line(f"{type(error).__name__}: {error}")
-    return 0, ""
+        return 1, one_line(f"{type(error).__name__}: {error}"), True
+    return 0, "", False
 
 
 @contextlib.contextmanager

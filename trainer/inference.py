@@ -86,7 +86,6 @@ def evaluate(arguments: argparse.Namespace) -> None:
                 f"{arguments.data} has classes that the model does not know: {', '.join(map(repr, unknown))}"
             )
         probabilities = model.load()
-        model.check_golden(probabilities)
         result = classify(examples, len(examples), info.image, probabilities)
     if not result.examples:
         raise UserError(f"none of the {len(examples):,} files in {arguments.data} can be read as a photo")
@@ -147,7 +146,6 @@ def predict(arguments: argparse.Namespace) -> None:
     with model_dir.fetched(arguments.model_dir) as model:
         labels = model.info.labels
         probabilities = model.load()
-        model.check_golden(probabilities)
         photos = [dataset.read_photo(dataset.Example(path, ""), model.info.image) for path in arguments.images]
         readable = [photo for photo in photos if isinstance(photo, dataset.Photo)]
         batches = [readable[start : start + BATCH_SIZE] for start in range(0, len(readable), BATCH_SIZE)]

@@ -101,6 +101,27 @@ class ModelInfo:
         return cls(image=image, labels=labels, **values)
 
 
+class SavedModel:
+    """The network of a model directory, loaded. Safe to call from several threads.
+
+    Attributes:
+        info: what ``model.json`` says.
+    """
+
+    def __init__(self, path: Path, info: ModelInfo) -> None:
+        import tensorflow as tf
+
+        self.info = info
+        self._model = tf.saved_model.load(str(path))  # kept, since the signature alone does not keep the variables
+        self._signature = self._model.signatures["serving_default"]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Classifies uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
+        import tensorflow as tf
+
+        return self._signature(images=tf.constant(images))["probabilities"].numpy()
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelDir:
     """A model directory on a local disk that `read` has found in order."""
@@ -108,18 +129,15 @@ class ModelDir:
     path: Path
     info: ModelInfo
 
-    def load(self) -> Callable[[np.ndarray], np.ndarray]:
-        """Loads the SavedModel: a function from uint8 [N, H, W, 3] to float32 [N, K]. Imports TensorFlow."""
-        import tensorflow as tf
+    def load(self) -> SavedModel:
+        """Loads the network and lets it reproduce its golden images. Imports TensorFlow.
 
-        model = tf.saved_model.load(str(self.path))
-        signature = model.signatures["serving_default"]
-
-        def probabilities(images: np.ndarray) -> np.ndarray:
-            return signature(images=tf.constant(images))["probabilities"].numpy()
-
-        probabilities.model = model  # type: ignore[attr-defined]  # the signature alone does not keep the variables
-        return probabilities
+        Raises:
+            ModelDirError: it does not reproduce them.
+        """
+        model = SavedModel(self.path, self.info)
+        self.check_golden(model)
+        return model
 
     def golden(self) -> tuple[np.ndarray, np.ndarray]:
         """The golden images, uint8 [G, H, W, 3], and their probabilities, float32 [G, K]."""
@@ -245,7 +263,7 @@ def write(
     info = dataclasses.replace(info, id=_model_id(model, info), files=files)
     (folder / INFO_FILE).write_text(json.dumps(info.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
     written = read(folder)
-    written.check_golden(written.load())
+    written.load()
     return written
 
 

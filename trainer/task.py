@@ -351,8 +351,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer.task"
     add_arguments(parser)
     console.add_output_arguments(parser)
     arguments, unknown = parser.parse_known_args(argv)
-    parser.refuse_unknown(unknown, parser.flags())
-    return console.run(lambda: run(arguments), prog=prog, verbose=arguments.verbose, log_file=arguments.log_file)
+
+    def command() -> None:
+        console.refuse_unknown(unknown, parser.flags())
+        run(arguments)
+
+    return console.run(command, prog=prog, verbose=arguments.verbose, log_file=arguments.log_file)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,307 @@
+"""The ``classify`` command: a manifest and a model directory to a run directory."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import os
+import re
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from trainer import console
+from trainer.console import CommandFailed, UserError
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from pipeline.output import Run
+
+BATCH_SIZE = 32
+TOP_K = 5
+MAX_FAILURE_RATE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifyConfig:
+    """Everything that ``classify`` is told.
+
+    Attributes:
+        input: a folder, a glob, a text file of URIs or a CSV, see `pipeline.manifest`.
+        model_dir: what the trainer wrote.
+        output: the run directory.
+        batch_size: images that go through the network at once.
+        top_k: labels kept of each image.
+        max_failure_rate: the share of dead letters above which a run is not a success.
+        overwrite: whether a finished run at `output` may be replaced.
+        beam_options: flags for Beam.
+    """
+
+    input: str
+    model_dir: str
+    output: str
+    batch_size: int
+    top_k: int
+    max_failure_rate: float
+    overwrite: bool
+    beam_options: tuple[str, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of ``classify`` that are not Beam's."""
+    add = parser.add_argument
+    add(
+        "--input",
+        required=True,
+        metavar="WHERE",
+        help="a folder, a glob, a text file of URIs, or a CSV with a column uri",
+    )
+    add("--model-dir", required=True, metavar="DIR", help="what the trainer wrote")
+    add("--output", required=True, metavar="RUN_DIR", help="the run directory")
+    add(
+        "--batch-size",
+        type=_positive_int,
+        default=BATCH_SIZE,
+        metavar="N",
+        help="images that go through the network at once",
+    )
+    add("--top-k", type=_positive_int, default=TOP_K, metavar="N", help="labels kept of each image")
+    add(
+        "--max-failure-rate",
+        type=_rate,
+        default=MAX_FAILURE_RATE,
+        metavar="R",
+        help="share of images that may fail before the run is no success",
+    )
+    add("--overwrite", action="store_true", help="replace the finished run that is there")
+    parser.epilog = (
+        "Any other flag is Beam's: --runner, --direct_num_workers, --project and so on. Without --runner the job runs "
+        "on this machine, on all its cores."
+    )
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not above zero")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) -> beam.PCollection:
+    """The graph. Its one element at the end is the content of ``run.json``."""
+    import apache_beam as beam
+    from apache_beam.ml.inference.base import RunInference
+    from apache_beam.pvalue import AsDict, AsIter, AsSingleton
+
+    from pipeline import images, inference, manifest, output, report, stats
+    from trainer.preprocessing import DEFAULT_LIMITS
+
+    read = functools.partial(images.read, limits=DEFAULT_LIMITS)
+    decode = functools.partial(images.decode, spec=run.model.image, limits=DEFAULT_LIMITS)
+    handler = inference.SavedModelHandler(config.model_dir, run.model.id, config.batch_size, config.top_k)
+
+    rows = pipeline | "Manifest" >> manifest.ReadManifest(config.input)
+    entries = rows.results | "Group by location" >> manifest.GroupByLocation()
+    data = entries | "Read" >> images.OrDeadLetter(read)
+    decoded = data.results | "Decode" >> images.OrDeadLetter(decode)
+    predictions = (
+        decoded.results
+        | "Classify" >> RunInference(handler)
+        | "Rows" >> beam.FlatMap(inference.predictions, model_id=run.model.id)
+    )
+    dead_letters = (rows.dead_letters, data.dead_letters, decoded.dead_letters) | beam.Flatten()
+
+    chunks = (
+        predictions | "Write predictions" >> output.WriteRows(run, output.PREDICTIONS),
+        dead_letters | "Write dead letters" >> output.WriteRows(run, output.DEAD_LETTERS),
+    ) | "Chunks" >> beam.Flatten()
+    inputs = (rows.results, rows.dead_letters) | "Inputs" >> beam.Flatten() | beam.combiners.Count.Globally()
+    duplicates = entries | beam.Map(lambda entry: len(entry.rows) - 1) | "Duplicates" >> beam.CombineGlobally(sum)
+    class_stats = predictions | "Statistics" >> beam.CombineGlobally(stats.ClassStatistics())
+    reasons = dead_letters | "Reasons" >> beam.CombineGlobally(stats.DeadLetterStatistics())
+    thumbnails = (
+        class_stats
+        | "Examples" >> beam.FlatMap(report.pictured)
+        | beam.Reshuffle()
+        | "Thumbnails" >> beam.Map(report.thumbnail)
+        | beam.Filter(bool)
+    )
+    return (
+        pipeline
+        | beam.Create([run])
+        | "Commit"
+        >> beam.Map(
+            output.commit,
+            chunks=AsIter(chunks),
+            inputs=AsSingleton(inputs),
+            duplicates=AsSingleton(duplicates),
+            stats=AsSingleton(class_stats),
+            dead_letters=AsSingleton(reasons),
+            thumbnails=AsDict(thumbnails),
+        )
+    )
+
+
+def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
+    """Classifies a catalogue.
+
+    Args:
+        config: what is to be done.
+        command: as it was typed, for ``run.json``.
+
+    Returns:
+        The content of ``run.json``.
+
+    Raises:
+        UserError: something the user can put right; nothing has been written.
+        CommandFailed: the run failed, or its result is no success.
+    """
+    from pipeline import inference, manifest, output
+
+    with inference.fetched(config.model_dir) as model:
+        info = model.info
+    manifest.check(config.input)
+    output.check(config.output, overwrite=config.overwrite)
+    options = beam_options(config.beam_options)
+    run = output.Run(
+        output=config.output,
+        token=uuid.uuid4().hex[:12],
+        command=tuple(command),
+        input=config.input,
+        model_dir=config.model_dir,
+        model=info,
+        max_failure_rate=config.max_failure_rate,
+        started=output.now(),
+    )
+    output.begin(run)
+    try:
+        _run(config, run, options)
+    except BaseException:
+        output.abandon(run)
+        raise
+    return output.read_record(config.output)
+
+
+def _run(config: ClassifyConfig, run: Run, options: Any) -> None:
+    import apache_beam as beam
+
+    try:
+        with beam.Pipeline(options=options) as pipeline:
+            classification(pipeline, config, run)
+    except Exception as error:
+        kind, message = cause(str(error))
+        if kind in ("ModelDirError", "UserError"):
+            raise UserError(message) from error
+        raise
+
+
+def cause(text: str) -> tuple[str, str]:
+    """The name and the message of the error that a worker's traceback ends with.
+
+    Runners pass a worker's exception on as text, some with more text around it.
+
+    Returns:
+        The class without its module, and the message; the whole text as the message where it holds no traceback.
+    """
+    found = re.findall(r"^((?:\w+\.)*\w*(?:Error|Exception|Failed)): (.*)$", text, flags=re.MULTILINE)
+    if not found:
+        return "", text
+    name, message = found[-1]
+    return name.rpartition(".")[2], re.sub(r" \[while running '.*'\]$", "", message)
+
+
+def beam_options(flags: Sequence[str]) -> Any:
+    """Beam's options for some flags, with the defaults of this project.
+
+    Without ``--runner`` (or with ``DirectRunner``, which is a switch between three runners, one of them downloaded)
+    the job runs on Beam's FnApiRunner, in one process with a thread for each core.
+    """
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+    options = PipelineOptions(list(flags))
+    standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
+    if standard.runner in (None, "DirectRunner"):
+        standard.runner = "FnApiRunner"
+    if standard.runner == "FnApiRunner" and not any(flag.startswith("--direct_") for flag in flags):
+        direct.direct_num_workers = os.cpu_count()
+        direct.direct_running_mode = "multi_threading"
+    return options
+
+
+def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
+    """Raises UserError if Beam does not know one of `flags`, naming the nearest flag of Beam's or of our `own`."""
+    from apache_beam.options import pipeline_options
+
+    class BeamParser(console.Parser, pipeline_options._BeamArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UserError(message)
+
+    parser = BeamParser(add_help=False, conflict_handler="resolve")
+    for options in pipeline_options.PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(flags))
+    console.refuse_unknown(unknown, [*own, *parser.flags()])
+
+
+def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
+    """Flags to a `ClassifyConfig`, with paths that mean the same on every worker."""
+    from pipeline import storage
+
+    return ClassifyConfig(
+        input=storage.absolute(arguments.input),
+        model_dir=storage.absolute(arguments.model_dir),
+        output=storage.absolute(arguments.output),
+        batch_size=arguments.batch_size,
+        top_k=arguments.top_k,
+        max_failure_rate=arguments.max_failure_rate,
+        overwrite=arguments.overwrite,
+        beam_options=tuple(beam_flags),
+    )
+
+
+def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str]:
+    """The closing table, line by line."""
+    counts, timings = record["counts"], record["timings"]
+    found = {label: own for label, own in class_stats["classes"].items() if own["count"]}
+    ranked = sorted(found.items(), key=lambda item: -item[1]["count"])
+    width = max([5, *map(len, found)])
+    yield f"{'class':{width}}     images   share  in training  mean score"
+    for label, own in ranked:
+        yield (
+            f"{label:{width}}  {own['count']:9,}  {own['share']:6.1%}  {own['share_in_training']:11.1%}"
+            f"  {own['mean_score']:10.3f}"
+        )
+    failed = sum(counts["dead_letters"].values())
+    yield ""
+    yield f"{counts['inputs']:,} images: {counts['predictions']:,} classified, {failed:,} dead letters"
+    for reason, count in sorted(counts["dead_letters"].items(), key=lambda item: -item[1]):
+        yield f"  {reason:20} {count:9,}"
+    if counts["duplicates"]:
+        yield f"{counts['duplicates']:,} lines of the manifest name an image that another line names too"
+    yield f"{timings['seconds']:,.1f} s, {timings['images_per_second']:,.1f} images a second, start-up included"
+    yield f"rows, statistics and report.html are in {record['output']}"
+
+
+def run_command(arguments: argparse.Namespace, beam_flags: Sequence[str], command: Sequence[str]) -> None:
+    """The command: classifies, prints the closing table, and fails if the run is no success."""
+    from pipeline import output, storage
+
+    config = config_from(arguments, beam_flags)
+    record = classify(config, command)
+    class_stats = json.loads(storage.read_text(f"{config.output}/{output.STATS_FILE}"))
+    for line in summary(record, class_stats):
+        print(line)
+    sys.stdout.flush()
+    if record["problems"]:
+        raise CommandFailed("; ".join(record["problems"]) + f"; the rows are in {config.output}, without _SUCCESS")

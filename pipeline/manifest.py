@@ -1,0 +1,250 @@
+"""What to classify: a folder, a glob, a text file of URIs or a CSV, to rows of a URI and its fields.
+
+======  ==============================================  ===========================================================
+kind    recognised by                                   rows
+======  ==============================================  ===========================================================
+folder  being one                                       every file below it whose name does not begin with a dot
+glob    ``*``, ``?`` or ``[`` and no file of that name  ``*`` within a folder, ``**`` across folders, ``**/`` none too
+CSV     ``.csv``                                        the column ``uri``; the other columns are the fields
+text    any other file                                  a URI on each line that is not blank
+======  ==============================================  ===========================================================
+
+URIs in files are relative to the file. A line that names no image becomes a dead letter; it is not left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from pipeline.images import Outcome
+from pipeline.records import DeadLetter, Entry, ManifestRow
+from trainer.console import UserError
+from trainer.model_dir import is_remote
+from trainer.preprocessing import Reason
+
+URI_COLUMN = "uri"
+_WRONG = "wrong"
+
+
+class ReadManifest(beam.PTransform):
+    """The rows of an input, and the dead letters of those of its lines that name no image."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def expand(self, begin: beam.pvalue.PBegin) -> Outcome:
+        """Nothing to `ManifestRow`s and `DeadLetter`s."""
+        found = begin | beam.Create([self._where]) | beam.FlatMap(_tagged_rows).with_outputs(_WRONG, main="rows")
+        return Outcome(found.rows, found[_WRONG])
+
+
+def _tagged_rows(where: str) -> Iterator[ManifestRow | beam.pvalue.TaggedOutput]:
+    for row in rows(where):
+        yield row if isinstance(row, ManifestRow) else beam.pvalue.TaggedOutput(_WRONG, row)
+
+
+class GroupByLocation(beam.PTransform):
+    """Rows to `Entry`s: each image once, however often it is listed. Spreads the images over all workers too."""
+
+    def expand(self, found: beam.PCollection) -> beam.PCollection:
+        """PCollection of `ManifestRow`s to a PCollection of `Entry`s."""
+        return (
+            found
+            | "Key" >> beam.Map(lambda row: (row.location, (row.uri, row.fields))).with_output_types(tuple[str, Any])
+            | beam.GroupByKey()
+            | "Entry" >> beam.MapTuple(lambda location, listed: Entry(location, tuple(listed)))
+        )
+
+
+def check(where: str) -> None:
+    """Reads the first row, so that what is wrong with an input is said before anything is started.
+
+    Raises:
+        UserError: there is no such input, it names no images, or it is in no form that is read here.
+    """
+    try:
+        if next(rows(where), None) is None:
+            raise UserError(f"--input {where} names no images")
+    except (BeamIOError, OSError, ValueError) as error:
+        raise UserError(f"--input {where} cannot be read: {error}") from error
+
+
+def rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
+    """The rows of an input, in a stream; see the module for what an input may be.
+
+    Raises:
+        UserError: as `check` does.
+    """
+    if is_remote(where):
+        yield from _remote_rows(where)
+    elif os.path.isdir(where):
+        yield from map(_found, _walk(os.path.abspath(where)))
+    elif os.path.isfile(where):
+        yield from _listed(os.path.abspath(where))
+    elif glob.has_magic(where):
+        pattern = os.path.abspath(where)
+        yield from map(_found, _matching(pattern, _walk(_fixed_folder(pattern))))
+    else:
+        raise UserError(f"--input {where} does not exist: give a folder, a glob, a text file of URIs or a CSV")
+
+
+def _remote_rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
+    if FileSystems.exists(where) and not where.endswith("/"):
+        yield from _listed(where)
+    elif glob.has_magic(where):
+        yield from map(_found, _matching(where, _objects(_fixed_folder(where))))
+    else:
+        found = False
+        for path in _objects(where.rstrip("/")):
+            if not _hidden(path):
+                found = True
+                yield _found(path)
+        if not found:
+            raise UserError(f"--input {where} does not exist: give a folder, a glob, a text file of URIs or a CSV")
+
+
+def _objects(folder: str) -> Iterator[str]:
+    """Every object below a remote folder, as the storage lists them."""
+    for result in FileSystems.match([f"{folder}/**"]):
+        yield from (file.path for file in result.metadata_list if not file.path.endswith("/"))
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Every file below a local folder whose name does not begin with a dot, in order. Links are followed, loops not."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (os.path.join(parent, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"--input: the folder {error.filename} cannot be listed: {error.strerror}") from error
+
+
+def _fixed_folder(pattern: str) -> str:
+    """The part of a glob before the first component that has a wildcard."""
+    return re.split(r"/[^/]*[*?\[]", pattern, maxsplit=1)[0] or "/"
+
+
+def _matching(pattern: str, paths: Iterator[str]) -> Iterator[str]:
+    expression = re.compile(_expression(pattern))
+    dots = os.path.basename(pattern).startswith(".")
+    return (path for path in paths if (dots or not _hidden(path)) and expression.fullmatch(path))
+
+
+def _hidden(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(".")
+
+
+def _expression(pattern: str) -> str:
+    """A glob to a regular expression, the same for local and remote paths."""
+    wildcards = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+    def translate(token: str) -> str:
+        if token.startswith("[") and len(token) > 1:
+            inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+            return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
+        return wildcards.get(token) or re.escape(token)
+
+    return "".join(map(translate, re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern, flags=re.DOTALL)))
+
+
+def _listed(path: str) -> Iterator[ManifestRow | DeadLetter]:
+    """The rows of a file that lists URIs."""
+    folder = path.rpartition("/")[0]
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        if path.lower().endswith(".csv"):
+            yield from _csv_rows(file, path, folder)
+        else:
+            yield from _text_rows(file, path, folder)
+
+
+def _lines(file: Iterator[bytes]) -> Iterator[str]:
+    """The lines of a file as text; bytes that are no UTF-8 become surrogates, so that one bad line harms no other."""
+    for number, line in enumerate(file):
+        text = line.decode("utf-8", "surrogateescape")
+        yield text.removeprefix("\ufeff") if number == 0 else text
+
+
+def _text_rows(file: Iterator[bytes], path: str, folder: str) -> Iterator[ManifestRow | DeadLetter]:
+    for number, line in enumerate(_lines(file), start=1):
+        uri = line.strip()
+        if number == 1 and ("\0" in uri or not _is_unicode(uri)):
+            raise UserError(f"--input {path} is no text file: give a folder, a glob, a text file of URIs or a CSV")
+        if uri:
+            yield _row(uri, {}, folder, f"line {number}")
+
+
+def _csv_rows(file: Iterator[bytes], path: str, folder: str) -> Iterator[ManifestRow | DeadLetter]:
+    reader = csv.reader(_lines(file), strict=True)
+    header = [name.strip() for name in next(reader, [])]
+    if URI_COLUMN not in header:
+        raise UserError(f"--input {path} has no column {URI_COLUMN!r}: its first line is {','.join(header)[:100]!r}")
+    if len(set(header)) < len(header):
+        raise UserError(f"--input {path} has two columns of the same name: {','.join(header)[:100]!r}")
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield _bad_row("", {}, f"line {reader.line_num}: {error}")
+            continue
+        if cells is None:
+            return
+        if not cells:
+            continue
+        where = f"line {reader.line_num}"
+        if len(cells) != len(header):
+            yield _bad_row(
+                "", {}, f"{where} has {len(cells)} cells, the first line {len(header)}: {','.join(cells)[:200]}"
+            )
+            continue
+        fields = dict(zip(header, cells, strict=True))
+        yield _row(fields.pop(URI_COLUMN).strip(), fields, folder, where)
+
+
+def _found(path: str) -> ManifestRow | DeadLetter:
+    return _row(path, {}, "", "the file's name")
+
+
+def _row(uri: str, fields: dict[str, str], folder: str, where: str) -> ManifestRow | DeadLetter:
+    if not all(map(_is_unicode, (uri, *fields.values()))):
+        return _bad_row(uri, fields, f"{where} is not UTF-8")
+    if not uri:
+        return _bad_row(uri, fields, f"{where} has no URI")
+    return ManifestRow(uri, _location(uri, folder), fields)
+
+
+def _location(uri: str, folder: str) -> str:
+    if uri.startswith("file://"):
+        return uri.removeprefix("file://")
+    return uri if is_remote(uri) or uri.startswith("/") else f"{folder}/{uri}"
+
+
+def _bad_row(uri: str, fields: dict[str, str], message: str) -> DeadLetter:
+    reason = Reason.BAD_MANIFEST_ROW
+    shown = {name: _shown(value) for name, value in fields.items()}
+    return DeadLetter(_shown(uri), reason.code, reason.transient, _shown(message), shown)
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _shown(text: str) -> str:
+    """`text` with what is no character replaced, so that it can be written as UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")

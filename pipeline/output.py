@@ -1,0 +1,304 @@
+"""The run directory: rows into files, and the files into their place when all of them are there.
+
+::
+
+    predictions/part-*     one row for each classified image
+    dead_letters/part-*    one row for each image that could not be
+    class_stats.json       the statistics of each class
+    run.json               what ran, with what, and counts that balance
+    report.html            the same, to look at
+    _SUCCESS               written last, and only if the counts balance and the failures are under the limit
+
+Rows are written where they arise, each bundle into files of its own below ``_temporary``. A bundle that is tried again
+writes new files and only those of the try that succeeded are passed on, so nothing is lost and nothing doubled. The
+last step of the pipeline, `commit`, counts what is in the files and moves them to their place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipeline import storage
+from pipeline.records import Chunk, ClassStats, DeadLetter, Prediction
+from pipeline.report import run_page
+from trainer.console import UserError
+from trainer.model_dir import ModelInfo, is_remote
+
+FORMAT = 1
+PREDICTIONS, DEAD_LETTERS = "predictions", "dead_letters"
+STATS_FILE, RUN_FILE, REPORT_FILE, SUCCESS_FILE = "class_stats.json", "run.json", "report.html", "_SUCCESS"
+_TEMPORARY = "_temporary"
+_OWN = (SUCCESS_FILE, PREDICTIONS, DEAD_LETTERS, STATS_FILE, REPORT_FILE, RUN_FILE)
+_CHUNK_ROWS = 100_000
+_PACKAGES = ("apache-beam", "tensorflow", "numpy", "pillow", "google-cloud-storage")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is known of a run before it starts.
+
+    Attributes:
+        output: the run directory.
+        token: names this attempt; its unfinished files are below ``_temporary/TOKEN``.
+        command: as it was typed.
+        input: what is classified.
+        model_dir: where the model is.
+        model: what its ``model.json`` says.
+        max_failure_rate: the share of dead letters above which a run is not a success.
+        started: ISO 8601, UTC.
+    """
+
+    output: str
+    token: str
+    command: tuple[str, ...]
+    input: str
+    model_dir: str
+    model: ModelInfo
+    max_failure_rate: float
+    started: str
+
+    @property
+    def temporary(self) -> str:
+        """Where the files of this attempt are until they are complete."""
+        return f"{self.output}/{_TEMPORARY}/{self.token}"
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+
+
+def check(path: str, *, overwrite: bool) -> None:
+    """Refuses an output that must not be written to.
+
+    Raises:
+        UserError: it is a file, holds something else than a run, or a finished run and `overwrite` is not set.
+    """
+    try:
+        names = {file.removeprefix(f"{path}/").partition("/")[0] for file in storage.files(path)}
+    except (OSError, ValueError) as error:
+        raise UserError(f"--output {path} cannot be read: {error}") from error
+    if not is_remote(path) and os.path.isfile(path):
+        raise UserError(f"--output {path} is a file: choose a folder")
+    if names and not names & {SUCCESS_FILE, RUN_FILE, _TEMPORARY}:
+        raise UserError(f"--output {path} exists and is no run directory: choose another folder")
+    if SUCCESS_FILE in names and not overwrite:
+        raise UserError(f"--output {path} holds a finished run: choose another folder or give --overwrite")
+
+
+def begin(run: Run) -> None:
+    """Makes sure that the output can be written, before anything is started. Raises UserError."""
+    try:
+        storage.write_text(f"{run.temporary}/started", run.started)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--output {run.output} cannot be written: {error}") from error
+
+
+def abandon(run: Run) -> None:
+    """Removes what an attempt that failed has left."""
+    storage.remove(run.temporary)
+    if not is_remote(run.output):
+        with contextlib.suppress(OSError):  # not empty: another attempt, or a run that failed
+            os.rmdir(f"{run.output}/{_TEMPORARY}")
+            os.rmdir(run.output)
+
+
+class WriteRows(beam.PTransform):
+    """Predictions or dead letters to `Chunk`s: files of JSON Lines below ``_temporary``."""
+
+    def __init__(self, run: Run, folder: str) -> None:
+        super().__init__()
+        self._run, self._folder = run, folder
+
+    def expand(self, records: beam.PCollection) -> beam.PCollection:
+        """PCollection of records that have `to_row` to a PCollection of chunks."""
+        return records | beam.ParDo(_WriteRowsFn(self._run.temporary, self._folder))
+
+
+class _WriteRowsFn(beam.DoFn):
+    def __init__(self, temporary: str, folder: str) -> None:
+        self._temporary, self._folder = temporary, folder
+        self._file: Any = None
+        self._path, self._rows = "", 0
+
+    def start_bundle(self) -> None:
+        self._file = None  # what a failed bundle left open is not finished by the next one
+
+    def process(self, record: Prediction | DeadLetter) -> Iterator[Chunk]:
+        if self._file is None:
+            self._open()
+        line = json.dumps(record.to_row(), ensure_ascii=False, allow_nan=False)
+        self._file.write(line.encode("utf-8") + b"\n")
+        self._rows += 1
+        if self._rows >= _CHUNK_ROWS:
+            yield self._close()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._file is not None:
+            window = GlobalWindow()
+            yield WindowedValue(self._close(), window.max_timestamp(), (window,))
+
+    def _open(self) -> None:
+        self._path, self._rows = f"{self._temporary}/{self._folder}-{uuid.uuid4().hex}.jsonl", 0
+        self._file = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+    def _close(self) -> Chunk:
+        self._file.close()
+        self._file = None
+        return Chunk(self._folder, self._path, self._rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """What went in and what came out.
+
+    Attributes:
+        inputs: lines of the manifest.
+        predictions: rows in the files of ``predictions/``.
+        dead_letter_rows: rows in the files of ``dead_letters/``.
+        dead_letters: reason -> how many.
+        duplicates: lines that name an image which another line names too.
+    """
+
+    inputs: int
+    predictions: int
+    dead_letter_rows: int
+    dead_letters: Mapping[str, int]
+    duplicates: int
+
+    def problems(self, max_failure_rate: float) -> list[str]:
+        """Why a run with these counts is no success; empty if it is one."""
+        failed = sum(self.dead_letters.values())
+        found = []
+        if self.inputs != self.predictions + self.dead_letter_rows or failed != self.dead_letter_rows:
+            found.append(
+                f"the counts do not balance: {self.inputs:,} inputs, {self.predictions:,} predictions, "
+                f"{self.dead_letter_rows:,} rows of dead letters, {failed:,} reasons"
+            )
+        if self.inputs and failed / self.inputs > max_failure_rate:
+            share = f"{failed / self.inputs:.1%}"
+            found.append(
+                f"{failed:,} of {self.inputs:,} images failed ({share}, --max-failure-rate {max_failure_rate})"
+            )
+        return found
+
+
+def commit(
+    run: Run,
+    chunks: Iterable[Chunk],
+    inputs: int,
+    duplicates: int,
+    stats: Mapping[str, ClassStats],
+    dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]],
+    thumbnails: Mapping[str, bytes],
+) -> dict[str, Any]:
+    """Moves the rows to their place and writes everything else; ``_SUCCESS`` last, if it was one.
+
+    Args:
+        run: what was known before.
+        chunks: the finished files.
+        inputs, duplicates: see `Counts`.
+        stats: label -> statistics.
+        dead_letters: reason -> (how many, examples).
+        thumbnails: location -> JPEG, for the report.
+
+    Returns:
+        The content of ``run.json``.
+    """
+    chunks = sorted(chunks, key=lambda chunk: chunk.path)
+    rows = {folder: sum(c.rows for c in chunks if c.folder == folder) for folder in (PREDICTIONS, DEAD_LETTERS)}
+    reasons = {reason: count for reason, (count, _) in sorted(dead_letters.items())}
+    counts = Counts(inputs, rows[PREDICTIONS], rows[DEAD_LETTERS], reasons, duplicates)
+    for name in _OWN:
+        storage.remove(f"{run.output}/{name}")
+    for folder in rows:
+        _place(run, folder, [chunk.path for chunk in chunks if chunk.folder == folder])
+    class_stats = _class_stats(run.model, counts, stats)
+    record = _run_record(run, counts)
+    examples = {reason: shown for reason, (_, shown) in dead_letters.items()}
+    _write_json(f"{run.output}/{STATS_FILE}", class_stats)
+    storage.write_text(f"{run.output}/{REPORT_FILE}", run_page(record, class_stats, stats, examples, thumbnails))
+    _write_json(f"{run.output}/{RUN_FILE}", record)
+    storage.remove(f"{run.output}/{_TEMPORARY}")
+    if record["status"] == "succeeded":
+        storage.write_text(f"{run.output}/{SUCCESS_FILE}", "")
+    return record
+
+
+def read_record(path: str) -> dict[str, Any]:
+    """The content of ``run.json`` of a run directory."""
+    return json.loads(storage.read_text(f"{path}/{RUN_FILE}"))
+
+
+def _place(run: Run, folder: str, paths: list[str]) -> None:
+    """Gives the files of rows their names; a folder has at least one part, if only an empty one."""
+    if not paths:
+        paths = [f"{run.temporary}/{folder}-none.jsonl"]
+        storage.write_text(paths[0], "")
+    targets = [f"{run.output}/{folder}/part-{n:05}-of-{len(paths):05}.jsonl" for n in range(len(paths))]
+    storage.move(paths, targets)
+
+
+def _class_stats(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassStats]) -> dict[str, Any]:
+    def of_class(label: str) -> dict[str, Any]:
+        own = stats.get(label)
+        return {
+            "count": own.count if own else 0,
+            "share": own.count / counts.predictions if own else 0.0,
+            "mean_score": own.score_sum / own.count if own else None,
+            "score_histogram": list(own.histogram) if own else None,
+            "share_in_training": model.class_shares.get(label),
+        }
+
+    totals = {"predictions": counts.predictions, "dead_letters": counts.dead_letter_rows, "inputs": counts.inputs}
+    return {"model_id": model.id, "totals": totals, "classes": {label: of_class(label) for label in model.labels}}
+
+
+def _run_record(run: Run, counts: Counts) -> dict[str, Any]:
+    finished = now()
+    seconds = (datetime.datetime.fromisoformat(finished) - datetime.datetime.fromisoformat(run.started)).total_seconds()
+    problems = counts.problems(run.max_failure_rate)
+    return {
+        "format": FORMAT,
+        "status": "failed" if problems else "succeeded",
+        "problems": problems,
+        "command": list(run.command),
+        "input": run.input,
+        "output": run.output,
+        "model_dir": run.model_dir,
+        "model_id": run.model.id,
+        "counts": {
+            "inputs": counts.inputs,
+            "predictions": counts.predictions,
+            "dead_letters": dict(counts.dead_letters),
+            "duplicates": counts.duplicates,
+            "reused": 0,
+        },
+        "max_failure_rate": run.max_failure_rate,
+        "timings": {
+            "started": run.started,
+            "finished": finished,
+            "seconds": seconds,
+            "images_per_second": counts.inputs / max(seconds, 1e-3),
+        },
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def _write_json(path: str, content: dict[str, Any]) -> None:
+    storage.write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

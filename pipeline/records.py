@@ -1,0 +1,134 @@
+"""The values that travel between the steps of the pipeline. Frozen dataclasses, standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+Fields = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestRow:
+    """One line of a manifest.
+
+    Attributes:
+        uri: as the manifest gives it; the key of every row that is written about it.
+        location: where the image is read: the URI made absolute.
+        fields: the manifest's other columns.
+    """
+
+    uri: str
+    location: str
+    fields: Fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One image and every line of the manifest that names it, however it spells its URI."""
+
+    location: str
+    rows: tuple[tuple[str, Fields], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryData:
+    """The undecoded bytes of an image."""
+
+    entry: Entry
+    data: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryImage:
+    """A decoded image: uint8 [H, W, 3], and the SHA-256 of its bytes, hexadecimal."""
+
+    entry: Entry
+    content_hash: str
+    image: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryScores:
+    """What the model says of an image: the best labels with their calibrated probabilities, best first."""
+
+    entry: Entry
+    content_hash: str
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """A row of ``predictions/``. `location` is not written; it says where the report finds the photo."""
+
+    uri: str
+    label: str
+    score: float
+    top: tuple[tuple[str, float], ...]
+    model_id: str
+    content_hash: str
+    fields: Fields
+    location: str
+
+    def to_row(self) -> dict[str, Any]:
+        """The row as it is written."""
+        return {
+            "uri": self.uri,
+            "label": self.label,
+            "score": self.score,
+            "top": [{"label": label, "score": score} for label, score in self.top],
+            "model_id": self.model_id,
+            "content_hash": self.content_hash,
+            "fields": self.fields,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class DeadLetter:
+    """A row of ``dead_letters/``: an image that was not classified, and why."""
+
+    uri: str
+    reason: str
+    transient: bool
+    message: str
+    fields: Fields
+
+    def to_row(self) -> dict[str, Any]:
+        """The row as it is written."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A photo that stands for its class in the report."""
+
+    score: float
+    uri: str
+    location: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassStats:
+    """The statistics of one class.
+
+    Attributes:
+        count: predictions with this label.
+        score_sum: of their scores.
+        histogram: how many scores lie in each of equal parts of [0, 1].
+        surest, least_sure: a few examples, the most telling first.
+    """
+
+    count: int
+    score_sum: float
+    histogram: tuple[int, ...]
+    surest: tuple[Example, ...]
+    least_sure: tuple[Example, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """A finished file of rows, not yet in its place: which folder it belongs to, where it is, how many rows it has."""
+
+    folder: str
+    path: str
+    rows: int

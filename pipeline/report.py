@@ -1,0 +1,106 @@
+"""A run as one HTML page, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.images import read_bytes
+from pipeline.records import ClassStats, Example
+from trainer import page
+from trainer.preprocessing import DEFAULT_LIMITS, ImageError, Reason, read_thumbnail
+
+THUMBNAIL_SIDE = 160
+CLASSES_WITH_PICTURES = 60
+
+
+def pictured(stats: Mapping[str, ClassStats]) -> Iterator[str]:
+    """The locations of the photos that the report shows: those of the most frequent classes."""
+    frequent = sorted(stats.values(), key=lambda own: own.count, reverse=True)[:CLASSES_WITH_PICTURES]
+    yield from dict.fromkeys(example.location for own in frequent for example in own.surest + own.least_sure)
+
+
+def thumbnail(location: str) -> tuple[str, bytes] | None:
+    """A location with its photo as a small JPEG; None if it can no longer be read."""
+    try:
+        return location, page.jpeg(read_thumbnail(read_bytes(location, DEFAULT_LIMITS), THUMBNAIL_SIDE))
+    except ImageError:
+        return None
+
+
+def run_page(
+    record: Mapping[str, Any],
+    class_stats: Mapping[str, Any],
+    stats: Mapping[str, ClassStats],
+    dead_letters: Mapping[str, tuple[tuple[str, str], ...]],
+    thumbnails: Mapping[str, bytes],
+) -> str:
+    """The page.
+
+    Args:
+        record: the content of ``run.json``.
+        class_stats: the content of ``class_stats.json``.
+        stats: label -> statistics, with the examples.
+        dead_letters: reason -> examples as (URI, message).
+        thumbnails: location -> JPEG.
+    """
+    counts, timings = record["counts"], record["timings"]
+    failed = sum(counts["dead_letters"].values())
+    figures = {
+        "images": f"{counts['inputs']:,}",
+        "classified": f"{counts['predictions']:,}",
+        "dead letters": f"{failed:,}",
+        "duplicates": f"{counts['duplicates']:,}",
+        "images a second": f"{timings['images_per_second']:,.1f}",
+        "status": record["status"],
+    }
+    problems = "".join(f"<p><b>{page.text(problem)}</b></p>" for problem in record["problems"])
+    ranked = sorted(class_stats["classes"].items(), key=lambda item: -item[1]["count"])
+    galleries = [_galleries(label, stats[label], thumbnails) for label, _ in ranked if label in stats]
+    return page.document(
+        "Run",
+        f"{record['input']}, model {record['model_id']}, finished {timings['finished']}",
+        [
+            page.cards(figures),
+            problems,
+            page.section("Classes", _class_table(ranked)),
+            page.section("Dead letters", _dead_letter_table(counts["dead_letters"], dead_letters)),
+            page.section("Photos: the surest and the least sure of each class", *galleries[:CLASSES_WITH_PICTURES]),
+        ],
+    )
+
+
+def _class_table(ranked: list[tuple[str, Any]]) -> str:
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1%}"
+
+    def row(label: str, own: Mapping[str, Any]) -> list[str]:
+        counts = own["score_histogram"]
+        chart = page.histogram(counts, f"scores of {label} from 0 to 1: {counts}") if counts else ""
+        cells = [percent(own["share"]), percent(own["share_in_training"]), percent(own["mean_score"])]
+        return [page.text(label), f"{own['count']:,}", *cells, chart]
+
+    head = ["class", "images", "share", "share in training", "mean score", "scores from 0 to 1"]
+    return page.table(head, (row(label, own) for label, own in ranked))
+
+
+def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, tuple[tuple[str, str], ...]]) -> str:
+    if not counts:
+        return "<p>None.</p>"
+    reasons = {reason.code: reason for reason in Reason}
+
+    def row(code: str, count: int) -> list[str]:
+        shown = "<br>".join(f"{page.text(uri)}: {page.text(message)}" for uri, message in examples[code])
+        sentence = page.text(reasons[code].sentence)
+        return [page.text(code), f"{count:,}", sentence, shown]
+
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    return page.table(["reason", "images", "", "for example"], (row(*item) for item in ranked), wide=(2, 3))
+
+
+def _galleries(label: str, own: ClassStats, thumbnails: Mapping[str, bytes]) -> str:
+    def figure(example: Example) -> str:
+        return page.figure(thumbnails.get(example.location), f"{example.score:.1%}", example.uri)
+
+    pictures = page.gallery(map(figure, own.surest + tuple(reversed(own.least_sure))))
+    return f"<h3>{page.text(label)}</h3>" + pictures

@@ -1,0 +1,77 @@
+"""Files on a local disk and in an object store alike: the one place that tells their paths apart.
+
+Local paths go through the standard library, since Beam takes ``[`` and ``*`` in a path for a pattern; all others
+through Beam's FileSystems. The bytes of images are read in `pipeline.images`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from trainer.model_dir import is_remote
+
+
+def absolute(path: str) -> str:
+    """A path that means the same in every working directory, without a slash at its end."""
+    return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
+
+
+def files(folder: str) -> list[str]:
+    """Every file below a folder, sorted; none if there is no such folder."""
+    if not is_remote(folder):
+        return sorted(os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    found = FileSystems.match([f"{folder}/**"])[0].metadata_list
+    return sorted(file.path for file in found if not file.path.endswith("/"))
+
+
+def exists(path: str) -> bool:
+    """Whether there is such a file."""
+    return FileSystems.exists(path) if is_remote(path) else os.path.exists(path)
+
+
+def read_text(path: str) -> str:
+    """The content of a UTF-8 file."""
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return file.read().decode("utf-8")
+
+
+def write_text(path: str, content: str) -> None:
+    """Writes a UTF-8 file, making its folder if need be."""
+    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.write(content.encode("utf-8"))
+
+
+def copy(source: str, target: str) -> None:
+    """Copies a file between any two paths, unchanged."""
+    with (
+        FileSystems.open(source, compression_type=CompressionTypes.UNCOMPRESSED) as reader,
+        FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as writer,
+    ):
+        while block := reader.read(1 << 20):
+            writer.write(block)
+
+
+def move(sources: Sequence[str], targets: Sequence[str]) -> None:
+    """Moves files within one file system, making the folders of the targets."""
+    if targets and is_remote(targets[0]):
+        FileSystems.rename(list(sources), list(targets))
+        return
+    for source, target in zip(sources, targets, strict=True):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+
+
+def remove(path: str) -> None:
+    """Removes a file, or a folder with all that is in it, if it is there."""
+    if is_remote(path):
+        FileSystems.delete(files(path) + ([path] if FileSystems.exists(path) else []))
+    elif os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
