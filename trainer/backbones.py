@@ -111,13 +111,21 @@ def _load_weights(network: keras.Model, name: str, file: str) -> None:
 
 
 def _small(image_size: int) -> keras.Model:
-    """Four strided convolutions: a tenth of a million parameters, thousands of images a second on one core."""
+    """Five convolutions and 0.1 million parameters, to train from scratch on a few hundred pictures in a minute.
+
+    The features keep their places (they are flattened, not averaged): with so little to learn from, where an edge is
+    says more than how many there are.
+    """
     import keras
 
+    def convolution(x: keras.KerasTensor, filters: int, side: int, strides: int = 1) -> keras.KerasTensor:
+        x = keras.layers.Conv2D(filters, side, strides=strides, padding="same", use_bias=False)(x)
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)  # a few hundred steps are all it may get
+        return keras.layers.ReLU()(x)
+
     images = keras.Input((image_size, image_size, 3))
-    x = images
-    for filters in (16, 32, 64, 128):
-        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-        x = keras.layers.BatchNormalization()(x)
-        x = keras.layers.ReLU()(x)
-    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(x), name="small_convolutions")
+    x = convolution(images, 16, 5, strides=2)
+    for filters in (32, 64, 96):
+        x = keras.layers.MaxPooling2D(padding="same")(convolution(x, filters, 3))
+    x = keras.layers.Conv2D(32, 1)(x)
+    return keras.Model(images, keras.layers.Flatten()(x), name="small_convolutions")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 VALIDATION_FRACTION = 0.1
 GOLDEN_IMAGES = 16
-EPOCHS = 20
+EPOCHS_OF_HEAD, EPOCHS_OF_ALL = 20, 30
 _PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 
 
@@ -93,7 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="side of the images the network sees (default: 224, 96 for 'small')",
     )
-    add("--epochs", type=_positive_int, default=EPOCHS, metavar="N", help="epochs; the best one is kept")
+    add(
+        "--epochs",
+        type=_positive_int,
+        metavar="N",
+        help=f"the best one is kept (default: {EPOCHS_OF_HEAD}, {EPOCHS_OF_ALL} where every layer is fitted)",
+    )
     add("--batch-size", type=_positive_int, default=32, metavar="N", help="photos to a step")
     add("--learning-rate", type=_positive_float, default=1e-3, metavar="R", help="of Adam")
     add("--dropout", type=_fraction, default=0.2, metavar="R", help="before the last layer")
@@ -132,14 +137,16 @@ def _fraction(text: str) -> float:
 def config_from(arguments: argparse.Namespace) -> TrainConfig:
     """Flags to a `TrainConfig`."""
     a = arguments
+    weights = a.weights or backbones.default_weights(a.backbone)
+    epochs = a.epochs or (EPOCHS_OF_ALL if weights == backbones.NONE else EPOCHS_OF_HEAD)
     return TrainConfig(
         data=a.data,
         validation_data=a.validation_data,
         model_dir=a.model_dir,
         backbone=a.backbone,
-        weights=a.weights or backbones.default_weights(a.backbone),
+        weights=weights,
         image_size=a.image_size or backbones.default_image_size(a.backbone),
-        options=fitting.FitOptions(a.epochs, a.batch_size, a.learning_rate, a.dropout, a.seed),
+        options=fitting.FitOptions(epochs, a.batch_size, a.learning_rate, a.dropout, a.seed),
         overwrite=a.overwrite,
     )
 

@@ -1,0 +1,31 @@
+"""The one packaging file: pip installs from it, and so do Beam's workers, to whom --setup_file ships it."""
+
+from setuptools import setup
+
+BASE = [
+    "tensorflow>=2.21,<2.22",
+    "apache-beam[gcp]>=2.77,<2.78",
+    "google-cloud-storage>=3.4,<4",
+    "pillow>=12,<13",
+    "numpy>=2.1,<3",
+]
+EXTRAS = {
+    "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+    "dev": [
+        "gcp-storage-emulator>=2026.7",
+        "mypy>=2.4,<3",
+        "pytest>=9.2,<10",
+        "ruff>=0.17,<0.18",
+    ],
+}
+
+setup(
+    name="catalogue-classifier",
+    version="0.1.0",
+    description="Teach a network a shop's own product classes, then label a catalogue of millions with it.",
+    license="Apache-2.0",
+    packages=["trainer", "pipeline"],
+    python_requires=">=3.10,<3.13",
+    install_requires=BASE,
+    extras_require=EXTRAS,
+)
