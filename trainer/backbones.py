@@ -10,6 +10,7 @@ import difflib
 import inspect
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from trainer.console import UserError
@@ -105,8 +106,10 @@ def _application(name: str, imagenet: bool, image_size: int) -> keras.Model:
 
 def _load_weights(network: keras.Model, name: str, file: str) -> None:
     try:
-        network.load_weights(file)
-    except (ValueError, OSError, KeyError, TypeError, IndexError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it leaves as they were
+            network.load_weights(file)
+    except (ValueError, OSError, KeyError, TypeError, IndexError, UserWarning) as error:
         raise UserError(f"the weights in {file} do not fit {name} without its top: {error}") from error
 
 

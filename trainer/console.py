@@ -102,12 +102,17 @@ def _call(command: Callable[[], None]) -> tuple[int, str, bool]:
 def _quiet(verbose: bool, log_file: str | None) -> Iterator[str | None]:
     """Sends file descriptor 2 and Python's logging to a log file; `say` and progress keep the terminal."""
     global _terminal
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
     if verbose and not log_file:
         logging.basicConfig(level=logging.INFO, force=True)
         yield None
+        root.level, root.handlers = before
         return
-    path = log_file or tempfile.mkstemp(prefix="catalogue-classifier-", suffix=".log")[1]
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    if log_file:
+        log, path = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), log_file
+    else:
+        log, path = tempfile.mkstemp(prefix="catalogue-classifier-", suffix=".log")
     sys.stderr.flush()
     saved = os.dup(2)
     os.dup2(log, 2)
@@ -117,6 +122,7 @@ def _quiet(verbose: bool, log_file: str | None) -> Iterator[str | None]:
     try:
         yield path
     finally:
+        root.level, root.handlers = before
         sys.stderr.flush()
         os.dup2(saved, 2)
         os.close(saved)

@@ -1,0 +1,45 @@
+# `make` alone lists the targets. Each of them sets up what it needs.
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+DEMO ?= build/demo
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check format bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a few broken files
+	rm -rf $(DEMO)
+	$(BIN)/python -m demo.draw $(DEMO)
+	$(BIN)/python -m trainer train --data $(DEMO)/photos --model-dir $(DEMO)/model --backbone small
+	$(BIN)/python -m pipeline classify --input $(DEMO)/catalogue.csv --model-dir $(DEMO)/model --output $(DEMO)/run
+
+test: $(VENV)/.dev ## run all tests (about ten minutes on two cores)
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## check style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## put the code in form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmarks/README.md
+	$(BIN)/python -m benchmarks.train_time
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.base: setup.py constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,147 @@
+"""What the tests share: the real photos where they are to be had, small drawn ones, and models trained on both."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("CATALOGUE_CLASSIFIER_SHARED", REPOSITORY.parent / "shared"))
+DRAWN_CLASSES = ("dress", "hat", "shoes")
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photos and weights; tests that need it skip where it is absent."""
+    if not (SHARED / "datasets").is_dir():
+        pytest.skip(f"there are no real photos in {SHARED} (CATALOGUE_CLASSIFIER_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def clothing(shared: Path) -> Path:
+    return shared / "datasets/clothing"
+
+
+@pytest.fixture(scope="session")
+def keras_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A KERAS_HOME with the ImageNet weights; Keras writes a file of its own beside them."""
+    home = tmp_path_factory.mktemp("keras")
+    (home / "models").symlink_to(shared / "keras/models")
+    return home
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``python -m MODULE ARGUMENTS`` as a user does, in the repository."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0", **environment},
+            check=False,
+            timeout=900,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with twelve drawn pictures of each of three classes."""
+    from demo.draw import draw
+
+    folder, chance = tmp_path_factory.mktemp("drawn"), random.Random(7)
+    for label in DRAWN_CLASSES:
+        (folder / label).mkdir()
+        for number in range(12):
+            draw(label, chance).save(folder / label / f"{number:02}.jpg")
+    return folder
+
+
+def train_arguments(data: Path, model_dir: Path, *more: object) -> list[str]:
+    return ["--data", str(data), "--model-dir", str(model_dir), *map(str, more)]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory: the small network at 32 pixels, trained on the drawn pictures for a few epochs."""
+    from trainer.task import main
+
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    arguments = train_arguments(drawn, path, "--backbone", "small", "--image-size", 32, "--epochs", 4)
+    assert main(arguments) == 0
+    return path
+
+
+@pytest.fixture
+def model_copy(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may spoil."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+@pytest.fixture(scope="session")
+def clothing_model(
+    clothing: Path,
+    keras_home: Path,
+    command: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A model directory: MobileNetV2 with ImageNet weights, trained on the real photos with the README's command."""
+    path = tmp_path_factory.mktemp("models") / "clothing"
+    arguments = ["--data", clothing / "train", "--validation-data", clothing / "validation", "--model-dir", path]
+    done = command("trainer", "train", *arguments, KERAS_HOME=str(keras_home))
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def rows(run: Path, folder: str = "predictions") -> list[dict[str, Any]]:
+    """The rows of one folder of a run directory, by URI."""
+    lines = [line for part in sorted((run / folder).glob("part-*")) for line in part.read_text().splitlines()]
+    return sorted(map(json.loads, lines), key=lambda row: (row["uri"], json.dumps(row["fields"])))
+
+
+@pytest.fixture(scope="session")
+def read_rows() -> Callable[..., list[dict[str, Any]]]:
+    return rows
+
+
+@pytest.fixture(scope="session")
+def classify() -> Callable[..., int]:
+    """Runs ``classify`` in this process, which is quicker than a new one. Returns the exit code."""
+    from pipeline.__main__ import main
+
+    def run(where: object, model_dir: object, output: object, *more: object) -> int:
+        flags: Sequence[object] = ("--input", where, "--model-dir", model_dir, "--output", output, *more)
+        return main(["classify", *map(str, flags)])
+
+    return run
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content: what a command must leave as it was."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    return tree

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainer import console
+
+NOISY = """
+import os, sys, warnings
+from trainer import console
+def command():
+    os.write(2, b"noise of a library\\n")
+    warnings.warn("a warning")
+    console.say("progress")
+    print("result")
+    {end}
+sys.exit(console.run(command, prog="prog", verbose={verbose}))
+"""
+
+
+def run(end: str, verbose: bool = False, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    code = NOISY.format(end=end, verbose=verbose)
+    environment = os.environ | ({"TMPDIR": str(folder)} if folder else {})
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_command_prints_its_own_words_only(tmp_path: Path) -> None:
+    done = run("pass", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "result\n", "progress\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_verbose_shows_the_noise() -> None:
+    assert "noise of a library" in run("pass", verbose=True).stderr
+
+
+def test_a_users_error_is_one_line_and_leaves_no_log(tmp_path: Path) -> None:
+    done = run("raise console.UserError('give\\n another folder')", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "progress\nprog: error: give another folder\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_is_one_line_and_its_traceback_is_in_the_log(tmp_path: Path) -> None:
+    done = run("{}['key']", folder=tmp_path)
+    (log,) = tmp_path.iterdir()
+    assert (done.returncode, done.stderr) == (1, f"progress\nprog: error: KeyError: 'key' (details: {log})\n")
+    assert "noise of a library" in log.read_text()
+    assert "Traceback" in log.read_text()
+
+
+def test_a_log_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(lambda: None, prog="prog", log_file=str(tmp_path / "no/log")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_nearest_flag_is_named() -> None:
+    with pytest.raises(console.UserError, match=r"unknown argument --epoch; did you mean --epochs\?"):
+        console.refuse_unknown(["--epoch=3"], ["--epochs", "--seed"])
+    console.refuse_unknown([], ["--epochs"])
+
+
+def test_progress_says_how_far_and_how_fast(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.Progress("reading", 4, "photos") as progress:
+        progress.advance(3)
+        progress.advance(1, "all well")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("reading: 4 of 4 photos")
+    assert line.endswith("all well")
+
+
+HELP = """
+import runpy, sys
+sys.argv = ["x", *{arguments}]
+try:
+    runpy.run_module("{module}", run_name="__main__")
+except SystemExit:
+    pass
+print([name for name in ("tensorflow", "keras", "apache_beam") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("trainer", ["--help"]),
+        ("trainer", ["train", "--help"]),
+        ("trainer", ["evaluate", "--help"]),
+        ("trainer", ["predict", "--help"]),
+        ("trainer.task", ["--help"]),
+        ("pipeline", ["--help"]),
+        ("pipeline", ["classify", "--help"]),
+    ],
+)
+def test_help_needs_no_heavy_import(module: str, arguments: list[str], repository: Path) -> None:
+    code = HELP.format(module=module, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)
+    assert "usage:" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer import model_dir
+from trainer.model_dir import ModelDirError
+
+# What a server without a line of ours does: TensorFlow and the directory, nothing else.
+BARE_TENSORFLOW = """
+import json, sys
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+golden = [f"{sys.argv[1]}/golden/{name}" for name in json.loads(sys.argv[2])]
+images = tf.stack([tf.io.decode_png(tf.io.read_file(path)) for path in golden])
+probabilities = model.signatures["serving_default"](images=images)["probabilities"].numpy().tolist()
+served = model.signatures["serve_bytes"](data=tf.constant([tf.io.read_file(path).numpy() for path in sys.argv[3:]]))
+labels = [[label.decode() for label in row] for row in served["labels"].numpy()]
+assert not [name for name in sys.modules if name.split(".")[0] in ("trainer", "pipeline", "apache_beam")]
+print(json.dumps([probabilities, labels, served["scores"].numpy().tolist()]))
+"""
+
+
+def test_bare_tensorflow_serves_both_signatures(tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    model = model_dir.read(tiny_model)
+    images, golden = model.golden()
+    names = sorted(file.name for file in (tiny_model / "golden").glob("*.png"))
+    photos = [str(drawn / label / "00.jpg") for label in ("dress", "hat", "shoes")]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", BARE_TENSORFLOW, str(tiny_model), json.dumps(names), *photos],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    probabilities, labels, scores = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(probabilities, golden, atol=1e-5)
+    assert len(names) == len(images) >= 3
+    for row_labels, row_scores in zip(labels, scores, strict=True):
+        assert sorted(row_labels) == sorted(model.info.labels)
+        assert row_scores == sorted(row_scores, reverse=True)
+        assert sum(row_scores) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_signatures_are_those_of_the_contract(tiny_model: Path) -> None:
+    import tensorflow as tf
+
+    signatures = tf.saved_model.load(str(tiny_model)).signatures
+    images = signatures["serving_default"].structured_input_signature[1]["images"]
+    assert (images.shape.as_list(), images.dtype) == ([None, 32, 32, 3], tf.uint8)
+    probabilities = signatures["serving_default"].structured_outputs["probabilities"]
+    assert (probabilities.shape.as_list(), probabilities.dtype) == ([None, 3], tf.float32)
+    data = signatures["serve_bytes"].structured_input_signature[1]["data"]
+    assert (data.shape.as_list(), data.dtype) == ([None], tf.string)
+    assert set(signatures["serve_bytes"].structured_outputs) == {"labels", "scores"}
+
+
+def test_holds_what_the_design_says(tiny_model: Path) -> None:
+    names = {file.name for file in tiny_model.iterdir()}
+    served = {"saved_model.pb", "variables", "assets", "fingerprint.pb"}
+    assert names == served | {"model.json", "golden", "model.keras", "report.html"}
+    info = json.loads((tiny_model / "model.json").read_text())
+    assert info["labels"] == ["dress", "hat", "shoes"]
+    assert info["image"] == {"size": 32, "resize": "stretch"}
+    assert info["training"]["backbone"] == "small"
+    assert sum(info["class_shares"].values()) == pytest.approx(1)
+    assert info["data"]["training_photos"] + info["data"]["validation_photos"] == 36
+    assert "EXIF" in info["signatures"]["serve_bytes"]
+    assert {"accuracy", "log_loss", "per_class", "confusion"} <= set(info["metrics"])
+
+
+def test_the_keras_network_gives_the_same_probabilities(tiny_model: Path) -> None:
+    import keras
+
+    images, golden = model_dir.read(tiny_model).golden()
+    network = keras.models.load_model(tiny_model / "model.keras")
+    np.testing.assert_allclose(network.predict(images, verbose=0), golden, atol=1e-5)
+
+
+def edit(path: Path, sign: bool = False, **changes: object) -> None:
+    """Changes ``model.json`` as a person would, or, with `sign`, as a program of another version would."""
+    content = json.loads((path / "model.json").read_text()) | changes
+    if sign:
+        content.pop("checksum")
+        content["checksum"] = model_dir._checksum(content)
+    (path / "model.json").write_text(json.dumps(content))
+
+
+def test_a_folder_that_is_no_model_directory(tmp_path: Path) -> None:
+    for path, words in ((tmp_path / "none", "no such folder"), (tmp_path, "has no model.json")):
+        with pytest.raises(ModelDirError, match=words):
+            model_dir.read(path)
+    (tmp_path / "model.json").write_text('{"name": "another program\'s"}')
+    with pytest.raises(ModelDirError, match="something else"):
+        model_dir.read(tmp_path)
+    (tmp_path / "model.json").write_text("{")
+    with pytest.raises(ModelDirError, match="cannot be read"):
+        model_dir.read(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["saved_model.pb", "golden/00.png", "model.keras", "variables/variables.index"])
+def test_an_incomplete_directory_is_refused(model_copy: Path, file: str) -> None:
+    (model_copy / file).unlink()
+    with pytest.raises(ModelDirError, match=rf"incomplete: {file} missing"):
+        model_dir.read(model_copy)
+
+
+def test_a_newer_format_is_refused(model_copy: Path) -> None:
+    edit(model_copy, sign=True, format=model_dir.FORMAT + 1)
+    with pytest.raises(ModelDirError, match="format 2, this version reads 1"):
+        model_dir.read(model_copy)
+
+
+@pytest.mark.parametrize("change", [{"labels": ["shoes", "hat", "dress"]}, {"temperature": 2.0}, {"metrics": {}}])
+def test_an_edited_description_is_refused(model_copy: Path, change: dict[str, object]) -> None:
+    edit(model_copy, **change)
+    with pytest.raises(ModelDirError, match="was edited"):
+        model_dir.read(model_copy)
+
+
+def test_a_changed_file_is_refused(model_copy: Path) -> None:
+    with (model_copy / "saved_model.pb").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(ModelDirError, match=r"changed after it was written: saved_model.pb"):
+        model_dir.read(model_copy)
+
+
+def test_another_image_policy_is_refused(model_copy: Path) -> None:
+    edit(model_copy, sign=True, policy=model_dir.POLICY + 1)
+    with pytest.raises(ModelDirError, match="policy 2"):
+        model_dir.read(model_copy)
+
+
+def test_golden_images_that_do_not_come_out_right_are_refused(model_copy: Path) -> None:
+    """Weights of another training, described as if they were these."""
+    model = model_dir.read(model_copy)
+    images, golden = model.golden()
+    model.check_golden(lambda batch: golden.copy())
+    model.check_golden(lambda batch: golden + 0.5e-3)
+    with pytest.raises(ModelDirError, match="does not reproduce its golden images"):
+        model.check_golden(lambda batch: np.roll(golden, 1, axis=1))
+    with pytest.raises(ModelDirError, match=r"differs by 0\.01"):
+        model.check_golden(lambda batch: golden - 0.01)
+    with pytest.raises(ModelDirError, match="gives 2 classes"):
+        model.check_golden(lambda batch: golden[:, :2])
+    assert images.shape[1:] == (32, 32, 3)
+
+
+def test_loading_replays_the_golden_images(model_copy: Path) -> None:
+    file = model_copy / "golden/probabilities.json"
+    golden = json.loads(file.read_text())
+    file.write_text(json.dumps({name: row[::-1] for name, row in golden.items()}))
+    files = json.loads((model_copy / "model.json").read_text())["files"]
+    edit(model_copy, sign=True, files=files | {"golden/probabilities.json": model_dir.file_digest(file)})
+    model = model_dir.read(model_copy)
+    with pytest.raises(ModelDirError, match="does not reproduce its golden images"):
+        model.load()
+
+
+def test_the_id_changes_with_what_changes_a_prediction(tiny_model: Path) -> None:
+    import dataclasses
+
+    import keras
+
+    info = model_dir.read(tiny_model).info
+    network = keras.models.load_model(tiny_model / "model.keras")
+    assert model_dir._model_id(network, info) == model_dir._model_id(
+        network, dataclasses.replace(info, created="later")
+    )
+    for other in ({"labels": info.labels[::-1]}, {"temperature": info.temperature + 0.1}, {"policy": 2}):
+        assert model_dir._model_id(network, dataclasses.replace(info, **other)) != model_dir._model_id(network, info)
+    before = model_dir._model_id(network, info)
+    kernel = network.trainable_weights[0]
+    kernel.assign(kernel + 1e-3)
+    assert model_dir._model_id(network, info) != before
+
+
+def test_remote_directories_are_published_and_fetched(tiny_model: Path, tmp_path: Path) -> None:
+    path = f"ram://models/{base64.b32encode(os.urandom(5)).decode()}"
+    model_dir.publish(Path(shutil.copytree(tiny_model, tmp_path / "new")), path)
+    with model_dir.fetched(path) as model:
+        assert model.info == model_dir.read(tiny_model).info
+    with (
+        pytest.raises(ModelDirError, match="ram://models/none is no model directory"),
+        model_dir.fetched("ram://models/none"),
+    ):
+        pass

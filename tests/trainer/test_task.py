@@ -1,0 +1,204 @@
+"""The ``train`` command on small drawn pictures; the real photos are in tests/test_end_to_end.py."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainer import model_dir
+from trainer.__main__ import main
+
+Contents = Callable[[Path], dict[str, bytes]]
+TINY = ("--backbone", "small", "--image-size", "32", "--epochs", "2")
+
+
+def train(data: Path, path: Path, *more: object) -> int:
+    return main(["train", "--data", str(data), "--model-dir", str(path), *TINY, *map(str, more)])
+
+
+def test_the_same_seed_gives_the_same_model(drawn: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert train(drawn, tmp_path / name, "--seed", seed) == 0
+    ids = [model_dir.read(tmp_path / name).info.id for name in "abc"]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_unreadable_photos_are_counted_reported_and_skipped(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    (data / "hat/torn.jpg").write_bytes((data / "hat/00.jpg").read_bytes()[:2000])
+    (data / "hat/notes.txt").write_text("remember the hats")
+    assert train(data, tmp_path / "model") == 0
+    shown = capfd.readouterr().err
+    assert "skipped 2 of 38 photos that cannot be read: 1 unknown_format, 1 truncated" in shown or (
+        "skipped 2 of 38 photos that cannot be read: 1 truncated, 1 unknown_format" in shown
+    )
+    assert f"{data}/hat/torn.jpg: truncated" in shown
+    info = model_dir.read(tmp_path / "model").info
+    assert info.data["unreadable_photos"] == 2
+    assert info.data["training_photos"] + info.data["validation_photos"] == 36
+
+
+def test_given_validation_photos_are_used_as_they_are(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("hat", "shoes"):
+        (tmp_path / "held-out" / label).mkdir(parents=True)
+        shutil.copy(drawn / label / "03.jpg", tmp_path / "held-out" / label)
+    assert train(drawn, tmp_path / "model", "--validation-data", tmp_path / "held-out") == 0
+    info = model_dir.read(tmp_path / "model").info
+    assert (info.data["training_photos"], info.data["validation_photos"]) == (36, 2)
+    assert "2 photos are in --data and in --validation-data" in capfd.readouterr().err
+
+
+def test_frozen_backbone_from_a_weights_file(drawn: Path, tmp_path: Path) -> None:
+    """The other way to train: features are computed once and a head is fitted on them."""
+    import keras
+
+    network = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(96, 96, 3))
+    network.save_weights(tmp_path / "some.weights.h5")
+    arguments = ["--backbone", "MobileNetV2", "--weights", tmp_path / "some.weights.h5", "--image-size", 96]
+    assert train(drawn, tmp_path / "model", *arguments) == 0
+    loaded = keras.models.load_model(tmp_path / "model/model.keras")
+    inner = loaded.get_layer("MobileNetV2").get_layer(network.name)
+    for before, after in zip(network.get_weights(), inner.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_an_existing_model_is_kept_unless_told_otherwise(
+    tiny_model: Path, model_copy: Path, drawn: Path, contents: Contents, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(model_copy)
+    assert train(drawn, model_copy) == 2
+    assert "holds a model: choose another --model-dir or give --overwrite" in capfd.readouterr().err
+    assert contents(model_copy) == before
+    assert train(drawn, model_copy, "--overwrite", "--seed", 5) == 0
+    assert model_dir.read(model_copy).info.id != model_dir.read(tiny_model).info.id
+    assert [path.name for path in model_copy.parent.iterdir()] == ["model"]
+
+
+def test_vertex_ai_says_where_the_model_goes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer import task
+
+    monkeypatch.setenv("AIP_MODEL_DIR", f"{tmp_path}/vertex/model/")
+    assert task.main(["--data", str(drawn), *TINY]) == 0
+    assert model_dir.read(tmp_path / "vertex/model").info.labels == ("dress", "hat", "shoes")
+
+
+def test_trains_into_any_file_system_of_tensorflow(drawn: Path) -> None:
+    assert main(["train", "--data", str(drawn), "--model-dir", "ram://trained/model/", *TINY]) == 0
+    with model_dir.fetched("ram://trained/model") as model:
+        assert model.info.labels == ("dress", "hat", "shoes")
+
+
+def folder_of(folder: Path, **counts: int) -> Path:
+    chance = np.random.default_rng(0)
+    for label, count in counts.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            pixels = chance.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    return folder
+
+
+BAD_USE = {
+    "missing folder": (lambda d: ["--data", d / "none"], "is not a folder"),
+    "a file": (lambda d: ["--data", d / "good/a/0.png"], "is not a folder"),
+    "empty folder": (lambda d: ["--data", d / "empty"], "has no sub-folders"),
+    "one class": (lambda d: ["--data", d / "one"], "has one class only"),
+    "a class with one photo": (lambda d: ["--data", d / "lonely"], "class 'b' has one photo"),
+    "a class of broken photos": (lambda d: ["--data", d / "broken"], "no readable training photos of 'b'"),
+    "unknown backbone": (lambda d: ["--backbone", "MobileNetV9"], "unknown backbone 'MobileNetV9': did you mean"),
+    "weights that do not fit": (
+        lambda d: ["--backbone", "MobileNetV2", "--weights", d / "other.weights.h5"],
+        "do not fit MobileNetV2",
+    ),
+    "no such weights": (lambda d: ["--weights", d / "none.h5"], "there is no weights file"),
+    "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "no ImageNet weights of the backbone 'small'"),
+    "image size": (lambda d: ["--image-size", "3"], "an image size of 3 is too small"),
+    "unknown class in validation": (lambda d: ["--validation-data", d / "other"], "has classes that --data has not"),
+    "missing validation folder": (lambda d: ["--validation-data", d / "none"], "is not a folder"),
+    "unknown flag": (lambda d: ["--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
+    "an output that is something else": (lambda d: ["--model-dir", d / "good"], "is no model directory"),
+    "an output that is a file": (lambda d: ["--model-dir", d / "good/a/0.png"], "is a file"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import keras
+
+    folder = tmp_path_factory.mktemp("bad")
+    folder_of(folder / "good", a=6, b=6)
+    (folder / "empty").mkdir()
+    folder_of(folder / "one", a=6)
+    folder_of(folder / "lonely", a=6, b=1)
+    folder_of(folder / "broken", a=6, b=2)
+    for file in (folder / "broken/b").iterdir():
+        file.write_bytes(b"no picture")
+    folder_of(folder / "other", a=2, c=2)
+    network = keras.applications.MobileNetV2(weights=None, alpha=0.35, include_top=False, input_shape=(96, 96, 3))
+    network.save_weights(folder / "other.weights.h5")
+    return folder
+
+
+@pytest.mark.parametrize("case", BAD_USE)
+def test_bad_use_is_one_line_and_leaves_nothing(
+    case: str, bad_data: Path, tmp_path: Path, contents: Contents, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags, words = BAD_USE[case]
+    arguments = {"--data": bad_data / "good", "--model-dir": tmp_path / "new/model", "--backbone": "small"}
+    given = list(map(str, flags(bad_data)))
+    arguments |= dict(zip(given[::2], given[1::2], strict=True))
+    before = contents(bad_data)
+    assert main(["train", *(str(word) for pair in arguments.items() for word in pair)]) == 2
+    errors = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert errors[0].startswith("python -m trainer train: error: ")
+    assert not list(tmp_path.iterdir())
+    assert contents(bad_data) == before
+
+
+def test_imagenet_weights_that_cannot_be_downloaded(
+    drawn: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """A proxy on a closed port stands for a machine without a network."""
+    closed = "http://127.0.0.1:9"
+    done = command(
+        "trainer", "train", "--data", drawn, "--model-dir", tmp_path / "model", "--backbone", "MobileNetV2",
+        KERAS_HOME=str(tmp_path / "keras"), https_proxy=closed, http_proxy=closed,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "the ImageNet weights of MobileNetV2 cannot be downloaded" in last
+    assert "--weights FILE" in last
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_is_printed_is_the_commands_own(
+    drawn: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = command("trainer", "train", "--data", drawn, "--model-dir", tmp_path / "model", *TINY)
+    assert done.returncode == 0
+    noise = ("tensorflow", "cuda", "WARNING", "oneDNN", "I0000", "absl", "Warning")
+    assert not [line for line in done.stderr.splitlines() if any(word in line for word in noise)]
+    loud = command("trainer", "train", "--data", drawn, "--model-dir", tmp_path / "loud", *TINY, "--verbose")
+    assert "oneDNN" in loud.stderr
+
+
+def test_model_json_says_how_it_was_made(tiny_model: Path) -> None:
+    info = json.loads((tiny_model / "model.json").read_text())
+    training = info["training"]
+    assert (training["epochs"], training["batch_size"], training["learning_rate"]) == (4, 32, 0.001)
+    assert len(training["epochs_run"]) == 4
+    assert 1 <= training["best_epoch"] <= 4
+    assert set(info["versions"]) == {"python", "tensorflow", "keras", "numpy", "pillow"}
