@@ -228,6 +228,7 @@ def beam_options(flags: Sequence[str]) -> Any:
     the job runs on Beam's FnApiRunner, in one process with a thread for each core.
     """
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+    from apache_beam.runners.runner import create_runner
 
     options = PipelineOptions(list(flags))
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
@@ -236,6 +237,10 @@ def beam_options(flags: Sequence[str]) -> Any:
     if standard.runner == "FnApiRunner" and not any(flag.startswith("--direct_") for flag in flags):
         direct.direct_num_workers = os.cpu_count()
         direct.direct_running_mode = "multi_threading"
+    try:
+        create_runner(standard.runner)
+    except ValueError as error:
+        raise UserError(f"--runner: {error}") from error
     return options
 
 

@@ -130,7 +130,7 @@ def _read_object(location: str, limits: Limits) -> bytes:
 
     buffer = _Bounded(limits)
     try:
-        storage.Blob.from_uri(location, client=_storage_client()).download_to_file(buffer)
+        storage.Blob.from_uri(location).download_to_file(buffer, client=_storage_client())
     except exceptions.NotFound as error:
         raise ImageError(Reason.NOT_FOUND, error.message) from error
     except (exceptions.Forbidden, exceptions.Unauthorized) as error:

@@ -88,12 +88,13 @@ def rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
     if is_remote(where):
         yield from _remote_rows(where)
     elif os.path.isdir(where):
-        yield from map(_found, _walk(os.path.abspath(where)))
+        yield from map(_found, filter(_visible, _walk(os.path.abspath(where))))
     elif os.path.isfile(where):
         yield from _listed(os.path.abspath(where))
     elif glob.has_magic(where):
-        pattern = os.path.abspath(where)
-        yield from map(_found, _matching(pattern, _walk(_fixed_folder(pattern))))
+        folder, pattern = _split(where)
+        folder = os.path.abspath(folder)
+        yield from map(_found, _matching(folder, pattern, _walk(folder)))
     else:
         raise UserError(f"--input {where} does not exist: give a folder, a glob, a text file of URIs or a CSV")
 
@@ -102,13 +103,13 @@ def _remote_rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
     if FileSystems.exists(where) and not where.endswith("/"):
         yield from _listed(where)
     elif glob.has_magic(where):
-        yield from map(_found, _matching(where, _objects(_fixed_folder(where))))
+        folder, pattern = _split(where)
+        yield from map(_found, _matching(folder, pattern, _objects(folder)))
     else:
         found = False
-        for path in _objects(where.rstrip("/")):
-            if not _hidden(path):
-                found = True
-                yield _found(path)
+        for path in filter(_visible, _objects(where.rstrip("/"))):
+            found = True
+            yield _found(path)
         if not found:
             raise UserError(f"--input {where} does not exist: give a folder, a glob, a text file of URIs or a CSV")
 
@@ -120,7 +121,7 @@ def _objects(folder: str) -> Iterator[str]:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """Every file below a local folder whose name does not begin with a dot, in order. Links are followed, loops not."""
+    """Every file below a local folder, in order. Links are followed, loops are not."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         real = os.path.realpath(parent)
@@ -129,26 +130,29 @@ def _walk(folder: str) -> Iterator[str]:
             continue
         seen.add(real)
         folders.sort()
-        yield from (os.path.join(parent, name) for name in sorted(files) if not name.startswith("."))
+        yield from (os.path.join(parent, name) for name in sorted(files))
 
 
 def _refuse(error: OSError) -> None:
     raise UserError(f"--input: the folder {error.filename} cannot be listed: {error.strerror}") from error
 
 
-def _fixed_folder(pattern: str) -> str:
-    """The part of a glob before the first component that has a wildcard."""
-    return re.split(r"/[^/]*[*?\[]", pattern, maxsplit=1)[0] or "/"
+def _split(pattern: str) -> tuple[str, str]:
+    """A glob's folder before the first component with a wildcard, and the rest."""
+    components = pattern.split("/")
+    fixed = next(number for number, component in enumerate(components) if glob.has_magic(component))
+    return "/".join(components[:fixed]) or ("/" if fixed else "."), "/".join(components[fixed:])
 
 
-def _matching(pattern: str, paths: Iterator[str]) -> Iterator[str]:
-    expression = re.compile(_expression(pattern))
-    dots = os.path.basename(pattern).startswith(".")
-    return (path for path in paths if (dots or not _hidden(path)) and expression.fullmatch(path))
+def _matching(folder: str, pattern: str, paths: Iterator[str]) -> Iterator[str]:
+    """Those of the paths below `folder` whose rest matches; a hidden file only if the pattern asks for one."""
+    expression, start = re.compile(_expression(pattern)), len(folder.rstrip("/")) + 1
+    hidden_too = not _visible(pattern)
+    return (path for path in paths if expression.fullmatch(path[start:]) and (hidden_too or _visible(path)))
 
 
-def _hidden(path: str) -> bool:
-    return path.rpartition("/")[2].startswith(".")
+def _visible(path: str) -> bool:
+    return not path.rpartition("/")[2].startswith(".")
 
 
 def _expression(pattern: str) -> str:

@@ -11,7 +11,8 @@
 
 Rows are written where they arise, each bundle into files of its own below ``_temporary``. A bundle that is tried again
 writes new files and only those of the try that succeeded are passed on, so nothing is lost and nothing doubled. The
-last step of the pipeline, `commit`, counts what is in the files and moves them to their place.
+last step of the pipeline, `commit`, counts what is in the files and gives them their place; it may be tried again at
+any point, too.
 """
 
 from __future__ import annotations
@@ -207,7 +208,10 @@ def commit(
     dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]],
     thumbnails: Mapping[str, bytes],
 ) -> dict[str, Any]:
-    """Moves the rows to their place and writes everything else; ``_SUCCESS`` last, if it was one.
+    """Gives the rows their place and writes everything else; ``_SUCCESS`` last, if it was one.
+
+    A runner may call this again after a failure half-way. Until ``run.json`` names this attempt nothing below
+    ``_temporary`` has been removed and all is done anew; from then on only the end is left to do.
 
     Args:
         run: what was known before.
@@ -220,6 +224,33 @@ def commit(
     Returns:
         The content of ``run.json``.
     """
+    record = _record_of(run)
+    if record is None:
+        record = _write(run, chunks, inputs, duplicates, stats, dead_letters, thumbnails)
+    storage.remove(f"{run.output}/{_TEMPORARY}")
+    if record["status"] == "succeeded":
+        storage.write_text(f"{run.output}/{SUCCESS_FILE}", "")
+    return record
+
+
+def _record_of(run: Run) -> dict[str, Any] | None:
+    """The content of ``run.json`` if this attempt has written it already."""
+    if not storage.exists(f"{run.output}/{RUN_FILE}"):
+        return None
+    record = read_record(run.output)
+    return record if record.get("attempt") == run.token else None
+
+
+def _write(
+    run: Run,
+    chunks: Iterable[Chunk],
+    inputs: int,
+    duplicates: int,
+    stats: Mapping[str, ClassStats],
+    dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]],
+    thumbnails: Mapping[str, bytes],
+) -> dict[str, Any]:
+    """Everything but the end of `commit`, whose arguments these are; ``run.json`` last."""
     chunks = sorted(chunks, key=lambda chunk: chunk.path)
     rows = {folder: sum(c.rows for c in chunks if c.folder == folder) for folder in (PREDICTIONS, DEAD_LETTERS)}
     reasons = {reason: count for reason, (count, _) in sorted(dead_letters.items())}
@@ -234,9 +265,6 @@ def commit(
     _write_json(f"{run.output}/{STATS_FILE}", class_stats)
     storage.write_text(f"{run.output}/{REPORT_FILE}", run_page(record, class_stats, stats, examples, thumbnails))
     _write_json(f"{run.output}/{RUN_FILE}", record)
-    storage.remove(f"{run.output}/{_TEMPORARY}")
-    if record["status"] == "succeeded":
-        storage.write_text(f"{run.output}/{SUCCESS_FILE}", "")
     return record
 
 
@@ -251,7 +279,7 @@ def _place(run: Run, folder: str, paths: list[str]) -> None:
         paths = [f"{run.temporary}/{folder}-none.jsonl"]
         storage.write_text(paths[0], "")
     targets = [f"{run.output}/{folder}/part-{n:05}-of-{len(paths):05}.jsonl" for n in range(len(paths))]
-    storage.move(paths, targets)
+    storage.copy_within(paths, targets)
 
 
 def _class_stats(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassStats]) -> dict[str, Any]:
@@ -275,6 +303,7 @@ def _run_record(run: Run, counts: Counts) -> dict[str, Any]:
     problems = counts.problems(run.max_failure_rate)
     return {
         "format": FORMAT,
+        "attempt": run.token,
         "status": "failed" if problems else "succeeded",
         "problems": problems,
         "command": list(run.command),

@@ -103,11 +103,12 @@ def _quiet(verbose: bool, log_file: str | None) -> Iterator[str | None]:
     """Sends file descriptor 2 and Python's logging to a log file; `say` and progress keep the terminal."""
     global _terminal
     root = logging.getLogger()
-    before = root.level, root.handlers[:]
+    level, handlers = root.level, root.handlers[:]
     if verbose and not log_file:
-        logging.basicConfig(level=logging.INFO, force=True)
+        logging.basicConfig(level=logging.INFO)
+        root.setLevel(logging.INFO)
         yield None
-        root.level, root.handlers = before
+        root.setLevel(level)
         return
     if log_file:
         log, path = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), log_file
@@ -118,11 +119,16 @@ def _quiet(verbose: bool, log_file: str | None) -> Iterator[str | None]:
     os.dup2(log, 2)
     os.close(log)
     _terminal = os.fdopen(os.dup(saved), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
     try:
         yield path
     finally:
-        root.level, root.handlers = before
+        root.handlers = handlers
+        root.setLevel(level)
+        handler.close()
         sys.stderr.flush()
         os.dup2(saved, 2)
         os.close(saved)

@@ -1,0 +1,319 @@
+"""The ``classify`` command on small drawn pictures; the real photos are in tests/test_end_to_end.py."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pipeline import classify as command_module
+from trainer import model_dir
+from trainer.console import UserError
+
+Classify = Callable[..., int]
+Rows = Callable[..., list[dict[str, Any]]]
+Contents = Callable[[Path], dict[str, bytes]]
+
+
+def test_a_run_directory_is_as_designed(
+    classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert classify(drawn, tiny_model, run) == 0
+    names = {file.name for file in run.iterdir()}
+    assert names == {"predictions", "dead_letters", "class_stats.json", "run.json", "report.html", "_SUCCESS"}
+    info = model_dir.read(tiny_model).info
+    rows = read_rows(run)
+    assert [row["uri"] for row in rows] == sorted(str(file) for file in drawn.rglob("*.jpg"))
+    for row in rows:
+        assert set(row) == {"uri", "label", "score", "top", "model_id", "content_hash", "fields"}
+        assert row["model_id"] == info.id
+        assert row["top"][0] == {"label": row["label"], "score": row["score"]}
+        assert [entry["score"] for entry in row["top"]] == sorted((e["score"] for e in row["top"]), reverse=True)
+        assert sum(entry["score"] for entry in row["top"]) == pytest.approx(1, abs=1e-5)  # three classes, top five
+    record = json.loads((run / "run.json").read_text())
+    assert record["counts"] == {"inputs": 36, "predictions": 36, "dead_letters": {}, "duplicates": 0, "reused": 0}
+    assert record["command"][:4] == ["python", "-m", "pipeline", "classify"]
+    stats = json.loads((run / "class_stats.json").read_text())
+    for label, own in stats["classes"].items():
+        scores = [row["score"] for row in rows if row["label"] == label]
+        assert own["count"] == len(scores) == sum(own["score_histogram"] or [])
+        assert own["share"] == pytest.approx(len(scores) / 36)
+        assert own["share_in_training"] == info.class_shares[label]
+        if scores:
+            assert own["mean_score"] == pytest.approx(sum(scores) / len(scores))
+
+
+BAD_FILES = {
+    "empty.jpg": (b"", "empty"),
+    "page.jpg": (b"<html>", "unknown_format"),
+    "torn.jpg": (None, "truncated"),
+    "pixel.gif": (b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", "too_small"),
+}
+
+
+def test_bad_images_in_the_middle_of_a_batch_change_no_neighbours_row(
+    classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    photos = sorted(drawn.rglob("*.jpg"))
+    good = [(str(photo), {"sku": f"{number}"}) for number, photo in enumerate(photos)]
+    bad = []
+    for name, (content, _) in BAD_FILES.items():
+        (tmp_path / name).write_bytes(content if content is not None else photos[0].read_bytes()[:2000])
+        bad.append((str(tmp_path / name), {"sku": name}))
+    bad.append((str(tmp_path / "gone.jpg"), {"sku": "gone.jpg"}))
+    for name, lines in (("good", good), ("mixed", [*good[:5], *bad[:2], *good[5:9], *bad[2:], *good[9:]])):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([["uri", "sku"], *([uri, fields["sku"]] for uri, fields in lines)])
+        flags = ("--batch-size", 8, "--direct_num_workers=1", "--max-failure-rate", 0.2)
+        assert classify(tmp_path / f"{name}.csv", tiny_model, tmp_path / name, *flags) == 0
+    alone, mixed = read_rows(tmp_path / "good"), read_rows(tmp_path / "mixed")
+    assert len(alone) == 36
+    for before, after in zip(alone, mixed, strict=True):
+        assert (after["uri"], after["fields"], after["content_hash"]) == (
+            before["uri"], before["fields"], before["content_hash"],
+        )  # fmt: skip
+        for entry, other in zip(before["top"], after["top"], strict=True):
+            assert entry["label"] == other["label"]
+            assert entry["score"] == pytest.approx(other["score"], abs=1e-6)
+    letters = {row["fields"]["sku"]: row for row in read_rows(tmp_path / "mixed", "dead_letters")}
+    expected = {name: reason for name, (_, reason) in BAD_FILES.items()} | {"gone.jpg": "not_found"}
+    assert {name: row["reason"] for name, row in letters.items()} == expected
+    assert set(letters["torn.jpg"]) == {"uri", "reason", "transient", "message", "fields"}
+
+
+def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
+    classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(drawn / "hat", tmp_path / "hat")
+    lines = ["uri,sku", "hat/00.jpg,1", f"{tmp_path}/hat/00.jpg,2", "hat/00.jpg,3", "hat/01.jpg,4", ",5", "none.jpg,6"]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    assert classify(tmp_path / "list.csv", tiny_model, tmp_path / "run", "--max-failure-rate", 0.5) == 0
+    counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
+    assert counts == {
+        "inputs": 6, "predictions": 4, "dead_letters": {"bad_manifest_row": 1, "not_found": 1},
+        "duplicates": 2, "reused": 0,
+    }  # fmt: skip
+    rows = {row["fields"]["sku"]: row for row in read_rows(tmp_path / "run")}
+    assert {sku: row["uri"] for sku, row in rows.items()} == {
+        "1": "hat/00.jpg", "2": f"{tmp_path}/hat/00.jpg", "3": "hat/00.jpg", "4": "hat/01.jpg",
+    }  # fmt: skip
+    assert rows["1"]["score"] == rows["2"]["score"] == rows["3"]["score"]
+
+
+def test_too_many_failures_are_no_success(
+    classify: Classify,
+    read_rows: Rows,
+    tiny_model: Path,
+    drawn: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    for number in range(2):
+        (data / f"broken-{number}.jpg").write_bytes(b"x")
+    run = tmp_path / "run"
+    assert classify(data, tiny_model, run) == 1
+    assert "2 of 38 images failed (5.3%, --max-failure-rate 0.05)" in capfd.readouterr().err
+    assert not (run / "_SUCCESS").exists()
+    assert len(read_rows(run)) == 36
+    assert len(read_rows(run, "dead_letters")) == 2
+    assert classify(data, tiny_model, run, "--max-failure-rate", 0.06) == 0  # a run that failed may be replaced
+    assert (run / "_SUCCESS").exists()
+
+
+def test_a_finished_run_is_kept_unless_told_otherwise(
+    classify: Classify,
+    tiny_model: Path,
+    drawn: Path,
+    tmp_path: Path,
+    contents: Contents,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    assert classify(drawn / "hat", tiny_model, run) == 0
+    before = contents(run)
+    assert classify(drawn, tiny_model, run) == 2
+    assert "holds a finished run" in capfd.readouterr().err
+    assert contents(run) == before
+    assert classify(drawn, tiny_model, run, "--overwrite") == 0
+    assert json.loads((run / "run.json").read_text())["counts"]["inputs"] == 36
+
+
+def test_one_model_serves_all_threads_of_a_process(
+    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[str] = []
+    load = model_dir.SavedModel.__init__
+
+    def counted(self: model_dir.SavedModel, *arguments: Any) -> None:
+        loads.append("load")
+        load(self, *arguments)
+
+    monkeypatch.setattr(model_dir.SavedModel, "__init__", counted)
+    flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=4")
+    assert classify(drawn, tiny_model, tmp_path / "run", *flags) == 0
+    assert len(list((tmp_path / "run/predictions").iterdir())) == 4  # each thread wrote what it classified
+    assert loads == ["load"]
+
+
+def test_two_processes_write_the_rows_of_one(
+    classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    flags = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    assert classify(drawn, tiny_model, tmp_path / "two", *flags) == 0
+    assert classify(drawn, tiny_model, tmp_path / "one", "--direct_num_workers=1") == 0
+    for one, two in zip(read_rows(tmp_path / "one"), read_rows(tmp_path / "two"), strict=True):
+        assert (one["uri"], one["label"], one["content_hash"]) == (two["uri"], two["label"], two["content_hash"])
+        assert one["score"] == pytest.approx(two["score"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("count", "side"), [(100, 32), (6, 2000)])
+def test_many_small_and_few_large_photos_keep_every_worker_busy(
+    classify: Classify, tiny_model: Path, tmp_path: Path, count: int, side: int
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(count):
+        Image.effect_noise((side, side), 50 + number % 50).convert("RGB").save(tmp_path / f"photos/{number}.jpg")
+    flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
+    assert classify(tmp_path / "photos", tiny_model, tmp_path / "run", *flags) == 0
+    shares = [len(part.read_text().splitlines()) for part in (tmp_path / "run/predictions").iterdir()]
+    assert sorted(shares) == [count // 2, count - count // 2]
+
+
+def test_killed_in_the_middle_it_is_no_success_and_the_same_command_mends_it(
+    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3000):
+        os.link(drawn / f"hat/{number % 12:02}.jpg", photos / f"{number:04}.jpg")
+    run = tmp_path / "run"
+    arguments = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", run]
+    process = subprocess.Popen([sys.executable, "-m", "pipeline", *map(str, arguments)], start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(run.glob("_temporary/*/predictions-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert {file.name for file in run.iterdir()} == {"_temporary"}
+    assert classify(photos, tiny_model, run) == 0
+    counts = json.loads((run / "run.json").read_text())["counts"]
+    assert (counts["inputs"], counts["predictions"]) == (3000, 3000)
+    assert not (run / "_temporary").exists()
+
+
+def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
+    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fail(*_: object) -> None:
+        raise RuntimeError("the accelerator is on fire")
+
+    monkeypatch.setattr(model_dir.SavedModel, "__call__", fail)
+    monkeypatch.setattr(model_dir.ModelDir, "check_golden", lambda *_: None)
+    log = tmp_path / "log"
+    assert classify(drawn, tiny_model, tmp_path / "run", "--log-file", log) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "RuntimeError: the accelerator is on fire" in line
+    assert str(log) in line
+    assert "Traceback" in log.read_text()
+    assert not (tmp_path / "run").exists()
+
+
+def spoilt(model: Path) -> Path:
+    """Golden images that do not come out right, in a directory that is otherwise in order."""
+    file = model / "golden/probabilities.json"
+    golden = json.loads(file.read_text())
+    file.write_text(json.dumps({name: row[::-1] for name, row in golden.items()}))
+    content = json.loads((model / "model.json").read_text())
+    content["files"]["golden/probabilities.json"] = model_dir.file_digest(file)
+    del content["checksum"]
+    content["checksum"] = model_dir._checksum(content)
+    (model / "model.json").write_text(json.dumps(content))
+    return model
+
+
+BAD_USE = {
+    "missing folder": ({"--input": "{tmp}/none"}, "does not exist"),
+    "empty folder": ({"--input": "{tmp}/empty"}, "names no images"),
+    "no match": ({"--input": "{tmp}/*.webp"}, "names no images"),
+    "no column uri": ({"--input": "{tmp}/url.csv"}, "has no column 'uri'"),
+    "a photo as the list": ({"--input": "{drawn}/hat/00.jpg"}, "is no text file"),
+    "no model directory": ({"--model-dir": "{tmp}/empty"}, "is no model directory"),
+    "no such model directory": ({"--model-dir": "{tmp}/none"}, "is no model directory"),
+    "a model that does not reproduce itself": ({"--model-dir": "{spoilt}"}, "does not reproduce its golden images"),
+    "an output that is something else": ({"--output": "{drawn}"}, "is no run directory"),
+    "an output that cannot be made": ({"--output": "{drawn}/hat/00.jpg/run"}, "cannot be"),
+    "unknown flag": ({"--batchsize": "3"}, "unknown argument --batchsize; did you mean --batch-size?"),
+    "unknown flag like one of Beam's": ({"--direct_num_worker": "3"}, "did you mean --direct_num_workers?"),
+    "a value Beam does not know": ({"--direct_running_mode": "fast"}, "invalid choice: 'fast'"),
+    "an unknown runner": ({"--runner": "SpakRunner"}, "SpakRunner"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_USE)
+def test_bad_use_is_one_line_and_leaves_nothing(
+    case: str, tiny_model: Path, model_copy: Path, drawn: Path, tmp_path: Path, contents: Contents,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from pipeline.__main__ import main
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "url.csv").write_text("url,sku\na.jpg,1\n")
+    places = {"tmp": tmp_path, "drawn": drawn, "spoilt": spoilt(model_copy)}
+    changes, words = BAD_USE[case]
+    arguments = {"--input": str(drawn), "--model-dir": str(tiny_model), "--output": str(tmp_path / "new/run")}
+    arguments |= {flag: value.format(**places) for flag, value in changes.items()}
+    before = contents(tmp_path), contents(drawn)
+    assert main(["classify", *(word for pair in arguments.items() for word in pair)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("python -m pipeline classify: error: ")
+    assert words in line
+    assert (contents(tmp_path), contents(drawn)) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_error_a_workers_traceback_ends_with() -> None:
+    text = (
+        "Traceback (most recent call last):\n  File x\nOSError: first\n\nDuring handling ...\n"
+        "trainer.model_dir.ModelDirError: m: bad [while running 'Classify/X']\n"
+    )
+    assert command_module.cause(text) == ("ModelDirError", "m: bad")
+    assert command_module.cause("no traceback") == ("", "no traceback")
+
+
+@pytest.mark.parametrize(
+    ("flags", "runner", "mode", "workers"),
+    [
+        ([], "FnApiRunner", "multi_threading", os.cpu_count()),
+        (["--runner=DirectRunner"], "FnApiRunner", "multi_threading", os.cpu_count()),
+        (["--direct_num_workers=1"], "FnApiRunner", "in_memory", 1),
+        (["--runner=FlinkRunner"], "FlinkRunner", "in_memory", 1),
+    ],
+)
+def test_defaults_of_beam(flags: list[str], runner: str, mode: str, workers: int) -> None:
+    from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+
+    options = command_module.beam_options(flags)
+    direct = options.view_as(DirectOptions)
+    assert options.view_as(StandardOptions).runner == runner
+    assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)
+
+
+def test_flags_of_beam_are_known() -> None:
+    command_module.refuse_unknown_beam_flags(["--project=shop", "--region", "europe-west4", "--num_workers=3"], [])
+    with pytest.raises(UserError, match="unknown argument --regoin; did you mean --region"):
+        command_module.refuse_unknown_beam_flags(["--regoin=x"], [])

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import output
+from pipeline.records import Chunk, ClassStats
+from trainer import model_dir
+from trainer.console import UserError
+
+
+@pytest.fixture
+def run(tiny_model: Path, tmp_path: Path) -> output.Run:
+    info = model_dir.read(tiny_model).info
+    command = ("python", "-m", "pipeline")
+    return output.Run(str(tmp_path / "run"), "token", command, "in", "model", info, 0.05, output.now())
+
+
+def chunk(run: output.Run, folder: str, name: str, count: int) -> Chunk:
+    path = Path(run.temporary, f"{folder}-{name}.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"uri": f"{name}/{number}"}) + "\n" for number in range(count)))
+    return Chunk(folder, str(path), count)
+
+
+def commit(run: output.Run, predictions: int, letters: int, **changes: Any) -> dict[str, Any]:
+    chunks = [chunk(run, "predictions", "b", predictions - 1), chunk(run, "predictions", "a", 1)]
+    if letters:
+        chunks.append(chunk(run, "dead_letters", "c", letters))
+    histogram = (0,) * 19 + (predictions,)
+    given: dict[str, Any] = {
+        "inputs": predictions + letters,
+        "duplicates": 0,
+        "stats": {"hat": ClassStats(predictions, predictions * 0.99, histogram, (), ())},
+        "dead_letters": {"corrupt": (letters, (("c/0", "torn"),))} if letters else {},
+        "thumbnails": {},
+    }
+    return output.commit(run, chunks, **given | changes)
+
+
+def test_a_balanced_run_is_a_success(run: output.Run) -> None:
+    record = commit(run, 97, 3)
+    folder = Path(run.output)
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"predictions", "dead_letters", "class_stats.json", "run.json", "report.html", "_SUCCESS"}
+    parts = [file.name for file in sorted((folder / "predictions").iterdir())]
+    assert parts == ["part-00000-of-00002.jsonl", "part-00001-of-00002.jsonl"]
+    assert json.loads((folder / "run.json").read_text()) == record
+    assert record["counts"] == {
+        "inputs": 100, "predictions": 97, "dead_letters": {"corrupt": 3}, "duplicates": 0, "reused": 0,
+    }  # fmt: skip
+    assert record["status"] == "succeeded"
+    stats = json.loads((folder / "class_stats.json").read_text())
+    assert stats["totals"] == {"predictions": 97, "dead_letters": 3, "inputs": 100}
+    assert stats["classes"]["hat"]["share"] == 1.0
+    assert stats["classes"]["hat"]["mean_score"] == pytest.approx(0.99)
+    assert stats["classes"]["shoes"] == {
+        "count": 0, "share": 0.0, "mean_score": None, "score_histogram": None,
+        "share_in_training": run.model.class_shares["shoes"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("letters", "changes", "words"),
+    [
+        (0, {"inputs": 101}, "do not balance: 101 inputs, 100 predictions"),
+        (0, {"inputs": 99}, "do not balance"),
+        (3, {"dead_letters": {"corrupt": (2, (("c/0", "torn"),))}}, "do not balance"),
+        (6, {}, "6 of 106 images failed"),
+    ],
+)
+def test_a_run_that_does_not_balance_or_failed_too_often_is_none(
+    run: output.Run, letters: int, changes: dict[str, Any], words: str
+) -> None:
+    record = commit(run, 100, letters, **changes)
+    assert record["status"] == "failed"
+    assert words in record["problems"][0]
+    assert not Path(run.output, "_SUCCESS").exists()
+    assert Path(run.output, "run.json").exists()
+    assert sum(len(part.read_text().splitlines()) for part in Path(run.output).glob("predictions/*")) == 100
+
+
+def test_the_limit_of_failures_may_be_reached_but_not_passed(run: output.Run) -> None:
+    assert commit(run, 95, 5)["status"] == "succeeded"
+
+
+def test_there_is_a_part_even_without_rows(run: output.Run) -> None:
+    commit(run, 10, 0)
+    (part,) = Path(run.output, "dead_letters").iterdir()
+    assert (part.name, part.read_bytes()) == ("part-00000-of-00001.jsonl", b"")
+
+
+def test_nothing_of_the_run_before_is_left(run: output.Run) -> None:
+    commit(run, 10, 0)
+    Path(run.output, "predictions/part-00007-of-00009.jsonl").write_text("{}\n")
+    commit(dataclasses.replace(run, token="the next"), 20, 1)
+    parts = [file.name for file in sorted(Path(run.output, "predictions").iterdir())]
+    assert parts == ["part-00000-of-00002.jsonl", "part-00001-of-00002.jsonl"]
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
+    run: output.Run, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """One call to the storage fails once; the runner calls the last step again with the same files."""
+    given = {"inputs": 10, "duplicates": 0, "stats": {}, "dead_letters": {}, "thumbnails": {}}
+    chunks = [chunk(run, "predictions", "a", 10)]
+    calls: list[str] = []
+
+    def failing(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            calls.append(function.__name__)
+            if len(calls) == step + 1:
+                raise OSError("the network is away")
+            function(*arguments)
+
+        return call
+
+    for name in ("write_text", "copy_within", "remove"):
+        monkeypatch.setattr(output.storage, name, failing(getattr(output.storage, name)))
+    with pytest.raises(OSError, match="away"):
+        output.commit(run, chunks, **given)
+    assert not Path(run.output, "_SUCCESS").exists()
+    record = output.commit(run, chunks, **given)
+    assert record["status"] == "succeeded"
+    (part,) = Path(run.output, "predictions").iterdir()
+    assert len(part.read_text().splitlines()) == 10
+
+
+def test_what_may_be_written_to(tmp_path: Path) -> None:
+    output.check(str(tmp_path / "new"), overwrite=False)
+    output.check(str(tmp_path), overwrite=False)
+    (tmp_path / "run.json").write_text("{}")  # a run that was no success
+    output.check(str(tmp_path), overwrite=False)
+    (tmp_path / "_SUCCESS").touch()
+    output.check(str(tmp_path), overwrite=True)
+    with pytest.raises(UserError, match="holds a finished run: choose another folder or give --overwrite"):
+        output.check(str(tmp_path), overwrite=False)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_run_is_never_written_to(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").touch()
+    with pytest.raises(UserError, match="is no run directory"):
+        output.check(str(tmp_path), overwrite=overwrite)
+    with pytest.raises(UserError, match="is a file"):
+        output.check(str(tmp_path / "photos/a.jpg"), overwrite=overwrite)
+
+
+def test_an_attempt_that_failed_leaves_nothing(run: output.Run) -> None:
+    output.begin(run)
+    chunk(run, "predictions", "a", 3)
+    output.abandon(run)
+    assert not Path(run.output).exists()
+
+
+def test_an_output_that_cannot_be_written(run: output.Run, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(UserError, match="cannot be written"):
+        output.begin(run)
