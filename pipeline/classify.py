@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainer import console
-from trainer.console import CommandFailed, UserError
+from trainer.console import CommandFailed, Fault, UserError
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -184,12 +184,8 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         max_failure_rate=config.max_failure_rate,
         started=output.now(),
     )
-    output.begin(run)
-    try:
+    with output.attempt(run):
         _run(config, run, options)
-    except BaseException:
-        output.abandon(run)
-        raise
     return output.read_record(config.output)
 
 
@@ -203,7 +199,7 @@ def _run(config: ClassifyConfig, run: Run, options: Any) -> None:
         kind, message = cause(str(error))
         if kind in ("ModelDirError", "UserError"):
             raise UserError(message) from error
-        raise
+        raise Fault(f"the run failed: {kind}: {message}" if kind else f"the run failed: {error}") from error
 
 
 def cause(text: str) -> tuple[str, str]:

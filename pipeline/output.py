@@ -26,6 +26,7 @@ import platform
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -102,21 +103,32 @@ def check(path: str, *, overwrite: bool) -> None:
         raise UserError(f"--output {path} holds a finished run: choose another folder or give --overwrite")
 
 
-def begin(run: Run) -> None:
-    """Makes sure that the output can be written, before anything is started. Raises UserError."""
+@contextlib.contextmanager
+def attempt(run: Run) -> Iterator[None]:
+    """Makes sure that the output can be written before anything is started; removes what is left if that fails.
+
+    Raises:
+        UserError: the output cannot be written.
+    """
+    made = [] if is_remote(run.output) else _missing_folders(Path(run.temporary))
     try:
-        storage.write_text(f"{run.temporary}/started", run.started)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--output {run.output} cannot be written: {error}") from error
+        try:
+            storage.write_text(f"{run.temporary}/started", run.started)
+        except (OSError, ValueError) as error:
+            raise UserError(f"--output {run.output} cannot be written: {error}") from error
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # the storage may be what failed
+            storage.remove(run.temporary)
+        for folder in made:
+            with contextlib.suppress(OSError):  # not there, or no longer empty
+                folder.rmdir()
+        raise
 
 
-def abandon(run: Run) -> None:
-    """Removes what an attempt that failed has left."""
-    storage.remove(run.temporary)
-    if not is_remote(run.output):
-        with contextlib.suppress(OSError):  # not empty: another attempt, or a run that failed
-            os.rmdir(f"{run.output}/{_TEMPORARY}")
-            os.rmdir(run.output)
+def _missing_folders(path: Path) -> list[Path]:
+    """Those of a folder and the folders above it that do not exist, the deepest first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
 class WriteRows(beam.PTransform):

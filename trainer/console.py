@@ -29,6 +29,10 @@ class CommandFailed(Exception):
     """A command ran and its result is not good: one line that says why. Exit code 1, no traceback."""
 
 
+class Fault(Exception):
+    """Something broke that nobody foresaw; what is known in one line, the rest in the log. Exit code 1."""
+
+
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the defaults that say something."""
 
@@ -94,18 +98,19 @@ def _call(command: Callable[[], None]) -> tuple[int, str, bool]:
         return 130, "interrupted", False
     except Exception as error:
         logging.getLogger(__name__).exception("the command failed")
-        return 1, one_line(f"{type(error).__name__}: {error}"), True
+        name = "" if isinstance(error, Fault) else f"{type(error).__name__}: "
+        return 1, one_line(f"{name}{error}"), True
     return 0, "", False
 
 
 @contextlib.contextmanager
 def _quiet(verbose: bool, log_file: str | None) -> Iterator[str | None]:
-    """Sends file descriptor 2 and Python's logging to a log file; `say` and progress keep the terminal."""
+    """Sends standard error, Python's and that of C++, and logging to a file; `say` and progress keep the terminal."""
     global _terminal
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     if verbose and not log_file:
-        logging.basicConfig(level=logging.INFO)
+        logging.basicConfig()
         root.setLevel(logging.INFO)
         yield None
         root.setLevel(level)
@@ -117,21 +122,19 @@ def _quiet(verbose: bool, log_file: str | None) -> Iterator[str | None]:
     sys.stderr.flush()
     saved = os.dup(2)
     os.dup2(log, 2)
-    os.close(log)
-    _terminal = os.fdopen(os.dup(saved), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root.handlers = [handler]
-    root.setLevel(logging.INFO)
+    _terminal = os.fdopen(saved, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
     try:
-        yield path
+        with os.fdopen(log, "a", buffering=1, encoding="utf-8", errors="backslashreplace") as stream:
+            handler = logging.StreamHandler(stream)
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+            root.handlers = [handler]
+            root.setLevel(logging.INFO)
+            with contextlib.redirect_stderr(stream):
+                yield path
+            root.handlers = handlers
     finally:
-        root.handlers = handlers
         root.setLevel(level)
-        handler.close()
-        sys.stderr.flush()
         os.dup2(saved, 2)
-        os.close(saved)
         _terminal.close()
         _terminal = None
 

@@ -153,14 +153,25 @@ def test_what_is_no_run_is_never_written_to(tmp_path: Path, overwrite: bool) -> 
         output.check(str(tmp_path / "photos/a.jpg"), overwrite=overwrite)
 
 
-def test_an_attempt_that_failed_leaves_nothing(run: output.Run) -> None:
-    output.begin(run)
-    chunk(run, "predictions", "a", 3)
-    output.abandon(run)
-    assert not Path(run.output).exists()
+def test_an_attempt_that_failed_leaves_nothing(run: output.Run, tmp_path: Path) -> None:
+    run = dataclasses.replace(run, output=f"{run.output}/deep/er")
+    with pytest.raises(RuntimeError), output.attempt(run):
+        chunk(run, "predictions", "a", 3)
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_attempt_that_failed_touches_no_neighbour(run: output.Run) -> None:
+    other = Path(run.output, "_temporary/other/predictions-1.jsonl")
+    other.parent.mkdir(parents=True)
+    other.touch()
+    with pytest.raises(RuntimeError), output.attempt(run):
+        raise RuntimeError
+    assert other.exists()
+    assert not Path(run.temporary).exists()
 
 
 def test_an_output_that_cannot_be_written(run: output.Run, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(UserError, match="cannot be written"):
-        output.begin(run)
+    with pytest.raises(UserError, match="cannot be written"), output.attempt(run):
+        pass
