@@ -102,5 +102,6 @@ def _galleries(label: str, own: ClassStats, thumbnails: Mapping[str, bytes]) -> 
     def figure(example: Example) -> str:
         return page.figure(thumbnails.get(example.location), f"{example.score:.1%}", example.uri)
 
-    pictures = page.gallery(map(figure, own.surest + tuple(reversed(own.least_sure))))
-    return f"<h3>{page.text(label)}</h3>" + pictures
+    rows = {"surest": own.surest, "least sure": tuple(reversed(own.least_sure))}
+    shown = (f"<p>{title}</p>{page.gallery(map(figure, examples))}" for title, examples in rows.items() if examples)
+    return f"<h3>{page.text(label)}</h3>" + "".join(shown)

@@ -155,9 +155,13 @@ def test_what_is_no_run_is_never_written_to(tmp_path: Path, overwrite: bool) -> 
 
 def test_an_attempt_that_failed_leaves_nothing(run: output.Run, tmp_path: Path) -> None:
     run = dataclasses.replace(run, output=f"{run.output}/deep/er")
-    with pytest.raises(RuntimeError), output.attempt(run):
+
+    def fail() -> None:
         chunk(run, "predictions", "a", 3)
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), output.attempt(run):
+        fail()
     assert not list(tmp_path.iterdir())
 
 

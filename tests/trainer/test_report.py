@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import html.parser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer import model_dir, page
+from trainer.evaluation import metrics
+from trainer.report import evaluation_page
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects what a page loads from elsewhere and whether its elements are closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attributes if name in ("src", "href")]
+        self.scripts += tag == "script"
+        if tag not in ("meta", "img", "br", "rect", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def checked(text: str) -> Checker:
+    checker = Checker()
+    checker.feed(text)
+    assert not checker.open
+    assert not checker.scripts
+    assert all(source.startswith("data:image/jpeg;base64,") for source in checker.sources)
+    return checker
+
+
+def test_the_page_of_a_model_is_self_contained(tiny_model: Path) -> None:
+    text = (tiny_model / "report.html").read_text()
+    assert len(checked(text).sources) >= 4
+    for words in ("Confusion", "Least sure", "Best epoch", "dress", "share in training"):
+        assert words in text
+
+
+def test_it_shows_the_most_wrong_first_and_does_without_a_photo_that_is_gone(tiny_model: Path, drawn: Path) -> None:
+    info = model_dir.read(tiny_model).info
+    paths = [str(drawn / "hat/00.jpg"), str(drawn / "<gone> & away.jpg"), str(drawn / "shoes/00.jpg")]
+    truth = np.array([1, 1, 2])
+    probabilities = np.array([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.1, 0.1, 0.8]])
+    found = metrics(truth, probabilities, info.labels)
+    text = evaluation_page(info, found, paths, truth, probabilities, unreadable=2)
+    checked(text)
+    wrong = text.split("Most wrong")[1].split("Least sure")[0]
+    assert wrong.index("dress 90%") < wrong.index("dress 60%")
+    assert "shoes" not in wrong
+    assert "&lt;gone&gt; &amp; away.jpg" in wrong
+    assert "<gone>" not in text
+
+
+def test_text_from_data_cannot_become_markup() -> None:
+    title = "<script>alert(1)</script>"
+    text = page.document(title, title, [page.section(title, page.table([title], [[page.text(title)]]))])
+    checked(text)
+    assert "<script" not in text
+
+
+@pytest.mark.parametrize("counts", [[], [0, 0], [0, 3, 1]])
+def test_a_histogram_of_anything(counts: list[int]) -> None:
+    assert page.histogram(counts, "hint").count("<rect") == sum(count > 0 for count in counts)
+
+
+def test_curves_of_one_epoch() -> None:
+    assert "nan" not in page.curves({"training": [0.5], "validation": [0.5]})
