@@ -29,7 +29,7 @@ format: $(VENV)/.dev ## put the code in form
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmarks/README.md
-	$(BIN)/python -m benchmarks.train_time
+	$(BIN)/python -m benchmarks.whole_line
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

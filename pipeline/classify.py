@@ -64,15 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="RUN_DIR", help="the run directory")
     add(
         "--batch-size",
-        type=_positive_int,
+        type=console.positive_int,
         default=BATCH_SIZE,
         metavar="N",
         help="images that go through the network at once",
     )
-    add("--top-k", type=_positive_int, default=TOP_K, metavar="N", help="labels kept of each image")
+    add("--top-k", type=console.positive_int, default=TOP_K, metavar="N", help="labels kept of each image")
     add(
         "--max-failure-rate",
-        type=_rate,
+        type=console.rate,
         default=MAX_FAILURE_RATE,
         metavar="R",
         help="share of images that may fail before the run is no success",
@@ -82,20 +82,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Any other flag is Beam's: --runner, --direct_num_workers, --project and so on. Without --runner the job runs "
         "on this machine, on all its cores."
     )
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not above zero")
-    return value
-
-
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) -> beam.PCollection:
@@ -172,6 +158,8 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
     with inference.fetched(config.model_dir) as model:
         info = model.info
     manifest.check(config.input)
+    if manifest.lists(config.input, f"{config.output}/{output.RUN_FILE}"):
+        raise UserError(f"--output {config.output} is among the files of --input: choose a folder elsewhere")
     output.check(config.output, overwrite=config.overwrite)
     options = beam_options(config.beam_options)
     run = output.Run(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.records import DeadLetter, Entry, EntryData, EntryImage
+from trainer.model_dir import is_remote
 from trainer.preprocessing import ImageError, ImageSpec, Limits, Reason, read_image
 
 _DEAD_LETTERS = "dead_letters"
@@ -94,12 +97,12 @@ def _too_many_bytes(limits: Limits) -> ImageError:
 
 def _read_file(location: str, limits: Limits) -> bytes:
     try:
+        if not is_remote(location) and not stat.S_ISREG(os.stat(location).st_mode):
+            raise ImageError(Reason.NOT_FOUND, f"{location} is no file but a folder, a pipe or a device")
         with FileSystems.open(location, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             return file.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
         raise ImageError(Reason.NOT_FOUND, str(error)) from error
-    except IsADirectoryError as error:
-        raise ImageError(Reason.NOT_FOUND, f"{error}: a folder, not a file") from error
     except PermissionError as error:
         raise ImageError(Reason.PERMISSION_DENIED, str(error)) from error
     except (OSError, BeamIOError) as error:

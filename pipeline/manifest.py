@@ -99,6 +99,12 @@ def rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
         raise UserError(f"--input {where} does not exist: give a folder, a glob, a text file of URIs or a CSV")
 
 
+def lists(where: str, path: str) -> bool:
+    """Whether a folder or a glob would name the file `path`, if it existed."""
+    folder, pattern = _split(where) if glob.has_magic(where) and not os.path.exists(where) else (where, "**")
+    return path.startswith(f"{folder.rstrip('/')}/") and any(_matching(folder, pattern, iter([path])))
+
+
 def _remote_rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
     if FileSystems.exists(where) and not where.endswith("/"):
         yield from _listed(where)

@@ -17,6 +17,7 @@ any point, too.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import datetime
@@ -211,15 +212,27 @@ class Counts:
         return found
 
 
-def commit(
-    run: Run,
-    chunks: Iterable[Chunk],
-    inputs: int,
-    duplicates: int,
-    stats: Mapping[str, ClassStats],
-    dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]],
-    thumbnails: Mapping[str, bytes],
-) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What a run has found.
+
+    Attributes:
+        chunks: the finished files of rows.
+        inputs, duplicates: see `Counts`.
+        stats: label -> statistics.
+        dead_letters: reason -> (how many, examples as (URI, message)).
+        thumbnails: location -> JPEG, for the report.
+    """
+
+    chunks: Iterable[Chunk]
+    inputs: int
+    duplicates: int
+    stats: Mapping[str, ClassStats]
+    dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]]
+    thumbnails: Mapping[str, bytes]
+
+
+def commit(run: Run, **results: Any) -> dict[str, Any]:
     """Gives the rows their place and writes everything else; ``_SUCCESS`` last, if it was one.
 
     A runner may call this again after a failure half-way. Until ``run.json`` names this attempt nothing below
@@ -227,18 +240,12 @@ def commit(
 
     Args:
         run: what was known before.
-        chunks: the finished files.
-        inputs, duplicates: see `Counts`.
-        stats: label -> statistics.
-        dead_letters: reason -> (how many, examples).
-        thumbnails: location -> JPEG, for the report.
+        results: the attributes of `Results`, as Beam's side inputs.
 
     Returns:
         The content of ``run.json``.
     """
-    record = _record_of(run)
-    if record is None:
-        record = _write(run, chunks, inputs, duplicates, stats, dead_letters, thumbnails)
+    record = _record_of(run) or _write(run, Results(**results))
     storage.remove(f"{run.output}/{_TEMPORARY}")
     if record["status"] == "succeeded":
         storage.write_text(f"{run.output}/{SUCCESS_FILE}", "")
@@ -253,29 +260,24 @@ def _record_of(run: Run) -> dict[str, Any] | None:
     return record if record.get("attempt") == run.token else None
 
 
-def _write(
-    run: Run,
-    chunks: Iterable[Chunk],
-    inputs: int,
-    duplicates: int,
-    stats: Mapping[str, ClassStats],
-    dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]],
-    thumbnails: Mapping[str, bytes],
-) -> dict[str, Any]:
-    """Everything but the end of `commit`, whose arguments these are; ``run.json`` last."""
-    chunks = sorted(chunks, key=lambda chunk: chunk.path)
-    rows = {folder: sum(c.rows for c in chunks if c.folder == folder) for folder in (PREDICTIONS, DEAD_LETTERS)}
-    reasons = {reason: count for reason, (count, _) in sorted(dead_letters.items())}
-    counts = Counts(inputs, rows[PREDICTIONS], rows[DEAD_LETTERS], reasons, duplicates)
+def _write(run: Run, results: Results) -> dict[str, Any]:
+    """Everything but the end of `commit`; ``run.json`` last."""
+    paths: dict[str, list[str]] = {PREDICTIONS: [], DEAD_LETTERS: []}
+    rows = collections.Counter[str]()
+    for chunk in sorted(results.chunks, key=lambda chunk: chunk.path):
+        paths[chunk.folder].append(chunk.path)
+        rows[chunk.folder] += chunk.rows
+    reasons = {reason: count for reason, (count, _) in sorted(results.dead_letters.items())}
+    counts = Counts(results.inputs, rows[PREDICTIONS], rows[DEAD_LETTERS], reasons, results.duplicates)
     for name in _OWN:
         storage.remove(f"{run.output}/{name}")
-    for folder in rows:
-        _place(run, folder, [chunk.path for chunk in chunks if chunk.folder == folder])
-    class_stats = _class_stats(run.model, counts, stats)
-    record = _run_record(run, counts)
-    examples = {reason: shown for reason, (_, shown) in dead_letters.items()}
+    for folder, chunks in paths.items():
+        _place(run, folder, chunks)
+    class_stats, record = _class_stats(run.model, counts, results.stats), _run_record(run, counts)
+    examples = {reason: shown for reason, (_, shown) in results.dead_letters.items()}
+    page = run_page(record, class_stats, results.stats, examples, results.thumbnails)
     _write_json(f"{run.output}/{STATS_FILE}", class_stats)
-    storage.write_text(f"{run.output}/{REPORT_FILE}", run_page(record, class_stats, stats, examples, thumbnails))
+    storage.write_text(f"{run.output}/{REPORT_FILE}", page)
     _write_json(f"{run.output}/{RUN_FILE}", record)
     return record
 

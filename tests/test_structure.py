@@ -1,4 +1,4 @@
-"""What must stay true of the tree: who imports whom, what is light, and that the project speaks only of itself."""
+"""What must stay true of the tree: who imports whom, and what is light."""
 
 from __future__ import annotations
 

@@ -55,6 +55,32 @@ class Parser(argparse.ArgumentParser):
         return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
 
 
+def positive_int(text: str) -> int:
+    """An argument type: a whole number above zero."""
+    return int(_within(text, int(text) > 0, "is not above zero"))
+
+
+def positive_float(text: str) -> float:
+    """An argument type: a number above zero, not infinite."""
+    return float(_within(text, 0 < float(text) < float("inf"), "is not above zero"))
+
+
+def rate(text: str) -> float:
+    """An argument type: a number between 0 and 1, both included."""
+    return float(_within(text, 0 <= float(text) <= 1, "is not between 0 and 1"))
+
+
+def seed(text: str) -> int:
+    """An argument type: what NumPy and Keras take for a seed."""
+    return int(_within(text, 0 <= int(text) < 2**32, "is not between 0 and 4294967295"))
+
+
+def _within(text: str, holds: bool, complaint: str) -> str:
+    if not holds:
+        raise argparse.ArgumentTypeError(f"{text} {complaint}")
+    return text
+
+
 def refuse_unknown(unknown: Sequence[str], known: Sequence[str]) -> None:
     """Raises UserError if `unknown` is not empty, naming the flag of `known` that looks most like its first one."""
     if unknown:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from trainer.console import UserError
-from trainer.preprocessing import ImageError, ImageSpec, Reason, read_image
+from trainer.preprocessing import DEFAULT_LIMITS, ImageError, ImageSpec, Reason, read_image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +77,12 @@ def _files(folder: str) -> Iterator[str]:
 
 
 def read_bytes(path: str) -> bytes:
-    """Reads a whole file at any path that `tf.io.gfile` can read. Raises ImageError with the reason."""
+    """Reads an image file at any path that `tf.io.gfile` can read. Raises ImageError with the reason."""
     import tensorflow as tf
 
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read()
+            return file.read(DEFAULT_LIMITS.max_bytes + 1)  # no more than it takes to refuse it
     except tf.errors.NotFoundError as error:
         raise ImageError(Reason.NOT_FOUND, error.message) from error
     except (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError) as error:

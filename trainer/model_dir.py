@@ -157,7 +157,7 @@ class ModelDir:
         if actual.shape != expected.shape:
             raise ModelDirError(f"{self.path}: the model gives {actual.shape[-1]} classes, golden/ {len(expected[0])}")
         difference = np.abs(actual - expected).max(axis=1)
-        wrong = np.flatnonzero((difference > GOLDEN_TOLERANCE) | (actual.argmax(1) != expected.argmax(1)))
+        wrong = np.flatnonzero(~(difference <= GOLDEN_TOLERANCE) | (actual.argmax(1) != expected.argmax(1)))
         if len(wrong):
             raise ModelDirError(
                 f"{self.path}: the model does not reproduce its golden images ({len(wrong)} of {len(images)}, "

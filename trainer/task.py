@@ -89,49 +89,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--image-size",
-        type=_positive_int,
+        type=console.positive_int,
         metavar="PIXELS",
         help="side of the images the network sees (default: 224, 96 for 'small')",
     )
     add(
         "--epochs",
-        type=_positive_int,
+        type=console.positive_int,
         metavar="N",
         help=f"the best one is kept (default: {EPOCHS_OF_HEAD}, {EPOCHS_OF_ALL} where every layer is fitted)",
     )
-    add("--batch-size", type=_positive_int, default=32, metavar="N", help="photos to a step")
-    add("--learning-rate", type=_positive_float, default=1e-3, metavar="R", help="of Adam")
-    add("--dropout", type=_fraction, default=0.2, metavar="R", help="before the last layer")
-    add("--seed", type=_seed, default=0, metavar="N", help="of the initial weights, the shuffling and the dropout")
+    add("--batch-size", type=console.positive_int, default=32, metavar="N", help="photos to a step")
+    add("--learning-rate", type=console.positive_float, default=1e-3, metavar="R", help="of Adam")
+    add("--dropout", type=console.rate, default=0.2, metavar="R", help="before the last layer")
+    add(
+        "--seed",
+        type=console.seed,
+        default=0,
+        metavar="N",
+        help="of the initial weights, the shuffling and the dropout",
+    )
     add("--overwrite", action="store_true", help="replace the model directory that is there")
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not above zero")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 4294967295")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return value
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in [0, 1)")
-    return value
 
 
 def config_from(arguments: argparse.Namespace) -> TrainConfig:

@@ -257,6 +257,8 @@ BAD_USE = {
     "a model that does not reproduce itself": ({"--model-dir": "{spoilt}"}, "does not reproduce its golden images"),
     "an output that is something else": ({"--output": "{drawn}"}, "is no run directory"),
     "an output that cannot be made": ({"--output": "{drawn}/hat/00.jpg/run"}, "cannot be"),
+    "an output below the input": ({"--output": "{drawn}/run"}, "is among the files of --input"),
+    "an output that the glob matches": ({"--input": "{drawn}/**", "--output": "{drawn}/run"}, "among the files of"),
     "unknown flag": ({"--batchsize": "3"}, "unknown argument --batchsize; did you mean --batch-size?"),
     "unknown flag like one of Beam's": ({"--direct_num_worker": "3"}, "did you mean --direct_num_workers?"),
     "a value Beam does not know": ({"--direct_running_mode": "fast"}, "invalid choice: 'fast'"),
@@ -311,6 +313,25 @@ def test_defaults_of_beam(flags: list[str], runner: str, mode: str, workers: int
     direct = options.view_as(DirectOptions)
     assert options.view_as(StandardOptions).runner == runner
     assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)
+
+
+def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
+    """Beam's dry run makes the job that Dataflow would be sent, everything in it pickled, without a network."""
+    import apache_beam as beam
+
+    from pipeline import output
+
+    flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=catalogue", "--region=europe-west4",
+             "--temp_location=gs://catalogue-bucket/tmp", "--no_auth=True"]  # fmt: skip
+    config = command_module.ClassifyConfig("gs://b/in", "gs://b/model", "gs://b/run", 32, 5, 0.05, False, tuple(flags))
+    info = model_dir.read(tiny_model).info
+    run = output.Run("gs://b/run", "token", (), "gs://b/in", "gs://b/model", info, 0.05, output.now())
+    pipeline = beam.Pipeline(options=command_module.beam_options(flags))
+    command_module.classification(pipeline, config, run)
+    job = pipeline.run().job
+    names = {transform.unique_name for transform in job.proto_pipeline.components.transforms.values()}
+    steps = ("Manifest", "Group by location", "Read", "Decode", "Classify", "Write predictions", "Commit")
+    assert set(steps) <= {name.split("/")[0] for name in names}
 
 
 def test_flags_of_beam_are_known() -> None:

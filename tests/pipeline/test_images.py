@@ -29,6 +29,8 @@ def test_reads_a_file_whole_whatever_its_name(tmp_path: Path) -> None:
 def test_each_failure_has_its_reason(tmp_path: Path) -> None:
     assert reason_of(str(tmp_path / "none.jpg")) is Reason.NOT_FOUND
     assert reason_of(str(tmp_path)) is Reason.NOT_FOUND
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert reason_of(str(tmp_path / "pipe.jpg")) is Reason.NOT_FOUND  # reading it would wait for ever
     assert reason_of("carrier-pigeon://loft/a.jpg") is Reason.NOT_FOUND
     assert reason_of("/nul\0byte.jpg") is Reason.NOT_FOUND
     assert reason_of("gs://bucket-only") is Reason.NOT_FOUND

@@ -40,7 +40,7 @@ def commit(run: output.Run, predictions: int, letters: int, **changes: Any) -> d
         "dead_letters": {"corrupt": (letters, (("c/0", "torn"),))} if letters else {},
         "thumbnails": {},
     }
-    return output.commit(run, chunks, **given | changes)
+    return output.commit(run, chunks=chunks, **given | changes)
 
 
 def test_a_balanced_run_is_a_success(run: output.Run) -> None:
@@ -124,9 +124,9 @@ def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
     for name in ("write_text", "copy_within", "remove"):
         monkeypatch.setattr(output.storage, name, failing(getattr(output.storage, name)))
     with pytest.raises(OSError, match="away"):
-        output.commit(run, chunks, **given)
+        output.commit(run, chunks=chunks, **given)
     assert not Path(run.output, "_SUCCESS").exists()
-    record = output.commit(run, chunks, **given)
+    record = output.commit(run, chunks=chunks, **given)
     assert record["status"] == "succeeded"
     (part,) = Path(run.output, "predictions").iterdir()
     assert len(part.read_text().splitlines()) == 10

@@ -150,6 +150,8 @@ def test_golden_images_that_do_not_come_out_right_are_refused(model_copy: Path) 
         model.check_golden(lambda batch: np.roll(golden, 1, axis=1))
     with pytest.raises(ModelDirError, match=r"differs by 0\.01"):
         model.check_golden(lambda batch: golden - 0.01)
+    with pytest.raises(ModelDirError, match="does not reproduce"):
+        model.check_golden(lambda batch: np.where(golden == golden.max(), np.nan, golden))
     with pytest.raises(ModelDirError, match="gives 2 classes"):
         model.check_golden(lambda batch: golden[:, :2])
     assert images.shape[1:] == (32, 32, 3)

@@ -10,7 +10,6 @@ from trainer import model_dir, page
 from trainer.evaluation import metrics
 from trainer.report import evaluation_page
 
-
 EMPTY = ("meta", "img", "br", "rect", "polyline")
 
 
