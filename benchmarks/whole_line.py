@@ -1,8 +1,8 @@
 """How long the commands take on real photos, and ``train`` against a plain Keras script.
 
-The script runs the frozen network in every one of 10 epochs. All are whole commands in processes of their own, start-up
-and export included, one after the other on the same photos. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names
-their folder, see CONTRIBUTING.md.
+The script runs the frozen network in every one of 10 epochs. All are whole commands in processes of their own,
+start-up and export included, one after the other on the same photos. Real photos are needed:
+``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
