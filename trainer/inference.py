@@ -8,7 +8,6 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -74,8 +73,10 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Measures a model on labelled photos, prints the metrics, and writes them where ``--output`` says."""
-    output = Path(arguments.output) if arguments.output else None
-    if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
+    import tensorflow as tf
+
+    output = arguments.output
+    if output and tf.io.gfile.exists(output) and (not tf.io.gfile.isdir(output) or tf.io.gfile.listdir(output)):
         raise UserError(f"{output} exists: choose another --output")
     with model_dir.fetched(arguments.model_dir) as model:
         info = model.info
@@ -114,24 +115,31 @@ def _print_metrics(info: model_dir.ModelInfo, metrics: dict, result: Classified)
 
 
 def _write_evaluation(
-    output: Path, info: model_dir.ModelInfo, metrics: dict, result: Classified, truth: np.ndarray
+    output: str, info: model_dir.ModelInfo, metrics: dict, result: Classified, truth: np.ndarray
 ) -> None:
+    import tensorflow as tf
+
     from trainer.report import evaluation_page
 
-    output.mkdir(parents=True, exist_ok=True)
+    def write(name: str, content: str) -> None:
+        with tf.io.gfile.GFile(f"{output.rstrip('/')}/{name}", "w") as file:
+            file.write(content)
+
+    tf.io.gfile.makedirs(output)
     unreadable = [
         {"uri": p.example.path, "reason": p.error.reason.code, "message": p.error.message} for p in result.unreadable
     ]
     content = {"model_id": info.id, "labels": list(info.labels), **metrics, "unreadable": unreadable}
-    (output / "evaluation.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    with (output / "predictions.jsonl").open("w", encoding="utf-8") as file:
-        for example, row in zip(result.examples, result.probabilities, strict=True):
-            scores = {label: float(score) for label, score in zip(info.labels, row, strict=True)}
-            record = {"uri": example.path, "truth": example.label, "label": info.labels[row.argmax()], "scores": scores}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    write("evaluation.json", json.dumps(content, indent=1, ensure_ascii=False))
+    lines = []
+    for example, row in zip(result.examples, result.probabilities, strict=True):
+        scores = {label: float(score) for label, score in zip(info.labels, row, strict=True)}
+        record = {"uri": example.path, "truth": example.label, "label": info.labels[row.argmax()], "scores": scores}
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    write("predictions.jsonl", "".join(lines))
     paths = [example.path for example in result.examples]
     report = evaluation_page(info, metrics, paths, truth, result.probabilities, len(result.unreadable))
-    (output / "report.html").write_text(report, encoding="utf-8")
+    write("report.html", report)
     say(f"written to {output}")
 
 

@@ -33,6 +33,14 @@ def test_evaluate_measures_and_writes(
     assert "data:image/jpeg;base64," in (output / "report.html").read_text()
 
 
+def test_evaluate_writes_to_any_file_system_of_tensorflow(tiny_model: Path, drawn: Path) -> None:
+    import tensorflow as tf
+
+    arguments = ["--model-dir", str(tiny_model), "--data", str(drawn), "--output", "ram://evaluations/1/"]
+    assert main(["evaluate", *arguments]) == 0
+    assert sorted(tf.io.gfile.listdir("ram://evaluations/1")) == ["evaluation.json", "predictions.jsonl", "report.html"]
+
+
 def test_predict_prints_the_labels_in_order(tiny_model: Path, drawn: Path, capfd: pytest.CaptureFixture[str]) -> None:
     photos = [str(drawn / label / "01.jpg") for label in ("shoes", "dress")]
     assert main(["predict", "--model-dir", str(tiny_model), *photos]) == 0
