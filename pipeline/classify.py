@@ -153,6 +153,8 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         UserError: something the user can put right; nothing has been written.
         CommandFailed: the run failed, or its result is no success.
     """
+    from apache_beam.options.pipeline_options import StandardOptions
+
     from pipeline import inference, manifest, output
 
     with inference.fetched(config.model_dir) as model:
@@ -173,6 +175,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         started=output.now(),
     )
     with output.attempt(run):
+        console.say(f"classifying {config.input} with model {info.id} on {options.view_as(StandardOptions).runner}")
         _run(config, run, options)
     return output.read_record(config.output)
 

@@ -31,7 +31,9 @@ def run(clothing_model: Path, clothing: Path, command: Command, tmp_path_factory
     arguments = ("--input", clothing / "validation", "--model-dir", clothing_model, "--output", output, "--top-k", 10)
     done = command("pipeline", "classify", *arguments)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"classifying {clothing / 'validation'} with model ")
+    assert line.endswith(" on FnApiRunner")
     return output
 
 
