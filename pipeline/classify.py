@@ -160,9 +160,9 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
     with inference.fetched(config.model_dir) as model:
         info = model.info
     manifest.check(config.input)
+    output.check(config.output, overwrite=config.overwrite)
     if manifest.lists(config.input, f"{config.output}/{output.RUN_FILE}"):
         raise UserError(f"--output {config.output} is among the files of --input: choose a folder elsewhere")
-    output.check(config.output, overwrite=config.overwrite)
     options = beam_options(config.beam_options)
     run = output.Run(
         output=config.output,

@@ -256,7 +256,7 @@ BAD_USE = {
     "no such model directory": ({"--model-dir": "{tmp}/none"}, "is no model directory"),
     "a model that does not reproduce itself": ({"--model-dir": "{spoilt}"}, "does not reproduce its golden images"),
     "an output that is something else": ({"--output": "{drawn}"}, "is no run directory"),
-    "an output that cannot be made": ({"--output": "{drawn}/hat/00.jpg/run"}, "cannot be"),
+    "an output that cannot be made": ({"--output": "{tmp}/url.csv/run"}, "cannot be"),
     "an output below the input": ({"--output": "{drawn}/run"}, "is among the files of --input"),
     "an output that the glob matches": ({"--input": "{drawn}/**", "--output": "{drawn}/run"}, "among the files of"),
     "unknown flag": ({"--batchsize": "3"}, "unknown argument --batchsize; did you mean --batch-size?"),
@@ -322,7 +322,7 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
     from pipeline import output
 
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=catalogue", "--region=europe-west4",
-             "--temp_location=gs://catalogue-bucket/tmp", "--no_auth=True"]  # fmt: skip
+             "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
     config = command_module.ClassifyConfig("gs://b/in", "gs://b/model", "gs://b/run", 32, 5, 0.05, False, tuple(flags))
     info = model_dir.read(tiny_model).info
     run = output.Run("gs://b/run", "token", (), "gs://b/in", "gs://b/model", info, 0.05, output.now())
