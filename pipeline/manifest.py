@@ -14,6 +14,7 @@ URIs in files are relative to the file. A line that names no image becomes a dea
 
 from __future__ import annotations
 
+import collections
 import csv
 import glob
 import os
@@ -22,12 +23,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.images import Outcome
 from pipeline.records import DeadLetter, Entry, ManifestRow
 from trainer.console import UserError
+from trainer.dataset import files_below
 from trainer.model_dir import is_remote
 from trainer.preprocessing import Reason
 
@@ -75,7 +77,7 @@ def check(where: str) -> None:
     try:
         if next(rows(where), None) is None:
             raise UserError(f"--input {where} names no images")
-    except (BeamIOError, OSError, ValueError) as error:
+    except (OSError, ValueError, re.error, csv.Error) as error:  # BeamIOError is an OSError
         raise UserError(f"--input {where} cannot be read: {error}") from error
 
 
@@ -88,13 +90,13 @@ def rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
     if is_remote(where):
         yield from _remote_rows(where)
     elif os.path.isdir(where):
-        yield from map(_found, filter(_visible, _walk(os.path.abspath(where))))
+        yield from map(_found, filter(_visible, files_below(os.path.abspath(where))))
     elif os.path.isfile(where):
         yield from _listed(os.path.abspath(where))
     elif glob.has_magic(where):
         folder, pattern = _split(where)
         folder = os.path.abspath(folder)
-        yield from map(_found, _matching(folder, pattern, _walk(folder)))
+        yield from map(_found, _matching(folder, pattern, files_below(folder)))
     else:
         raise UserError(f"--input {where} does not exist: give a folder, a glob, a text file of URIs or a CSV")
 
@@ -102,6 +104,8 @@ def rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
 def lists(where: str, path: str) -> bool:
     """Whether a folder or a glob would name the file `path`, if it existed."""
     folder, pattern = _split(where) if glob.has_magic(where) and not os.path.exists(where) else (where, "**")
+    if not is_remote(where):
+        folder, path = os.path.realpath(folder), os.path.realpath(path)
     return path.startswith(f"{folder.rstrip('/')}/") and any(_matching(folder, pattern, iter([path])))
 
 
@@ -124,23 +128,6 @@ def _objects(folder: str) -> Iterator[str]:
     """Every object below a remote folder, as the storage lists them."""
     for result in FileSystems.match([f"{folder}/**"]):
         yield from (file.path for file in result.metadata_list if not file.path.endswith("/"))
-
-
-def _walk(folder: str) -> Iterator[str]:
-    """Every file below a local folder, in order. Links are followed, loops are not."""
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        yield from (os.path.join(parent, name) for name in sorted(files))
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(f"--input: the folder {error.filename} cannot be listed: {error.strerror}") from error
 
 
 def _split(pattern: str) -> tuple[str, str]:
@@ -201,30 +188,60 @@ def _text_rows(file: Iterator[bytes], path: str, folder: str) -> Iterator[Manife
 
 
 def _csv_rows(file: Iterator[bytes], path: str, folder: str) -> Iterator[ManifestRow | DeadLetter]:
-    reader = csv.reader(_lines(file), strict=True)
-    header = [name.strip() for name in next(reader, [])]
+    records = _csv_records(_lines(file))
+    _, header = next(records, (1, []))
+    if isinstance(header, csv.Error):
+        raise UserError(f"--input {path}: the first line is no CSV: {header}")
+    header = [name.strip() for name in header]
     if URI_COLUMN not in header:
         raise UserError(f"--input {path} has no column {URI_COLUMN!r}: its first line is {','.join(header)[:100]!r}")
     if len(set(header)) < len(header):
         raise UserError(f"--input {path} has two columns of the same name: {','.join(header)[:100]!r}")
+    for number, cells in records:
+        where = f"line {number}"
+        if isinstance(cells, csv.Error):
+            yield _bad_row("", {}, f"{where}: {cells}")
+        elif len(cells) != len(header):
+            cut = ",".join(cells)[:200]
+            yield _bad_row("", {}, f"{where} has {len(cells)} cells, the first line {len(header)}: {cut}")
+        else:
+            fields = dict(zip(header, cells, strict=True))
+            yield _row(fields.pop(URI_COLUMN).strip(), fields, folder, where)
+
+
+def _csv_records(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """The records of a CSV that are not empty, each with the number of its first line.
+
+    A line with a quote that is never closed would swallow all lines after it. It becomes an error of its own, and the
+    lines after it are read again.
+    """
+    again: collections.deque[str] = collections.deque()
+    number = 1
     while True:
+        taken: list[str] = []
+        source = _taking(taken, again, lines)
         try:
-            cells = next(reader, None)
+            cells = next(csv.reader(source, strict=True), None)
         except csv.Error as error:
-            yield _bad_row("", {}, f"line {reader.line_num}: {error}")
+            yield number, error
+            again.extendleft(reversed(taken[1:]))
+            number += 1
             continue
         if cells is None:
             return
-        if not cells:
-            continue
-        where = f"line {reader.line_num}"
-        if len(cells) != len(header):
-            yield _bad_row(
-                "", {}, f"{where} has {len(cells)} cells, the first line {len(header)}: {','.join(cells)[:200]}"
-            )
-            continue
-        fields = dict(zip(header, cells, strict=True))
-        yield _row(fields.pop(URI_COLUMN).strip(), fields, folder, where)
+        if cells:
+            yield number, cells
+        number += len(taken)
+
+
+def _taking(taken: list[str], again: collections.deque[str], lines: Iterator[str]) -> Iterator[str]:
+    """The lines of `again`, then those of `lines`, each remembered in `taken`."""
+    while True:
+        line = again.popleft() if again else next(lines, None)
+        if line is None:
+            return
+        taken.append(line)
+        yield line
 
 
 def _found(path: str) -> ManifestRow | DeadLetter:
@@ -240,9 +257,11 @@ def _row(uri: str, fields: dict[str, str], folder: str, where: str) -> ManifestR
 
 
 def _location(uri: str, folder: str) -> str:
-    if uri.startswith("file://"):
-        return uri.removeprefix("file://")
-    return uri if is_remote(uri) or uri.startswith("/") else f"{folder}/{uri}"
+    uri = uri.removeprefix("file://")
+    if is_remote(uri):
+        return uri
+    location = uri if uri.startswith("/") else f"{folder}/{uri}"
+    return location if is_remote(location) else os.path.normpath(location)
 
 
 def _bad_row(uri: str, fields: dict[str, str], message: str) -> DeadLetter:

@@ -7,12 +7,14 @@ import dataclasses
 import hashlib
 import itertools
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from trainer.console import UserError
+from trainer.model_dir import is_remote
 from trainer.preprocessing import DEFAULT_LIMITS, ImageError, ImageSpec, Reason, read_image
 
 
@@ -49,40 +51,107 @@ def find_examples(data: str) -> list[Example]:
     Raises:
         UserError: there is no such folder, it has no classes or one only, or a class has no files.
     """
-    import tensorflow as tf
-
-    data = data if data.endswith("://") else data.rstrip("/") or data
-    if not tf.io.gfile.isdir(data):
+    data = data.rstrip("/") or data
+    names = _folders(data)
+    if names is None:
         raise UserError(f"{data} is not a folder: --data takes a folder with one sub-folder of photos for each class")
-    names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(data))
-    classes = [name for name in names if not name.startswith(".") and tf.io.gfile.isdir(f"{data}/{name}")]
+    classes = sorted(name for name in names if not name.startswith("."))
     if not classes:
         raise UserError(
             f"{data} has no sub-folders: --data takes a folder with one sub-folder of photos for each class"
         )
     if len(classes) == 1:
         raise UserError(f"{data} has one class only, {classes[0]!r}: a classifier needs at least two")
-    examples = [Example(path, label) for label in classes for path in _files(f"{data}/{label}")]
+    unnamed = [label for label in classes if not _is_unicode(label)]
+    if unnamed:
+        raise UserError(f"{data}: the name of the folder {unnamed[0]!r} is not UTF-8: rename it")
+    below = _objects_below if is_remote(data) else files_below
+    examples = [
+        Example(path, label)
+        for label in classes
+        for path in below(f"{data}/{label}")
+        if not path.rpartition("/")[2].startswith(".")
+    ]
     empty = sorted(set(classes) - {example.label for example in examples})
     if empty:
         raise UserError(f"{data}: no photos in {', '.join(map(repr, empty))}: add some or remove the folder")
     return examples
 
 
-def _files(folder: str) -> Iterator[str]:
+def _folders(path: str) -> list[str] | None:
+    """The names of the folders in a folder; None if there is no such folder."""
+    if not is_remote(path):
+        return [entry.name for entry in os.scandir(path) if entry.is_dir()] if os.path.isdir(path) else None
+    import tensorflow as tf
+
+    if not tf.io.gfile.isdir(path):
+        return None
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(path))
+    return [name for name in names if tf.io.gfile.isdir(f"{path}/{name}")]
+
+
+def _objects_below(folder: str) -> Iterator[str]:
     import tensorflow as tf
 
     for parent, _, files in sorted(tf.io.gfile.walk(folder)):
-        yield from (f"{parent.rstrip('/')}/{file}" for file in sorted(files) if not file.startswith("."))
+        yield from (f"{parent.rstrip('/')}/{file}" for file in sorted(files))
+
+
+def files_below(folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Every file below a local folder, however deep, in the order of their names.
+
+    Links are followed, but not back to a folder they are below.
+
+    Args:
+        folder: where to begin.
+        above: the real paths of the folders that led here.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            yield from files_below(path, above | {real})
+        else:
+            yield path
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a name that came from a file system is text, and not bytes in another encoding."""
+    return not any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def read_bytes(path: str) -> bytes:
-    """Reads an image file at any path that `tf.io.gfile` can read. Raises ImageError with the reason."""
+    """Reads an image file on a local disk or anywhere `tf.io.gfile` can read. Raises ImageError with the reason."""
+    return _read_object(path) if is_remote(path) else _read_file(path)
+
+
+def _read_file(path: str) -> bytes:
+    if not _is_unicode(path):
+        raise ImageError(Reason.READ_FAILED, "the file's name is not UTF-8: rename it")
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ImageError(Reason.NOT_FOUND, f"{path} is no file but a folder, a pipe or a device")
+        with open(path, "rb") as file:
+            return file.read(DEFAULT_LIMITS.max_bytes + 1)  # no more than it takes to refuse it
+    except FileNotFoundError as error:
+        raise ImageError(Reason.NOT_FOUND, str(error)) from error
+    except PermissionError as error:
+        raise ImageError(Reason.PERMISSION_DENIED, str(error)) from error
+    except (OSError, ValueError) as error:
+        raise ImageError(Reason.READ_FAILED, str(error)) from error
+
+
+def _read_object(path: str) -> bytes:
     import tensorflow as tf
 
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read(DEFAULT_LIMITS.max_bytes + 1)  # no more than it takes to refuse it
+            return file.read(DEFAULT_LIMITS.max_bytes + 1)
     except tf.errors.NotFoundError as error:
         raise ImageError(Reason.NOT_FOUND, error.message) from error
     except (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError) as error:
@@ -138,7 +207,7 @@ def validation_mask(labels: Sequence[str], content_hashes: Sequence[str], fracti
         UserError: a class has fewer than two different photos.
     """
     names, hashes = np.array(labels), np.array(content_hashes)
-    mask = np.array([int(content_hash[:8], 16) < fraction * 2**32 for content_hash in content_hashes])
+    mask = np.array([int(content_hash[:8], 16) < fraction * 2**32 for content_hash in content_hashes], bool)
     forced: dict[str, bool] = {}
     for label in np.unique(names):
         of_class = names == label

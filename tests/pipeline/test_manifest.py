@@ -40,7 +40,7 @@ def test_links_are_followed_and_loops_are_not(photos: Path, tmp_path: Path) -> N
     (photos / "deep/loop").symlink_to(photos)
     names = [Path(uri).name for uri in uris(photos)]
     assert names.count("f.jpg") == 1
-    assert names.count("a.jpg") == 1
+    assert names.count("a.jpg") == 1  # the loop leads back to a folder it is below
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,43 @@ def test_lines_that_name_no_image_become_dead_letters(tmp_path: Path) -> None:
 def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     file.write_text('uri,name\na.jpg,"red\nb.jpg,blue\nc.jpg,green\n')
-    (row,) = manifest.rows(str(file))
-    assert isinstance(row, DeadLetter)
-    assert "unexpected end of data" in row.message
+    first, *others = manifest.rows(str(file))
+    assert isinstance(first, DeadLetter)
+    assert first.message == "line 2: unexpected end of data"
+    assert [row.uri for row in others if isinstance(row, ManifestRow)] == ["b.jpg", "c.jpg"]
+
+
+def test_stray_quotes_cost_their_own_lines_only(tmp_path: Path) -> None:
+    """Inch marks: each opens a quote that the next one would close, some thousand lines below."""
+    file = tmp_path / "list.csv"
+    lines = [f"{number}.jpg,{number}" for number in range(20_000)]
+    for number in (10, 5_000, 19_990):
+        lines[number] = f'{number}.jpg,"{number} inch'
+    file.write_text("\n".join(["uri,name", *lines]) + '\nlast.jpg,"two\nlines"\n')
+    rows = list(manifest.rows(str(file)))
+    assert [row.message.split(":")[0] for row in rows if isinstance(row, DeadLetter)] == [
+        "line 12", "line 5002", "line 19992",
+    ]  # fmt: skip
+    good = [row for row in rows if isinstance(row, ManifestRow)]
+    assert len(good) == 20_000 - 3 + 1
+    assert good[-1].fields == {"name": "two\nlines"}
+
+
+def test_a_link_hides_no_folder(tmp_path: Path) -> None:
+    make(tmp_path, "photos/zeta/a.jpg")
+    (tmp_path / "photos/all").symlink_to("zeta")
+    assert {os.path.relpath(uri, tmp_path / "photos") for uri in uris(tmp_path / "photos")} == {
+        "all/a.jpg",
+        "zeta/a.jpg",
+    }
+
+
+def test_one_image_however_its_uri_is_spelt(tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text(f"a.jpg\n./a.jpg\nb/../a.jpg\n{tmp_path}//a.jpg\nfile://{tmp_path}/a.jpg\n")
+    rows = [row for row in manifest.rows(str(file)) if isinstance(row, ManifestRow)]
+    assert {row.location for row in rows} == {str(tmp_path / "a.jpg")}
+    assert [row.uri for row in rows][:2] == ["a.jpg", "./a.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +157,8 @@ def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path) 
         ("list.csv", b"url,sku\na.jpg,1\n", "has no column 'uri': its first line is 'url,sku'"),
         ("list.csv", b"uri,sku,sku\n", "two columns of the same name"),
         ("list.csv", b"", "has no column 'uri'"),
+        ("list.csv", b'uri,"sku', "is no CSV"),
+        ("[z-a]*.jpg", None, "bad character range"),
         ("list.csv", b"uri,sku\n", "names no images"),
         ("list.txt", b"\n\n", "names no images"),
         ("photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", "is no text file"),
