@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32
 TOP_K = 5
 MAX_FAILURE_RATE = 0.05
+LOCAL_RUNNER = "FnApiRunner"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--input",
+        type=console.path,
         required=True,
         metavar="WHERE",
         help="a folder, a glob, a text file of URIs, or a CSV with a column uri",
     )
-    add("--model-dir", required=True, metavar="DIR", help="what the trainer wrote")
-    add("--output", required=True, metavar="RUN_DIR", help="the run directory")
+    add("--model-dir", type=console.path, required=True, metavar="DIR", help="what the trainer wrote")
+    add("--output", type=console.path, required=True, metavar="RUN_DIR", help="the run directory")
     add(
         "--batch-size",
         type=console.positive_int,
@@ -172,12 +174,14 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         model_dir=config.model_dir,
         model=info,
         max_failure_rate=config.max_failure_rate,
+        overwrite=config.overwrite,
         started=output.now(),
     )
-    with output.attempt(run):
-        console.say(f"classifying {config.input} with model {info.id} on {options.view_as(StandardOptions).runner}")
+    runner = options.view_as(StandardOptions).runner
+    with output.attempt(run, here=runner == LOCAL_RUNNER):
+        console.say(f"classifying {config.input} with model {info.id} on {runner}")
         _run(config, run, options)
-    return output.read_record(config.output)
+    return output.verify(config.output)
 
 
 def _run(config: ClassifyConfig, run: Run, options: Any) -> None:
@@ -220,10 +224,14 @@ def beam_options(flags: Sequence[str]) -> Any:
     options = PipelineOptions(list(flags))
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
     if standard.runner in (None, "DirectRunner"):
-        standard.runner = "FnApiRunner"
-    if standard.runner == "FnApiRunner" and not any(flag.startswith("--direct_") for flag in flags):
+        standard.runner = LOCAL_RUNNER
+    if standard.runner == LOCAL_RUNNER and not any(flag.startswith("--direct_") for flag in flags):
         direct.direct_num_workers = os.cpu_count()
         direct.direct_running_mode = "multi_threading"
+    if direct.direct_num_workers < 0:
+        raise UserError("--direct_num_workers: a number of workers, or 0 for one for each core")
+    if standard.no_wait_until_finish:
+        raise UserError("--no_wait_until_finish: this command waits for its run, to check and show it; leave it out")
     try:
         create_runner(standard.runner)
     except ValueError as error:

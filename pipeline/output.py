@@ -39,7 +39,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline import storage
 from pipeline.records import Chunk, ClassStats, DeadLetter, Prediction
 from pipeline.report import run_page
-from trainer.console import UserError
+from trainer.console import CommandFailed, UserError
 from trainer.model_dir import ModelInfo, is_remote
 
 FORMAT = 1
@@ -63,6 +63,7 @@ class Run:
         model_dir: where the model is.
         model: what its ``model.json`` says.
         max_failure_rate: the share of dead letters above which a run is not a success.
+        overwrite: whether a finished run may be replaced.
         started: ISO 8601, UTC.
     """
 
@@ -73,6 +74,7 @@ class Run:
     model_dir: str
     model: ModelInfo
     max_failure_rate: float
+    overwrite: bool
     started: str
 
     @property
@@ -89,24 +91,39 @@ def now() -> str:
 def check(path: str, *, overwrite: bool) -> None:
     """Refuses an output that must not be written to.
 
+    What may be replaced is a run directory and nothing else: ``run.json`` is ours, or there is none yet and the files
+    of an attempt that was killed are there; its folders of rows hold parts only.
+
     Raises:
         UserError: it is a file, holds something else than a run, or a finished run and `overwrite` is not set.
     """
     try:
-        names = {file.removeprefix(f"{path}/").partition("/")[0] for file in storage.files(path)}
+        files = [file.removeprefix(f"{path}/") for file in storage.files(path)]
+        ours = read_record(path) is not None if RUN_FILE in files else any(map(_is_unfinished, files))
     except (OSError, ValueError) as error:
         raise UserError(f"--output {path} cannot be read: {error}") from error
     if not is_remote(path) and os.path.isfile(path):
         raise UserError(f"--output {path} is a file: choose a folder")
-    if names and not names & {SUCCESS_FILE, RUN_FILE, _TEMPORARY}:
+    strange = [
+        file for file in files if file.startswith((f"{PREDICTIONS}/", f"{DEAD_LETTERS}/")) and "/part-" not in file
+    ]
+    if files and (not ours or strange):
         raise UserError(f"--output {path} exists and is no run directory: choose another folder")
-    if SUCCESS_FILE in names and not overwrite:
+    if SUCCESS_FILE in files and not overwrite:
         raise UserError(f"--output {path} holds a finished run: choose another folder or give --overwrite")
 
 
+def _is_unfinished(file: str) -> bool:
+    return file.startswith(f"{_TEMPORARY}/") and file.endswith("/started")
+
+
 @contextlib.contextmanager
-def attempt(run: Run) -> Iterator[None]:
+def attempt(run: Run, *, here: bool) -> Iterator[None]:
     """Makes sure that the output can be written before anything is started; removes what is left if that fails.
+
+    Args:
+        run: what is known.
+        here: whether the job ends with this process. One that runs elsewhere may go on, and needs its files.
 
     Raises:
         UserError: the output cannot be written.
@@ -118,13 +135,18 @@ def attempt(run: Run) -> Iterator[None]:
         except (OSError, ValueError) as error:
             raise UserError(f"--output {run.output} cannot be written: {error}") from error
         yield
-    except BaseException:
-        with contextlib.suppress(OSError):  # the storage may be what failed
-            storage.remove(run.temporary)
-        for folder in made:
-            with contextlib.suppress(OSError):  # not there, or no longer empty
-                folder.rmdir()
+    except BaseException as error:
+        if here or isinstance(error, UserError):
+            _abandon(run, made)
         raise
+
+
+def _abandon(run: Run, made: Iterable[Path]) -> None:
+    with contextlib.suppress(OSError):  # the storage may be what failed
+        storage.remove(run.temporary)
+    for folder in made:
+        with contextlib.suppress(OSError):  # not there, or no longer empty
+            folder.rmdir()
 
 
 def _missing_folders(path: Path) -> list[Path]:
@@ -253,11 +275,17 @@ def commit(run: Run, **results: Any) -> dict[str, Any]:
 
 
 def _record_of(run: Run) -> dict[str, Any] | None:
-    """The content of ``run.json`` if this attempt has written it already."""
-    if not storage.exists(f"{run.output}/{RUN_FILE}"):
-        return None
-    record = read_record(run.output)
-    return record if record.get("attempt") == run.token else None
+    """The content of ``run.json`` if this attempt has written it already.
+
+    Raises:
+        UserError: a run that began at about the same time has finished in the same place.
+    """
+    record = read_record(run.output) if storage.exists(f"{run.output}/{RUN_FILE}") else None
+    if record and record["attempt"] == run.token:
+        return record
+    if storage.exists(f"{run.output}/{SUCCESS_FILE}") and not run.overwrite:
+        raise UserError(f"another run has finished in {run.output} meanwhile: its rows are kept, these are not")
+    return None
 
 
 def _write(run: Run, results: Results) -> dict[str, Any]:
@@ -269,6 +297,9 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
         rows[chunk.folder] += chunk.rows
     reasons = {reason: count for reason, (count, _) in sorted(results.dead_letters.items())}
     counts = Counts(results.inputs, rows[PREDICTIONS], rows[DEAD_LETTERS], reasons, results.duplicates)
+    lost = {path for found in paths.values() for path in found} - set(storage.files(run.temporary))
+    if lost:
+        raise UserError(f"another run in {run.output} has removed files of this one: choose another --output for each")
     for name in _OWN:
         storage.remove(f"{run.output}/{name}")
     for folder, chunks in paths.items():
@@ -282,9 +313,41 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
     return record
 
 
-def read_record(path: str) -> dict[str, Any]:
-    """The content of ``run.json`` of a run directory."""
-    return json.loads(storage.read_text(f"{path}/{RUN_FILE}"))
+def read_record(path: str) -> dict[str, Any] | None:
+    """The content of ``run.json`` of a run directory; None if that file is not one of ours."""
+    try:
+        record = json.loads(storage.read_text(f"{path}/{RUN_FILE}"))
+    except ValueError:
+        return None
+    ours = isinstance(record, dict) and record.get("format") == FORMAT and "attempt" in record and "counts" in record
+    return record if ours else None
+
+
+def verify(path: str) -> dict[str, Any]:
+    """Reads a finished run directory and checks that it is whole: what its job said of it is what is there.
+
+    Returns:
+        The content of ``run.json``.
+
+    Raises:
+        CommandFailed: something is missing, or does not agree.
+    """
+    files = {file.removeprefix(f"{path}/") for file in storage.files(path)}
+    record = read_record(path) if RUN_FILE in files else None
+    if record is None:
+        raise CommandFailed(f"{path} has no {RUN_FILE}: the run has not finished")
+    counts = record["counts"]
+    balanced = counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values())
+    if (record["status"] == "succeeded") != (SUCCESS_FILE in files) or (SUCCESS_FILE in files and not balanced):
+        raise CommandFailed(f"{path}: {RUN_FILE} says {record['status']} and does not agree with {SUCCESS_FILE}")
+    for folder in (PREDICTIONS, DEAD_LETTERS):
+        parts = [file for file in files if file.startswith(f"{folder}/part-")]
+        if {f"-of-{len(parts):05}" in part for part in parts} != {True}:
+            raise CommandFailed(f"{path}: parts of {folder} are missing")
+    missing = {STATS_FILE, REPORT_FILE} - files
+    if missing:
+        raise CommandFailed(f"{path}: {', '.join(sorted(missing))} missing")
+    return record
 
 
 def _place(run: Run, folder: str, paths: list[str]) -> None:

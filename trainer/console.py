@@ -55,30 +55,46 @@ class Parser(argparse.ArgumentParser):
         return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
 
 
+def path(text: str) -> str:
+    """An argument type: a path. An unset shell variable gives an empty one, which would mean the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
+
+
 def positive_int(text: str) -> int:
     """An argument type: a whole number above zero."""
-    return int(_within(text, int(text) > 0, "is not above zero"))
+    return int(_number(text, int, lambda value: 0 < value < 2**31, "a whole number above zero"))
 
 
 def positive_float(text: str) -> float:
     """An argument type: a number above zero, not infinite."""
-    return float(_within(text, 0 < float(text) < float("inf"), "is not above zero"))
+    return _number(text, float, lambda value: 0 < value < float("inf"), "a number above zero")
 
 
 def rate(text: str) -> float:
     """An argument type: a number between 0 and 1, both included."""
-    return float(_within(text, 0 <= float(text) <= 1, "is not between 0 and 1"))
+    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def fraction(text: str) -> float:
+    """An argument type: a number from 0 to below 1."""
+    return _number(text, float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
 
 
 def seed(text: str) -> int:
     """An argument type: what NumPy and Keras take for a seed."""
-    return int(_within(text, 0 <= int(text) < 2**32, "is not between 0 and 4294967295"))
+    return int(_number(text, int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295"))
 
 
-def _within(text: str, holds: bool, complaint: str) -> str:
-    if not holds:
-        raise argparse.ArgumentTypeError(f"{text} {complaint}")
-    return text
+def _number(text: str, kind: type[int | float], holds: Callable[[float], bool], what: str) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = float("nan")
+    if not holds(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value
 
 
 def refuse_unknown(unknown: Sequence[str], known: Sequence[str]) -> None:

@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--batch-size", type=console.positive_int, default=32, metavar="N", help="photos to a step")
     add("--learning-rate", type=console.positive_float, default=1e-3, metavar="R", help="of Adam")
-    add("--dropout", type=console.rate, default=0.2, metavar="R", help="before the last layer")
+    add("--dropout", type=console.fraction, default=0.2, metavar="R", help="before the last layer")
     add(
         "--seed",
         type=console.seed,

@@ -233,6 +233,14 @@ def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def exit_code(command: Callable[[], int]) -> object:
+    """Of a command that returns it, or ends in argparse."""
+    try:
+        return command()
+    except SystemExit as end:
+        return end.code
+
+
 def spoilt(model: Path) -> Path:
     """Golden images that do not come out right, in a directory that is otherwise in order."""
     file = model / "golden/probabilities.json"
@@ -259,6 +267,12 @@ BAD_USE = {
     "an output that cannot be made": ({"--output": "{tmp}/url.csv/run"}, "cannot be"),
     "an output below the input": ({"--output": "{drawn}/run"}, "is among the files of --input"),
     "an output that the glob matches": ({"--input": "{drawn}/**", "--output": "{drawn}/run"}, "among the files of"),
+    "an output linked below the input": ({"--output": "{tmp}/linked/run"}, "is among the files of --input"),
+    "an empty path": ({"--input": ""}, "argument --input: the path is empty"),
+    "no number": ({"--batch-size": "many"}, "argument --batch-size: 'many' is not a whole number above zero"),
+    "fewer workers than none": ({"--direct_num_workers": "-1"}, "--direct_num_workers: a number of workers"),
+    "a job nobody waits for": ({"--no_wait_until_finish": None}, "this command waits for its run"),
+    "a glob that is none": ({"--input": "{tmp}/[z-a]*.jpg"}, "bad character range"),
     "unknown flag": ({"--batchsize": "3"}, "unknown argument --batchsize; did you mean --batch-size?"),
     "unknown flag like one of Beam's": ({"--direct_num_worker": "3"}, "did you mean --direct_num_workers?"),
     "a value Beam does not know": ({"--direct_running_mode": "fast"}, "invalid choice: 'fast'"),
@@ -275,12 +289,14 @@ def test_bad_use_is_one_line_and_leaves_nothing(
 
     (tmp_path / "empty").mkdir()
     (tmp_path / "url.csv").write_text("url,sku\na.jpg,1\n")
+    (tmp_path / "linked").symlink_to(drawn)
     places = {"tmp": tmp_path, "drawn": drawn, "spoilt": spoilt(model_copy)}
     changes, words = BAD_USE[case]
     arguments = {"--input": str(drawn), "--model-dir": str(tiny_model), "--output": str(tmp_path / "new/run")}
-    arguments |= {flag: value.format(**places) for flag, value in changes.items()}
+    arguments |= {flag: value and value.format(**places) for flag, value in changes.items()}
     before = contents(tmp_path), contents(drawn)
-    assert main(["classify", *(word for pair in arguments.items() for word in pair)]) == 2
+    given = ["classify", *(word for pair in arguments.items() for word in pair if word is not None)]
+    assert exit_code(lambda: main(given)) == 2
     (line,) = (line for line in capfd.readouterr().err.splitlines() if not line.startswith("classifying "))
     assert line.startswith("python -m pipeline classify: error: ")
     assert words in line
@@ -325,7 +341,7 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
     config = command_module.ClassifyConfig("gs://b/in", "gs://b/model", "gs://b/run", 32, 5, 0.05, False, tuple(flags))
     info = model_dir.read(tiny_model).info
-    run = output.Run("gs://b/run", "token", (), "gs://b/in", "gs://b/model", info, 0.05, output.now())
+    run = output.Run("gs://b/run", "token", (), "gs://b/in", "gs://b/model", info, 0.05, False, output.now())
     pipeline = beam.Pipeline(options=command_module.beam_options(flags))
     command_module.classification(pipeline, config, run)
     job = pipeline.run().job

@@ -11,14 +11,14 @@ import pytest
 from pipeline import output
 from pipeline.records import Chunk, ClassStats
 from trainer import model_dir
-from trainer.console import UserError
+from trainer.console import CommandFailed, UserError
 
 
 @pytest.fixture
 def run(tiny_model: Path, tmp_path: Path) -> output.Run:
     info = model_dir.read(tiny_model).info
     command = ("python", "-m", "pipeline")
-    return output.Run(str(tmp_path / "run"), "token", command, "in", "model", info, 0.05, output.now())
+    return output.Run(str(tmp_path / "run"), "token", command, "in", "model", info, 0.05, False, output.now())
 
 
 def chunk(run: output.Run, folder: str, name: str, count: int) -> Chunk:
@@ -98,7 +98,7 @@ def test_there_is_a_part_even_without_rows(run: output.Run) -> None:
 def test_nothing_of_the_run_before_is_left(run: output.Run) -> None:
     commit(run, 10, 0)
     Path(run.output, "predictions/part-00007-of-00009.jsonl").write_text("{}\n")
-    commit(dataclasses.replace(run, token="the next"), 20, 1)
+    commit(dataclasses.replace(run, token="the next", overwrite=True), 20, 1)
     parts = [file.name for file in sorted(Path(run.output, "predictions").iterdir())]
     assert parts == ["part-00000-of-00002.jsonl", "part-00001-of-00002.jsonl"]
 
@@ -132,15 +132,84 @@ def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
     assert len(part.read_text().splitlines()) == 10
 
 
-def test_what_may_be_written_to(tmp_path: Path) -> None:
+def test_of_two_runs_in_one_place_one_stays_whole(
+    run: output.Run, contents: Callable[[Path], dict[str, bytes]]
+) -> None:
+    other = dataclasses.replace(run, token="other")
+    mine, its = chunk(run, "predictions", "mine", 10), chunk(other, "predictions", "its", 10)
+    given = {"inputs": 10, "duplicates": 0, "stats": {}, "dead_letters": {}, "thumbnails": {}}
+    output.commit(other, chunks=[its], **given)
+    before = contents(Path(run.output))
+    with pytest.raises(UserError, match="another run has finished in"):
+        output.commit(run, chunks=[mine], **given)
+    with pytest.raises(UserError, match="has removed files of this one"):
+        output.commit(dataclasses.replace(run, overwrite=True), chunks=[mine], **given)
+    assert contents(Path(run.output)) == before
+
+
+def test_what_may_be_written_to(run: output.Run, tmp_path: Path) -> None:
     output.check(str(tmp_path / "new"), overwrite=False)
-    output.check(str(tmp_path), overwrite=False)
-    (tmp_path / "run.json").write_text("{}")  # a run that was no success
-    output.check(str(tmp_path), overwrite=False)
-    (tmp_path / "_SUCCESS").touch()
-    output.check(str(tmp_path), overwrite=True)
+    (tmp_path / "empty").mkdir()
+    output.check(str(tmp_path / "empty"), overwrite=False)
+    chunk(run, "predictions", "killed", 3)
+    (Path(run.temporary) / "started").touch()
+    output.check(run.output, overwrite=False)  # an attempt that was killed
+    commit(run, 10, 10)
+    output.check(run.output, overwrite=False)  # a run that was no success
+    commit(dataclasses.replace(run, token="next"), 10, 0)
+    output.check(run.output, overwrite=True)
     with pytest.raises(UserError, match="holds a finished run: choose another folder or give --overwrite"):
-        output.check(str(tmp_path), overwrite=False)
+        output.check(run.output, overwrite=False)
+
+
+STRANGERS = {
+    "another program's run.json": {"run.json": '{"lr": 1}', "report.html": "mine"},
+    "what Spark leaves": {"_SUCCESS": "", "part-00000.parquet": "rows"},
+    "what Hadoop leaves behind": {"_temporary/0/task/part-00000": "rows"},
+    "notes": {"notes.txt": "mine"},
+    "no JSON": {"run.json": "{"},
+}
+
+
+@pytest.mark.parametrize("case", STRANGERS)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_looks_like_a_run_is_none(tmp_path: Path, case: str, overwrite: bool) -> None:
+    for name, content in STRANGERS[case].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match="is no run directory"):
+        output.check(str(tmp_path), overwrite=overwrite)
+
+
+def test_files_of_others_among_the_parts_are_never_deleted(run: output.Run) -> None:
+    commit(run, 10, 0)
+    Path(run.output, "predictions/by_hand.csv").write_text("mine")
+    with pytest.raises(UserError, match="is no run directory"):
+        output.check(run.output, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("run.json", "has not finished"),
+        ("_SUCCESS", "does not agree with _SUCCESS"),
+        ("predictions/part-00001-of-00002.jsonl", "parts of predictions are missing"),
+        ("dead_letters/part-00000-of-00001.jsonl", "parts of dead_letters are missing"),
+        ("class_stats.json", r"class_stats\.json missing"),
+    ],
+)
+def test_a_run_directory_that_is_not_whole_is_refused(run: output.Run, lost: str, words: str) -> None:
+    record = commit(run, 10, 0)
+    assert output.verify(run.output) == record
+    Path(run.output, lost).unlink()
+    with pytest.raises(CommandFailed, match=words):
+        output.verify(run.output)
+
+
+def test_a_job_that_runs_elsewhere_keeps_its_files(run: output.Run) -> None:
+    with pytest.raises(KeyboardInterrupt), output.attempt(run, here=False):
+        raise KeyboardInterrupt
+    assert Path(run.temporary, "started").exists()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -160,7 +229,7 @@ def test_an_attempt_that_failed_leaves_nothing(run: output.Run, tmp_path: Path) 
         chunk(run, "predictions", "a", 3)
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), output.attempt(run):
+    with pytest.raises(RuntimeError), output.attempt(run, here=True):
         fail()
     assert not list(tmp_path.iterdir())
 
@@ -169,7 +238,7 @@ def test_an_attempt_that_failed_touches_no_neighbour(run: output.Run) -> None:
     other = Path(run.output, "_temporary/other/predictions-1.jsonl")
     other.parent.mkdir(parents=True)
     other.touch()
-    with pytest.raises(RuntimeError), output.attempt(run):
+    with pytest.raises(RuntimeError), output.attempt(run, here=True):
         raise RuntimeError
     assert other.exists()
     assert not Path(run.temporary).exists()
@@ -177,5 +246,5 @@ def test_an_attempt_that_failed_touches_no_neighbour(run: output.Run) -> None:
 
 def test_an_output_that_cannot_be_written(run: output.Run, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(UserError, match="cannot be written"), output.attempt(run):
+    with pytest.raises(UserError, match="cannot be written"), output.attempt(run, here=True):
         pass
