@@ -36,7 +36,7 @@ def _download(path: str, folder: str) -> None:
     try:
         for file in storage.files(path):
             storage.copy(file, os.path.join(folder, file.removeprefix(path + "/")))
-    except (OSError, ValueError) as error:  # BeamIOError is an OSError
+    except storage.ERRORS as error:
         raise ModelDirError(f"{path} cannot be read: {error}") from error
 
 

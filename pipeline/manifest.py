@@ -26,6 +26,7 @@ import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from pipeline import storage
 from pipeline.images import Outcome
 from pipeline.records import DeadLetter, Entry, ManifestRow
 from trainer.console import UserError
@@ -77,7 +78,7 @@ def check(where: str) -> None:
     try:
         if next(rows(where), None) is None:
             raise UserError(f"--input {where} names no images")
-    except (OSError, ValueError, re.error, csv.Error) as error:  # BeamIOError is an OSError
+    except (*storage.ERRORS, re.error, csv.Error) as error:
         raise UserError(f"--input {where} cannot be read: {error}") from error
 
 

@@ -100,7 +100,7 @@ def check(path: str, *, overwrite: bool) -> None:
     try:
         files = [file.removeprefix(f"{path}/") for file in storage.files(path)]
         ours = read_record(path) is not None if RUN_FILE in files else any(map(_is_unfinished, files))
-    except (OSError, ValueError) as error:
+    except storage.ERRORS as error:
         raise UserError(f"--output {path} cannot be read: {error}") from error
     if not is_remote(path) and os.path.isfile(path):
         raise UserError(f"--output {path} is a file: choose a folder")
@@ -132,7 +132,7 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
     try:
         try:
             storage.write_text(f"{run.temporary}/started", run.started)
-        except (OSError, ValueError) as error:
+        except storage.ERRORS as error:
             raise UserError(f"--output {run.output} cannot be written: {error}") from error
         yield
     except BaseException as error:

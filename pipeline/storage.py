@@ -13,8 +13,12 @@ from pathlib import Path
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from google.api_core.exceptions import GoogleAPIError
 
 from trainer.model_dir import is_remote
+
+# What reading and writing may raise: BeamIOError is an OSError, a path of no known kind a ValueError.
+ERRORS = (OSError, ValueError, GoogleAPIError)
 
 
 def absolute(path: str) -> str:

@@ -71,7 +71,7 @@ def test_the_entry_points_start_and_classify(
         assert "usage: python -m" in python(*arguments).stdout
     # What `boot` starts in a worker; without a control service it says so.
     worker = python("apache_beam.runners.worker.sdk_worker_main")
-    assert "ModuleNotFoundError" not in worker.stderr
+    assert "CONTROL_API_SERVICE_DESCRIPTOR" in worker.stderr
     done = python("pipeline", "classify", "--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/_SUCCESS").exists()

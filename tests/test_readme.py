@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,33 @@ def test_the_file_map_is_the_tree(readme: str, repository: Path) -> None:
     described, folder = set(), ""
     for line in block.strip().splitlines():
         name = line.split()[0]
-        folder = folder if line.startswith(" ") else name
-        described.add(f"{folder}{name}" if line.startswith(" ") else name)
-    actual = {f"{name}/" for name in ("trainer", "pipeline", "tests", "benchmarks", "demo")}
-    for package in ("trainer", "pipeline"):
-        actual |= {f"{package}/{file.name}" for file in (repository / package).glob("*.py") if file.stem != "__init__"}
+        if line.startswith(" "):
+            described.add(f"{folder}{name}")
+        elif line.endswith("LICENSE"):
+            described |= set(line.split())
+        else:
+            folder = name
+            described.add(name)
+    listed = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=True)
+    actual = set()
+    for file in listed.stdout.splitlines():
+        top, _, rest = file.partition("/")
+        if top in ("trainer", "pipeline") and not rest.startswith("__init__"):
+            actual.add(file)
+        if not top.startswith(".") or file == ".ci/run":
+            actual.add(f"{top}/" if rest and top != ".ci" else file)
     assert described == actual
+
+
+def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(repository: Path) -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"):
+        text = (repository / name).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+            assert (repository / name).parent.joinpath(target).exists(), f"{name} links to {target}"
+        assert not re.findall(
+            r"\b[A-Z]{3,}_[A-Z]{3,}\b(?<!AIP_MODEL_DIR)(?<!CATALOGUE_CLASSIFIER)",
+            re.sub(r"`[^`]*`|[A-Z]+_[A-Z]+_[A-Z]+|RUN_DIR", "", text),
+        )
 
 
 def test_every_command_in_it_is_one(readme: str) -> None:

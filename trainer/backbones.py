@@ -6,14 +6,16 @@ it ends inside the exported graph and nobody can forget it or do it twice.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import http.client
 import inspect
 import os
 import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from trainer.console import UserError
+from trainer.console import UserError, say
 
 if TYPE_CHECKING:
     import keras
@@ -86,13 +88,21 @@ def _on_pixels(name: str, network: keras.Model, image_size: int) -> keras.Model:
 def _application(name: str, imagenet: bool, image_size: int) -> keras.Model:
     import keras
 
+    if imagenet:
+        say(f"reading the ImageNet weights of {name}, which Keras downloads once")
     try:
-        return getattr(keras.applications, name)(
-            weights=IMAGENET if imagenet else None,
-            include_top=False,
-            pooling="avg",
-            input_shape=(image_size, image_size, 3),
-        )
+        with contextlib.redirect_stdout(sys.stderr):  # where Keras tells of its downloads
+            return getattr(keras.applications, name)(
+                weights=IMAGENET if imagenet else None,
+                include_top=False,
+                pooling="avg",
+                input_shape=(image_size, image_size, 3),
+            )
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(
+            f"the ImageNet weights of {name} were not read ({error}): connect to the network and try again; what a "
+            "download that was cut short has left is in the models folder of KERAS_HOME (~/.keras), delete it"
+        ) from error
     except ValueError as error:
         raise UserError(f"{name} cannot be built for images of {image_size} pixels: {error}") from error
     except Exception as error:  # keras.utils.get_file raises Exception itself
@@ -100,7 +110,7 @@ def _application(name: str, imagenet: bool, image_size: int) -> keras.Model:
             raise
         raise UserError(
             f"the ImageNet weights of {name} cannot be downloaded ({error}): connect to the network, put the file into "
-            "the models folder of KERAS_HOME, or give --weights FILE"
+            "the models folder of KERAS_HOME (~/.keras), or give --weights FILE"
         ) from error
 
 

@@ -7,11 +7,13 @@ import collections
 import dataclasses
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from trainer import dataset, evaluation, model_dir
+from trainer import console, dataset, evaluation, model_dir
 from trainer.console import CommandFailed, Progress, UserError, say
 from trainer.preprocessing import ImageSpec
 
@@ -64,20 +66,27 @@ def classify(
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``evaluate``."""
-    parser.add_argument("--model-dir", required=True, metavar="DIR", help="what train wrote")
+    parser.add_argument("--model-dir", type=console.path, required=True, metavar="DIR", help="what train wrote")
     parser.add_argument(
-        "--data", required=True, metavar="DIR", help="folder with one sub-folder of photos for each class"
+        "--data",
+        type=console.path,
+        required=True,
+        metavar="DIR",
+        help="folder with one sub-folder of photos for each class",
     )
-    parser.add_argument("--output", metavar="DIR", help="write evaluation.json, predictions.jsonl and report.html here")
+    parser.add_argument(
+        "--output",
+        type=console.path,
+        metavar="DIR",
+        help="write evaluation.json, predictions.jsonl and report.html here",
+    )
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Measures a model on labelled photos, prints the metrics, and writes them where ``--output`` says."""
-    import tensorflow as tf
-
     output = arguments.output
-    if output and tf.io.gfile.exists(output) and (not tf.io.gfile.isdir(output) or tf.io.gfile.listdir(output)):
-        raise UserError(f"{output} exists: choose another --output")
+    if output:
+        _check_output(output)
     with model_dir.fetched(arguments.model_dir) as model:
         info = model.info
         examples = dataset.find_examples(arguments.data)
@@ -95,7 +104,26 @@ def evaluate(arguments: argparse.Namespace) -> None:
     metrics = evaluation.metrics(truth, result.probabilities, info.labels)
     _print_metrics(info, metrics, result)
     if output:
-        _write_evaluation(output, info, metrics, result, truth)
+        import tensorflow as tf
+
+        try:
+            _write_evaluation(output, arguments.data, info, metrics, result, truth)
+        except tf.errors.OpError as error:
+            raise UserError(f"--output {output} cannot be written: {error.message}") from error
+
+
+def _check_output(output: str) -> None:
+    """Makes sure that `output` is new and, on a local disk, can be made, before any work is done."""
+    import tensorflow as tf
+
+    if tf.io.gfile.exists(output) and (not tf.io.gfile.isdir(output) or tf.io.gfile.listdir(output)):
+        raise UserError(f"--output {output} exists: choose another folder")
+    if not model_dir.is_remote(output):
+        above = next(
+            folder for folder in (Path(os.path.abspath(output)), *Path(output).absolute().parents) if folder.exists()
+        )
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise UserError(f"--output {output} cannot be made in {above}: choose another folder")
 
 
 def _print_metrics(info: model_dir.ModelInfo, metrics: dict, result: Classified) -> None:
@@ -115,7 +143,7 @@ def _print_metrics(info: model_dir.ModelInfo, metrics: dict, result: Classified)
 
 
 def _write_evaluation(
-    output: str, info: model_dir.ModelInfo, metrics: dict, result: Classified, truth: np.ndarray
+    output: str, data: str, info: model_dir.ModelInfo, metrics: dict, result: Classified, truth: np.ndarray
 ) -> None:
     import tensorflow as tf
 
@@ -138,14 +166,15 @@ def _write_evaluation(
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write("predictions.jsonl", "".join(lines))
     paths = [example.path for example in result.examples]
-    report = evaluation_page(info, metrics, paths, truth, result.probabilities, len(result.unreadable))
+    subject = f"{len(paths):,} photos of {data}"
+    report = evaluation_page(info, metrics, paths, truth, result.probabilities, len(result.unreadable), subject=subject)
     write("report.html", report)
     say(f"written to {output}")
 
 
 def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``predict``."""
-    parser.add_argument("--model-dir", required=True, metavar="DIR", help="what train wrote")
+    parser.add_argument("--model-dir", type=console.path, required=True, metavar="DIR", help="what train wrote")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="photos, at any path that TensorFlow can read")
 
 

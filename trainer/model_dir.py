@@ -346,21 +346,84 @@ def fetched(path: str) -> Iterator[ModelDir]:
         yield read(copy, shown_as=path)
 
 
-def publish(folder: Path, path: str) -> None:
-    """Moves a finished model directory to where it belongs, replacing what is there.
+def foreign_files(path: str) -> list[str] | None:
+    """Which files of a folder, at any path that `tf.io.gfile` can read, are not those of the model directory it is.
 
-    On a local disk by renaming, so that nobody ever sees half of it; elsewhere ``model.json`` is copied last, and a
-    directory without it is refused by `read`.
+    Returns:
+        Their names; None if the folder is no model directory of ours at all.
     """
-    if not is_remote(path):
-        with tempfile.TemporaryDirectory(prefix=".replaced-", dir=Path(path).resolve().parent) as aside:
-            if os.path.lexists(path):
-                os.rename(path, os.path.join(aside, "old"))
-            os.rename(folder, path)
-        return
     import tensorflow as tf
 
-    path = path.rstrip("/")
+    try:
+        with tf.io.gfile.GFile(f"{path}/{INFO_FILE}", "r") as file:
+            content = json.load(file)
+        intact = content.pop("checksum") == _checksum(content)
+    except (tf.errors.OpError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    if not intact:
+        return None
+    found = {os.path.relpath(f"{folder}/{name}", path) for folder, _, names in tf.io.gfile.walk(path) for name in names}
+    return sorted(found - {INFO_FILE, *content["files"]})
+
+
+@contextlib.contextmanager
+def workplace(path: str) -> Iterator[Path]:
+    """A new local folder to write a model directory in that `publish` can then move to `path`.
+
+    It is made before any work is done, so that a place that cannot be written to is found out at once, and removed with
+    the folders above it that had to be made, if nothing was published.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="model-") as folder:
+            yield Path(folder)
+        return
+    parent = Path(os.path.realpath(path)).parent
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=".writing-", dir=parent)
+    except OSError as error:
+        raise UserError(f"cannot write to {parent} ({error.strerror}): choose another --model-dir") from error
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for empty in made:
+            with contextlib.suppress(OSError):  # not empty: the model is there
+                empty.rmdir()
+
+
+def publish(folder: Path, path: str) -> None:
+    """Moves a finished model directory to where it belongs, replacing the model directory that is there.
+
+    On a local disk by renaming, so that nobody ever sees half of it; into an empty folder that is there already (it may
+    be a mount point) and into an object store file by file, ``model.json`` last: `read` refuses a directory without it.
+    """
+    if is_remote(path):
+        _upload(folder, path.rstrip("/"))
+        return
+    target = os.path.realpath(path)
+    if os.path.isdir(target) and not os.listdir(target):
+        for name in sorted(os.listdir(folder), key=lambda name: name == INFO_FILE):
+            shutil.move(folder / name, target)
+    elif os.path.lexists(target):
+        replaced = folder.with_name("replaced")
+        os.rename(target, replaced)
+        try:
+            os.rename(folder, target)
+        except OSError:
+            os.rename(replaced, target)
+            raise
+    else:
+        os.rename(folder, target)
+
+
+def _upload(folder: Path, path: str) -> None:
+    import tensorflow as tf
+
     if tf.io.gfile.exists(path):
         tf.io.gfile.rmtree(path)
     files = sorted((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.name == INFO_FILE)
@@ -368,4 +431,3 @@ def publish(folder: Path, path: str) -> None:
         target = f"{path}/{file.relative_to(folder).as_posix()}"
         tf.io.gfile.makedirs(target.rpartition("/")[0])
         tf.io.gfile.copy(str(file), target, overwrite=True)
-    shutil.rmtree(folder)

@@ -22,14 +22,14 @@ p.lead { margin: .2rem 0 1.2rem; opacity: .75; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; }
-td.wide { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+td.wide { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 12rem; }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; }
 .card { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; }
 .card b { display: block; font-size: 1.35rem; }
 .gallery { display: flex; flex-wrap: wrap; gap: .5rem; }
 figure { margin: 0; width: 7.5rem; font-size: .75rem; line-height: 1.3; overflow-wrap: anywhere; }
 figure img, figure .none { width: 7.5rem; height: 7.5rem; object-fit: contain; background: var(--soft); }
-svg { vertical-align: middle; } svg .bar { fill: var(--bar); }
+svg { vertical-align: middle; max-width: 100%; height: auto; } svg .bar { fill: var(--bar); }
 svg .line { fill: none; stroke: var(--bar); stroke-width: 2; }
 svg .other { stroke: var(--bad); } svg text { fill: currentColor; font: 11px system-ui, sans-serif; }
 details { margin: .5rem 0; } summary { cursor: pointer; }

@@ -23,6 +23,9 @@ def evaluation_page(
     truth: np.ndarray,
     probabilities: np.ndarray,
     unreadable: int,
+    *,
+    subject: str,
+    fitting: bool = False,
 ) -> str:
     """The page for one set of photos.
 
@@ -33,6 +36,8 @@ def evaluation_page(
         truth: int [N].
         probabilities: float [N, K].
         unreadable: how many photos more there would have been.
+        subject: what was evaluated on what, for the reader.
+        fitting: whether to show the story of the epochs, which belongs to the photos the best one was chosen by.
     """
     score = probabilities.max(axis=1)
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != truth)
@@ -53,14 +58,14 @@ def evaluation_page(
     backbone = f"{info.training['backbone']}, {info.image.size} pixels, weights {info.training['weights']}"
     return page.document(
         "Evaluation",
-        f"{backbone}; written {info.created}",
+        f"{subject}; model {info.id}: {backbone}; trained {info.created}" if info.id else f"{subject}; {backbone}",
         [
             page.cards(figures),
             page.section("Classes", _class_table(info, metrics)),
             page.section("Confusion: rows are the truth, columns what was predicted", _confusion_table(info, metrics)),
             page.section("Most wrong", gallery(most_wrong) if len(most_wrong) else "<p>None is wrong.</p>"),
             page.section("Least sure", gallery(least_sure)),
-            page.section("Fitting", _history(info)),
+            *([page.section("Fitting", _history(info))] if fitting else []),
         ],
     )
 

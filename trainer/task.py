@@ -68,14 +68,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``train``."""
     model_dir_default = os.environ.get("AIP_MODEL_DIR")
     add = parser.add_argument
-    add("--data", required=True, metavar="DIR", help="folder with one sub-folder of photos for each class")
+    add(
+        "--data",
+        type=console.path,
+        required=True,
+        metavar="DIR",
+        help="folder with one sub-folder of photos for each class",
+    )
     add(
         "--validation-data",
+        type=console.path,
         metavar="DIR",
         help="the like, to choose the best epoch by; without it a tenth of --data is held out",
     )
     add(
         "--model-dir",
+        type=console.path,
         default=model_dir_default,
         required=not model_dir_default,
         metavar="DIR",
@@ -136,16 +144,32 @@ def train(config: TrainConfig) -> model_dir.ModelInfo:
         UserError: something the user can put right; nothing has been written.
     """
     start = time.monotonic()
-    _check_output(config)
     examples = dataset.find_examples(config.data)
     held_out = dataset.find_examples(config.validation_data) if config.validation_data else []
-    _check_labels(examples, held_out)
+    _check_examples(examples, held_out)
+    spec = _image_spec(config.image_size)
+    _check_output(config)
+    with model_dir.workplace(config.model_dir) as workplace:
+        info = _train(config, examples, held_out, spec, workplace)
+    epoch = f"epoch {info.training['best_epoch']} of {config.options.epochs}"
+    photos = info.data["validation_photos"]
+    say(f"validation accuracy {info.metrics['accuracy']:.3f} on {photos:,} photos, {epoch}")
+    say(f"model {info.id} written to {config.model_dir} after {time.monotonic() - start:.0f} s")
+    return info
+
+
+def _train(
+    config: TrainConfig,
+    examples: Sequence[dataset.Example],
+    held_out: Sequence[dataset.Example],
+    spec: ImageSpec,
+    workplace: Path,
+) -> model_dir.ModelInfo:
     say("importing Keras and building the network")
     import keras
 
     keras.backend.clear_session()  # layers are numbered from one again: the same seed gives the same model id
     keras.utils.set_random_seed(config.options.seed)
-    spec = _image_spec(config.image_size)
     labels = sorted({example.label for example in examples})
     backbone = backbones.build(config.backbone, config.weights, config.image_size)
     freeze = config.weights != backbones.NONE
@@ -164,11 +188,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo:
     validated = _Validation(paths, truth[validation], evaluation.softmax(fitted.logits / fitted.temperature))
     info = _describe(config, spec, labels, encoded, validates, fitted)
     info = dataclasses.replace(info, metrics=evaluation.metrics(validated.truth, validated.probabilities, labels))
-    info = _write(config, network.calibrated(fitted.temperature), info, validated)
-    epoch = f"epoch {fitted.best_epoch} of {config.options.epochs}"
-    say(f"validation accuracy {info.metrics['accuracy']:.3f} on {len(paths):,} photos, {epoch}")
-    say(f"model {info.id} written to {config.model_dir} after {time.monotonic() - start:.0f} s")
-    return info
+    return _write(config, network.calibrated(fitted.temperature), info, validated, workplace)
 
 
 def _check_output(config: TrainConfig) -> None:
@@ -177,24 +197,41 @@ def _check_output(config: TrainConfig) -> None:
 
     path = config.model_dir.rstrip("/")
     if not tf.io.gfile.exists(path):
-        parent = os.path.dirname(os.path.abspath(path))
-        if not model_dir.is_remote(path) and os.path.exists(parent) and not os.access(parent, os.W_OK):
-            raise UserError(f"cannot write to {parent}: choose another --model-dir")
+        _refuse_inside(path, config.data)
         return
     if not tf.io.gfile.isdir(path):
         raise UserError(f"{path} is a file: --model-dir takes a folder")
     if not tf.io.gfile.listdir(path):
+        _refuse_inside(path, config.data)
         return
-    if not tf.io.gfile.exists(f"{path}/{model_dir.INFO_FILE}"):
+    foreign = model_dir.foreign_files(path)
+    if foreign is None:
         raise UserError(f"{path} exists and is no model directory: choose another --model-dir")
+    if foreign:
+        raise UserError(f"{path} holds files that are not the model's, {foreign[0]!r}: choose another --model-dir")
     if not config.overwrite:
         raise UserError(f"{path} holds a model: choose another --model-dir or give --overwrite")
 
 
-def _check_labels(examples: Sequence[dataset.Example], held_out: Sequence[dataset.Example]) -> None:
+def _refuse_inside(path: str, data: str) -> None:
+    inside = f"{os.path.realpath(path)}/".startswith(f"{os.path.realpath(data)}/")
+    if inside and not model_dir.is_remote(path):
+        raise UserError(f"--model-dir {path} is inside --data: its files would be taken for photos; choose another")
+
+
+def _check_examples(examples: Sequence[dataset.Example], held_out: Sequence[dataset.Example]) -> None:
     unknown = sorted({example.label for example in held_out} - {example.label for example in examples})
     if unknown:
         raise UserError(f"--validation-data has classes that --data has not: {', '.join(map(repr, unknown))}")
+    folders = collections.defaultdict(set)
+    for example in examples:
+        folders[example.label].add(os.path.dirname(example.path))
+    for label, found in sorted(folders.items()):
+        if len(found) > 1 and not any(folder.endswith(f"/{label}") for folder in found):
+            say(f"warning: all photos of {label!r} lie in {len(found)} sub-folders; is --data one level too high?")
+    same = {os.path.realpath(example.path) for example in examples} & {os.path.realpath(e.path) for e in held_out}
+    if same:
+        raise UserError(f"--validation-data and --data share {len(same):,} files: give photos that are not trained on")
 
 
 def _image_spec(size: int) -> ImageSpec:
@@ -208,6 +245,11 @@ def _report_unreadable(encoded: fitting.Encoded, total: int) -> None:
     """Says what was skipped and why. Photos that break are the user's to mend, not a reason to stop."""
     if not encoded.unreadable:
         return
+    if not encoded.paths:
+        first = encoded.unreadable[0]
+        raise UserError(
+            f"none of the {total:,} files can be read as a photo, such as {first.example.path}: {first.error}"
+        )
     reasons = collections.Counter(photo.error.reason.code for photo in encoded.unreadable)
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     say(f"skipped {len(encoded.unreadable):,} of {total:,} photos that cannot be read: {counted}")
@@ -294,22 +336,30 @@ def _describe(
 
 
 def _write(
-    config: TrainConfig, model: keras.Model, info: model_dir.ModelInfo, validation: _Validation
+    config: TrainConfig,
+    model: keras.Model,
+    info: model_dir.ModelInfo,
+    validation: _Validation,
+    workplace: Path,
 ) -> model_dir.ModelInfo:
     """Writes the model directory, all of it or nothing."""
     from trainer.report import evaluation_page
 
+    unreadable = info.data["unreadable_photos"]
     report = evaluation_page(
-        info, info.metrics, validation.paths, validation.truth, validation.probabilities, info.data["unreadable_photos"]
+        info,
+        info.metrics,
+        validation.paths,
+        validation.truth,
+        validation.probabilities,
+        unreadable,
+        subject=f"validation photos of {config.validation_data or config.data}",
+        fitting=True,
     )
     golden = _golden_images(validation, info)
     say("writing the model directory")
-    target = Path(os.path.abspath(config.model_dir)) if not model_dir.is_remote(config.model_dir) else None
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=target.parent if target else None) as unfinished:
-        written = model_dir.write(Path(unfinished) / "model", model, info, golden, report)
-        model_dir.publish(written.path, config.model_dir)
+    written = model_dir.write(workplace / "model", model, info, golden, report)
+    model_dir.publish(written.path, config.model_dir)
     return written.info
 
 

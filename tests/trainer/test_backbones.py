@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,18 @@ def test_weights_of_a_file(tmp_path: object) -> None:
 def test_what_cannot_be_built_is_said_in_a_line(name: str, weights: str, size: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
         backbones.build(name, weights, size)
+
+
+def test_imagenet_weights_whose_download_was_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights.h5"
+    file.write_bytes(b"\x89HDF\r\n\x1a\n cut short")
+
+    def cached(*_: object, **__: object) -> str:
+        return str(file)
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", cached)
+    with pytest.raises(UserError, match=r"were not read .* delete it"):
+        backbones.build("MobileNetV2", "imagenet", 96)
 
 
 def test_a_file_that_holds_no_weights(tmp_path: object) -> None:

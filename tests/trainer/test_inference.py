@@ -71,7 +71,8 @@ def test_predict_fails_for_what_is_no_photo_and_still_shows_the_rest(
         (["--model-dir", "{empty}", "--data", "{drawn}"], "is no model directory: it has no model.json"),
         (["--model-dir", "{model}", "--data", "{empty}"], "has no sub-folders"),
         (["--model-dir", "{model}", "--data", "{strange}"], "classes that the model does not know: 'spoon'"),
-        (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}"], "exists: choose another --output"),
+        (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}"], "exists: choose another folder"),
+        (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}/hat/00.jpg/x"], "cannot be made in"),
         (["--model-dir", "{model}", "--data", "{drawn}", "--outptu", "x"], "did you mean --output?"),
     ],
 )

@@ -186,6 +186,26 @@ def test_the_id_changes_with_what_changes_a_prediction(tiny_model: Path) -> None
     assert model_dir._model_id(network, info) != before
 
 
+def test_a_model_is_put_back_if_the_new_one_cannot_be_moved(
+    tiny_model: Path, model_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with model_dir.workplace(str(model_copy)) as workplace:
+        new = Path(shutil.copytree(tiny_model, workplace / "model"))
+        rename, calls = os.rename, []
+
+        def fail_second(source: object, target: object) -> None:
+            calls.append(source)
+            if len(calls) == 2:
+                raise OSError("the disk is full")
+            rename(source, target)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(os, "rename", fail_second)
+        with pytest.raises(OSError, match="the disk is full"):
+            model_dir.publish(new, str(model_copy))
+    assert model_dir.read(model_copy).info == model_dir.read(tiny_model).info
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_remote_directories_are_published_and_fetched(tiny_model: Path, tmp_path: Path) -> None:
     path = f"ram://models/{base64.b32encode(os.urandom(5)).decode()}"
     model_dir.publish(Path(shutil.copytree(tiny_model, tmp_path / "new")), path)

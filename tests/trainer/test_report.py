@@ -54,8 +54,10 @@ def test_it_shows_the_most_wrong_first_and_does_without_a_photo_that_is_gone(tin
     truth = np.array([1, 1, 2])
     probabilities = np.array([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.1, 0.1, 0.8]])
     found = metrics(truth, probabilities, info.labels)
-    text = evaluation_page(info, found, paths, truth, probabilities, unreadable=2)
+    text = evaluation_page(info, found, paths, truth, probabilities, unreadable=2, subject="some photos")
     checked(text)
+    assert f"some photos; model {info.id}" in text
+    assert "Best epoch" not in text
     wrong = text.split("Most wrong")[1].split("Least sure")[0]
     assert wrong.index("dress 90%") < wrong.index("dress 60%")
     assert "shoes" not in wrong

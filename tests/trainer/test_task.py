@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -85,6 +86,51 @@ def test_an_existing_model_is_kept_unless_told_otherwise(
     assert [path.name for path in model_copy.parent.iterdir()] == ["model"]
 
 
+def test_overwriting_never_deletes_what_is_not_the_models(
+    model_copy: Path, drawn: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (model_copy / "thesis.txt").write_text("precious")
+    assert train(drawn, model_copy, "--overwrite") == 2
+    assert "holds files that are not the model's, 'thesis.txt'" in capfd.readouterr().err
+    assert (model_copy / "thesis.txt").read_text() == "precious"
+
+
+def test_an_empty_folder_and_a_link_stay_what_they_are(drawn: Path, tmp_path: Path) -> None:
+    """An empty folder may be a mount point, which cannot be renamed over."""
+    (tmp_path / "empty").mkdir()
+    inode = (tmp_path / "empty").stat().st_ino
+    assert train(drawn, tmp_path / "empty") == 0
+    assert (tmp_path / "empty").stat().st_ino == inode
+    (tmp_path / "current").symlink_to("empty")
+    assert train(drawn, tmp_path / "current", "--overwrite", "--seed", 9) == 0
+    assert (tmp_path / "current").is_symlink()
+    assert model_dir.read(tmp_path / "empty").info.training["seed"] == 9
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "current"}
+
+
+def test_names_that_are_not_utf8_pipes_and_loops_are_no_trouble(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    shutil.copy(data / "hat/00.jpg", data / "hat" / os.fsdecode(b"caf\xe9.jpg"))
+    os.mkfifo(data / "hat/pipe.jpg")
+    (data / "hat/again").symlink_to(".")
+    assert train(data, tmp_path / "model") == 0
+    assert "skipped 2 of 38 photos" in capfd.readouterr().err
+    (data / os.fsdecode(b"caf\xe9")).mkdir()
+    assert train(data, tmp_path / "other") == 2
+    assert "is not UTF-8: rename it" in capfd.readouterr().err
+
+
+def test_a_folder_one_level_too_high_is_warned_of(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(drawn, tmp_path / "data/train")
+    shutil.copytree(drawn, tmp_path / "data/validation")
+    assert train(tmp_path / "data", tmp_path / "model") == 0
+    assert "all photos of 'train' lie in 3 sub-folders; is --data one level too high?" in capfd.readouterr().err
+
+
 def test_vertex_ai_says_where_the_model_goes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainer import task
 
@@ -126,6 +172,19 @@ BAD_USE = {
     "image size": (lambda d: ["--image-size", "3"], "an image size of 3 is too small"),
     "unknown class in validation": (lambda d: ["--validation-data", d / "other"], "has classes that --data has not"),
     "missing validation folder": (lambda d: ["--validation-data", d / "none"], "is not a folder"),
+    "validation photos that are trained on": (lambda d: ["--validation-data", d / "good/."], "share 12 files"),
+    "no readable photo at all": (lambda d: ["--data", d / "all-broken"], "none of the 4 files can be read as a photo"),
+    "an output inside the photos": (lambda d: ["--model-dir", d / "good/model"], "is inside --data"),
+    "an output below a file": (
+        lambda d: ["--model-dir", d / "good/a/0.png/x/y", "--data", d / "other"],
+        "cannot write to",
+    ),
+    "an output where nobody may write": (lambda d: ["--model-dir", "/proc/new/model"], "cannot write to /proc/new"),
+    "another program's model.json": (lambda d: ["--model-dir", d / "foreign"], "is no model directory"),
+    "an empty path": (lambda d: ["--model-dir", ""], "argument --model-dir: the path is empty"),
+    "no number": (lambda d: ["--epochs", "abc"], "argument --epochs: 'abc' is not a whole number above zero"),
+    "all dropped": (lambda d: ["--dropout", "1"], "'1' is not a number from 0 to below 1"),
+    "a batch beyond measure": (lambda d: ["--batch-size", "9" * 20], "is not a whole number above zero"),
     "unknown flag": (lambda d: ["--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
     "an output that is something else": (lambda d: ["--model-dir", d / "good"], "is no model directory"),
     "an output that is a file": (lambda d: ["--model-dir", d / "good/a/0.png"], "is a file"),
@@ -145,6 +204,12 @@ def bad_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in (folder / "broken/b").iterdir():
         file.write_bytes(b"no picture")
     folder_of(folder / "other", a=2, c=2)
+    folder_of(folder / "all-broken", a=2, b=2)
+    for file in (folder / "all-broken").rglob("*.png"):
+        file.write_bytes(b"no picture")
+    (folder / "foreign").mkdir()
+    (folder / "foreign/model.json").write_text("{}")
+    (folder / "foreign/thesis.txt").write_text("precious")
     network = keras.applications.MobileNetV2(weights=None, alpha=0.35, include_top=False, input_shape=(96, 96, 3))
     network.save_weights(folder / "other.weights.h5")
     return folder
@@ -159,7 +224,11 @@ def test_bad_use_is_one_line_and_leaves_nothing(
     given = list(map(str, flags(bad_data)))
     arguments |= dict(zip(given[::2], given[1::2], strict=True))
     before = contents(bad_data)
-    assert main(["train", *(str(word) for pair in arguments.items() for word in pair)]) == 2
+    try:
+        code = main(["train", *(str(word) for pair in arguments.items() for word in pair)])
+    except SystemExit as end:  # argparse
+        code = int(end.code or 0)
+    assert code == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
     assert len(errors) == 1
     assert words in errors[0]
