@@ -288,7 +288,7 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
     for reason, count in sorted(counts["dead_letters"].items(), key=lambda item: -item[1]):
         yield f"  {reason:20} {count:9,}"
     if counts["duplicates"]:
-        yield f"{counts['duplicates']:,} of them named by a line of the manifest whose image another line names too"
+        yield f"lines that repeat the image of another line: {counts['duplicates']:,}"
     yield f"{timings['seconds']:,.1f} s, {timings['images_per_second']:,.1f} images a second, start-up included"
     yield f"rows, statistics and report.html are in {record['output']}"
 
