@@ -158,7 +158,7 @@ def _write_evaluation(
         {"uri": p.example.path, "reason": p.error.reason.code, "message": p.error.message} for p in result.unreadable
     ]
     content = {"model_id": info.id, "labels": list(info.labels), **metrics, "unreadable": unreadable}
-    write("evaluation.json", json.dumps(content, indent=1, ensure_ascii=False))
+    write("evaluation.json", json.dumps(content, indent=1))  # ASCII, since a file's name need not be UTF-8
     lines = []
     for example, row in zip(result.examples, result.probabilities, strict=True):
         scores = {label: float(score) for label, score in zip(info.labels, row, strict=True)}

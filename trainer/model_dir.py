@@ -182,9 +182,7 @@ def read(path: str | os.PathLike[str], *, shown_as: str | None = None) -> ModelD
             f"{name} is no model directory: there is no such folder; train one with python -m trainer train"
         )
     info = _parse(_read_json(folder / INFO_FILE, name), name)
-    missing = sorted(
-        {*info.files, *_REQUIRED} - {file for file in {*info.files, *_REQUIRED} if (folder / file).is_file()}
-    )
+    missing = sorted(file for file in {*info.files, *_REQUIRED} if not (folder / file).is_file())
     if missing:
         raise ModelDirError(f"{name} is incomplete: {', '.join(missing)} missing; copy it again or train it again")
     unlisted = sorted(set(_REQUIRED) - set(info.files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def test_evaluate_writes_to_any_file_system_of_tensorflow(tiny_model: Path, draw
     arguments = ["--model-dir", str(tiny_model), "--data", str(drawn), "--output", "ram://evaluations/1/"]
     assert main(["evaluate", *arguments]) == 0
     assert sorted(tf.io.gfile.listdir("ram://evaluations/1")) == ["evaluation.json", "predictions.jsonl", "report.html"]
+
+
+def test_evaluate_counts_a_name_that_is_not_utf8(tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    name = data / "hat" / os.fsdecode(b"caf\xe9.jpg")
+    shutil.copy(data / "hat/00.jpg", name)
+    output = tmp_path / "evaluation"
+    assert main(["evaluate", "--model-dir", str(tiny_model), "--data", str(data), "--output", str(output)]) == 0
+    (photo,) = json.loads((output / "evaluation.json").read_text())["unreadable"]
+    assert (photo["uri"], photo["reason"]) == (str(name), "read_failed")
 
 
 def test_predict_prints_the_labels_in_order(tiny_model: Path, drawn: Path, capfd: pytest.CaptureFixture[str]) -> None:
