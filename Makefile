@@ -5,7 +5,7 @@ VENV ?= .venv
 DEMO ?= build/demo
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,7 +28,11 @@ format: $(VENV)/.dev ## put the code in form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+fuzz: $(VENV)/.dev ## feed 50,000 broken files to the image reader (about three minutes)
+	$(BIN)/python tests/fuzz_images.py --count 50000
+
 bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmarks/README.md
+	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.whole_line
 
 clean: ## remove the environment and everything built

@@ -9,24 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import tempfile
-import time
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.commands import TRAINING, VALIDATION, scratch, timed
+
 EPOCHS_OF_PLAIN = 10
-SHARED = Path(os.environ.get("CATALOGUE_CLASSIFIER_SHARED", Path(__file__).parents[2] / "shared"))
-
-
-def timed(module: str, *arguments: object, keras_home: Path) -> tuple[float, str]:
-    """Runs a module as a command. Returns its seconds and its standard output."""
-    start = time.monotonic()
-    environment = os.environ | {"KERAS_HOME": str(keras_home), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    words = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
-    return time.monotonic() - start, done.stdout
 
 
 def classified(where: Path, model: Path, run: Path, keras_home: Path) -> tuple[float, int]:
@@ -38,20 +26,16 @@ def classified(where: Path, model: Path, run: Path, keras_home: Path) -> tuple[f
 
 def main() -> None:
     """Measures all and prints one JSON line."""
-    training, validation = (SHARED / "datasets/clothing" / name for name in ("train", "validation"))
-    with tempfile.TemporaryDirectory() as scratch:
-        home = Path(scratch, "keras")
-        home.mkdir()
-        (home / "models").symlink_to(SHARED / "keras/models")
-        model = Path(scratch, "model")
-        arguments = ("train", "--data", training, "--validation-data", validation, "--model-dir", model)
+    with scratch() as folder:
+        home, model = folder / "keras", folder / "model"
+        arguments = ("train", "--data", TRAINING, "--validation-data", VALIDATION, "--model-dir", model)
         ours, _ = timed("trainer", *arguments, keras_home=home)
         accuracy = json.loads((model / "model.json").read_text())["metrics"]["accuracy"]
-        plain, printed = timed("benchmarks.plain_keras", training, validation, EPOCHS_OF_PLAIN, keras_home=home)
-        listed = Path(scratch, "one.txt")
-        listed.write_text(str(next(validation.rglob("*.jpg"))))
-        one, _ = classified(listed, model, Path(scratch, "one"), home)
-        all_, count = classified(training.parent, model, Path(scratch, "all"), home)
+        plain, printed = timed("benchmarks.plain_keras", TRAINING, VALIDATION, EPOCHS_OF_PLAIN, keras_home=home)
+        listed = folder / "one.txt"
+        listed.write_text(str(next(VALIDATION.rglob("*.jpg"))))
+        one, _ = classified(listed, model, folder / "one", home)
+        all_, count = classified(TRAINING.parent, model, folder / "all", home)
     result = {
         "train_seconds": round(ours, 1),
         "validation_accuracy": round(accuracy, 4),

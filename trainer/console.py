@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, TextIO
 
+from trainer.preprocessing import DEFAULT_LIMITS, Limits
+
 _terminal: TextIO | None = None
 
 
@@ -103,6 +105,24 @@ def refuse_unknown(unknown: Sequence[str], known: Sequence[str]) -> None:
         flag = unknown[0].split("=")[0]
         nearest = difflib.get_close_matches(flag, known, n=1)
         raise UserError(f"unknown argument {flag}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
+
+
+def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say which images are too large; `limits` reads them."""
+    add = parser.add_argument_group("limits of an image").add_argument
+    add("--max-bytes", type=positive_int, default=DEFAULT_LIMITS.max_bytes, metavar="N", help="refuse larger files")
+    add(
+        "--max-pixels",
+        type=positive_int,
+        default=DEFAULT_LIMITS.max_pixels,
+        metavar="N",
+        help="refuse pictures with more",
+    )
+
+
+def limits(arguments: argparse.Namespace) -> Limits:
+    """What the flags of `add_limit_arguments` say."""
+    return Limits(max_bytes=arguments.max_bytes, max_pixels=arguments.max_pixels)
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:

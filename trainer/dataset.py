@@ -15,7 +15,7 @@ import numpy as np
 
 from trainer.console import UserError
 from trainer.model_dir import is_remote
-from trainer.preprocessing import DEFAULT_LIMITS, ImageError, ImageSpec, Reason, read_image
+from trainer.preprocessing import DEFAULT_LIMITS, ImageError, ImageSpec, Limits, Reason, read_image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,19 +125,23 @@ def _is_unicode(text: str) -> bool:
     return not any("\udc80" <= character <= "\udcff" for character in text)
 
 
-def read_bytes(path: str) -> bytes:
-    """Reads an image file on a local disk or anywhere `tf.io.gfile` can read. Raises ImageError with the reason."""
-    return _read_object(path) if is_remote(path) else _read_file(path)
+def read_bytes(path: str, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Reads an image file on a local disk or anywhere `tf.io.gfile` can read, but not much more of it than the limit.
+
+    Raises:
+        ImageError: it cannot be read, with the reason.
+    """
+    return _read_object(path, limits) if is_remote(path) else _read_file(path, limits)
 
 
-def _read_file(path: str) -> bytes:
+def _read_file(path: str, limits: Limits) -> bytes:
     if not _is_unicode(path):
         raise ImageError(Reason.READ_FAILED, "the file's name is not UTF-8: rename it")
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ImageError(Reason.NOT_FOUND, f"{path} is no file but a folder, a pipe or a device")
         with open(path, "rb") as file:
-            return file.read(DEFAULT_LIMITS.max_bytes + 1)  # no more than it takes to refuse it
+            return file.read(limits.max_bytes + 1)  # no more than it takes to refuse it
     except FileNotFoundError as error:
         raise ImageError(Reason.NOT_FOUND, str(error)) from error
     except PermissionError as error:
@@ -146,12 +150,12 @@ def _read_file(path: str) -> bytes:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
 
 
-def _read_object(path: str) -> bytes:
+def _read_object(path: str, limits: Limits) -> bytes:
     import tensorflow as tf
 
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read(DEFAULT_LIMITS.max_bytes + 1)
+            return file.read(limits.max_bytes + 1)
     except tf.errors.NotFoundError as error:
         raise ImageError(Reason.NOT_FOUND, error.message) from error
     except (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError) as error:
@@ -160,19 +164,21 @@ def _read_object(path: str) -> bytes:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
 
 
-def read_photo(example: Example, spec: ImageSpec) -> Photo | Unreadable:
+def read_photo(example: Example, spec: ImageSpec, limits: Limits = DEFAULT_LIMITS) -> Photo | Unreadable:
     """Reads and decodes one example."""
     try:
-        data = read_bytes(example.path)
-        return Photo(example, hashlib.sha256(data).hexdigest(), read_image(data, spec))
+        data = read_bytes(example.path, limits)
+        return Photo(example, hashlib.sha256(data).hexdigest(), read_image(data, spec, limits))
     except ImageError as error:
         return Unreadable(example, error)
 
 
-def read_photos(examples: Iterable[Example], spec: ImageSpec) -> Iterator[Photo | Unreadable]:
+def read_photos(
+    examples: Iterable[Example], spec: ImageSpec, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[Photo | Unreadable]:
     """Reads and decodes examples in their order, on all cores, a bounded number of them ahead of the reader."""
     workers = (os.cpu_count() or 1) + 2  # two more than cores: while some wait for storage, the cores decode
-    return _map_ahead(lambda example: read_photo(example, spec), examples, workers, ahead=16 * workers)
+    return _map_ahead(lambda example: read_photo(example, spec, limits), examples, workers, ahead=16 * workers)
 
 
 def _map_ahead(

@@ -15,7 +15,7 @@ import numpy as np
 
 from trainer import console, dataset, evaluation, model_dir
 from trainer.console import CommandFailed, Progress, UserError, say
-from trainer.preprocessing import ImageSpec
+from trainer.preprocessing import ImageSpec, Limits
 
 BATCH_SIZE = 32
 TOP = 3
@@ -40,6 +40,7 @@ def classify(
     examples: Iterable[dataset.Example],
     total: int,
     spec: ImageSpec,
+    limits: Limits,
     probabilities: Callable[[np.ndarray], np.ndarray],
 ) -> Classified:
     """Reads and classifies examples.
@@ -47,9 +48,10 @@ def classify(
     Args:
         examples: `total` of them.
         spec: the images the model takes.
+        limits: which photos are too large.
         probabilities: uint8 [N, H, W, 3] -> float32 [N, K].
     """
-    photos = dataset.read_photos(examples, spec)
+    photos = dataset.read_photos(examples, spec, limits)
     good: list[dataset.Example] = []
     rows: list[np.ndarray] = []
     unreadable: list[dataset.Unreadable] = []
@@ -80,6 +82,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write evaluation.json, predictions.jsonl and report.html here",
     )
+    console.add_limit_arguments(parser)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -96,7 +99,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
                 f"{arguments.data} has classes that the model does not know: {', '.join(map(repr, unknown))}"
             )
         probabilities = model.load()
-        result = classify(examples, len(examples), info.image, probabilities)
+        result = classify(examples, len(examples), info.image, console.limits(arguments), probabilities)
     if not result.examples:
         raise UserError(f"none of the {len(examples):,} files in {arguments.data} can be read as a photo")
     index = {label: number for number, label in enumerate(info.labels)}
@@ -176,6 +179,7 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``predict``."""
     parser.add_argument("--model-dir", type=console.path, required=True, metavar="DIR", help="what train wrote")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="photos, at any path that TensorFlow can read")
+    console.add_limit_arguments(parser)
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -183,7 +187,8 @@ def predict(arguments: argparse.Namespace) -> None:
     with model_dir.fetched(arguments.model_dir) as model:
         labels = model.info.labels
         probabilities = model.load()
-        photos = [dataset.read_photo(dataset.Example(path, ""), model.info.image) for path in arguments.images]
+        spec, limits = model.info.image, console.limits(arguments)
+        photos = [dataset.read_photo(dataset.Example(path, ""), spec, limits) for path in arguments.images]
         readable = [photo for photo in photos if isinstance(photo, dataset.Photo)]
         batches = [readable[start : start + BATCH_SIZE] for start in range(0, len(readable), BATCH_SIZE)]
         rows = (row for batch in batches for row in probabilities(np.stack([photo.image for photo in batch])))

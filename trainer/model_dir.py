@@ -26,7 +26,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,7 +245,7 @@ def write(
     """
     folder = Path(path)
     (folder / "golden").mkdir(parents=True)
-    _export(model, info.labels, folder)
+    _export(model, info, folder)
     model.save(folder / "model.keras")
     (folder / "report.html").write_text(report, encoding="utf-8")
     expected = {}
@@ -265,30 +265,36 @@ def write(
     return written
 
 
-def _export(model: keras.Model, labels: Sequence[str], folder: Path) -> None:
+def _export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
     """Saves the network as a SavedModel with both signatures."""
     import keras
     import tensorflow as tf
 
-    height, width = model.input_shape[1:3]
-    k = min(len(labels), 5)
+    size = info.image.size
+    k = min(len(info.labels), 5)
 
     def images_to_probabilities(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": model(images, training=False)}
 
     def decode(data: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
-        image = tf.image.resize(image, (height, width), antialias=True)
+        image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
+        if info.image.resize == "crop":
+            shorter = tf.reduce_min(tf.shape(image)[:2])
+            image = tf.image.resize_with_crop_or_pad(image, shorter, shorter)
+        if info.image.resize == "pad":
+            image = 255 - tf.image.resize_with_pad(255 - image, size, size, antialias=True)
+        else:
+            image = tf.image.resize(image, (size, size), antialias=True)
         return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
     def bytes_to_labels(data: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = tf.map_fn(decode, data, fn_output_signature=tf.TensorSpec((height, width, 3), tf.uint8))
+        images = tf.map_fn(decode, data, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8))
         scores, indices = tf.math.top_k(model(images, training=False), k)
-        return {"labels": tf.gather(tf.constant(list(labels)), indices), "scores": scores}
+        return {"labels": tf.gather(tf.constant(list(info.labels)), indices), "scores": scores}
 
     archive = keras.export.ExportArchive()
     archive.track(model)
-    images = tf.TensorSpec((None, height, width, 3), tf.uint8, name="images")
+    images = tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")
     archive.add_endpoint("serving_default", images_to_probabilities, [images])
     archive.add_endpoint("serve_bytes", bytes_to_labels, [tf.TensorSpec((None,), tf.string, name="data")])
     archive.write_out(str(folder), verbose=False)

@@ -21,7 +21,7 @@ import numpy as np
 
 from trainer import backbones, console, dataset, evaluation, fitting, model_dir
 from trainer.console import UserError, say
-from trainer.preprocessing import POLICY, ImageSpec
+from trainer.preprocessing import POLICY, RESIZE_RULES, ImageSpec, Limits
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +40,9 @@ class TrainConfig:
         data: a folder with one sub-folder for each class.
         validation_data: the like, to choose the best epoch by; None for a part of `data`.
         model_dir: where the model directory is written.
-        backbone, weights, image_size: see `trainer.backbones.build`.
+        backbone, weights: see `trainer.backbones.build`.
+        image: the images the network takes.
+        limits: which photos are too large.
         options: how the network is fitted.
         overwrite: whether a model directory at `model_dir` may be replaced.
     """
@@ -50,7 +52,8 @@ class TrainConfig:
     model_dir: str
     backbone: str
     weights: str
-    image_size: int
+    image: ImageSpec
+    limits: Limits
     options: fitting.FitOptions
     overwrite: bool
 
@@ -102,6 +105,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="side of the images the network sees (default: 224, 96 for 'small')",
     )
     add(
+        "--resize",
+        choices=RESIZE_RULES,
+        default=RESIZE_RULES[0],
+        help="how a photo becomes that square: its middle cropped, white padded beside it, or stretched",
+    )
+    add(
         "--epochs",
         type=console.positive_int,
         metavar="N",
@@ -118,6 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the initial weights, the shuffling and the dropout",
     )
     add("--overwrite", action="store_true", help="replace the model directory that is there")
+    console.add_limit_arguments(parser)
 
 
 def config_from(arguments: argparse.Namespace) -> TrainConfig:
@@ -131,7 +141,8 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         model_dir=a.model_dir,
         backbone=a.backbone,
         weights=weights,
-        image_size=a.image_size or backbones.default_image_size(a.backbone),
+        image=_image_spec(a.image_size or backbones.default_image_size(a.backbone), a.resize),
+        limits=console.limits(a),
         options=fitting.FitOptions(epochs, a.batch_size, a.learning_rate, a.dropout, a.seed),
         overwrite=a.overwrite,
     )
@@ -147,10 +158,9 @@ def train(config: TrainConfig) -> model_dir.ModelInfo:
     examples = dataset.find_examples(config.data)
     held_out = dataset.find_examples(config.validation_data) if config.validation_data else []
     _check_examples(examples, held_out)
-    spec = _image_spec(config.image_size)
     _check_output(config)
     with model_dir.workplace(config.model_dir) as workplace:
-        info = _train(config, examples, held_out, spec, workplace)
+        info = _train(config, examples, held_out, workplace)
     epoch = f"epoch {info.training['best_epoch']} of {config.options.epochs}"
     photos = info.data["validation_photos"]
     say(f"validation accuracy {info.metrics['accuracy']:.3f} on {photos:,} photos, {epoch}")
@@ -162,7 +172,6 @@ def _train(
     config: TrainConfig,
     examples: Sequence[dataset.Example],
     held_out: Sequence[dataset.Example],
-    spec: ImageSpec,
     workplace: Path,
 ) -> model_dir.ModelInfo:
     say("importing Keras and building the network")
@@ -171,11 +180,11 @@ def _train(
     keras.backend.clear_session()  # layers are numbered from one again: the same seed gives the same model id
     keras.utils.set_random_seed(config.options.seed)
     labels = sorted({example.label for example in examples})
-    backbone = backbones.build(config.backbone, config.weights, config.image_size)
+    backbone = backbones.build(config.backbone, config.weights, config.image.size)
     freeze = config.weights != backbones.NONE
     network = fitting.Network.on(backbone, len(labels), config.options.dropout, freeze=freeze)
     with tempfile.TemporaryDirectory(prefix="trainer-") as scratch:
-        photos = dataset.read_photos([*examples, *held_out], spec)
+        photos = dataset.read_photos([*examples, *held_out], config.image, config.limits)
         total = len(examples) + len(held_out)
         encoded = fitting.encode(photos, total, network, config.options.batch_size, scratch)
         _report_unreadable(encoded, total)
@@ -186,7 +195,7 @@ def _train(
         fitted = fitting.fit(network.fitted, encoded.values, truth, training, validation, config.options)
     paths = [encoded.paths[row] for row in validation]
     validated = _Validation(paths, truth[validation], evaluation.softmax(fitted.logits / fitted.temperature))
-    info = _describe(config, spec, labels, encoded, validates, fitted)
+    info = _describe(config, labels, encoded, validates, fitted)
     info = dataclasses.replace(info, metrics=evaluation.metrics(validated.truth, validated.probabilities, labels))
     return _write(config, network.calibrated(fitted.temperature), info, validated, workplace)
 
@@ -234,9 +243,9 @@ def _check_examples(examples: Sequence[dataset.Example], held_out: Sequence[data
         raise UserError(f"--validation-data and --data share {len(same):,} files: give photos that are not trained on")
 
 
-def _image_spec(size: int) -> ImageSpec:
+def _image_spec(size: int, resize: str) -> ImageSpec:
     try:
-        return ImageSpec(size)
+        return ImageSpec(size, resize)
     except ValueError as error:
         raise UserError(f"--image-size: {error}") from error
 
@@ -297,7 +306,6 @@ def _report_classes(encoded: fitting.Encoded, validates: np.ndarray, labels: Seq
 
 def _describe(
     config: TrainConfig,
-    spec: ImageSpec,
     labels: Sequence[str],
     encoded: fitting.Encoded,
     validates: np.ndarray,
@@ -309,7 +317,7 @@ def _describe(
     return model_dir.ModelInfo(
         id="",
         labels=tuple(labels),
-        image=spec,
+        image=config.image,
         policy=POLICY,
         temperature=fitted.temperature,
         class_shares={label: float((names == label).mean()) for label in labels},
@@ -356,14 +364,14 @@ def _write(
         subject=f"validation photos of {config.validation_data or config.data}",
         fitting=True,
     )
-    golden = _golden_images(validation, info)
+    golden = _golden_images(validation, config)
     say("writing the model directory")
     written = model_dir.write(workplace / "model", model, info, golden, report)
     model_dir.publish(written.path, config.model_dir)
     return written.info
 
 
-def _golden_images(validation: _Validation, info: model_dir.ModelInfo) -> np.ndarray:
+def _golden_images(validation: _Validation, config: TrainConfig) -> np.ndarray:
     """A few validation photos, one of each class before a second of any: uint8 [G, H, W, 3]."""
     seen: collections.Counter[int] = collections.Counter()
     ranked = []
@@ -371,7 +379,7 @@ def _golden_images(validation: _Validation, info: model_dir.ModelInfo) -> np.nda
         ranked.append((seen[label], path))
         seen[label] += 1
     chosen = [dataset.Example(path, "") for _, path in sorted(ranked, key=lambda item: item[0])[:GOLDEN_IMAGES]]
-    photos = [dataset.read_photo(example, info.image) for example in chosen]
+    photos = [dataset.read_photo(example, config.image, config.limits) for example in chosen]
     return np.stack([photo.image for photo in photos if isinstance(photo, dataset.Photo)])
 
 

@@ -1,0 +1,90 @@
+"""How fast large JPEGs become small images: scaled while they are read, against decoded whole and resized.
+
+The photos are of 12 megapixels and made of real ones: each a mosaic of 66 photos in their own resolution, so that they
+have the detail of a large photo, and each one photo enlarged, as smooth as a photo that is not quite sharp. Both ways
+take turns on each photo. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see
+CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.commands import TRAINING
+from trainer.preprocessing import ImageSpec, read_image
+
+WIDTH, HEIGHT = 4032, 3024
+SPEC = ImageSpec(224, "stretch")
+PHOTOS, ROUNDS = 8, 5
+
+
+def mosaics(photos: list[Path]) -> Iterator[bytes]:
+    """Large photos as JPEGs, of many photos each."""
+    files = iter(photos)
+    for _ in range(PHOTOS):
+        large = Image.new("RGB", (WIDTH, HEIGHT))
+        for x in range(0, WIDTH, 400):
+            for y in range(0, HEIGHT, 533):
+                with Image.open(next(files)) as photo:
+                    large.paste(photo, (x, y))
+        yield as_jpeg(large)
+
+
+def enlarged(photos: list[Path]) -> Iterator[bytes]:
+    """Large photos as JPEGs, of one photo each."""
+    for file in photos[:PHOTOS]:
+        with Image.open(file) as photo:
+            yield as_jpeg(photo.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+
+
+def as_jpeg(image: Image.Image) -> bytes:
+    """The bytes of a JPEG as a phone writes it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def plainly(data: bytes) -> np.ndarray:
+    """Decodes all pixels and resizes them: uint8 [224, 224, 3]."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB").resize((SPEC.size, SPEC.size), Image.Resampling.BILINEAR))
+
+
+def main() -> None:
+    """Measures and prints one JSON line."""
+    photos = sorted(TRAINING.rglob("*.jpg"))
+    chosen = [photos[number] for number in np.random.default_rng(0).permutation(len(photos))]
+    result: dict[str, object] = {}
+    for name, make in {"mosaics": mosaics, "enlarged": enlarged}.items():
+        seconds = {"plain": 0.0, "scaled": 0.0}
+        differences = []
+        for data in make(chosen):
+            for _ in range(ROUNDS):
+                start = time.perf_counter()
+                plain = plainly(data)
+                middle = time.perf_counter()
+                scaled = read_image(data, SPEC)
+                seconds["plain"] += middle - start
+                seconds["scaled"] += time.perf_counter() - middle
+            differences.append(np.abs(plain.astype(int) - scaled).mean())
+        count = PHOTOS * ROUNDS
+        result[name] = {
+            "plain_ms": round(1000 * seconds["plain"] / count, 1),
+            "scaled_ms": round(1000 * seconds["scaled"] / count, 1),
+            "ratio": round(seconds["plain"] / seconds["scaled"], 2),
+            "mean_difference": round(float(np.mean(differences)), 3),
+            "largest_mean_difference": round(float(np.max(differences)), 3),
+        }
+    print(json.dumps(result | {"pillow": metadata.version("pillow")}))
+
+
+if __name__ == "__main__":
+    main()

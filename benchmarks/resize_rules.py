@@ -1,0 +1,41 @@
+"""Which resize rule classifies best: `train` with each of them on real photos, with three seeds each.
+
+Whole commands with their defaults otherwise: MobileNetV2 at 224 pixels, ImageNet weights. Real photos are needed:
+``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+
+from benchmarks.commands import TRAINING, VALIDATION, scratch, timed
+from trainer.preprocessing import RESIZE_RULES
+
+SEEDS = (0, 1, 2)
+
+
+def main() -> None:
+    """Measures all and prints one JSON line."""
+    measured: dict[str, dict[str, list[float]]] = {}
+    with scratch() as folder:
+        for rule in RESIZE_RULES:
+            found = measured[rule] = {"accuracy": [], "log_loss": []}
+            for seed in SEEDS:
+                model = folder / f"{rule}-{seed}"
+                arguments = ("train", "--data", TRAINING, "--validation-data", VALIDATION, "--model-dir", model)
+                timed("trainer", *arguments, "--resize", rule, "--seed", seed, keras_home=folder / "keras")
+                metrics = json.loads((model / "model.json").read_text())["metrics"]
+                for name, values in found.items():
+                    values.append(round(metrics[name], 4))
+                print(rule, seed, {name: values[-1] for name, values in found.items()}, file=sys.stderr)
+    means = {
+        rule: {name: round(statistics.mean(values), 4) for name, values in found.items()}
+        for rule, found in measured.items()
+    }
+    print(json.dumps({"seeds": SEEDS, "measured": measured, "means": means}))
+
+
+if __name__ == "__main__":
+    main()

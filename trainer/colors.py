@@ -1,0 +1,119 @@
+"""Colours: pictures as files hold them, in any of Pillow's modes, to RGB in sRGB. Part of the image policy."""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile
+
+# Tags of TIFF 6.0 and a value of one.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+
+# What the raw modes of PNG make of a grey value or a colour that stands for transparency: Pillow scales the pixels to
+# 8 bits, but not this value.
+_TRANSPARENT_TO_8_BITS = {
+    "1": lambda value: value * 255,
+    "L;2": lambda value: value * 85,
+    "L;4": lambda value: value * 17,
+    "RGB;16B": lambda value: tuple(channel >> 8 for channel in value),
+}
+
+
+def prepare_transparency(image: ImageFile.ImageFile) -> None:
+    """Brings the value that stands for transparency to the scale that the pixels will have."""
+    if "transparency" in image.info and image.tile:
+        to_8_bits = _TRANSPARENT_TO_8_BITS.get(str(image.tile[0].args))
+        if to_8_bits:
+            image.info["transparency"] = to_8_bits(image.info["transparency"])
+
+
+def without_empty_alpha(image: Image.Image) -> Image.Image:
+    """A BMP whose every pixel is transparent is not: its writer has left the fourth byte empty."""
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")
+    return image
+
+
+def to_rgb(image: Image.Image, white: float) -> Image.Image:
+    """Any mode to RGB; `white` is what `white_of` says of the whole picture."""
+    if _is_deep(image):
+        image = _scale_to_8_bits(image, white)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, "white")
+        background.alpha_composite(image)
+        image = background
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a picture is grey with more than 8 bits; Pillow scales deep colours itself."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def white_of(image: Image.Image) -> float:
+    """The value that stands for white in a picture with more than 8 bits; below zero if zero is white and it is black.
+
+    16 bits unless a TIFF says fewer. Numbers of 32 bits have no white of their own: the smallest of the usual ones that
+    no pixel exceeds.
+    """
+    if not _is_deep(image):
+        return 255.0
+    tags = getattr(image, "tag_v2", {})
+    bits = (*tags.get(_BITS_PER_SAMPLE, ()), 16)[0]
+    if bits < 32:
+        white = 2.0**bits - 1
+    else:
+        values = np.asarray(image)
+        highest = values.max(where=np.isfinite(values), initial=0)
+        white = next((usual for usual in (1.0, 255.0, 65535.0) if highest <= usual), 2.0**32 - 1)
+    return -white if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else white
+
+
+def _scale_to_8_bits(image: Image.Image, white: float) -> Image.Image:
+    """Grey with more than 8 bits to 8. Pillow's own conversion clips at 255 what it should scale."""
+    values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=abs(white), neginf=0.0)
+    scaled = np.rint(values.clip(0, abs(white)) * (255.0 / abs(white))).astype(np.uint8)
+    grey = Image.fromarray(255 - scaled if white < 0 else scaled)
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
+
+
+class Profile(NamedTuple):
+    """A way to sRGB for pictures of one mode."""
+
+    mode: str
+    transform: ImageCms.ImageCmsTransform
+
+    def to_srgb(self, picture: Image.Image) -> Image.Image:
+        """A picture in RGB, or in CMYK if that is the mode, to RGB."""
+        converted = ImageCms.applyTransform(picture.convert(self.mode), self.transform)
+        assert converted is not None  # it is None only where a picture is changed in place
+        return converted
+
+
+def profile_of(image: Image.Image) -> Profile | None:
+    """The embedded profile; None if there is none, or it is sRGB, broken, or not one for pictures of this kind."""
+    data = image.info.get("icc_profile")
+    profile = _read_profile(data) if data else None
+    return profile if profile and (profile.mode == "CMYK") == (image.mode == "CMYK") else None
+
+
+@functools.lru_cache(maxsize=64)
+def _read_profile(data: bytes) -> Profile | None:
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        mode = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.ljust(4))
+        if mode is None or "sRGB" in (profile.profile.profile_description or ""):
+            return None
+        return Profile(mode, ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB"))
+    except (
+        OSError,
+        ValueError,
+        ImageCms.PyCMSError,
+    ):  # browsers show such pictures without their profile, and so do we
+        return None
