@@ -10,9 +10,14 @@ BASE = [
     "numpy>=2.1,<3",
 ]
 EXTRAS = {
+    "aws": ["boto3>=1.40,<2"],
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     "dev": [
+        "boto3>=1.40,<2",
+        "flask>=3,<4",  # these two are what moto's server needs
+        "flask-cors>=6,<7",
         "gcp-storage-emulator>=2026.7",
+        "moto[s3]>=5.2,<6",
         "mypy>=2.4,<3",
         "pytest>=9.2,<10",
         "ruff>=0.17,<0.18",

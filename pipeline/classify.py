@@ -13,13 +13,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pipeline.records import OUTPUT_FORMATS, URI_COLUMN
 from trainer import console
 from trainer.console import CommandFailed, Fault, UserError
 
 if TYPE_CHECKING:
     import apache_beam as beam
 
+    from pipeline.manifest import Manifest
     from pipeline.output import Run
+    from trainer.preprocessing import Limits
 
 BATCH_SIZE = 32
 TOP_K = 5
@@ -32,23 +35,27 @@ class ClassifyConfig:
     """Everything that ``classify`` is told.
 
     Attributes:
-        input: a folder, a glob, a text file of URIs or a CSV, see `pipeline.manifest`.
+        manifest: what is classified.
         model_dir: what the trainer wrote.
         output: the run directory.
         batch_size: images that go through the network at once.
         top_k: labels kept of each image.
         max_failure_rate: the share of dead letters above which a run is not a success.
         overwrite: whether a finished run at `output` may be replaced.
+        output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
+        limits: which images are too large.
         beam_options: flags for Beam.
     """
 
-    input: str
+    manifest: Manifest
     model_dir: str
     output: str
     batch_size: int
     top_k: int
     max_failure_rate: float
     overwrite: bool
+    output_format: str
+    limits: Limits
     beam_options: tuple[str, ...]
 
 
@@ -58,9 +65,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--input",
         type=console.path,
+        nargs="+",
+        action="extend",
         required=True,
         metavar="WHERE",
-        help="a folder, a glob, a text file of URIs, or a CSV with a column uri",
+        help="folders, globs, images, or lists of URIs: text, CSV, TSV, JSON Lines, Parquet",
+    )
+    add("--uri-column", default=URI_COLUMN, metavar="NAME", help="the column of a list that names the image")
+    add(
+        "--base-uri",
+        type=console.path,
+        metavar="URI",
+        help="what relative URIs are relative to, in place of the folder of their list",
     )
     add("--model-dir", type=console.path, required=True, metavar="DIR", help="what the trainer wrote")
     add("--output", type=console.path, required=True, metavar="RUN_DIR", help="the run directory")
@@ -79,7 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="share of images that may fail before the run is no success",
     )
+    add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="of the rows")
     add("--overwrite", action="store_true", help="replace the finished run that is there")
+    console.add_limit_arguments(parser)
     parser.epilog = (
         "Any other flag is Beam's: --runner, --direct_num_workers, --project and so on. Without --runner the job runs "
         "on this machine, on all its cores."
@@ -92,14 +110,13 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     from apache_beam.ml.inference.base import RunInference
     from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
-    from pipeline import images, inference, manifest, output, report, stats
-    from trainer.preprocessing import DEFAULT_LIMITS
+    from pipeline import images, inference, manifest, output, report, stats, tables
 
-    read = functools.partial(images.read, limits=DEFAULT_LIMITS)
-    decode = functools.partial(images.decode, spec=run.model.image, limits=DEFAULT_LIMITS)
+    read = functools.partial(images.read, limits=config.limits)
+    decode = functools.partial(images.decode, spec=run.model.image, limits=config.limits)
     handler = inference.SavedModelHandler(config.model_dir, run.model.id, config.batch_size, config.top_k)
 
-    rows = pipeline | "Manifest" >> manifest.ReadManifest(config.input)
+    rows, columns = pipeline | "Manifest" >> manifest.ReadManifest(config.manifest)
     entries = rows.results | "Group by location" >> manifest.GroupByLocation()
     data = entries | "Read" >> images.OrDeadLetter(read)
     decoded = data.results | "Decode" >> images.OrDeadLetter(decode)
@@ -110,9 +127,10 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     )
     dead_letters = (rows.dead_letters, data.dead_letters, decoded.dead_letters) | beam.Flatten()
 
+    write = functools.partial(tables.WriteRows, run.temporary, form=run.output_format, top_k=run.top_k, columns=columns)
     chunks = (
-        predictions | "Write predictions" >> output.WriteRows(run, output.PREDICTIONS),
-        dead_letters | "Write dead letters" >> output.WriteRows(run, output.DEAD_LETTERS),
+        predictions | "Write predictions" >> write(folder=tables.PREDICTIONS),
+        dead_letters | "Write dead letters" >> write(folder=tables.DEAD_LETTERS),
     ) | "Chunks" >> beam.Flatten()
     inputs = (rows.results, rows.dead_letters) | "Inputs" >> beam.Flatten() | beam.combiners.Count.Globally()
     duplicates = entries | beam.Map(lambda entry: len(entry.rows) - 1) | "Duplicates" >> beam.CombineGlobally(sum)
@@ -122,7 +140,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
         class_stats
         | "Examples" >> beam.FlatMap(report.pictured)
         | beam.Reshuffle()
-        | "Thumbnails" >> beam.Map(report.thumbnail)
+        | "Thumbnails" >> beam.Map(report.thumbnail, limits=config.limits)
         | beam.Filter(bool)
     )
     return (
@@ -131,6 +149,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
         | "Commit"
         >> beam.Map(
             output.commit,
+            columns=AsSingleton(columns),
             chunks=AsIter(chunks),
             inputs=AsSingleton(inputs),
             duplicates=AsSingleton(duplicates),
@@ -155,31 +174,35 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         UserError: something the user can put right; nothing has been written.
         CommandFailed: the run failed, or its result is no success.
     """
+    from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import StandardOptions
 
     from pipeline import inference, manifest, output
 
+    options = beam_options(config.beam_options)
+    FileSystems.set_options(options)  # this process reads the model and the manifest before Beam does, s3:// needs them
     with inference.fetched(config.model_dir) as model:
         info = model.info
-    manifest.check(config.input)
+    manifest.check(config.manifest)
     output.check(config.output, overwrite=config.overwrite)
-    if manifest.lists(config.input, f"{config.output}/{output.RUN_FILE}"):
+    if manifest.names(config.manifest, f"{config.output}/{output.RUN_FILE}"):
         raise UserError(f"--output {config.output} is among the files of --input: choose a folder elsewhere")
-    options = beam_options(config.beam_options)
     run = output.Run(
         output=config.output,
         token=uuid.uuid4().hex[:12],
         command=tuple(command),
-        input=config.input,
+        inputs=config.manifest.inputs,
         model_dir=config.model_dir,
         model=info,
+        output_format=config.output_format,
+        top_k=min(config.top_k, len(info.labels)),
         max_failure_rate=config.max_failure_rate,
         overwrite=config.overwrite,
         started=output.now(),
     )
     runner = options.view_as(StandardOptions).runner
     with output.attempt(run, here=runner == LOCAL_RUNNER):
-        console.say(f"classifying {config.input} with model {info.id} on {runner}")
+        console.say(f"classifying {', '.join(config.manifest.inputs)} with model {info.id} on {runner}")
         _run(config, run, options)
     return output.verify(config.output)
 
@@ -257,15 +280,22 @@ def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
 def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
     """Flags to a `ClassifyConfig`, with paths that mean the same on every worker."""
     from pipeline import storage
+    from pipeline.manifest import Manifest
 
+    inputs = tuple(dict.fromkeys(map(storage.absolute, arguments.input)))
+    base_uri = arguments.base_uri and storage.absolute(arguments.base_uri)
+    for path in (arguments.model_dir, arguments.output):
+        storage.check(path)
     return ClassifyConfig(
-        input=storage.absolute(arguments.input),
+        manifest=Manifest(inputs, arguments.uri_column, base_uri),
         model_dir=storage.absolute(arguments.model_dir),
         output=storage.absolute(arguments.output),
         batch_size=arguments.batch_size,
         top_k=arguments.top_k,
         max_failure_rate=arguments.max_failure_rate,
         overwrite=arguments.overwrite,
+        output_format=arguments.output_format,
+        limits=console.limits(arguments),
         beam_options=tuple(beam_flags),
     )
 

@@ -1,59 +1,73 @@
-"""What to classify: a folder, a glob, a text file of URIs or a CSV, to rows of a URI and its fields.
+"""What to classify: folders, globs and lists, to rows of a URI and its fields.
 
-======  ==============================================  ===========================================================
-kind    recognised by                                   rows
-======  ==============================================  ===========================================================
-folder  being one                                       every file below it whose name does not begin with a dot
-glob    ``*``, ``?`` or ``[`` and no file of that name  ``*`` within a folder, ``**`` across folders, ``**/`` none too
-CSV     ``.csv``                                        the column ``uri``; the other columns are the fields
-text    any other file                                  a URI on each line that is not blank
-======  ==============================================  ===========================================================
+``--input`` may name several, each of them local or in an object store:
 
-URIs in files are relative to the file. A line that names no image becomes a dead letter; it is not left out.
+======  =============================================================================
+folder  every file below it whose name does not begin with a dot
+glob    every file that matches: ``*`` within a folder, ``**`` across folders
+list    what its lines or rows name, see `pipeline.lists`; other columns are fields
+======  =============================================================================
+
+A line that names no image becomes a dead letter; it is not left out.
 """
 
 from __future__ import annotations
 
-import collections
 import csv
-import glob
+import dataclasses
 import os
 import re
+import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import CompressionTypes
+import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline import storage
+from pipeline import lists, matching, storage, tables
 from pipeline.images import Outcome
-from pipeline.records import DeadLetter, Entry, ManifestRow
+from pipeline.records import URI_COLUMN, DeadLetter, Entry, ManifestRow
 from trainer.console import UserError
-from trainer.dataset import files_below
 from trainer.model_dir import is_remote
 from trainer.preprocessing import Reason
 
-URI_COLUMN = "uri"
-_WRONG = "wrong"
+_WRONG, _COLUMNS = "wrong", "columns"
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What to classify.
+
+    Attributes:
+        inputs: folders, globs and lists.
+        uri_column: the column of a list that names the image.
+        base_uri: what relative URIs are relative to; None for the folder of the list they are in.
+    """
+
+    inputs: tuple[str, ...]
+    uri_column: str = URI_COLUMN
+    base_uri: str | None = None
 
 
 class ReadManifest(beam.PTransform):
-    """The rows of an input, and the dead letters of those of its lines that name no image."""
+    """The rows of a manifest, the dead letters of those of its lines that name no image, and the columns of all."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         super().__init__()
-        self._where = where
+        self._manifest = manifest
 
-    def expand(self, begin: beam.pvalue.PBegin) -> Outcome:
-        """Nothing to `ManifestRow`s and `DeadLetter`s."""
-        found = begin | beam.Create([self._where]) | beam.FlatMap(_tagged_rows).with_outputs(_WRONG, main="rows")
-        return Outcome(found.rows, found[_WRONG])
-
-
-def _tagged_rows(where: str) -> Iterator[ManifestRow | beam.pvalue.TaggedOutput]:
-    for row in rows(where):
-        yield row if isinstance(row, ManifestRow) else beam.pvalue.TaggedOutput(_WRONG, row)
+    def expand(self, begin: beam.pvalue.PBegin) -> tuple[Outcome, beam.PCollection]:
+        """Nothing to `ManifestRow`s and `DeadLetter`s, and to one `pa.Schema` of the fields of all rows."""
+        found = (
+            begin
+            | beam.Create(self._manifest.inputs)
+            | "Parts" >> beam.FlatMap(parts, self._manifest.uri_column)
+            | beam.Reshuffle()
+            | "Rows" >> beam.FlatMap(_tagged_rows, self._manifest).with_outputs(_WRONG, _COLUMNS, main="rows")
+        )
+        columns = found[_COLUMNS] | "Columns" >> beam.CombineGlobally(tables.unified)
+        return Outcome(found.rows, found[_WRONG]), columns
 
 
 class GroupByLocation(beam.PTransform):
@@ -69,212 +83,141 @@ class GroupByLocation(beam.PTransform):
         )
 
 
-def check(where: str) -> None:
-    """Reads the first row, so that what is wrong with an input is said before anything is started.
+def check(manifest: Manifest) -> None:
+    """Reads the first rows of each input, so that what is wrong is said before anything is started.
 
     Raises:
         UserError: there is no such input, it names no images, or it is in no form that is read here.
     """
-    try:
-        if next(rows(where), None) is None:
-            raise UserError(f"--input {where} names no images")
-    except (*storage.ERRORS, re.error, csv.Error) as error:
-        raise UserError(f"--input {where} cannot be read: {error}") from error
+    for where in manifest.inputs:
+        storage.check(where)
+        try:
+            first = next(rows(where, manifest), None)
+        except (*storage.ERRORS, re.error, csv.Error, pa.ArrowException) as error:
+            raise UserError(f"--input {where} cannot be read: {error}") from error
+        if first is None:
+            missing = is_remote(where) and not _is_list(where) and not matching.is_glob(where)
+            raise UserError(f"--input {where} {'does not exist' if missing else 'names no images'}")
 
 
-def rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
-    """The rows of an input, in a stream; see the module for what an input may be.
+def names(manifest: Manifest, path: str) -> bool:
+    """Whether one of the folders and globs would name the file `path`, if it existed."""
+    return any(matching.names(where, path) for where in manifest.inputs)
+
+
+def rows(where: str, manifest: Manifest) -> Iterator[ManifestRow | DeadLetter]:
+    """The rows of one input, in a stream."""
+    for part in parts(where, manifest.uri_column):
+        yield from rows_of(part, manifest)
+
+
+def parts(where: str, uri_column: str) -> Iterator[str | lists.Part]:
+    """Divides an input where it can be divided: the parts of a list, or a folder or glob as it is.
 
     Raises:
-        UserError: as `check` does.
+        UserError: there is no such input, or it is a list of a kind that is not read here.
     """
+    if _is_list(where):
+        found = lists.recognise(where, uri_column)
+        if found.kind == lists.PARQUET:
+            lists.columns_of_parquet(found, uri_column)
+        yield from lists.parts(found)
+    else:
+        yield where
+
+
+def _is_list(where: str) -> bool:
     if is_remote(where):
-        yield from _remote_rows(where)
-    elif os.path.isdir(where):
-        yield from map(_found, filter(_visible, files_below(os.path.abspath(where))))
-    elif os.path.isfile(where):
-        yield from _listed(os.path.abspath(where))
-    elif glob.has_magic(where):
-        folder, pattern = _split(where)
-        folder = os.path.abspath(folder)
-        yield from map(_found, _matching(folder, pattern, files_below(folder)))
-    else:
-        raise UserError(f"--input {where} does not exist: give a folder, a glob, a text file of URIs or a CSV")
+        return not where.endswith("/") and FileSystems.exists(where)
+    if os.path.exists(where) or matching.is_glob(where):
+        return os.path.isfile(where)
+    raise UserError(f"--input {where} does not exist: give a folder, a glob, or a list of URIs")
 
 
-def lists(where: str, path: str) -> bool:
-    """Whether a folder or a glob would name the file `path`, if it existed."""
-    folder, pattern = _split(where) if glob.has_magic(where) and not os.path.exists(where) else (where, "**")
-    if not is_remote(where):
-        folder, path = os.path.realpath(folder), os.path.realpath(path)
-    return path.startswith(f"{folder.rstrip('/')}/") and any(_matching(folder, pattern, iter([path])))
-
-
-def _remote_rows(where: str) -> Iterator[ManifestRow | DeadLetter]:
-    if FileSystems.exists(where) and not where.endswith("/"):
-        yield from _listed(where)
-    elif glob.has_magic(where):
-        folder, pattern = _split(where)
-        yield from map(_found, _matching(folder, pattern, _objects(folder)))
-    else:
-        found = False
-        for path in filter(_visible, _objects(where.rstrip("/"))):
-            found = True
-            yield _found(path)
-        if not found:
-            raise UserError(f"--input {where} does not exist: give a folder, a glob, a text file of URIs or a CSV")
-
-
-def _objects(folder: str) -> Iterator[str]:
-    """Every object below a remote folder, as the storage lists them."""
-    for result in FileSystems.match([f"{folder}/**"]):
-        yield from (file.path for file in result.metadata_list if not file.path.endswith("/"))
-
-
-def _split(pattern: str) -> tuple[str, str]:
-    """A glob's folder before the first component with a wildcard, and the rest."""
-    components = pattern.split("/")
-    fixed = next(number for number, component in enumerate(components) if glob.has_magic(component))
-    return "/".join(components[:fixed]) or ("/" if fixed else "."), "/".join(components[fixed:])
-
-
-def _matching(folder: str, pattern: str, paths: Iterator[str]) -> Iterator[str]:
-    """Those of the paths below `folder` whose rest matches; a hidden file only if the pattern asks for one."""
-    expression, start = re.compile(_expression(pattern)), len(folder.rstrip("/")) + 1
-    hidden_too = not _visible(pattern)
-    return (path for path in paths if expression.fullmatch(path[start:]) and (hidden_too or _visible(path)))
-
-
-def _visible(path: str) -> bool:
-    return not path.rpartition("/")[2].startswith(".")
-
-
-def _expression(pattern: str) -> str:
-    """A glob to a regular expression, the same for local and remote paths."""
-    wildcards = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-
-    def translate(token: str) -> str:
-        if token.startswith("[") and len(token) > 1:
-            inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
-            return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
-        return wildcards.get(token) or re.escape(token)
-
-    return "".join(map(translate, re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern, flags=re.DOTALL)))
-
-
-def _listed(path: str) -> Iterator[ManifestRow | DeadLetter]:
-    """The rows of a file that lists URIs."""
-    folder = path.rpartition("/")[0]
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        if path.lower().endswith(".csv"):
-            yield from _csv_rows(file, path, folder)
-        else:
-            yield from _text_rows(file, path, folder)
-
-
-def _lines(file: Iterator[bytes]) -> Iterator[str]:
-    """The lines of a file as text; bytes that are no UTF-8 become surrogates, so that one bad line harms no other."""
-    for number, line in enumerate(file):
-        text = line.decode("utf-8", "surrogateescape")
-        yield text.removeprefix("\ufeff") if number == 0 else text
-
-
-def _text_rows(file: Iterator[bytes], path: str, folder: str) -> Iterator[ManifestRow | DeadLetter]:
-    for number, line in enumerate(_lines(file), start=1):
-        uri = line.strip()
-        if number == 1 and ("\0" in uri or not _is_unicode(uri)):
-            raise UserError(f"--input {path} is no text file: give a folder, a glob, a text file of URIs or a CSV")
-        if uri:
-            yield _row(uri, {}, folder, f"line {number}")
-
-
-def _csv_rows(file: Iterator[bytes], path: str, folder: str) -> Iterator[ManifestRow | DeadLetter]:
-    records = _csv_records(_lines(file))
-    _, header = next(records, (1, []))
-    if isinstance(header, csv.Error):
-        raise UserError(f"--input {path}: the first line is no CSV: {header}")
-    header = [name.strip() for name in header]
-    if URI_COLUMN not in header:
-        raise UserError(f"--input {path} has no column {URI_COLUMN!r}: its first line is {','.join(header)[:100]!r}")
-    if len(set(header)) < len(header):
-        raise UserError(f"--input {path} has two columns of the same name: {','.join(header)[:100]!r}")
-    for number, cells in records:
-        where = f"line {number}"
-        if isinstance(cells, csv.Error):
-            yield _bad_row("", {}, f"{where}: {cells}")
-        elif len(cells) != len(header):
-            cut = ",".join(cells)[:200]
-            yield _bad_row("", {}, f"{where} has {len(cells)} cells, the first line {len(header)}: {cut}")
-        else:
-            fields = dict(zip(header, cells, strict=True))
-            yield _row(fields.pop(URI_COLUMN).strip(), fields, folder, where)
-
-
-def _csv_records(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """The records of a CSV that are not empty, each with the number of its first line.
-
-    A line with a quote that is never closed would swallow all lines after it. It becomes an error of its own, and the
-    lines after it are read again.
-    """
-    again: collections.deque[str] = collections.deque()
-    number = 1
-    while True:
-        taken: list[str] = []
-        source = _taking(taken, again, lines)
-        try:
-            cells = next(csv.reader(source, strict=True), None)
-        except csv.Error as error:
-            yield number, error
-            again.extendleft(reversed(taken[1:]))
-            number += 1
+def rows_of(part: str | lists.Part, manifest: Manifest) -> Iterator[ManifestRow | DeadLetter]:
+    """The rows of a part, in a stream."""
+    if isinstance(part, str):
+        paths = matching.matches(part) if matching.is_glob(part) else matching.in_folder(part)
+        yield from (_row(path, {}, "", "the file's name") for path in paths)
+        return
+    base = part.list.path.rpartition("/")[0] if manifest.base_uri is None else manifest.base_uri.rstrip("/")
+    noun, name = "row" if part.list.kind == lists.PARQUET else "line", part.list.path.rpartition("/")[2]
+    for record in lists.records(part, manifest.uri_column):
+        where, fields = f"{noun} {record.number} of {name}", record.columns
+        if record.problem:
+            yield _bad_row("", {}, f"{where}: {record.problem}")
             continue
-        if cells is None:
-            return
-        if cells:
-            yield number, cells
-        number += len(taken)
+        uri = fields.pop(manifest.uri_column, None)
+        if isinstance(uri, str):
+            yield _row(uri.strip(), fields, base, where)
+        else:
+            yield _bad_row("", fields, f"{where} has no URI" if uri is None else f"{where}: the URI {uri!r} is no text")
 
 
-def _taking(taken: list[str], again: collections.deque[str], lines: Iterator[str]) -> Iterator[str]:
-    """The lines of `again`, then those of `lines`, each remembered in `taken`."""
-    while True:
-        line = again.popleft() if again else next(lines, None)
-        if line is None:
-            return
-        taken.append(line)
-        yield line
+def _tagged_rows(part: str | lists.Part, manifest: Manifest) -> Iterator[Any]:
+    """The rows of a part, the wrong ones tagged, and last the columns of them all."""
+    columns = tables.ColumnTypes(_declared_columns(part, manifest.uri_column))
+    for row in rows_of(part, manifest):
+        columns.add(row.fields)
+        yield row if isinstance(row, ManifestRow) else beam.pvalue.TaggedOutput(_WRONG, row)
+    yield beam.pvalue.TaggedOutput(_COLUMNS, columns.schema())
 
 
-def _found(path: str) -> ManifestRow | DeadLetter:
-    return _row(path, {}, "", "the file's name")
+def _declared_columns(part: str | lists.Part, uri_column: str) -> pa.Schema | None:
+    """The fields that a part's rows have, if it says so itself; None if they must be looked at."""
+    if isinstance(part, str) or part.list.kind in (lists.TEXT, lists.IMAGE):
+        return pa.schema([])
+    if part.list.kind == lists.CSV:
+        return pa.schema([(name, pa.string()) for name in part.list.columns if name != uri_column])
+    return lists.columns_of_parquet(part.list, uri_column) if part.list.kind == lists.PARQUET else None
 
 
-def _row(uri: str, fields: dict[str, str], folder: str, where: str) -> ManifestRow | DeadLetter:
-    if not all(map(_is_unicode, (uri, *fields.values()))):
+def _row(uri: str, fields: dict[str, Any], base: str, where: str) -> ManifestRow | DeadLetter:
+    if not _is_unicode(uri) or not _is_unicode_within(fields):
         return _bad_row(uri, fields, f"{where} is not UTF-8")
     if not uri:
         return _bad_row(uri, fields, f"{where} has no URI")
-    return ManifestRow(uri, _location(uri, folder), fields)
+    return ManifestRow(uri, _location(uri, base), fields)
 
 
-def _location(uri: str, folder: str) -> str:
-    uri = uri.removeprefix("file://")
+def _location(uri: str, base: str) -> str:
+    if uri.startswith("file://"):
+        uri = urllib.parse.unquote(uri.removeprefix("file://").removeprefix("localhost"))
     if is_remote(uri):
         return uri
-    location = uri if uri.startswith("/") else f"{folder}/{uri}"
+    location = uri if uri.startswith("/") else f"{base}/{uri}"
     return location if is_remote(location) else os.path.normpath(location)
 
 
-def _bad_row(uri: str, fields: dict[str, str], message: str) -> DeadLetter:
+def _bad_row(uri: str, fields: dict[str, Any], message: str) -> DeadLetter:
     reason = Reason.BAD_MANIFEST_ROW
-    shown = {name: _shown(value) for name, value in fields.items()}
-    return DeadLetter(_shown(uri), reason.code, reason.transient, _shown(message), shown)
+    return DeadLetter(_shown(uri), reason.code, reason.transient, _shown(message), _shown_within(fields))
 
 
 def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def _is_unicode_within(value: Any) -> bool:
+    """Whether all text in a value, however deep, can be written as UTF-8."""
+    if isinstance(value, str):
+        return _is_unicode(value)
+    if isinstance(value, dict):
+        for name, inner in value.items():  # noqa: SIM110, a generator would take twice as long and this is for every line
+            if not (_is_unicode(name) and _is_unicode_within(inner)):
+                return False
+        return True
+    return not isinstance(value, list) or all(map(_is_unicode_within, value))
+
+
 def _shown(text: str) -> str:
     """`text` with what is no character replaced, so that it can be written as UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _shown_within(value: Any) -> Any:
+    if isinstance(value, str):
+        return _shown(value)
+    if isinstance(value, dict):
+        return {_shown(name): _shown_within(inner) for name, inner in value.items()}
+    return [_shown_within(inner) for inner in value] if isinstance(value, list) else value

@@ -24,31 +24,25 @@ import datetime
 import json
 import os
 import platform
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
+import pyarrow as pa
 
-from pipeline import storage
-from pipeline.records import Chunk, ClassStats, DeadLetter, Prediction
+from pipeline import storage, tables
+from pipeline.records import Chunk, ClassStats
 from pipeline.report import run_page
+from pipeline.tables import DEAD_LETTERS, PREDICTIONS
 from trainer.console import CommandFailed, UserError
 from trainer.model_dir import ModelInfo, is_remote
 
 FORMAT = 1
-PREDICTIONS, DEAD_LETTERS = "predictions", "dead_letters"
 STATS_FILE, RUN_FILE, REPORT_FILE, SUCCESS_FILE = "class_stats.json", "run.json", "report.html", "_SUCCESS"
 _TEMPORARY = "_temporary"
 _OWN = (SUCCESS_FILE, PREDICTIONS, DEAD_LETTERS, STATS_FILE, REPORT_FILE, RUN_FILE)
-_CHUNK_ROWS = 100_000
-_PACKAGES = ("apache-beam", "tensorflow", "numpy", "pillow", "google-cloud-storage")
+_PACKAGES = ("apache-beam", "tensorflow", "numpy", "pillow", "pyarrow", "google-cloud-storage")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +53,11 @@ class Run:
         output: the run directory.
         token: names this attempt; its unfinished files are below ``_temporary/TOKEN``.
         command: as it was typed.
-        input: what is classified.
+        inputs: what is classified.
         model_dir: where the model is.
         model: what its ``model.json`` says.
+        output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
+        top_k: how many labels each row has at least room for.
         max_failure_rate: the share of dead letters above which a run is not a success.
         overwrite: whether a finished run may be replaced.
         started: ISO 8601, UTC.
@@ -70,9 +66,11 @@ class Run:
     output: str
     token: str
     command: tuple[str, ...]
-    input: str
+    inputs: tuple[str, ...]
     model_dir: str
     model: ModelInfo
+    output_format: str
+    top_k: int
     max_failure_rate: float
     overwrite: bool
     started: str
@@ -154,51 +152,6 @@ def _missing_folders(path: Path) -> list[Path]:
     return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
-class WriteRows(beam.PTransform):
-    """Predictions or dead letters to `Chunk`s: files of JSON Lines below ``_temporary``."""
-
-    def __init__(self, run: Run, folder: str) -> None:
-        super().__init__()
-        self._run, self._folder = run, folder
-
-    def expand(self, records: beam.PCollection) -> beam.PCollection:
-        """PCollection of records that have `to_row` to a PCollection of chunks."""
-        return records | beam.ParDo(_WriteRowsFn(self._run.temporary, self._folder))
-
-
-class _WriteRowsFn(beam.DoFn):
-    def __init__(self, temporary: str, folder: str) -> None:
-        self._temporary, self._folder = temporary, folder
-        self._file: Any = None
-        self._path, self._rows = "", 0
-
-    def start_bundle(self) -> None:
-        self._file = None  # what a failed bundle left open is not finished by the next one
-
-    def process(self, record: Prediction | DeadLetter) -> Iterator[Chunk]:
-        if self._file is None:
-            self._open()
-        line = json.dumps(record.to_row(), ensure_ascii=False, allow_nan=False)
-        self._file.write(line.encode("utf-8") + b"\n")
-        self._rows += 1
-        if self._rows >= _CHUNK_ROWS:
-            yield self._close()
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._file is not None:
-            window = GlobalWindow()
-            yield WindowedValue(self._close(), window.max_timestamp(), (window,))
-
-    def _open(self) -> None:
-        self._path, self._rows = f"{self._temporary}/{self._folder}-{uuid.uuid4().hex}.jsonl", 0
-        self._file = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
-
-    def _close(self) -> Chunk:
-        self._file.close()
-        self._file = None
-        return Chunk(self._folder, self._path, self._rows)
-
-
 @dataclasses.dataclass(frozen=True)
 class Counts:
     """What went in and what came out.
@@ -244,6 +197,7 @@ class Results:
         stats: label -> statistics.
         dead_letters: reason -> (how many, examples as (URI, message)).
         thumbnails: location -> JPEG, for the report.
+        columns: of the manifest, without the URI.
     """
 
     chunks: Iterable[Chunk]
@@ -252,6 +206,7 @@ class Results:
     stats: Mapping[str, ClassStats]
     dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]]
     thumbnails: Mapping[str, bytes]
+    columns: pa.Schema
 
 
 def commit(run: Run, **results: Any) -> dict[str, Any]:
@@ -303,7 +258,7 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
     for name in _OWN:
         storage.remove(f"{run.output}/{name}")
     for folder, chunks in paths.items():
-        _place(run, folder, chunks)
+        _place(run, folder, chunks, results.columns)
     class_stats, record = _class_stats(run.model, counts, results.stats), _run_record(run, counts)
     examples = {reason: shown for reason, (_, shown) in results.dead_letters.items()}
     page = run_page(record, class_stats, results.stats, examples, results.thumbnails)
@@ -350,12 +305,12 @@ def verify(path: str) -> dict[str, Any]:
     return record
 
 
-def _place(run: Run, folder: str, paths: list[str]) -> None:
+def _place(run: Run, folder: str, paths: list[str], columns: pa.Schema) -> None:
     """Gives the files of rows their names; a folder has at least one part, if only an empty one."""
     if not paths:
-        paths = [f"{run.temporary}/{folder}-none.jsonl"]
-        storage.write_text(paths[0], "")
-    targets = [f"{run.output}/{folder}/part-{n:05}-of-{len(paths):05}.jsonl" for n in range(len(paths))]
+        paths = [f"{run.temporary}/{folder}-none.{run.output_format}"]
+        tables.write_nothing(paths[0], folder, columns, run.top_k)
+    targets = [f"{run.output}/{folder}/part-{n:05}-of-{len(paths):05}.{run.output_format}" for n in range(len(paths))]
     storage.copy_within(paths, targets)
 
 
@@ -384,8 +339,9 @@ def _run_record(run: Run, counts: Counts) -> dict[str, Any]:
         "status": "failed" if problems else "succeeded",
         "problems": problems,
         "command": list(run.command),
-        "input": run.input,
+        "input": list(run.inputs),
         "output": run.output,
+        "output_format": run.output_format,
         "model_dir": run.model_dir,
         "model_id": run.model.id,
         "counts": {

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+URI_COLUMN = "uri"
+OUTPUT_FORMATS = ("jsonl", "csv", "parquet")
+
 Fields = dict[str, Any]
 
 

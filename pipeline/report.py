@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.images import read_bytes
 from pipeline.records import ClassStats, Example
+from pipeline.sources import read_bytes
 from trainer import page
-from trainer.preprocessing import DEFAULT_LIMITS, ImageError, Reason, read_thumbnail
+from trainer.preprocessing import ImageError, Limits, Reason, read_thumbnail
 
 THUMBNAIL_SIDE = 160
 CLASSES_WITH_PICTURES = 60
@@ -20,10 +20,10 @@ def pictured(stats: Mapping[str, ClassStats]) -> Iterator[str]:
     yield from dict.fromkeys(example.location for own in frequent for example in own.surest + own.least_sure)
 
 
-def thumbnail(location: str) -> tuple[str, bytes] | None:
+def thumbnail(location: str, *, limits: Limits) -> tuple[str, bytes] | None:
     """A location with its photo as a small JPEG; None if it can no longer be read."""
     try:
-        return location, page.jpeg(read_thumbnail(read_bytes(location, DEFAULT_LIMITS), THUMBNAIL_SIDE))
+        return location, page.jpeg(read_thumbnail(read_bytes(location, limits), THUMBNAIL_SIDE, limits))
     except ImageError:
         return None
 
@@ -59,7 +59,7 @@ def run_page(
     galleries = [_galleries(label, stats[label], thumbnails) for label, _ in ranked if label in stats]
     return page.document(
         "Run",
-        f"{record['input']}, model {record['model_id']}, finished {timings['finished']}",
+        f"{', '.join(record['input'])}, model {record['model_id']}, finished {timings['finished']}",
         [
             page.cards(figures),
             problems,

@@ -6,19 +6,44 @@ through Beam's FileSystems. The bytes of images are read in `pipeline.images`.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import GoogleAPIError
 
+from trainer.console import UserError
 from trainer.model_dir import is_remote
 
 # What reading and writing may raise: BeamIOError is an OSError, a path of no known kind a ValueError.
 ERRORS = (OSError, ValueError, GoogleAPIError)
+
+
+def check(path: str) -> None:
+    """Refuses a path of a kind that cannot be used here, before anything is started.
+
+    Raises:
+        UserError: it is on the web, or in an object store whose extra is not installed.
+    """
+    if path.startswith(("http://", "https://")):
+        raise UserError(f"{path}: only single images are read from the web; download it first")
+    if path.startswith("s3://") and not importlib.util.find_spec("boto3"):
+        raise UserError(f"{path}: s3:// needs the extra aws: pip install 'catalogue-classifier[aws]'")
+
+
+@functools.cache
+def amazon_client() -> Any:
+    """The process's client for ``s3://``, with its own connection pool and retries; safe to use from any thread."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=64))
 
 
 def absolute(path: str) -> str:
@@ -47,6 +72,10 @@ def read_text(path: str) -> str:
 
 def write_text(path: str, content: str) -> None:
     """Writes a UTF-8 file, making its folder if need be."""
+    if not content and path.startswith("s3://"):  # Beam uploads in parts, and S3 takes no upload without any
+        bucket, _, key = path.removeprefix("s3://").partition("/")
+        amazon_client().put_object(Bucket=bucket, Key=key, Body=b"")
+        return
     with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         file.write(content.encode("utf-8"))
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -45,6 +46,31 @@ def keras_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("keras")
     (home / "models").symlink_to(shared / "keras/models")
     return home
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port of this machine that nobody uses."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def peak_of() -> Callable[[str, Path], int]:
+    """Runs code with a file as its argument in a process of its own; gives the bytes of memory that took at most."""
+    tail = "\nprint(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+
+    def run(code: str, file: Path) -> int:
+        words = [sys.executable, "-c", f"import sys\n{code}{tail}", str(file)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+        return 1024 * int(done.stdout.split()[-1])
+
+    return run
 
 
 @pytest.fixture(scope="session")

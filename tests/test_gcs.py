@@ -49,20 +49,12 @@ def _service_account(path: Path, token_uri: str) -> str:
     return str(path)
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def emulator(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[dict[str, str]]:
     """A storage emulator on loopback with one bucket. The value is the environment that leads to it."""
     tokens = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
     threading.Thread(target=tokens.serve_forever, daemon=True).start()
-    host = f"http://127.0.0.1:{_free_port()}"
+    host = f"http://127.0.0.1:{free_port()}"
     script = Path(sys.executable).with_name("gcp-storage-emulator")
     arguments = ["start", "-H", "127.0.0.1", "--port", host.rpartition(":")[2], "-M", "--default-bucket", BUCKET]
     process = subprocess.Popen([script, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -154,41 +146,42 @@ def test_the_whole_command_on_object_storage(
 
 def test_folders_and_globs_on_object_storage(bucket: object, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline import manifest
+    from pipeline.manifest import Manifest
 
     upload(bucket, drawn, "photos")
     bucket.blob("photos/.hidden.jpg").upload_from_string(b"x")  # type: ignore[attr-defined]
     bucket.blob("photos/folder/").upload_from_string(b"")  # type: ignore[attr-defined]
 
     def count(where: str) -> int:
-        return len(list(manifest.rows(where)))
+        return len(list(manifest.rows(where, Manifest((where,)))))
 
     assert count(f"gs://{BUCKET}/photos") == count(f"gs://{BUCKET}/photos/") == 36
     assert count(f"gs://{BUCKET}/photos/*/0*.jpg") == 30
     assert count(f"gs://{BUCKET}/**/hat/*") == 12
     with pytest.raises(manifest.UserError, match="does not exist"):
-        manifest.check(f"gs://{BUCKET}/none")
+        manifest.check(Manifest((f"gs://{BUCKET}/none",)))
     with pytest.raises(manifest.UserError, match="names no images"):
-        manifest.check(f"gs://{BUCKET}/photos/*.webp")
+        manifest.check(Manifest((f"gs://{BUCKET}/photos/*.webp",)))
 
 
 def test_one_client_to_a_process_reads_the_objects(bucket: object, emulator: dict[str, str]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from pipeline import images
+    from pipeline import sources
     from trainer.preprocessing import ImageError, Limits, Reason
 
     bucket.blob("a b#1?.jpg").upload_from_string(b"x" * 1000)  # type: ignore[attr-defined]
     with ThreadPoolExecutor(8) as pool:
-        reads = pool.map(lambda _: images.read_bytes(f"gs://{BUCKET}/a b#1?.jpg", Limits()), range(32))
+        reads = pool.map(lambda _: sources.read_bytes(f"gs://{BUCKET}/a b#1?.jpg", Limits()), range(32))
         assert set(reads) == {b"x" * 1000}
-        assert len(set(pool.map(lambda _: id(images._storage_client()), range(8)))) == 1
+        assert len(set(pool.map(lambda _: id(sources._once(sources._google_client)), range(8)))) == 1
     for name, limits, reason in (
         ("none.jpg", Limits(), Reason.NOT_FOUND),
         ("a b#1?.jpg", Limits(max_bytes=999), Reason.TOO_MANY_BYTES),
     ):
         with pytest.raises(ImageError) as error:
-            images.read_bytes(f"gs://{BUCKET}/{name}", limits)
+            sources.read_bytes(f"gs://{BUCKET}/{name}", limits)
         assert error.value.reason is reason
-    images._make_storage_client().close()
-    images._make_storage_client.cache_clear()
+    sources._google_client().close()
+    sources._google_client.cache_clear()
     assert os.environ["STORAGE_EMULATOR_HOST"] == emulator["STORAGE_EMULATOR_HOST"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from pipeline import classify, output, records
+from pipeline import classify, lists, output, records, sources, tables, web
 from trainer import console, inference, model_dir, task
-from trainer.preprocessing import FORMATS, Reason
+from trainer.preprocessing import FORMATS, RESIZE_RULES, Reason
 
 PARSERS = {
     "trainer train": task.add_arguments,
@@ -84,12 +85,58 @@ def test_every_command_in_it_is_one(readme: str) -> None:
     assert found >= 5
 
 
-def test_every_flag_is_in_it(readme: str) -> None:
-    block = readme.split("## Commands")[1].split("```")[1]
-    for name in PARSERS:
-        section = re.split(r"python -m (?=\w)", block.split(f"python -m {name}")[1])[0]
-        shown = set(re.findall(r"--[\w-]+", section))
-        assert shown == set(parser(name).flags()) - {"--help", "--verbose", "--log-file"}
+def table_under(readme: str, title: str, number: int = 0) -> list[list[str]]:
+    """The rows of a table below a title, without its head, each a list of cells."""
+    section = re.split(r"\n##+ ", readme.split(f"\n## {title}\n")[1])[0]
+    tables = [block for block in section.strip().split("\n\n") if block.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in tables[number].splitlines()[2:]]
+
+
+def test_the_tables_of_flags(readme: str) -> None:
+    for number, (name, add_arguments) in enumerate(PARSERS.items()):
+        made = console.Parser(prog=name)
+        add_arguments(made)
+        expected = []
+        for action in made._actions:
+            flag = action.option_strings[-1] if action.option_strings else str(action.metavar)
+            default = "" if action.default is None or action.default is False else str(action.default)
+            if flag != "--help":
+                expected.append([f"`{flag}`", "required" if action.required else default, str(action.help)])
+        assert f"`python -m {name}`" in readme
+        assert table_under(readme, "Flags", number) == expected
+
+
+def test_the_tables_of_formats_and_resize_rules(readme: str) -> None:
+    assert [row[0] for row in table_under(readme, "Images", 0)] == list(FORMATS)
+    assert [row[0] for row in table_under(readme, "Images", 1)] == [f"`{rule}`" for rule in RESIZE_RULES]
+
+
+def test_the_tables_of_manifests(readme: str) -> None:
+    kinds = {row[0]: set(re.findall(r"`(\.\w+)`", row[1])) for row in table_under(readme, "Manifests", 0)}
+    assert list(kinds) == ["folder", "glob", lists.TEXT, lists.CSV, "TSV", lists.JSON_LINES, lists.PARQUET, lists.IMAGE]
+    assert kinds["CSV"] | kinds["TSV"] == {ending for ending, kind in lists.ENDINGS.items() if kind == lists.CSV}
+    for kind in (lists.TEXT, lists.JSON_LINES):
+        assert kinds[kind] == {ending for ending, own in lists.ENDINGS.items() if own == kind}
+    uris = table_under(readme, "Manifests", 1)
+    schemes = {scheme for row in uris for scheme in re.findall(r"`(\w+)://`", row[0])}
+    assert schemes == {"file", *sources._READERS}
+    said = uris[-1][1]
+    limits = {"to connect": web.CONNECT_SECONDS, "without a byte": web.READ_SECONDS, "in all": web.BODY_SECONDS}
+    counts = {"connections": web.CONNECTIONS_PER_HOST, "redirects": web.REDIRECTS, "times more": web.RETRIES}
+    for words in (
+        *(f"{seconds:.0f} s {what}" for what, seconds in limits.items()),
+        *(f"{count} {what}" for what, count in counts.items()),
+    ):
+        assert words in said
+    assert setup_extras() >= set(re.findall(r"the extra `(\w+)`", readme))
+
+
+def setup_extras() -> set[str]:
+    return set(metadata.metadata("catalogue-classifier").get_all("Provides-Extra") or [])
+
+
+def test_the_table_of_output_formats(readme: str) -> None:
+    assert [row[0] for row in table_under(readme, "Output formats")] == [f"`{name}`" for name in records.OUTPUT_FORMATS]
 
 
 def test_the_table_of_reasons(readme: str) -> None:
@@ -97,15 +144,11 @@ def test_the_table_of_reasons(readme: str) -> None:
     assert rows == [(reason.code, "yes" if reason.transient else "no", reason.sentence) for reason in Reason]
 
 
-def test_the_formats(readme: str) -> None:
-    assert f"Formats: {', '.join(FORMATS)}," in readme
-
-
 def test_the_run_directory(readme: str) -> None:
     block = readme.split("## The run directory")[1].split("```")[1]
     names = [line.split()[0] for line in block.strip().splitlines()]
     assert names == [
-        f"{output.PREDICTIONS}/part-*", f"{output.DEAD_LETTERS}/part-*", output.STATS_FILE, output.RUN_FILE,
+        f"{tables.PREDICTIONS}/part-*", f"{tables.DEAD_LETTERS}/part-*", output.STATS_FILE, output.RUN_FILE,
         output.REPORT_FILE, output.SUCCESS_FILE,
     ]  # fmt: skip
     prediction = records.Prediction("u", "l", 1.0, (("l", 1.0),), "m", "h", {}, "/u").to_row()

@@ -39,7 +39,8 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        hidden = action.default is None or action.default is False
+        return action.help if hidden else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):

@@ -309,7 +309,7 @@ def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
         except Image.UnidentifiedImageError as error:
             if data.startswith(b"RIFF") and len(data) < 8 + int.from_bytes(data[4:8], "little"):
                 raise ImageError(Reason.TRUNCATED, f"{len(data):,} bytes, the header says more") from error
-            if _has_known_signature(data):
+            if has_known_signature(data):
                 raise ImageError(Reason.CORRUPT, "the header is damaged") from error
             raise ImageError(Reason.UNKNOWN_FORMAT, f"begins with {data[:8]!r}") from error
     width, height = image.size
@@ -322,7 +322,8 @@ def _open(data: bytes, limits: Limits) -> ImageFile.ImageFile:
     return image
 
 
-def _has_known_signature(data: bytes) -> bool:
+def has_known_signature(data: bytes) -> bool:
+    """Whether a file begins as those of one of `FORMATS` do."""
     container = (data[:4] == b"RIFF" and data[8:12] == b"WEBP") or data[4:12] in (b"ftypavif", b"ftypavis")
     return data.startswith(_SIGNATURES) or container
 

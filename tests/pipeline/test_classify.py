@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import csv
+import functools
+import http.server
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pipeline import classify as command_module
+from pipeline.records import OUTPUT_FORMATS
 from trainer import model_dir
 from trainer.console import UserError
 
@@ -111,6 +118,78 @@ def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
         "1": "hat/00.jpg", "2": f"{tmp_path}/hat/00.jpg", "3": "hat/00.jpg", "4": "hat/01.jpg",
     }  # fmt: skip
     assert rows["1"]["score"] == rows["2"]["score"] == rows["3"]["score"]
+
+
+def table(folder: Path, form: str) -> list[dict[str, Any]]:
+    """The rows of a folder of parts, read with PyArrow, in the order of their URIs."""
+    options = pyarrow.csv.ConvertOptions(column_types={"fields.sku": pa.string()})
+    found: list[dict[str, Any]] = []
+    for part in sorted(folder.glob(f"part-*.{form}")):
+        if form == "parquet":
+            found += pq.read_table(part).to_pylist()
+        elif form == "csv":
+            found += pyarrow.csv.read_csv(part, convert_options=options).to_pylist()
+        else:
+            found += map(json.loads, part.read_text().splitlines())
+    return sorted(found, key=lambda row: (row["uri"] or "", row.get("message", "")))
+
+
+def flat(row: dict[str, Any], columns: list[str]) -> dict[str, Any]:
+    """A row as a CSV has it."""
+    cells = {name: value for name, value in row.items() if name not in ("top", "fields")}
+    for rank, entry in enumerate(row.get("top", []), start=1):
+        cells |= {f"top.{rank}.{name}": value for name, value in entry.items()}
+    return cells | {f"fields.{name}": row["fields"].get(name) for name in columns}
+
+
+def test_several_inputs_of_several_kinds_and_the_same_rows_in_each_format(
+    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    photos = sorted(drawn.rglob("*.jpg"))
+    listed = [{"uri": f"hat/{photo.name}", "sku": f"0{n}", "n": n} for n, photo in enumerate(photos[:5])]
+    (tmp_path / "some.jsonl").write_text("\n".join([*map(json.dumps, listed), '{"uri": "", "n": 9}', "{"]))
+    pq.write_table(pa.table({"uri": [str(photos[18])], "n": [2.5], "price": [1]}), tmp_path / "more.parquet")
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=drawn)
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    shop = f"http://127.0.0.1:{server.server_port}"
+    (tmp_path / "web.txt").write_text(f"{shop}/shoes/00.jpg\n{shop}/none.jpg\n")
+    inputs = [tmp_path / "some.jsonl", tmp_path / "more.parquet", tmp_path / "web.txt", photos[19], f"{drawn}/dress/*"]
+    rows, letters = {}, {}
+    for form in OUTPUT_FORMATS:
+        flags = ("--input", *inputs[1:], "--base-uri", drawn, "--output-format", form, "--max-failure-rate", 0.2)
+        assert classify(inputs[0], tiny_model, tmp_path / form, *flags) == 0
+        rows[form], letters[form] = (table(tmp_path / form / name, form) for name in ("predictions", "dead_letters"))
+    server.shutdown()
+    server.server_close()
+    assert json.loads((tmp_path / "csv/run.json").read_text())["input"] == list(map(str, inputs))
+    assert len(rows["jsonl"]) == 5 + 1 + 1 + 1 + 12
+    assert [letter["reason"] for letter in letters["jsonl"]] == ["bad_manifest_row", "bad_manifest_row", "not_found"]
+    assert [row["fields"] for row in rows["jsonl"] if row["uri"].startswith("hat/")] == [
+        {"sku": f"0{n}", "n": n} for n in range(5)
+    ]
+    columns = ["sku", "n", "price"]
+    for found in (rows, letters):
+        for plain, typed, cells in zip(found["jsonl"], found["parquet"], found["csv"], strict=True):
+            assert set(typed["fields"]) == set(columns)
+            assert {name: value for name, value in typed["fields"].items() if value is not None} == plain["fields"]
+            assert {**typed, "fields": None} == {**plain, "fields": None}
+            read = {name: value if value != "" else None for name, value in cells.items()}
+            assert read == {name: value if value != "" else None for name, value in flat(plain, columns).items()}
+
+
+def test_the_limits_of_an_image_are_flags(
+    classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (300, 200)).save(tmp_path / "large.png")
+    (tmp_path / "long.jpg").write_bytes((drawn / "hat/00.jpg").read_bytes() + bytes(1_000_000))
+    flags = ("--input", tmp_path, "--max-pixels", 59_999, "--max-bytes", 900_000, "--max-failure-rate", 0.1)
+    assert classify(drawn / "hat", tiny_model, tmp_path / "../run", *flags) == 1
+    letters = read_rows(tmp_path / "../run", "dead_letters")
+    reasons = {Path(row["uri"]).name: row["reason"] for row in letters}
+    assert reasons["long.jpg"] == "too_many_bytes"
+    assert reasons["large.png"] == "too_many_pixels"
 
 
 def test_too_many_failures_are_no_success(
@@ -259,7 +338,7 @@ BAD_USE = {
     "empty folder": ({"--input": "{tmp}/empty"}, "names no images"),
     "no match": ({"--input": "{tmp}/*.webp"}, "names no images"),
     "no column uri": ({"--input": "{tmp}/url.csv"}, "has no column 'uri'"),
-    "a photo as the list": ({"--input": "{drawn}/hat/00.jpg"}, "is no text file"),
+    "a program as the list": ({"--input": "{python}"}, "is no text"),
     "no model directory": ({"--model-dir": "{tmp}/empty"}, "is no model directory"),
     "no such model directory": ({"--model-dir": "{tmp}/none"}, "is no model directory"),
     "a model that does not reproduce itself": ({"--model-dir": "{spoilt}"}, "does not reproduce its golden images"),
@@ -290,7 +369,7 @@ def test_bad_use_is_one_line_and_leaves_nothing(
     (tmp_path / "empty").mkdir()
     (tmp_path / "url.csv").write_text("url,sku\na.jpg,1\n")
     (tmp_path / "linked").symlink_to(drawn)
-    places = {"tmp": tmp_path, "drawn": drawn, "spoilt": spoilt(model_copy)}
+    places = {"tmp": tmp_path, "drawn": drawn, "spoilt": spoilt(model_copy), "python": sys.executable}
     changes, words = BAD_USE[case]
     arguments = {"--input": str(drawn), "--model-dir": str(tiny_model), "--output": str(tmp_path / "new/run")}
     arguments |= {flag: value and value.format(**places) for flag, value in changes.items()}
@@ -336,12 +415,18 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
     import apache_beam as beam
 
     from pipeline import output
+    from pipeline.manifest import Manifest
+    from trainer.preprocessing import Limits
 
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=catalogue", "--region=europe-west4",
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
-    config = command_module.ClassifyConfig("gs://b/in", "gs://b/model", "gs://b/run", 32, 5, 0.05, False, tuple(flags))
+    config = command_module.ClassifyConfig(
+        Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", 32, 5, 0.05, False, "parquet", Limits(), tuple(flags)
+    )
     info = model_dir.read(tiny_model).info
-    run = output.Run("gs://b/run", "token", (), "gs://b/in", "gs://b/model", info, 0.05, False, output.now())
+    run = output.Run(
+        "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 2, 0.05, False, output.now()
+    )
     pipeline = beam.Pipeline(options=command_module.beam_options(flags))
     command_module.classification(pipeline, config, run)
     job = pipeline.run().job

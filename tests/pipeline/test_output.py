@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline import output
@@ -18,7 +19,9 @@ from trainer.console import CommandFailed, UserError
 def run(tiny_model: Path, tmp_path: Path) -> output.Run:
     info = model_dir.read(tiny_model).info
     command = ("python", "-m", "pipeline")
-    return output.Run(str(tmp_path / "run"), "token", command, "in", "model", info, 0.05, False, output.now())
+    return output.Run(
+        str(tmp_path / "run"), "token", command, ("in",), "model", info, "jsonl", 5, 0.05, False, output.now()
+    )
 
 
 def chunk(run: output.Run, folder: str, name: str, count: int) -> Chunk:
@@ -39,6 +42,7 @@ def commit(run: output.Run, predictions: int, letters: int, **changes: Any) -> d
         "stats": {"hat": ClassStats(predictions, predictions * 0.99, histogram, (), ())},
         "dead_letters": {"corrupt": (letters, (("c/0", "torn"),))} if letters else {},
         "thumbnails": {},
+        "columns": pa.schema([]),
     }
     return output.commit(run, chunks=chunks, **given | changes)
 
@@ -108,7 +112,7 @@ def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
     run: output.Run, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """One call to the storage fails once; the runner calls the last step again with the same files."""
-    given = {"inputs": 10, "duplicates": 0, "stats": {}, "dead_letters": {}, "thumbnails": {}}
+    given = {"inputs": 10, "duplicates": 0, "stats": {}, "dead_letters": {}, "thumbnails": {}, "columns": pa.schema([])}
     chunks = [chunk(run, "predictions", "a", 10)]
     calls: list[str] = []
 
@@ -137,7 +141,7 @@ def test_of_two_runs_in_one_place_one_stays_whole(
 ) -> None:
     other = dataclasses.replace(run, token="other")
     mine, its = chunk(run, "predictions", "mine", 10), chunk(other, "predictions", "its", 10)
-    given = {"inputs": 10, "duplicates": 0, "stats": {}, "dead_letters": {}, "thumbnails": {}}
+    given = {"inputs": 10, "duplicates": 0, "stats": {}, "dead_letters": {}, "thumbnails": {}, "columns": pa.schema([])}
     output.commit(other, chunks=[its], **given)
     before = contents(Path(run.output))
     with pytest.raises(UserError, match="another run has finished in"):

@@ -5,9 +5,10 @@ from pathlib import Path
 from pipeline import report
 from pipeline.records import ClassStats, Example
 from trainer import page
+from trainer.preprocessing import Limits
 
 RECORD = {
-    "input": "/catalogue",
+    "input": ["/catalogue"],
     "model_id": "0123",
     "status": "failed",
     "problems": ["2 of 5 images failed"],
@@ -22,7 +23,7 @@ CLASSES = {
 
 
 def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
-    found = report.thumbnail(str(drawn / "hat/00.jpg"))
+    found = report.thumbnail(str(drawn / "hat/00.jpg"), limits=Limits())
     assert found is not None
     letters = {"corrupt": (("x<y>.jpg", "torn & bent"),)}
     text = report.run_page(RECORD, {"classes": CLASSES}, STATS, letters, {"/a": found[1]})
@@ -52,6 +53,6 @@ def test_the_photos_shown_are_those_of_the_most_frequent_classes() -> None:
 
 
 def test_a_photo_that_is_gone_has_no_thumbnail(tmp_path: Path) -> None:
-    assert report.thumbnail(str(tmp_path / "gone.jpg")) is None
+    assert report.thumbnail(str(tmp_path / "gone.jpg"), limits=Limits()) is None
     (tmp_path / "broken.jpg").write_bytes(page.jpeg.__doc__.encode())  # type: ignore[union-attr]
-    assert report.thumbnail(str(tmp_path / "broken.jpg")) is None
+    assert report.thumbnail(str(tmp_path / "broken.jpg"), limits=Limits()) is None

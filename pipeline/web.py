@@ -1,0 +1,99 @@
+"""Images on the web: read with time-outs, within the limit of bytes, and with a few connections to each host only."""
+
+from __future__ import annotations
+
+import functools
+import time
+from importlib import metadata
+
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError, MaxRetryError
+
+from trainer.preprocessing import ImageError, Limits, Reason
+
+CONNECTIONS_PER_HOST = 4
+REDIRECTS = 5
+CONNECT_SECONDS, READ_SECONDS, BODY_SECONDS = 10.0, 20.0, 60.0
+RETRIES, RETRY_AFTER_SECONDS = 3, 20
+_RETRIED_STATUS = (429, 500, 502, 503, 504)
+_BLOCK = 1 << 16
+
+
+def read(url: str, limits: Limits) -> bytes:
+    """Reads what a URL leads to.
+
+    Raises:
+        ImageError: with the reason.
+    """
+    try:
+        response = _pool().request("GET", url, preload_content=False)
+    except (LocationParseError, LocationValueError, UnicodeError) as error:
+        raise ImageError(Reason.NOT_FOUND, f"{url} is no URL: {error}") from error
+    except MaxRetryError as error:
+        if "redirect" in str(error.reason):
+            raise ImageError(Reason.NOT_FOUND, f"more than {REDIRECTS} redirects") from error
+        raise ImageError(Reason.READ_FAILED, str(error.reason)) from error
+    except (HTTPError, OSError) as error:
+        raise ImageError(Reason.READ_FAILED, str(error)) from error
+    try:
+        return _body(response, limits, deadline=time.monotonic() + BODY_SECONDS)
+    except (HTTPError, OSError) as error:
+        raise ImageError(Reason.READ_FAILED, str(error)) from error
+    finally:
+        response.close()  # what has been read to its end has given its connection back already
+
+
+def _body(response: urllib3.BaseHTTPResponse, limits: Limits, deadline: float) -> bytes:
+    reason = reason_of(response.status)
+    if reason:
+        raise ImageError(reason, f"HTTP {response.status} {response.reason or ''}".rstrip())
+    announced = response.headers.get("Content-Length", "")
+    body = bytearray()
+    while not (announced.isdecimal() and int(announced) > limits.max_bytes) and len(body) <= limits.max_bytes:
+        block = response.read1(_BLOCK)
+        if not block:
+            return bytes(body)
+        body += block
+        if time.monotonic() > deadline:
+            raise ImageError(Reason.READ_FAILED, f"not read whole in {BODY_SECONDS:.0f} s")
+    raise ImageError(Reason.TOO_MANY_BYTES, f"more than {limits.max_bytes:,} bytes")
+
+
+def reason_of(status: int) -> Reason | None:
+    """What an HTTP status means for an image; None if it has one."""
+    if 200 <= status < 300:
+        return None
+    if status in (401, 403, 407, 451):
+        return Reason.PERMISSION_DENIED
+    if 400 <= status < 500 and status not in (408, 425, 429):
+        return Reason.NOT_FOUND
+    return Reason.READ_FAILED
+
+
+@functools.cache
+def _pool() -> urllib3.PoolManager:
+    """The process's connections; a thread that finds all those to a host in use waits."""
+    retries = urllib3.Retry(
+        total=RETRIES + REDIRECTS,
+        connect=1,
+        read=1,
+        status=RETRIES,
+        other=RETRIES,
+        redirect=REDIRECTS,
+        status_forcelist=_RETRIED_STATUS,
+        backoff_factor=0.5,
+        backoff_max=RETRY_AFTER_SECONDS,
+        retry_after_max=RETRY_AFTER_SECONDS,
+        raise_on_status=False,
+    )
+    return urllib3.PoolManager(
+        num_pools=64,
+        maxsize=CONNECTIONS_PER_HOST,
+        block=True,
+        retries=retries,
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        headers={
+            "User-Agent": f"catalogue-classifier/{metadata.version('catalogue-classifier')}",
+            "Accept": "image/*,*/*;q=0.5",
+        },
+    )

@@ -1,0 +1,137 @@
+"""The whole ``classify`` command on an S3 server: photos, manifest, model directory and run directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import sources, storage
+from trainer.console import UserError
+from trainer.preprocessing import ImageError, Limits, Reason
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+BUCKET = "shop"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[dict[str, str]]:
+    """An S3 server on loopback. The value is the environment that leads to it."""
+    host = f"http://127.0.0.1:{free_port()}"
+    script = Path(sys.executable).with_name("moto_server")
+    words = [script, "-H", "127.0.0.1", "-p", host.rpartition(":")[2]]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(host, timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            pytest.fail("the S3 server did not start")
+        yield {
+            "AWS_ENDPOINT_URL": host, "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_DEFAULT_REGION": "eu-central-1", "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }  # fmt: skip
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def bucket(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    import boto3
+
+    for name, value in server.items():
+        monkeypatch.setenv(name, value)
+    storage.amazon_client.cache_clear()
+    bucket = boto3.resource("s3").Bucket(BUCKET)
+    bucket.create(CreateBucketConfiguration={"LocationConstraint": server["AWS_DEFAULT_REGION"]})
+    yield bucket
+    bucket.objects.all().delete()
+    bucket.delete()
+    storage.amazon_client.cache_clear()
+
+
+def upload(bucket: Any, folder: Path, prefix: str) -> list[str]:
+    names = []
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        names.append(f"{prefix}/{file.relative_to(folder)}")
+        bucket.upload_file(str(file), names[-1])
+    return names
+
+
+def text(bucket: Any, name: str) -> str:
+    return bucket.Object(name).get()["Body"].read().decode()
+
+
+def test_the_whole_command_on_s3(
+    bucket: Any, server: dict[str, str], tiny_model: Path, drawn: Path, command: Command
+) -> None:
+    photos = upload(bucket, drawn, "photos")
+    upload(bucket, tiny_model, "models/tiny")
+    lines = [{"uri": name, "n": number} for number, name in enumerate(photos)]
+    lines += [{"uri": f"s3://{BUCKET}/none.jpg", "n": 90}, {"uri": photos[0], "n": 91}]
+    bucket.put_object(Key="lists/all.jsonl", Body="\n".join(map(json.dumps, lines)).encode())
+    arguments = [
+        "classify", "--input", f"s3://{BUCKET}/lists/all.jsonl", f"s3://{BUCKET}/photos/hat", "--base-uri",
+        f"s3://{BUCKET}", "--model-dir", f"s3://{BUCKET}/models/tiny", "--output", f"s3://{BUCKET}/runs/1",
+    ]  # fmt: skip
+    done = command("pipeline", *arguments, **server)
+    assert done.returncode == 0, done.stderr
+    names = {item.key.removeprefix("runs/1/") for item in bucket.objects.filter(Prefix="runs/1/")}
+    assert {name for name in names if "/" not in name} == {"_SUCCESS", "run.json", "class_stats.json", "report.html"}
+    hats = sum(name.startswith("photos/hat/") for name in photos)
+    assert json.loads(text(bucket, "runs/1/run.json"))["counts"] == {
+        "inputs": len(photos) + 2 + hats, "predictions": len(photos) + 1 + hats, "dead_letters": {"not_found": 1},
+        "duplicates": 1 + hats, "reused": 0,
+    }  # fmt: skip
+    parts = [text(bucket, f"runs/1/{name}") for name in names if name.startswith("predictions/")]
+    rows = [json.loads(line) for part in parts for line in part.splitlines()]
+    numbers = sorted(row["fields"]["n"] for row in rows if row["fields"])
+    assert numbers == [*range(len(photos)), 91]
+    assert "data:image/jpeg;base64," in text(bucket, "runs/1/report.html")
+
+
+def test_objects_are_read_and_what_fails_has_its_reason(bucket: Any) -> None:
+    bucket.put_object(Key="a b#1?.jpg", Body=b"x" * 1000)
+    assert sources.read_bytes(f"s3://{BUCKET}/a b#1?.jpg", Limits()) == b"x" * 1000
+    for location, limits, reason in (
+        (f"s3://{BUCKET}/none.jpg", Limits(), Reason.NOT_FOUND),
+        ("s3://another-bucket/a.jpg", Limits(), Reason.NOT_FOUND),
+        (f"s3://{BUCKET}", Limits(), Reason.NOT_FOUND),
+        ("s3://?!/a.jpg", Limits(), Reason.NOT_FOUND),
+        (f"s3://{BUCKET}/a b#1?.jpg", Limits(max_bytes=999), Reason.TOO_MANY_BYTES),
+    ):
+        with pytest.raises(ImageError) as error:
+            sources.read_bytes(location, limits)
+        assert error.value.reason is reason, location
+
+
+def test_without_credentials_permission_is_denied(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    storage.amazon_client.cache_clear()
+    with pytest.raises(ImageError) as error:
+        sources.read_bytes(f"s3://{BUCKET}/a.jpg", Limits())
+    assert error.value.reason is Reason.PERMISSION_DENIED
+    storage.amazon_client.cache_clear()
+
+
+def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"s3:// needs the extra aws: pip install 'catalogue-classifier\[aws\]'"):
+        sources.read_bytes(f"s3://{BUCKET}/a.jpg", Limits())
