@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
 import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Server = Callable[..., "contextlib.AbstractContextManager[None]"]
 BUCKET = "shop"
 
 
@@ -50,31 +49,21 @@ def _service_account(path: Path, token_uri: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[dict[str, str]]:
+def emulator(
+    server: Server, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[dict[str, str]]:
     """A storage emulator on loopback with one bucket. The value is the environment that leads to it."""
     tokens = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
     threading.Thread(target=tokens.serve_forever, daemon=True).start()
-    host = f"http://127.0.0.1:{free_port()}"
-    script = Path(sys.executable).with_name("gcp-storage-emulator")
-    arguments = ["start", "-H", "127.0.0.1", "--port", host.rpartition(":")[2], "-M", "--default-bucket", BUCKET]
-    process = subprocess.Popen([script, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    port = str(free_port())
+    host = f"http://127.0.0.1:{port}"
+    arguments = ["start", "-H", "127.0.0.1", "--port", port, "-M", "--default-bucket", BUCKET]
     folder = tmp_path_factory.mktemp("gcs")
     account = _service_account(folder / "account.json", f"http://127.0.0.1:{tokens.server_port}/token")
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"{host}/storage/v1/b/{BUCKET}", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            pytest.fail("the storage emulator did not start")
+    with server(f"{host}/storage/v1/b/{BUCKET}", "gcp-storage-emulator", *arguments):
         yield {"STORAGE_EMULATOR_HOST": host, "GOOGLE_APPLICATION_CREDENTIALS": account}
-    finally:
-        process.terminate()
-        process.wait()
-        tokens.shutdown()
-        tokens.server_close()
+    tokens.shutdown()
+    tokens.server_close()
 
 
 @pytest.fixture

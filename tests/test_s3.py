@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,44 +17,32 @@ from trainer.console import UserError
 from trainer.preprocessing import ImageError, Limits, Reason
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Server = Callable[..., "contextlib.AbstractContextManager[None]"]
 BUCKET = "shop"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[dict[str, str]]:
+def s3(server: Server, free_port: Callable[[], int]) -> Iterator[dict[str, str]]:
     """An S3 server on loopback. The value is the environment that leads to it."""
-    host = f"http://127.0.0.1:{free_port()}"
-    script = Path(sys.executable).with_name("moto_server")
-    words = [script, "-H", "127.0.0.1", "-p", host.rpartition(":")[2]]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(host, timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            pytest.fail("the S3 server did not start")
+    port = str(free_port())
+    host = f"http://127.0.0.1:{port}"
+    with server(host, "moto_server", "-H", "127.0.0.1", "-p", port):
         yield {
             "AWS_ENDPOINT_URL": host, "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing",
             "AWS_DEFAULT_REGION": "eu-central-1", "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }  # fmt: skip
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture
-def bucket(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import boto3
 
-    for name, value in server.items():
+    for name, value in s3.items():
         monkeypatch.setenv(name, value)
     storage.amazon_client.cache_clear()
     bucket = boto3.resource("s3").Bucket(BUCKET)
-    bucket.create(CreateBucketConfiguration={"LocationConstraint": server["AWS_DEFAULT_REGION"]})
+    bucket.create(CreateBucketConfiguration={"LocationConstraint": s3["AWS_DEFAULT_REGION"]})
     yield bucket
     bucket.objects.all().delete()
     bucket.delete()
@@ -76,7 +62,7 @@ def text(bucket: Any, name: str) -> str:
 
 
 def test_the_whole_command_on_s3(
-    bucket: Any, server: dict[str, str], tiny_model: Path, drawn: Path, command: Command
+    bucket: Any, s3: dict[str, str], tiny_model: Path, drawn: Path, command: Command
 ) -> None:
     photos = upload(bucket, drawn, "photos")
     upload(bucket, tiny_model, "models/tiny")
@@ -87,7 +73,7 @@ def test_the_whole_command_on_s3(
         "classify", "--input", f"s3://{BUCKET}/lists/all.jsonl", f"s3://{BUCKET}/photos/hat", "--base-uri",
         f"s3://{BUCKET}", "--model-dir", f"s3://{BUCKET}/models/tiny", "--output", f"s3://{BUCKET}/runs/1",
     ]  # fmt: skip
-    done = command("pipeline", *arguments, **server)
+    done = command("pipeline", *arguments, **s3)
     assert done.returncode == 0, done.stderr
     names = {item.key.removeprefix("runs/1/") for item in bucket.objects.filter(Prefix="runs/1/")}
     assert {name for name in names if "/" not in name} == {"_SUCCESS", "run.json", "class_stats.json", "report.html"}

@@ -38,6 +38,7 @@ from trainer.preprocessing import POLICY, RESIZE_RULES, ImageSpec
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 FORMAT = 1
 INFO_FILE = "model.json"
@@ -276,19 +277,10 @@ def _export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
     def images_to_probabilities(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": model(images, training=False)}
 
-    def decode(data: tf.Tensor) -> tf.Tensor:
-        image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
-        if info.image.resize == "crop":
-            shorter = tf.reduce_min(tf.shape(image)[:2])
-            image = tf.image.resize_with_crop_or_pad(image, shorter, shorter)
-        if info.image.resize == "pad":
-            image = 255 - tf.image.resize_with_pad(255 - image, size, size, antialias=True)
-        else:
-            image = tf.image.resize(image, (size, size), antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
-
     def bytes_to_labels(data: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = tf.map_fn(decode, data, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8))
+        images = tf.map_fn(
+            lambda one: decoded(one, info.image), data, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8)
+        )
         scores, indices = tf.math.top_k(model(images, training=False), k)
         return {"labels": tf.gather(tf.constant(list(info.labels)), indices), "scores": scores}
 
@@ -298,6 +290,21 @@ def _export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
     archive.add_endpoint("serving_default", images_to_probabilities, [images])
     archive.add_endpoint("serve_bytes", bytes_to_labels, [tf.TensorSpec((None,), tf.string, name="data")])
     archive.write_out(str(folder), verbose=False)
+
+
+def decoded(data: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """An image file as ``serve_bytes`` decodes it, with TensorFlow's own operations: string [] -> uint8 [H, W, 3]."""
+    import tensorflow as tf
+
+    image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
+    if spec.resize == "crop":
+        shorter = tf.reduce_min(tf.shape(image)[:2])
+        image = tf.image.resize_with_crop_or_pad(image, shorter, shorter)
+    if spec.resize == "pad":  # with white, which is 255
+        image = 255 - tf.image.resize_with_pad(255 - image, spec.size, spec.size, antialias=True)
+    else:
+        image = tf.image.resize(image, (spec.size, spec.size), antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
 
 def _model_id(model: keras.Model, info: ModelInfo) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -27,6 +28,7 @@ from pipeline import classify as command_module
 from pipeline.records import OUTPUT_FORMATS
 from trainer import model_dir
 from trainer.console import UserError
+from trainer.preprocessing import ImageSpec, Limits, read_image
 
 Classify = Callable[..., int]
 Rows = Callable[..., list[dict[str, Any]]]
@@ -177,6 +179,25 @@ def test_several_inputs_of_several_kinds_and_the_same_rows_in_each_format(
             assert {**typed, "fields": None} == {**plain, "fields": None}
             read = {name: value if value != "" else None for name, value in cells.items()}
             assert read == {name: value if value != "" else None for name, value in flat(plain, columns).items()}
+
+
+@pytest.mark.parametrize("rule", ["pad", "stretch"])
+def test_the_resize_rule_of_training_is_that_of_classifying(
+    rule: str, classify: Classify, read_rows: Rows, drawn: Path, tmp_path: Path
+) -> None:
+    from trainer.task import main as train
+
+    arguments = ["--backbone", "small", "--image-size", "32", "--epochs", "1", "--resize", rule]
+    assert train(["--data", str(drawn), "--model-dir", str(tmp_path / "model"), *arguments]) == 0
+    model = model_dir.read(tmp_path / "model")
+    assert model.info.image.resize == rule
+    assert classify(drawn / "shoes", tmp_path / "model", tmp_path / "run") == 0
+    probabilities = model.load()
+    rows = read_rows(tmp_path / "run")
+    data = [Path(row["uri"]).read_bytes() for row in rows]
+    for spec, same in ((ImageSpec(32, rule), True), (ImageSpec(32, "crop"), False)):
+        expected = probabilities(np.stack([read_image(photo, spec) for photo in data])).max(axis=1)
+        assert np.allclose([row["score"] for row in rows], expected, atol=1e-5) is same
 
 
 def test_the_limits_of_an_image_are_flags(
@@ -416,7 +437,6 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
 
     from pipeline import output
     from pipeline.manifest import Manifest
-    from trainer.preprocessing import Limits
 
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=catalogue", "--region=europe-west4",
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip

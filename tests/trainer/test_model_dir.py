@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import shutil
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trainer import model_dir
 from trainer.model_dir import ModelDirError
+from trainer.preprocessing import RESIZE_RULES, ImageSpec, read_image
 
 # What a server without a line of ours does: TensorFlow and the directory, nothing else.
 BARE_TENSORFLOW = """
@@ -64,13 +67,32 @@ def test_the_signatures_are_those_of_the_contract(tiny_model: Path) -> None:
     assert set(signatures["serve_bytes"].structured_outputs) == {"labels", "scores"}
 
 
+@pytest.mark.parametrize("rule", RESIZE_RULES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_served_images_are_brought_to_the_same_shape(rule: str, turned: bool, drawn: Path) -> None:
+    picture = Image.open(drawn / "dress/00.jpg").crop((0, 60, 240, 200))
+    buffer = io.BytesIO()
+    (picture.transpose(Image.Transpose.ROTATE_90) if turned else picture).save(buffer, "PNG")
+    spec = ImageSpec(64, rule)
+    served = model_dir.decoded(buffer.getvalue(), spec).numpy().astype(int)
+    assert np.abs(served - read_image(buffer.getvalue(), spec)).mean() < 1.5
+
+
+def test_a_spec_of_another_version_is_refused(model_copy: Path) -> None:
+    image = json.loads((model_copy / "model.json").read_text())["image"]
+    for change in ({"resize": "squash"}, {"color_space": "Display P3"}):
+        edit(model_copy, sign=True, image=image | change)
+        with pytest.raises(ModelDirError, match=r"squash|Display P3"):
+            model_dir.read(model_copy)
+
+
 def test_holds_what_the_design_says(tiny_model: Path) -> None:
     names = {file.name for file in tiny_model.iterdir()}
     served = {"saved_model.pb", "variables", "assets", "fingerprint.pb"}
     assert names == served | {"model.json", "golden", "model.keras", "report.html"}
     info = json.loads((tiny_model / "model.json").read_text())
     assert info["labels"] == ["dress", "hat", "shoes"]
-    assert info["image"] == {"size": 32, "resize": "stretch"}
+    assert info["image"] == {"size": 32, "resize": "crop", "color_space": "sRGB"}
     assert info["training"]["backbone"] == "small"
     assert sum(info["class_shares"].values()) == pytest.approx(1)
     assert info["data"]["training_photos"] + info["data"]["validation_photos"] == 36
@@ -178,7 +200,7 @@ def test_the_id_changes_with_what_changes_a_prediction(tiny_model: Path) -> None
     assert model_dir._model_id(network, info) == model_dir._model_id(
         network, dataclasses.replace(info, created="later")
     )
-    for other in ({"labels": info.labels[::-1]}, {"temperature": info.temperature + 0.1}, {"policy": 2}):
+    for other in ({"labels": info.labels[::-1]}, {"temperature": info.temperature + 0.1}, {"policy": info.policy + 1}):
         assert model_dir._model_id(network, dataclasses.replace(info, **other)) != model_dir._model_id(network, info)
     before = model_dir._model_id(network, info)
     kernel = network.trainable_weights[0]
