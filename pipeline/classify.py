@@ -177,7 +177,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import StandardOptions
 
-    from pipeline import inference, manifest, output
+    from pipeline import inference, manifest, output, report
 
     options = beam_options(config.beam_options)
     FileSystems.set_options(options)  # this process reads the model and the manifest before Beam does, s3:// needs them
@@ -202,7 +202,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
     )
     runner = options.view_as(StandardOptions).runner
     with output.attempt(run, here=runner == LOCAL_RUNNER):
-        console.say(f"classifying {', '.join(config.manifest.inputs)} with model {info.id} on {runner}")
+        console.say(f"classifying {report.shown(config.manifest.inputs)} with model {info.id} on {runner}")
         _run(config, run, options)
     return output.verify(config.output)
 
@@ -282,7 +282,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
     from pipeline import storage
     from pipeline.manifest import Manifest
 
-    inputs = tuple(dict.fromkeys(map(storage.absolute, arguments.input)))
+    inputs = tuple(map(storage.absolute, arguments.input))
     base_uri = arguments.base_uri and storage.absolute(arguments.base_uri)
     for path in (arguments.model_dir, arguments.output):
         storage.check(path)

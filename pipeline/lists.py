@@ -57,6 +57,7 @@ DELIMITERS = ",;\t|"
 PART_BYTES = 16 * 2**20
 BATCH_ROWS = 1_000
 _HEAD_BYTES = 1 << 16
+_NO_COLUMNS = pa.schema([])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,7 @@ class ImageList:
     Attributes:
         path: where it is.
         kind: one of this module's kinds.
+        schema: of the columns beside the URI; None where only the rows can tell.
         gzipped: whether it is.
         columns: of a CSV, in order.
         delimiter: of a CSV.
@@ -75,6 +77,7 @@ class ImageList:
 
     path: str
     kind: str
+    schema: pa.Schema | None
     gzipped: bool = False
     columns: tuple[str, ...] = ()
     delimiter: str = ""
@@ -122,20 +125,20 @@ def recognise(path: str, uri_column: str) -> ImageList:
     if head.startswith(b"PAR1"):
         if gzipped:
             raise UserError(f"--input {path} is a gzipped Parquet file: unpack it, its pages are compressed already")
-        return ImageList(path, PARQUET)
+        return ImageList(path, PARQUET, _schema_of_parquet(path, uri_column))
     if has_known_signature(head) and b"\0" in head[:32] and not gzipped:  # a list may begin with BMW/1.jpg
-        return ImageList(path, IMAGE)
+        return ImageList(path, IMAGE, _NO_COLUMNS)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"--input {path} is UTF-16: save it as UTF-8")
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
     if "\0" in first or "\ufffd" in first[:40]:
         raise UserError(f"--input {path} is no text: give a folder, a glob, or a list of URIs, see the README")
     kind, delimiters = _kind(path, first, uri_column)
+    if kind == CSV:
+        return _with_header(ImageList(path, CSV, _NO_COLUMNS, gzipped), first, delimiters, uri_column)
     if kind == JSON_LINES:
         _check_keys(path, head, uri_column)
-    if kind == CSV:
-        return _with_header(ImageList(path, CSV, gzipped), first, delimiters, uri_column)
-    return ImageList(path, kind, gzipped)
+    return ImageList(path, kind, None if kind == JSON_LINES else _NO_COLUMNS, gzipped)
 
 
 def _kind(path: str, first: str, uri_column: str) -> tuple[str, str]:
@@ -185,21 +188,17 @@ def _with_header(found: ImageList, first: str, delimiters: str, uri_column: str)
         raise UserError(f"--input {found.path} has no column {uri_column!r}, only {shown}; --uri-column names another")
     if len(set(columns)) < len(columns):
         raise UserError(f"--input {found.path} has two columns of the same name: {shown!r}")
-    start = sum(lengths[: header.lines])
-    return dataclasses.replace(found, columns=columns, delimiter=delimiter, start=start, line=1 + header.lines)
+    schema = pa.schema([(name, pa.string()) for name in columns if name != uri_column])
+    start, line = sum(lengths[: header.lines]), 1 + header.lines
+    return dataclasses.replace(found, schema=schema, columns=columns, delimiter=delimiter, start=start, line=line)
 
 
-def columns_of_parquet(found: ImageList, uri_column: str) -> pa.Schema:
-    """The columns of a Parquet file besides the URI.
-
-    Raises:
-        UserError: it has no URI column, or is no Parquet file after all.
-    """
-    with open_bytes(found.path) as file:
-        schema = _parquet(file, found.path).schema_arrow
+def _schema_of_parquet(path: str, uri_column: str) -> pa.Schema:
+    with open_bytes(path) as file:
+        schema = _parquet(file, path).schema_arrow
     if uri_column not in schema.names:
         shown = ", ".join(schema.names)[:100]
-        raise UserError(f"--input {found.path} has no column {uri_column!r}, only {shown}; --uri-column names another")
+        raise UserError(f"--input {path} has no column {uri_column!r}, only {shown}; --uri-column names another")
     return pa.schema([_plain_field(field) for field in schema if field.name != uri_column])
 
 

@@ -118,10 +118,7 @@ def parts(where: str, uri_column: str) -> Iterator[str | lists.Part]:
         UserError: there is no such input, or it is a list of a kind that is not read here.
     """
     if _is_list(where):
-        found = lists.recognise(where, uri_column)
-        if found.kind == lists.PARQUET:
-            lists.columns_of_parquet(found, uri_column)
-        yield from lists.parts(found)
+        yield from lists.parts(lists.recognise(where, uri_column))
     else:
         yield where
 
@@ -156,20 +153,11 @@ def rows_of(part: str | lists.Part, manifest: Manifest) -> Iterator[ManifestRow 
 
 def _tagged_rows(part: str | lists.Part, manifest: Manifest) -> Iterator[Any]:
     """The rows of a part, the wrong ones tagged, and last the columns of them all."""
-    columns = tables.ColumnTypes(_declared_columns(part, manifest.uri_column))
+    columns = tables.ColumnTypes(pa.schema([]) if isinstance(part, str) else part.list.schema)
     for row in rows_of(part, manifest):
         columns.add(row.fields)
         yield row if isinstance(row, ManifestRow) else beam.pvalue.TaggedOutput(_WRONG, row)
     yield beam.pvalue.TaggedOutput(_COLUMNS, columns.schema())
-
-
-def _declared_columns(part: str | lists.Part, uri_column: str) -> pa.Schema | None:
-    """The fields that a part's rows have, if it says so itself; None if they must be looked at."""
-    if isinstance(part, str) or part.list.kind in (lists.TEXT, lists.IMAGE):
-        return pa.schema([])
-    if part.list.kind == lists.CSV:
-        return pa.schema([(name, pa.string()) for name in part.list.columns if name != uri_column])
-    return lists.columns_of_parquet(part.list, uri_column) if part.list.kind == lists.PARQUET else None
 
 
 def _row(uri: str, fields: dict[str, Any], base: str, where: str) -> ManifestRow | DeadLetter:

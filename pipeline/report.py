@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.records import ClassStats, Example
@@ -26,6 +26,11 @@ def thumbnail(location: str, *, limits: Limits) -> tuple[str, bytes] | None:
         return location, page.jpeg(read_thumbnail(read_bytes(location, limits), THUMBNAIL_SIDE, limits))
     except ImageError:
         return None
+
+
+def shown(inputs: Sequence[str]) -> str:
+    """The inputs for people, who may have given a glob without quotes and so each of its files."""
+    return ", ".join(inputs[:3]) + (f" and {len(inputs) - 3:,} more" if len(inputs) > 3 else "")
 
 
 def run_page(
@@ -59,7 +64,7 @@ def run_page(
     galleries = [_galleries(label, stats[label], thumbnails) for label, _ in ranked if label in stats]
     return page.document(
         "Run",
-        f"{', '.join(record['input'])}, model {record['model_id']}, finished {timings['finished']}",
+        f"{shown(record['input'])}, model {record['model_id']}, finished {timings['finished']}",
         [
             page.cards(figures),
             problems,
