@@ -82,12 +82,13 @@ def read(path: str) -> None:
     """Reads a list as `classify` does, and prints how many rows, seconds and bytes of memory it took."""
     import apache_beam as beam
 
-    from pipeline.classify import beam_options
+    from pipeline.classify import beam_options, runner_for
     from pipeline.manifest import Manifest, ReadManifest
 
     counted: list[str] = []
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, beam.Pipeline(options=beam_options([])) as pipeline:
+    options = beam_options([])
+    with tempfile.TemporaryDirectory() as folder, beam.Pipeline(runner_for(options), options) as pipeline:
         found, _ = pipeline | ReadManifest(Manifest((path,)))
         count = found.results | beam.combiners.Count.Globally() | beam.Map(str)
         _ = count | beam.io.WriteToText(f"{folder}/count", shard_name_template="")

@@ -4,7 +4,7 @@
 kind          recognised by
 ============  =====================================================================================================
 Parquet       its first bytes
-image         its first bytes: a list of one, itself
+image         its first bytes, or the ending of one: a list of one, itself
 JSON Lines    ``.jsonl``, ``.ndjson``; or a first line that begins with ``{``
 CSV           ``.csv``; or a first line with the URI column in it. Its delimiter is the one of comma, semicolon, tab and
               bar that gives this column
@@ -53,6 +53,8 @@ ENDINGS = {
     ".list": TEXT,
     ".lst": TEXT,
 }
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+PARQUET_ENDINGS = (".parquet", ".pq")
 DELIMITERS = ",;\t|"
 PART_BYTES = 16 * 2**20
 BATCH_ROWS = 1_000
@@ -126,12 +128,19 @@ def recognise(path: str, uri_column: str) -> ImageList:
         if gzipped:
             raise UserError(f"--input {path} is a gzipped Parquet file: unpack it, its pages are compressed already")
         return ImageList(path, PARQUET, _schema_of_parquet(path, uri_column))
-    if has_known_signature(head) and b"\0" in head[:32] and not gzipped:  # a list may begin with BMW/1.jpg
+    picture = has_known_signature(head) and b"\0" in head[:32]  # a list may begin with BMW/1.jpg
+    if path.lower().endswith(IMAGE_ENDINGS) or (picture and not gzipped):
         return ImageList(path, IMAGE, _NO_COLUMNS)
+    if not head and not gzipped:
+        raise UserError(f"--input {path} is empty: it names no images")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"--input {path} is UTF-16: save it as UTF-8")
+    if head.startswith(b"PK\3\4"):
+        raise UserError(f"--input {path} is a spreadsheet or another zip: save it as CSV in UTF-8")
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-    if "\0" in first or "\ufffd" in first[:40]:
+    if "\ufffd" in first and first.isprintable():
+        raise UserError(f"--input {path} is not UTF-8 in its first line: save it as UTF-8")
+    if "\0" in first or "\ufffd" in first:
         raise UserError(f"--input {path} is no text: give a folder, a glob, or a list of URIs, see the README")
     kind, delimiters = _kind(path, first, uri_column)
     if kind == CSV:
@@ -144,14 +153,14 @@ def recognise(path: str, uri_column: str) -> ImageList:
 def _kind(path: str, first: str, uri_column: str) -> tuple[str, str]:
     """The kind of a text file and the delimiters that it may have."""
     ending = os.path.splitext(path.lower().removesuffix(".gz"))[1]
-    if ending in (".parquet", ".pq"):
+    if ending in PARQUET_ENDINGS:
         raise UserError(f"--input {path} is no Parquet file, whatever its name says")
+    if first.startswith("[") and (ending == ".json" or ENDINGS.get(ending) == JSON_LINES):
+        raise UserError(f"--input {path} is one JSON value: write JSON Lines, an object on each line (jq -c '.[]')")
     if ending in ENDINGS:
         return ENDINGS[ending], "\t" if ending in (".tsv", ".tab") else DELIMITERS
     if first.startswith("{"):
         return JSON_LINES, ""
-    if ending == ".json":
-        raise UserError(f"--input {path} is one JSON value: write JSON Lines, an object on each line (jq -c '.[]')")
     has_column = any(uri_column in _cells(first, delimiter) for delimiter in DELIMITERS)
     return (CSV, DELIMITERS) if has_column else (TEXT, "")
 
@@ -166,6 +175,11 @@ def _check_keys(path: str, head: bytes, uri_column: str) -> None:
     if keys and uri_column not in keys:
         shown = ", ".join(keys)[:100]
         raise UserError(f"--input {path} has no column {uri_column!r}, only {shown}; --uri-column names another")
+
+
+def is_one_by_name(path: str) -> bool:
+    """Whether a path or a glob has the ending of a list."""
+    return os.path.splitext(path.lower().removesuffix(".gz"))[1] in (*ENDINGS, *PARQUET_ENDINGS)
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

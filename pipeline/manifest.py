@@ -4,7 +4,8 @@
 
 ======  =============================================================================
 folder  every file below it whose name does not begin with a dot
-glob    every file that matches: ``*`` within a folder, ``**`` across folders
+glob    every file that matches: ``*`` within a folder, ``**`` across folders; lists
+        if it has the ending of one
 list    what its lines or rows name, see `pipeline.lists`; other columns are fields
 ======  =============================================================================
 
@@ -15,9 +16,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import os
 import re
-import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,6 +99,14 @@ def check(manifest: Manifest) -> None:
         if first is None:
             missing = is_remote(where) and not _is_list(where) and not matching.is_glob(where)
             raise UserError(f"--input {where} {'does not exist' if missing else 'names no images'}")
+        if _holds_lists(where):
+            raise UserError(f"--input {where} holds lists, not images: give a glob of them, such as {where}/*.csv")
+
+
+def _holds_lists(where: str) -> bool:
+    """Whether the first files of a folder are all lists, as data warehouses write them."""
+    first = list(itertools.islice(matching.in_folder(where), 20)) if not _is_list(where) else []
+    return bool(first) and not matching.is_glob(where) and all(map(lists.is_one_by_name, first))
 
 
 def names(manifest: Manifest, path: str) -> bool:
@@ -119,6 +128,9 @@ def parts(where: str, uri_column: str) -> Iterator[str | lists.Part]:
     """
     if _is_list(where):
         yield from lists.parts(lists.recognise(where, uri_column))
+    elif matching.is_glob(where) and lists.is_one_by_name(where):
+        for path in matching.matches(where):
+            yield from lists.parts(lists.recognise(path, uri_column))
     else:
         yield where
 
@@ -138,7 +150,7 @@ def rows_of(part: str | lists.Part, manifest: Manifest) -> Iterator[ManifestRow 
         yield from (_row(path, {}, "", "the file's name") for path in paths)
         return
     base = part.list.path.rpartition("/")[0] if manifest.base_uri is None else manifest.base_uri.rstrip("/")
-    noun, name = "row" if part.list.kind == lists.PARQUET else "line", part.list.path.rpartition("/")[2]
+    noun, name = "row" if part.list.kind == lists.PARQUET else "line", part.list.path
     for record in lists.records(part, manifest.uri_column):
         where, fields = f"{noun} {record.number} of {name}", record.columns
         if record.problem:
@@ -169,8 +181,7 @@ def _row(uri: str, fields: dict[str, Any], base: str, where: str) -> ManifestRow
 
 
 def _location(uri: str, base: str) -> str:
-    if uri.startswith("file://"):
-        uri = urllib.parse.unquote(uri.removeprefix("file://").removeprefix("localhost"))
+    uri = storage.without_file_scheme(uri)
     if is_remote(uri):
         return uri
     location = uri if uri.startswith("/") else f"{base}/{uri}"

@@ -56,8 +56,10 @@ def _read_file(location: str, limits: Limits) -> bytes:
         raise ImageError(Reason.PERMISSION_DENIED, str(error)) from error
     except (OSError, BeamIOError) as error:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
-    except ValueError as error:  # no file system for this scheme, or a path that cannot be one
-        raise ImageError(Reason.NOT_FOUND, str(error)) from error
+    except ValueError as error:
+        scheme = location.partition("://")[0]
+        why = f"{scheme}:// is not read here" if is_remote(location) else str(error)
+        raise ImageError(Reason.NOT_FOUND, why) from error
 
 
 class _Bounded(io.BytesIO):

@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def check(path: str) -> None:
     if path.startswith(("http://", "https://")):
         raise UserError(f"{path}: only single images are read from the web; download it first")
     if path.startswith("s3://") and not importlib.util.find_spec("boto3"):
-        raise UserError(f"{path}: s3:// needs the extra aws: pip install 'catalogue-classifier[aws]'")
+        raise UserError(f"{path}: s3:// needs the extra aws: pip install -e '.[aws]'")
 
 
 @functools.cache
@@ -48,7 +49,15 @@ def amazon_client() -> Any:
 
 def absolute(path: str) -> str:
     """A path that means the same in every working directory, without a slash at its end."""
+    path = without_file_scheme(path)
     return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
+
+
+def without_file_scheme(uri: str) -> str:
+    """The path of a ``file://`` URI, whose percent signs stand for other characters; any other URI as it is."""
+    if uri[:7].lower() != "file://":
+        return uri
+    return urllib.parse.unquote(uri[7:].removeprefix("localhost"))
 
 
 def files(folder: str) -> list[str]:

@@ -118,7 +118,10 @@ def _common(a: pa.DataType | None, b: pa.DataType | None) -> pa.DataType:
         return a or b
     try:
         both = [pa.schema([("column", kind)]) for kind in (a, b)]
-        return pa.unify_schemas(both, promote_options="permissive").field(0).type
+        found = pa.unify_schemas(both, promote_options="permissive").field(0).type
+        return (
+            pa.string() if pa.types.is_binary(found) and not pa.types.is_null(a) and not pa.types.is_null(b) else found
+        )
     except pa.ArrowException:
         return pa.string()
 
@@ -280,7 +283,7 @@ class _ParquetWriter:
 
     def _array(self, values: list[Any], field: pa.Field) -> pa.Array:
         if pa.types.is_string(field.type):
-            values = [value if value is None or isinstance(value, str) else as_json(value) for value in values]
+            values = [None if value is None else as_text(value) for value in values]
         elif pa.types.is_floating(field.type):
             values = [None if value is None else float(value) for value in values]
         return pa.array(values, field.type)
@@ -309,6 +312,13 @@ def _plain(value: Any) -> str:
     raise TypeError(f"a manifest's column holds a {type(value).__name__}, which has no form in JSON")
 
 
+def as_text(value: Any) -> str:
+    """A value as text: itself, as JSON, or in the form that JSON's text has for it."""
+    if isinstance(value, str):
+        return value
+    return as_json(value) if isinstance(value, (bool, int, float, list, tuple, dict)) else _plain(value)
+
+
 def _without_nan(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -321,6 +331,5 @@ def as_cell(value: Any) -> Any:
     """A value as a cell of a CSV; text that a spreadsheet would run as a formula gets an apostrophe before it."""
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
-    if not isinstance(value, str):
-        return as_json(value) if isinstance(value, (bool, list, tuple, dict)) else _plain(value)
-    return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
+    text = as_text(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text

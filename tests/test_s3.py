@@ -119,5 +119,5 @@ def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"s3:// needs the extra aws: pip install 'catalogue-classifier\[aws\]'"):
+    with pytest.raises(UserError, match=r"s3:// needs the extra aws: pip install -e '\.\[aws\]'"):
         sources.read_bytes(f"s3://{BUCKET}/a.jpg", Limits())

@@ -455,6 +455,24 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
     assert set(steps) <= {name.split("/")[0] for name in names}
 
 
+def test_nothing_is_lost_in_a_bundle_that_takes_seconds(tmp_path: Path, peak_of: Callable[[str, Path], int]) -> None:
+    """Beam's own threads would lose some of these rows between two steps, or make up sizes of terabytes."""
+    (tmp_path / "list.txt").write_text("".join(f"{n}.jpg\n" for n in range(400_000)))
+    body = """
+import resource
+import apache_beam as beam
+from apache_beam.testing.util import assert_that, equal_to
+from pipeline.classify import beam_options, runner_for
+from pipeline.manifest import GroupByLocation, Manifest, ReadManifest
+resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
+options = beam_options(["--direct_num_workers=2", "--direct_running_mode=multi_threading"])
+with beam.Pipeline(runner=runner_for(options), options=options) as pipeline:
+    rows, _ = pipeline | ReadManifest(Manifest((sys.argv[1],)))
+    assert_that(rows.results | GroupByLocation() | beam.combiners.Count.Globally(), equal_to([400_000]))
+"""
+    assert peak_of(body, tmp_path / "list.txt") < 2 * 2**30
+
+
 def test_flags_of_beam_are_known() -> None:
     command_module.refuse_unknown_beam_flags(["--project=shop", "--region", "europe-west4", "--num_workers=3"], [])
     with pytest.raises(UserError, match="unknown argument --regoin; did you mean --region"):

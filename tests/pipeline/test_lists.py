@@ -91,6 +91,26 @@ def test_an_image_is_a_list_of_itself(tmp_path: Path, drawn: Path, name: str) ->
     assert rows(tmp_path / name) == [ManifestRow(where, where, {})]
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"a.jpg\nb.jpg\n", bytes(100)])
+def test_a_broken_image_is_no_list(tmp_path: Path, content: bytes) -> None:
+    """A glob without quotes gives each of its files, the broken ones, too."""
+    (tmp_path / "broken.JPG").write_bytes(content)
+    assert [row.uri for row in rows(tmp_path / "broken.JPG")] == [f"{tmp_path}/broken.JPG"]
+
+
+def test_a_glob_of_lists_is_all_of_them(tmp_path: Path) -> None:
+    for day in ("20", "21"):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "part-0.csv").write_text(f"uri,day\n/{day}.jpg,{day}\n,{day}\n")
+    found = rows(tmp_path / "*/part-*.csv")
+    assert [row.fields["day"] for row in found] == ["20", "20", "21", "21"]
+    assert [row.message for row in found if isinstance(row, DeadLetter)] == [
+        f"line 3 of {tmp_path}/{day}/part-0.csv has no URI" for day in ("20", "21")
+    ]
+    with pytest.raises(UserError, match="20 holds lists, not images: give a glob of them"):
+        manifest.check(Manifest((str(tmp_path / "20"),)))
+
+
 def test_a_list_may_begin_as_a_picture_does(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("BMW/1.jpg\nBMW/2.jpg\n")
     assert len(rows(tmp_path / "list")) == 2
@@ -114,7 +134,7 @@ def test_another_column_may_name_the_image(tmp_path: Path) -> None:
 )
 def test_relative_uris(tmp_path: Path, base: str | None, location: str) -> None:
     file = tmp_path / "list.txt"
-    file.write_text("a b.jpg\n/abs.jpg\ns3://b/c.jpg\nfile:///x/%C3%A9%20.jpg\nfile://localhost/y.jpg\n")
+    file.write_text("a b.jpg\n/abs.jpg\ns3://b/c.jpg\nfile:///x/%C3%A9%20.jpg\nFILE://localhost/y.jpg\n")
     found = [row.location for row in rows(file, base_uri=base) if isinstance(row, ManifestRow)]
     assert found == [location.format(tmp=tmp_path), "/abs.jpg", "s3://b/c.jpg", "/x/é .jpg", "/y.jpg"]
 
@@ -159,8 +179,10 @@ def test_wrong_lines_of_json_become_dead_letters(tmp_path: Path) -> None:
     ]  # fmt: skip
     (tmp_path / "list.jsonl").write_bytes(b"\n".join(lines))
     found = bad(tmp_path / "list.jsonl")
-    assert [message.partition(" of list.jsonl")[0] for _, message in found] == [f"line {n}" for n in range(3, 12)]
-    assert [message.partition(" of list.jsonl")[2][:25] for _, message in found] == [
+    assert [message.partition(f" of {tmp_path}/list.jsonl")[0] for _, message in found] == [
+        f"line {n}" for n in range(3, 12)
+    ]
+    assert [message.partition(f" of {tmp_path}/list.jsonl")[2][:25] for _, message in found] == [
         ": no JSON, Expecting ',' ", ": no JSON object: [1]", ": the URI 5 is no text", " has no URI", " has no URI",
         " is not UTF-8", " is not UTF-8", " has no URI", ": no JSON that can be rea",
     ]  # fmt: skip
@@ -172,7 +194,7 @@ def test_wrong_rows_of_parquet_become_dead_letters(tmp_path: Path) -> None:
     table = pa.table({"uri": pa.array(["/a.jpg", "/b.jpg", None]), "name": names})
     pq.write_table(table, tmp_path / "list.parquet")
     assert bad(tmp_path / "list.parquet") == [
-        ("", "row 2 of list.parquet: not UTF-8"), ("", "row 3 of list.parquet has no URI"),
+        ("", f"row 2 of {tmp_path}/list.parquet: not UTF-8"), ("", f"row 3 of {tmp_path}/list.parquet has no URI"),
     ]  # fmt: skip
 
 
@@ -215,6 +237,10 @@ def test_a_list_gives_the_same_rows_however_it_is_divided(
 REFUSED: dict[str, tuple[str, bytes, str]] = {
     "UTF-16": ("list.csv", "uri,sku\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
     "JSON": ("list.json", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
+    "JSON in JSON Lines": ("list.jsonl", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
+    "Latin-1": ("list.csv", "uri;größe\n".encode("latin-1"), "is not UTF-8 in its first line: save it as UTF-8"),
+    "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip: save it as CSV"),
+    "nothing": ("list.jsonl", b"", "is empty: it names no images"),
     "no such key": (
         "list.jsonl",
         b'{"url": "a.jpg"}\n{"sku": 1}\n',

@@ -75,9 +75,9 @@ def test_lines_that_name_no_image_become_dead_letters(tmp_path: Path) -> None:
     letters = [row for row in found if isinstance(row, DeadLetter)]
     assert {letter.reason for letter in letters} == {"bad_manifest_row"}
     assert [letter.message for letter in letters] == [
-        "line 3 of list.csv has no URI",
-        "line 4 of list.csv: 3 cells, the header 2: b.jpg,3,4",
-        "line 5 of list.csv is not UTF-8",
+        f"line 3 of {file} has no URI",
+        f"line 4 of {file}: 3 cells, the header 2: b.jpg,3,4",
+        f"line 5 of {file} is not UTF-8",
     ]
     assert letters[0].fields == {"sku": "2"}
     for letter in letters:
@@ -89,7 +89,7 @@ def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path) 
     file.write_text('uri,name\na.jpg,"red\nb.jpg,blue\nc.jpg,green\n')
     first, *others = rows(file)
     assert isinstance(first, DeadLetter)
-    assert first.message == ('line 2 of list.csv: no CSV, a quote is not closed or has text after it: a.jpg,"red')
+    assert first.message == (f'line 2 of {file}: no CSV, a quote is not closed or has text after it: a.jpg,"red')
     assert [row.uri for row in others if isinstance(row, ManifestRow)] == ["b.jpg", "c.jpg"]
 
 
@@ -122,7 +122,7 @@ def test_one_image_however_its_uri_is_spelt(tmp_path: Path) -> None:
     [
         ("list.csv", b"url,sku\na.jpg,1\n", "has no column 'uri', only url,sku"),
         ("list.csv", b"uri,sku,sku\n", "two columns of the same name"),
-        ("list.csv", b"", "the first line is no CSV"),
+        ("list.csv", b"", "is empty"),
         ("list.csv", b'uri,"sku', "is no CSV"),
         ("[z-a]*.jpg", None, "bad character range"),
         ("list.csv", b"uri,sku\n", "names no images"),

@@ -52,6 +52,11 @@ def test_a_path_means_the_same_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert storage.absolute("gs://shop/run/") == "gs://shop/run"
 
 
+@pytest.mark.parametrize("uri", ["file:///a%20b/c", "FILE:///a%20b/c", "file://localhost/a b/c/", "/a b/c"])
+def test_file_uris_are_paths(uri: str) -> None:
+    assert storage.absolute(uri) == "/a b/c"
+
+
 def test_any_file_is_copied_unchanged(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(b"\x1f\x8b no gzip" * 200_000)  # Beam would unpack by name
     storage.copy(str(tmp_path / "a.gz"), str(tmp_path / "b"))

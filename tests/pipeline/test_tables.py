@@ -94,6 +94,20 @@ def test_a_column_of_several_types_is_text(tmp_path: Path) -> None:
     assert [row["empty"] for row in fields] == [None, None, "{}"]
 
 
+def test_types_of_two_manifests_that_do_not_agree_are_plain_text(tmp_path: Path) -> None:
+    day, price = WHEN.date(), decimal.Decimal("5.99")
+    typed = pa.schema([("day", pa.date32()), ("price", pa.decimal128(8, 2)), ("raw", pa.binary()), ("ok", pa.bool_())])
+    plain = pa.schema([(name, pa.string()) for name in typed.names])
+    values = [
+        dict(zip(typed.names, row, strict=True)) for row in ((day, price, b"ab", True), ("x", "6.99", "AAA", "y"))
+    ]
+    for order in ([typed, plain], [plain, typed]):
+        table = pq.read_table(written(tmp_path / "a.parquet", values, tables.unified(order)))
+        assert [list(row.values()) for row in table["fields"].to_pylist()] == [
+            ["2026-11-21", "5.99", "YWI=", "true"], ["x", "6.99", "AAA", "y"],
+        ]  # fmt: skip
+
+
 def test_parquet_without_other_columns_has_no_fields(tmp_path: Path) -> None:
     assert "fields" not in pq.read_schema(written(tmp_path / "a.parquet", [{}, {}])).names
 
