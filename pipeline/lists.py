@@ -60,6 +60,8 @@ PART_BYTES = 16 * 2**20
 BATCH_ROWS = 1_000
 _HEAD_BYTES = 1 << 16
 _NO_COLUMNS = pa.schema([])
+# What turning a cell of Parquet into a value of Python raises: a year 10,000, an unknown time zone, bytes as text.
+_NO_VALUE = (ValueError, OverflowError, KeyError, pa.ArrowException)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,9 +140,7 @@ def recognise(path: str, uri_column: str) -> ImageList:
     if head.startswith(b"PK\3\4"):
         raise UserError(f"--input {path} is a spreadsheet or another zip: save it as CSV in UTF-8")
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-    if "\ufffd" in first and first.isprintable():
-        raise UserError(f"--input {path} is not UTF-8 in its first line: save it as UTF-8")
-    if "\0" in first or "\ufffd" in first:
+    if not first.replace("\t", " ").isprintable():
         raise UserError(f"--input {path} is no text: give a folder, a glob, or a list of URIs, see the README")
     kind, delimiters = _kind(path, first, uri_column)
     if kind == CSV:
@@ -193,9 +193,15 @@ def _with_header(found: ImageList, first: str, delimiters: str, uri_column: str)
     delimiter = next((mark for mark in delimiters if uri_column in _cells(first, mark)), delimiters[0])
     with open_bytes(found.path, gzipped=found.gzipped) as file:
         lengths: list[int] = []
-        header = next(_csv_records(_text(_measured(file, lengths)), delimiter), None)
-    if header is None or header.wrong:
+        header, lines = _Taken(0, []), 0
+        for header in _csv_records(_text(_measured(file, lengths)), delimiter):
+            lines += header.lines
+            if header.cells or header.wrong:  # the first line that is not blank
+                break
+    if not header.cells:
         raise UserError(f"--input {found.path}: the first line is no CSV: {first[:100]!r}")
+    if not _is_utf8(header.cells):
+        raise UserError(f"--input {found.path} is not UTF-8 in its first line: save it as UTF-8")
     columns = tuple(cell.strip() for cell in header.cells)
     shown = delimiter.join(columns)[:100]
     if uri_column not in columns:
@@ -203,8 +209,16 @@ def _with_header(found: ImageList, first: str, delimiters: str, uri_column: str)
     if len(set(columns)) < len(columns):
         raise UserError(f"--input {found.path} has two columns of the same name: {shown!r}")
     schema = pa.schema([(name, pa.string()) for name in columns if name != uri_column])
-    start, line = sum(lengths[: header.lines]), 1 + header.lines
+    start, line = sum(lengths[:lines]), 1 + lines
     return dataclasses.replace(found, schema=schema, columns=columns, delimiter=delimiter, start=start, line=line)
+
+
+def _is_utf8(cells: list[str]) -> bool:
+    try:
+        "".join(cells).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _schema_of_parquet(path: str, uri_column: str) -> pa.Schema:
@@ -213,6 +227,8 @@ def _schema_of_parquet(path: str, uri_column: str) -> pa.Schema:
     if uri_column not in schema.names:
         shown = ", ".join(schema.names)[:100]
         raise UserError(f"--input {path} has no column {uri_column!r}, only {shown}; --uri-column names another")
+    if len(set(schema.names)) < len(schema.names):
+        raise UserError(f"--input {path} has two columns of the same name: {', '.join(schema.names)[:100]}")
     return pa.schema([_plain_field(field) for field in schema if field.name != uri_column])
 
 
@@ -280,23 +296,32 @@ def records(part: Part, uri_column: str) -> Iterator[Record]:
 
 
 def _parquet_records(part: Part) -> Iterator[Record]:
+    number = part.line
     with open_bytes(part.list.path) as file:
-        number = part.line
-        for batch in _parquet(file, part.list.path).iter_batches(BATCH_ROWS, row_groups=[part.start]):
+        for batch in _batches(file, part):
             try:
-                found = _plain(batch).to_pylist()
-            except UnicodeDecodeError:
-                found = [_row_or_none(batch.slice(row, 1)) for row in range(len(batch))]
-            for row in found:
-                yield Record(number, row or {}, "" if row else "not UTF-8")
+                found = [Record(0, row) for row in _plain(batch).to_pylist()]
+            except _NO_VALUE:
+                found = [_record_of(batch.slice(row, 1)) for row in range(len(batch))]
+            for record in found:
+                yield record._replace(number=number)
                 number += 1
 
 
-def _row_or_none(batch: pa.RecordBatch) -> dict[str, Any] | None:
+def _batches(file: Any, part: Part) -> Iterator[pa.RecordBatch]:
     try:
-        return _plain(batch).to_pylist()[0]
+        yield from _parquet(file, part.list.path).iter_batches(BATCH_ROWS, row_groups=[part.start])
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"--input {part.list.path} is damaged or not readable: {error}") from error
+
+
+def _record_of(row: pa.RecordBatch) -> Record:
+    try:
+        return Record(0, _plain(row).to_pylist()[0])
     except UnicodeDecodeError:
-        return None
+        return Record(0, {}, "not UTF-8")
+    except _NO_VALUE as error:
+        return Record(0, {}, f"a value that Python cannot hold: {error}")
 
 
 def _rows(lines: Iterator[str], part: Part) -> Iterator[Record]:
@@ -307,7 +332,7 @@ def _rows(lines: Iterator[str], part: Part) -> Iterator[Record]:
             yield Record(number, {}, f"no CSV, a quote is not closed or has text after it: {shown}")
         elif len(record.cells) == len(columns):
             yield Record(number, dict(zip(columns, record.cells, strict=True)))
-        elif record.cells:
+        elif any(map(str.strip, record.cells)):
             cut = part.list.delimiter.join(record.cells)[:200]
             yield Record(number, {}, f"{len(record.cells)} cells, the header {len(columns)}: {cut}")
         number += record.lines
@@ -437,6 +462,12 @@ def _plain_field(field: pa.Field) -> pa.Field:
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         kind = pa.timestamp("us", kind.tz)
+    elif kind == pa.time64("ns"):
+        kind = pa.time64("us")
+    elif kind == pa.duration("ns"):
+        kind = pa.duration("us")
+    elif pa.types.is_fixed_size_list(kind):  # of which Parquet cannot read back a row without one
+        kind = pa.list_(kind.value_field)
     return pa.field(field.name, kind)
 
 

@@ -19,6 +19,7 @@ import dataclasses
 import itertools
 import os
 import re
+import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -181,11 +182,18 @@ def _row(uri: str, fields: dict[str, Any], base: str, where: str) -> ManifestRow
 
 
 def _location(uri: str, base: str) -> str:
+    """Where an image is: its URI made absolute, with its scheme in small letters and without ``..``."""
     uri = storage.without_file_scheme(uri)
     if is_remote(uri):
-        return uri
+        scheme, _, rest = uri.partition("://")
+        return f"{scheme.lower()}://{rest}"
+    if base.startswith(("http://", "https://")):
+        return urllib.parse.urljoin(f"{base}/", uri)
     location = uri if uri.startswith("/") else f"{base}/{uri}"
-    return location if is_remote(location) else os.path.normpath(location)
+    if not is_remote(location):
+        return os.path.normpath(location)
+    scheme, _, path = location.partition("://")
+    return f"{scheme}://{os.path.normpath(path)}" if "./" in uri else location
 
 
 def _bad_row(uri: str, fields: dict[str, Any], message: str) -> DeadLetter:

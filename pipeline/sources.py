@@ -21,7 +21,6 @@ from pipeline import storage, web
 from trainer.model_dir import is_remote
 from trainer.preprocessing import ImageError, Limits, Reason
 
-_BLOCK = 1 << 20
 _lock = threading.Lock()
 
 

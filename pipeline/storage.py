@@ -1,7 +1,7 @@
 """Files on a local disk and in an object store alike: the one place that tells their paths apart.
 
 Local paths go through the standard library, since Beam takes ``[`` and ``*`` in a path for a pattern; all others
-through Beam's FileSystems. The bytes of images are read in `pipeline.images`.
+through Beam's FileSystems. The bytes of images are read in `pipeline.sources`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def check(path: str) -> None:
         UserError: it is on the web, or in an object store whose extra is not installed.
     """
     if path.startswith(("http://", "https://")):
-        raise UserError(f"{path}: only single images are read from the web; download it first")
+        raise UserError(f"{path}: from the web only images are read; download it, or name it in a list")
     if path.startswith("s3://") and not importlib.util.find_spec("boto3"):
         raise UserError(f"{path}: s3:// needs the extra aws: pip install -e '.[aws]'")
 
@@ -57,7 +57,8 @@ def without_file_scheme(uri: str) -> str:
     """The path of a ``file://`` URI, whose percent signs stand for other characters; any other URI as it is."""
     if uri[:7].lower() != "file://":
         return uri
-    return urllib.parse.unquote(uri[7:].removeprefix("localhost"))
+    path = uri[7:].removeprefix("localhost")
+    return urllib.parse.unquote(path) if path.startswith("/") else uri  # a share of another host is none of ours
 
 
 def files(folder: str) -> list[str]:

@@ -52,6 +52,9 @@ _SCHEMAS = {
 _CHUNK_ROWS = 100_000
 _BATCH_ROWS = 10_000
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+# Marks whole numbers of which a double holds each: of those that JSON has, not of a Parquet column of 64 bits.
+_SMALL = {b"small": b"yes"}
+_WIDENED = (pa.types.is_signed_integer, pa.types.is_unsigned_integer, pa.types.is_decimal)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -76,18 +79,21 @@ class ColumnTypes:
 
     def _look(self) -> None:
         names = dict.fromkeys(name for fields in self._waiting for name in fields)
-        types = [(name, _type_of([fields.get(name) for fields in self._waiting])) for name in names]
-        self._found = unified([self._found, pa.schema(types)])
+        found = [_field_of(name, [fields.get(name) for fields in self._waiting]) for name in names]
+        self._found = unified([self._found, pa.schema(found)])
         self._waiting = []
 
 
-def _type_of(values: list[Any]) -> pa.DataType:
-    """A type for values as JSON has them; text where no other holds them all."""
+def _field_of(name: str, values: list[Any]) -> pa.Field:
+    """A column for values as JSON has them: of text where no other type holds them all."""
     try:
-        found = pa.array(values).type
+        array = pa.array(values)
     except (pa.ArrowException, OverflowError):
-        return pa.string()
-    return found if _has_members(found) else pa.string()
+        return pa.field(name, pa.string())
+    if not _has_members(array.type):
+        return pa.field(name, pa.string())
+    small = array.type == pa.int64() and all(value is None or abs(value) <= 2**53 for value in values)
+    return pa.field(name, array.type, metadata=_SMALL if small else None)
 
 
 def _has_members(kind: pa.DataType) -> bool:
@@ -99,12 +105,12 @@ def _has_members(kind: pa.DataType) -> bool:
 
 def unified(schemas: Iterable[pa.Schema]) -> pa.Schema:
     """The columns of several tables: in their order if they agree on it, else sorted; text where types do not agree."""
-    merged: dict[str, pa.DataType] = {}
+    merged: dict[str, pa.Field] = {}
     for schema in schemas:
-        types = {field.name: field.type for field in schema}
-        order = _order(list(merged), list(types))
-        merged = {name: _common(merged.get(name), types.get(name)) for name in order}
-    return pa.schema(list(merged.items()))
+        found = {field.name: field for field in schema}
+        order = _order(list(merged), list(found))
+        merged = {name: _common(merged.get(name), found.get(name)) for name in order}
+    return pa.schema(list(merged.values()))
 
 
 def _order(ours: list[str], theirs: list[str]) -> list[str]:
@@ -113,17 +119,48 @@ def _order(ours: list[str], theirs: list[str]) -> list[str]:
     return longer if all(name in rest for name in shorter) else sorted({*ours, *theirs})
 
 
-def _common(a: pa.DataType | None, b: pa.DataType | None) -> pa.DataType:
-    if a is None or b is None or a == b:
+def _common(a: pa.Field | None, b: pa.Field | None) -> pa.Field:
+    if a is None or b is None or a.equals(b, check_metadata=True):
         return a or b
-    try:
+    if pa.types.is_null(a.type) or pa.types.is_null(b.type):
+        return b if pa.types.is_null(a.type) else a
+    small = a.metadata == _SMALL, b.metadata == _SMALL
+    kinds = [pa.int32() if is_small else field.type for field, is_small in zip((a, b), small, strict=True)]
+    kind = pa.int64() if all(small) else _wider(*kinds)
+    return pa.field(a.name, pa.string() if kind is None else kind)
+
+
+def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    """A type that holds every value of two without a change; None if text is the only one."""
+    if a == b or pa.types.is_null(a) or pa.types.is_null(b):
+        return b if pa.types.is_null(a) else a
+    if pa.types.is_struct(a) and pa.types.is_struct(b):
+        names = dict.fromkeys(field.name for kind in (a, b) for field in kind)
+        inner = {name: _wider(_member(a, name), _member(b, name)) for name in names}
+        return None if None in inner.values() else pa.struct(list(inner.items()))
+    if pa.types.is_list(a) and pa.types.is_list(b):
+        value = _wider(a.value_type, b.value_type)
+        return None if value is None else pa.list_(value)
+    if any(is_kind(a) and is_kind(b) for is_kind in _WIDENED) or (_is_exact_double(a) and _is_exact_double(b)):
         both = [pa.schema([("column", kind)]) for kind in (a, b)]
-        found = pa.unify_schemas(both, promote_options="permissive").field(0).type
-        return (
-            pa.string() if pa.types.is_binary(found) and not pa.types.is_null(a) and not pa.types.is_null(b) else found
-        )
-    except pa.ArrowException:
-        return pa.string()
+        return pa.unify_schemas(both, promote_options="permissive").field(0).type
+    return None
+
+
+def _member(kind: pa.StructType, name: str) -> pa.DataType:
+    return kind.field(name).type if kind.get_field_index(name) >= 0 else pa.null()
+
+
+def _is_exact_double(kind: pa.DataType) -> bool:
+    """Whether a double holds every value of a type."""
+    return pa.types.is_floating(kind) or kind in (
+        pa.int8(),
+        pa.int16(),
+        pa.int32(),
+        pa.uint8(),
+        pa.uint16(),
+        pa.uint32(),
+    )
 
 
 class WriteRows(beam.PTransform):
@@ -225,7 +262,7 @@ class _JsonLinesWriter:
 class _CsvWriter:
     def __init__(self, file: Any, names: Sequence[str], fields: Sequence[str], top_k: int) -> None:
         self._file = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        self._csv = csv.writer(self._file, lineterminator="\n")
+        self._csv = csv.writer(self._file, lineterminator="\r\n")  # so that a cell with either of them is quoted
         self._names, self._fields, self._top_k = names, fields, top_k
         self._csv.writerow([*self._flat_names(), *(f"fields.{name}" for name in fields)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+import urllib.parse
 from importlib import metadata
 
 import urllib3
@@ -25,28 +26,41 @@ def read(url: str, limits: Limits) -> bytes:
     Raises:
         ImageError: with the reason.
     """
+    for _ in range(REDIRECTS + 1):
+        response = _answer(url)
+        try:
+            where = response.get_redirect_location()
+            if not where:
+                return _body(response, limits)
+            url = urllib.parse.urljoin(url, where)
+        except ValueError as error:
+            raise ImageError(Reason.NOT_FOUND, f"redirected to what is no URL: {error}") from error
+        except (HTTPError, OSError) as error:
+            raise ImageError(Reason.READ_FAILED, str(error)) from error
+        finally:
+            response.close()
+            response.release_conn()  # its place in the pool, for the next one
+        if not url.lower().startswith(("http://", "https://")):
+            raise ImageError(Reason.NOT_FOUND, f"redirected to {url}, which is not on the web")
+    raise ImageError(Reason.NOT_FOUND, f"more than {REDIRECTS} redirects")
+
+
+def _answer(url: str) -> urllib3.BaseHTTPResponse:
     try:
-        response = _pool().request("GET", url, preload_content=False)
-    except (LocationParseError, LocationValueError, UnicodeError) as error:
+        return _pool().request("GET", url, preload_content=False, redirect=False)
+    except (LocationParseError, LocationValueError, ValueError) as error:
         raise ImageError(Reason.NOT_FOUND, f"{url} is no URL: {error}") from error
     except MaxRetryError as error:
-        if "redirect" in str(error.reason):
-            raise ImageError(Reason.NOT_FOUND, f"more than {REDIRECTS} redirects") from error
         raise ImageError(Reason.READ_FAILED, str(error.reason)) from error
     except (HTTPError, OSError) as error:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
-    try:
-        return _body(response, limits, deadline=time.monotonic() + BODY_SECONDS)
-    except (HTTPError, OSError) as error:
-        raise ImageError(Reason.READ_FAILED, str(error)) from error
-    finally:
-        response.close()  # what has been read to its end has given its connection back already
 
 
-def _body(response: urllib3.BaseHTTPResponse, limits: Limits, deadline: float) -> bytes:
+def _body(response: urllib3.BaseHTTPResponse, limits: Limits) -> bytes:
     reason = reason_of(response.status)
     if reason:
         raise ImageError(reason, f"HTTP {response.status} {response.reason or ''}".rstrip())
+    deadline = time.monotonic() + BODY_SECONDS
     announced = response.headers.get("Content-Length", "")
     body = bytearray()
     while not (announced.isdecimal() and int(announced) > limits.max_bytes) and len(body) <= limits.max_bytes:
@@ -74,12 +88,12 @@ def reason_of(status: int) -> Reason | None:
 def _pool() -> urllib3.PoolManager:
     """The process's connections; a thread that finds all those to a host in use waits."""
     retries = urllib3.Retry(
-        total=RETRIES + REDIRECTS,
+        total=RETRIES,
         connect=1,
         read=1,
         status=RETRIES,
         other=RETRIES,
-        redirect=REDIRECTS,
+        redirect=0,
         status_forcelist=_RETRIED_STATUS,
         backoff_factor=0.5,
         backoff_max=RETRY_AFTER_SECONDS,

@@ -20,11 +20,12 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from PIL import ExifTags, Image  # noqa: E402
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin  # noqa: E402
 
 from demo import draw  # noqa: E402
 from trainer.preprocessing import ImageError, ImageSpec, read_image  # noqa: E402
@@ -40,7 +41,7 @@ def drawn_files() -> dict[str, bytes]:
     picture = draw.draw("dress", random.Random(0)).resize((48, 64))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    ways = {
+    ways: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
         "jpeg": (picture, "JPEG", {"exif": exif}),
         "progressive": (picture, "JPEG", {"progressive": True}),
         "restarts": (picture, "JPEG", {"restart_marker_rows": 1}),
@@ -60,6 +61,12 @@ def drawn_files() -> dict[str, bytes]:
         "float": (picture.convert("F"), "TIFF", {}),
         "avif": (picture, "AVIF", {}),
     }
+    texts = PngImagePlugin.PngInfo()
+    for keyword in ("xmp", "icc_profile", "transparency", "exif"):
+        texts.add_text(keyword, "a text", zip=keyword == "exif")
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[34675] = b"a profile"
+    ways |= {"texts": (picture, "PNG", {"pnginfo": texts}), "profile": (picture, "TIFF", {"tiffinfo": tags})}
     files = {}
     for name, (image, format_, options) in ways.items():
         buffer = io.BytesIO()

@@ -121,7 +121,7 @@ def test_the_tables_of_manifests(readme: str) -> None:
     schemes = {scheme for row in uris for scheme in re.findall(r"`(\w+)://`", row[0])}
     assert schemes == {"file", *sources._READERS}
     said = uris[-1][1]
-    limits = {"to connect": web.CONNECT_SECONDS, "without a byte": web.READ_SECONDS, "in all": web.BODY_SECONDS}
+    limits = {"to connect": web.CONNECT_SECONDS, "without a byte": web.READ_SECONDS, "for the body": web.BODY_SECONDS}
     counts = {"connections": web.CONNECTIONS_PER_HOST, "redirects": web.REDIRECTS, "times more": web.RETRIES}
     for words in (
         *(f"{seconds:.0f} s {what}" for what, seconds in limits.items()),

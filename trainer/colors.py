@@ -26,8 +26,25 @@ def prepare_transparency(image: ImageFile.ImageFile) -> None:
     """Brings the value that stands for transparency to the scale that the pixels will have."""
     if "transparency" in image.info and image.tile:
         to_8_bits = _TRANSPARENT_TO_8_BITS.get(str(image.tile[0].args))
-        if to_8_bits:
+        if to_8_bits and not isinstance(image.info["transparency"], str):
             image.info["transparency"] = to_8_bits(image.info["transparency"])
+
+
+def drop_odd_metadata(image: ImageFile.ImageFile) -> None:
+    """Forgets a colour profile or a transparency that is none: Pillow keeps the texts of a PNG in the same place.
+
+    A text chunk may be called ``transparency``, and a TIFF may say that its profile is a number.
+    """
+    transparency = image.info.get("transparency")
+    whole = isinstance(transparency, (int, bytes)) or (
+        isinstance(transparency, tuple) and all(isinstance(value, int) for value in transparency)
+    )
+    if not whole or isinstance(transparency, tuple) != (image.mode == "RGB"):
+        image.info.pop("transparency", None)
+    if isinstance(transparency, bytes) and image.mode != "P":
+        image.info.pop("transparency", None)
+    if not isinstance(image.info.get("icc_profile"), bytes):
+        image.info.pop("icc_profile", None)
 
 
 def without_empty_alpha(image: Image.Image) -> Image.Image:
@@ -100,15 +117,18 @@ def profile_of(image: Image.Image) -> Profile | None:
     """The embedded profile; None if there is none, or it is sRGB, broken, or not one for pictures of this kind."""
     data = image.info.get("icc_profile")
     profile = _read_profile(data) if data else None
-    return profile if profile and (profile.mode == "CMYK") == (image.mode == "CMYK") else None
+    if profile is None or (profile.mode == "CMYK") != (image.mode == "CMYK"):
+        return None
+    grey = _is_deep(image) or image.mode in ("1", "L", "LA")
+    return profile if profile.mode != "L" or grey else None
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _read_profile(data: bytes) -> Profile | None:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         mode = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.ljust(4))
-        if mode is None or "sRGB" in (profile.profile.profile_description or ""):
+        if mode is None or (profile.profile.profile_description or "").startswith("sRGB"):
             return None
         return Profile(mode, ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB"))
     except (

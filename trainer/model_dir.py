@@ -24,6 +24,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -336,8 +337,8 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def is_remote(path: str) -> bool:
-    """Whether `path` is a URL such as ``gs://bucket/models/shoes`` and not a path on a local disk."""
-    return "://" in path
+    """Whether a path begins with a scheme, such as ``gs://``."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
 
 
 @contextlib.contextmanager

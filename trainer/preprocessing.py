@@ -75,6 +75,8 @@ _SIGNATURES = (
     b"BM",
     b"II*\x00",
     b"MM\x00*",
+    b"II+\x00",  # BigTIFF
+    b"MM\x00+",
 )
 
 _TRANSPOSE = {
@@ -236,8 +238,12 @@ def _decode(data: bytes, fit: Callable[[int, int], _Fit], limits: Limits) -> Ima
         scale = max(1.5 * width / (right - left), 1.5 * height / (bottom - top))
         image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
         image.load()  # first: Pillow decodes when asked for metadata too, and then what is broken shows only once
+    colors.drop_odd_metadata(image)
     orientation = _orientation(image)
-    picture = _shrunk(colors.without_empty_alpha(image), fit(*image.size), frame)
+    try:
+        picture = _shrunk(colors.without_empty_alpha(image), fit(*image.size), frame)
+    except MemoryError as error:
+        raise ImageError(Reason.TOO_MANY_PIXELS, "shrinking needs more memory than there is") from error
     return picture.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else picture
 
 
@@ -330,14 +336,18 @@ def has_known_signature(data: bytes) -> bool:
 
 def _orientation(image: Image.Image) -> int | None:
     """What EXIF says, or XMP where EXIF says nothing or is broken. TIFFs have been turned by Pillow already."""
-    with contextlib.suppress(*_BROKEN_FILE):
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-        if orientation is not None:
-            return orientation
-    # Pillow reads the XMP, too, but not after it has come upon broken EXIF.
+    if image.format == "TIFF":
+        return None
+    # Pillow reads the XMP, too, but not after it has come upon broken EXIF. A text chunk of a PNG may have its name.
+    kinds = {"xmp": bytes, "XML:com.adobe.xmp": str}
     bare = Image.new("1", (1, 1))
-    bare.info = {key: value for key, value in image.info.items() if key in ("xmp", "XML:com.adobe.xmp")}
-    return bare.getexif().get(ExifTags.Base.Orientation)
+    bare.info = {key: image.info[key] for key, kind in kinds.items() if isinstance(image.info.get(key), kind)}
+    for source in (image, bare):
+        with contextlib.suppress(*_BROKEN_FILE):
+            orientation = source.getexif().get(ExifTags.Base.Orientation)
+            if orientation in range(1, 9):
+                return orientation
+    return None
 
 
 def _shrunk(image: Image.Image, fit: _Fit, frame: tuple[int, int, int, int] | None) -> Image.Image:

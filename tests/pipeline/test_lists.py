@@ -123,20 +123,28 @@ def test_another_column_may_name_the_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "location"),
+    ("base", "uri", "location"),
     [
-        (None, "{tmp}/a b.jpg"),
-        ("/photos", "/photos/a b.jpg"),
-        ("/photos/", "/photos/a b.jpg"),
-        ("gs://shop/photos", "gs://shop/photos/a b.jpg"),
-        ("https://shop.example/p", "https://shop.example/p/a b.jpg"),
+        (None, "a b.jpg", "{tmp}/a b.jpg"),
+        ("/photos", "a b.jpg", "/photos/a b.jpg"),
+        ("/photos/", "../a.jpg", "/a.jpg"),
+        ("gs://shop/photos", "a b.jpg", "gs://shop/photos/a b.jpg"),
+        ("gs://shop/photos", "../other/./a.jpg", "gs://shop/other/a.jpg"),
+        ("gs://shop/photos", "/abs.jpg", "/abs.jpg"),
+        ("https://shop.example/p", "a b.jpg", "https://shop.example/p/a b.jpg"),
+        ("https://shop.example/p", "/a.jpg?u=http://x//y", "https://shop.example/a.jpg?u=http://x//y"),
+        ("https://shop.example/p", "//cdn.example/a.jpg", "https://cdn.example/a.jpg"),
+        (None, "HTTPS://Shop.example/A.jpg", "https://Shop.example/A.jpg"),
+        ("gs://shop", "s3://b/../c.jpg", "s3://b/../c.jpg"),
+        (None, "file:///x/%C3%A9%20.jpg", "/x/é .jpg"),
+        (None, "FILE://localhost/y.jpg", "/y.jpg"),
+        (None, "file://server/share.jpg", "file://server/share.jpg"),
     ],
 )
-def test_relative_uris(tmp_path: Path, base: str | None, location: str) -> None:
-    file = tmp_path / "list.txt"
-    file.write_text("a b.jpg\n/abs.jpg\ns3://b/c.jpg\nfile:///x/%C3%A9%20.jpg\nFILE://localhost/y.jpg\n")
-    found = [row.location for row in rows(file, base_uri=base) if isinstance(row, ManifestRow)]
-    assert found == [location.format(tmp=tmp_path), "/abs.jpg", "s3://b/c.jpg", "/x/é .jpg", "/y.jpg"]
+def test_where_a_uri_leads(tmp_path: Path, base: str | None, uri: str, location: str) -> None:
+    (tmp_path / "list.txt").write_text(uri)
+    (row,) = rows(tmp_path / "list.txt", base_uri=base)
+    assert (row.uri, row.location) == (uri, location.format(tmp=tmp_path))
 
 
 def test_types_are_carried(tmp_path: Path) -> None:
@@ -161,6 +169,45 @@ def test_times_of_nanoseconds_are_carried_to_the_microsecond(tmp_path: Path) -> 
     (row,) = rows(tmp_path / "list.parquet")
     assert row.fields["when"].isoformat() == "2023-11-14T22:13:20.123456+00:00"
     assert row.fields["color"] == "red"
+
+
+def test_cells_that_python_cannot_hold_become_dead_letters(tmp_path: Path) -> None:
+    far = pa.array([0, 10**15], pa.timestamp("s"))
+    zones = pa.array([0, 0], pa.timestamp("us", "Mars/Olympus"))
+    for name, column in {"when": far, "zone": zones}.items():
+        pq.write_table(pa.table({"uri": ["/a.jpg", "/b.jpg"], name: column}), tmp_path / f"{name}.parquet")
+    found = rows(tmp_path / "when.parquet")
+    assert [type(row) for row in found] == [ManifestRow, DeadLetter]
+    assert "row 2 of" in found[1].message
+    assert len(bad(tmp_path / "zone.parquet")) == 2
+
+
+def test_short_times_and_lists_of_one_length_are_carried(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "uri": ["/a.jpg", "/b.jpg"],
+            "took": pa.array([1_500, None], pa.duration("ns")),
+            "at": pa.array([3_600_000_000_000, None], pa.time64("ns")),
+            "pair": pa.array([[1, 2], [3, 4]], pa.list_(pa.int64(), 2)),
+        }
+    )
+    pq.write_table(table, tmp_path / "list.parquet")
+    first, second = rows(tmp_path / "list.parquet")
+    assert first.fields == {"took": datetime.timedelta(microseconds=1), "at": datetime.time(1), "pair": [1, 2]}
+    assert second.fields == {"took": None, "at": None, "pair": [3, 4]}
+
+
+def test_blank_lines_do_not_count_even_before_the_header(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("\n\nuri,sku\n\n/a.jpg,1\n   \n/b.jpg\n")
+    good, wrong = rows(tmp_path / "list.csv")
+    assert (good.fields, wrong.message.split(" of ")[0]) == ({"sku": "1"}, "line 7")
+
+
+def test_a_first_line_in_another_encoding_is_a_dead_letter_of_a_text(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("größe.jpg\nb.jpg\n".encode("latin-1"))
+    wrong, good = rows(tmp_path / "list.txt")
+    assert (type(wrong), wrong.message.split(" of ")[0]) == (DeadLetter, "line 1")
+    assert good.uri == "b.jpg"
 
 
 def bad(path: Path) -> list[tuple[str, str]]:
@@ -234,12 +281,20 @@ def test_a_list_gives_the_same_rows_however_it_is_divided(
     assert sum(isinstance(row, ManifestRow) for row in whole) > 50
 
 
+def two_columns() -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["uri", "x", "x"]), buffer)
+    return buffer.getvalue()
+
+
 REFUSED: dict[str, tuple[str, bytes, str]] = {
     "UTF-16": ("list.csv", "uri,sku\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
     "JSON": ("list.json", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
     "JSON in JSON Lines": ("list.jsonl", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
     "Latin-1": ("list.csv", "uri;größe\n".encode("latin-1"), "is not UTF-8 in its first line: save it as UTF-8"),
     "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip: save it as CSV"),
+    "Latin-1 far away": ("list.tsv", ("uri\t" + "a" * 60 + "\tgröße\n").encode("latin-1"), "is not UTF-8 in its first"),
+    "two columns": ("list.parquet", two_columns(), "has two columns of the same name: uri, x, x"),
     "nothing": ("list.jsonl", b"", "is empty: it names no images"),
     "no such key": (
         "list.jsonl",

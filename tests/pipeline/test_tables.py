@@ -94,6 +94,54 @@ def test_a_column_of_several_types_is_text(tmp_path: Path) -> None:
     assert [row["empty"] for row in fields] == [None, None, "{}"]
 
 
+NUMBERS = {
+    "small and fractions": ([{"x": 5}], [{"x": 0.5}], [5.0, 0.5]),
+    "too large for a double": ([{"x": 2**53 + 1}], [{"x": 0.5}], [str(2**53 + 1), "0.5"]),
+    "within lists": ([{"x": [2**53 + 1]}], [{"x": [0.5]}], [f"[{2**53 + 1}]", "[0.5]"]),
+    "members that come later": ([{"x": {"a": 1}}], [{"x": {"b": "c"}}], [{"a": 1, "b": None}, {"a": None, "b": "c"}]),
+    "empty lists": ([{"x": []}], [{"x": ["a"]}], [[], ["a"]]),
+    "nothing at first": ([{"x": None}], [{"x": True}], [None, True]),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_no_value_of_json_is_changed_by_the_type_of_its_column(tmp_path: Path, case: str) -> None:
+    first, second, expected = NUMBERS[case]
+    columns = tables.unified([columns_of(first), columns_of(second)])
+    table = pq.read_table(written(tmp_path / "a.parquet", [*first, *second], columns))
+    assert [row["x"] for row in table["fields"].to_pylist()] == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (pa.int64(), pa.float64(), pa.string()),
+        (pa.int32(), pa.float64(), pa.float64()),
+        (pa.int16(), pa.int64(), pa.int64()),
+        (pa.uint64(), pa.int64(), pa.string()),
+        (pa.uint64(), pa.decimal128(9, 2), pa.string()),
+        (pa.decimal128(9, 2), pa.float64(), pa.string()),
+        (pa.string(), pa.binary(), pa.string()),
+        (pa.timestamp("us"), pa.date32(), pa.string()),
+    ],
+)
+def test_types_of_parquet_are_widened_only_where_nothing_is_lost(
+    one: pa.DataType, other: pa.DataType, expected: pa.DataType
+) -> None:
+    for pair in ((one, other), (other, one)):
+        assert tables.unified([pa.schema([("x", kind)]) for kind in pair]).field("x").type == expected
+
+
+def test_cells_with_line_ends_stay_cells(tmp_path: Path) -> None:
+    values = ["x\ry", "\r=1+1", "a\nb", "a\r\nb", '"', ",", "\r"]
+    file = written(tmp_path / "a.csv", [{"x": value} for value in values])
+    with file.open(newline="") as opened:
+        read = [row["fields.x"] for row in csv.DictReader(opened)]
+    assert read == [f"'{value}" if value[0] == "\r" else value for value in values]
+    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    assert pyarrow.csv.read_csv(file, parse_options=options)["fields.x"].to_pylist() == read
+
+
 def test_types_of_two_manifests_that_do_not_agree_are_plain_text(tmp_path: Path) -> None:
     day, price = WHEN.date(), decimal.Decimal("5.99")
     typed = pa.schema([("day", pa.date32()), ("price", pa.decimal128(8, 2)), ("raw", pa.binary()), ("ok", pa.bool_())])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
@@ -53,6 +54,9 @@ class Shop(http.server.BaseHTTPRequestHandler):
 
     def do_elsewhere(self, _: str) -> None:
         self.answer(302, Location="file:///etc/passwd")
+
+    def do_away(self, where: str) -> None:
+        self.answer(302, Location=urllib.parse.unquote(where))
 
     def do_cut(self, _: str) -> None:
         self.answer(200, PICTURE[:100], Content_Length=str(len(PICTURE)))
@@ -148,6 +152,8 @@ def test_reads_a_picture_through_redirects_and_refusals(shop: str) -> None:
         ("hops/9", Reason.NOT_FOUND),
         ("loop", Reason.NOT_FOUND),
         ("elsewhere", Reason.NOT_FOUND),
+        ("away/http:%2F%2F[oops%2F", Reason.NOT_FOUND),
+        ("away/http:%2F%2Flocalhost:99999%2F", Reason.NOT_FOUND),
         ("cut", Reason.READ_FAILED),
         ("silent", Reason.READ_FAILED),
         ("drip", Reason.READ_FAILED),
@@ -179,8 +185,19 @@ def test_urls_that_lead_nowhere(url: str, reason: Reason) -> None:
     assert error.value.reason is reason
 
 
-def test_a_host_gets_a_few_connections_at_a_time(shop: str) -> None:
+def test_whatever_fails_leaves_its_place_to_the_next(shop: str) -> None:
+    """More failures of each kind than a host has connections; then a picture."""
+    for path in ("status/404", "status/500", "announced", "cut", "away/http:%2F%2Flocalhost:99999%2F", "hops/9"):
+        for _ in range(web.CONNECTIONS_PER_HOST + 1):
+            with pytest.raises(ImageError):
+                sources.read_bytes(f"{shop}/{path}", Limits(max_bytes=1_000_000))
+    assert sources.read_bytes(f"{shop}/a.jpg", Limits()) == PICTURE
+
+
+def test_a_host_gets_a_few_connections_at_a_time(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Shop.most = 0
+    monkeypatch.setattr(web, "READ_SECONDS", 20)
+    web._pool.cache_clear()
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda n: sources.read_bytes(f"{shop}/slow/{n}", Limits()), range(24)))
     assert set(found) == {PICTURE}

@@ -209,6 +209,37 @@ def test_an_embedded_profile_is_brought_to_srgb(color: tuple[int, int, int], for
         assert np.abs(image[8, 8].astype(int) - color).max() > 4 or color[0] == 255
 
 
+def grey_profile() -> bytes:
+    """An ICC profile for grey whose values are proportional to light."""
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 0)
+    white = b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in (0.9642, 1.0, 0.8249))
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + bytes(78)
+    tags = {b"desc": text + bytes(-len(text) % 4), b"wtpt": white, b"kTRC": curve}
+    table, bodies, offset = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, body in tags.items():
+        table += name + struct.pack(">II", offset + len(bodies), len(body))
+        bodies += body
+    head = struct.pack(">I4sI", offset + len(bodies), b"none", 0x02100000) + b"mntrGRAYXYZ " + bytes(12) + b"acsp"
+    return head + bytes(28) + white[8:] + bytes(48) + table + bodies
+
+
+def test_a_grey_profile_is_for_grey() -> None:
+    grey = encoded(Image.new("L", (SIDE, SIDE), 128), "PNG", icc_profile=grey_profile())
+    np.testing.assert_allclose(read_image(grey, SPEC)[8, 8], 188, atol=2)  # half the light
+    for picture in (
+        Image.new("RGB", (SIDE, SIDE), (200, 90, 60)),
+        Image.new("RGB", (SIDE, SIDE), (200, 90, 60)).quantize(),
+    ):
+        image = read_image(encoded(picture, "PNG", icc_profile=grey_profile()), SPEC)
+        assert (image == (200, 90, 60)).all()
+
+
+def test_a_profile_is_not_srgb_because_its_name_has_it() -> None:
+    data = p3_profile().replace(b"Display P3", b"Wide sRGB2")
+    image = read_image(encoded(Image.new("RGB", (SIDE, SIDE), (200, 90, 60)), "PNG", icc_profile=data), SPEC)
+    np.testing.assert_allclose(image[8, 8], p3_to_srgb((200, 90, 60)), atol=3)
+
+
 def test_transparent_pixels_stay_white_under_a_profile() -> None:
     data = encoded(Image.new("RGBA", (SIDE, SIDE), (9, 9, 9, 0)), "PNG", icc_profile=p3_profile())
     assert (read_image(data, SPEC) == 255).all()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from trainer import colors
 from trainer.preprocessing import RESIZE_RULES, ImageError, ImageSpec, Limits, Reason, read_image, read_thumbnail
@@ -409,6 +409,51 @@ def test_faults_of_our_own_are_not_taken_for_broken_images(monkeypatch: pytest.M
     monkeypatch.setattr(colors, "to_rgb", to_rgb)
     with pytest.raises(ValueError, match="a fault"):
         read_image(WHOLE, SPEC)
+
+
+@pytest.mark.parametrize("keyword", ["xmp", "XML:com.adobe.xmp", "icc_profile", "transparency", "exif", "dpi", "gamma"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "I;16"])
+def test_a_text_of_a_png_may_have_any_name(keyword: str, mode: str) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(keyword, "hello")
+    picture = Image.fromarray(QUARTERS).convert("L" if mode == "I;16" else mode)
+    plain = picture.convert(mode) if mode == "I;16" else picture
+    image = read_image(encoded(plain, "PNG", pnginfo=texts), SPEC)
+    np.testing.assert_array_equal(image, read_image(encoded(plain, "PNG"), SPEC))
+
+
+@pytest.mark.parametrize("value", ["profile", 7, (1, 2)])
+def test_a_profile_of_a_tiff_may_be_none(value: object) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[34675] = value
+    tags.tagtype[34675] = TiffTags.ASCII if isinstance(value, str) else TiffTags.LONG
+    data = encoded(Image.fromarray(QUARTERS), "TIFF", tiffinfo=tags)
+    np.testing.assert_allclose(quarter_means(read_image(data, SPEC)), EXPECTED, atol=1)
+
+
+def test_memory_that_ends_while_shrinking_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def to_rgb(*_: object) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(colors, "to_rgb", to_rgb)
+    with pytest.raises(ImageError) as error:
+        read_image(WHOLE, SPEC)
+    assert error.value.reason is Reason.TOO_MANY_PIXELS
+
+
+def test_a_large_jpeg_is_scaled_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[int, int]] = []
+    load = ImageFile.ImageFile.load
+
+    def noting(image: ImageFile.ImageFile) -> object:
+        loaded.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", noting)
+    data = encoded(Image.new("RGB", (1600, 1200)), "JPEG")
+    for rule, size in (("stretch", (200, 150)), ("crop", (200, 150)), ("pad", (200, 150))):
+        read_image(data, ImageSpec(96, rule))
+        assert loaded[-1] == size, rule
 
 
 def test_fuzz(tmp_path: Path) -> None:
