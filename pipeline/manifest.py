@@ -178,7 +178,10 @@ def _row(uri: str, fields: dict[str, Any], base: str, where: str) -> ManifestRow
         return _bad_row(uri, fields, f"{where} is not UTF-8")
     if not uri:
         return _bad_row(uri, fields, f"{where} has no URI")
-    return ManifestRow(uri, _location(uri, base), fields)
+    try:
+        return ManifestRow(uri, _location(uri, base), fields)
+    except ValueError as error:  # a host that is none, below a base on the web
+        return _bad_row(uri, fields, f"{where}: {uri!r} is no URI: {error}")
 
 
 def _location(uri: str, base: str) -> str:

@@ -147,6 +147,12 @@ def test_where_a_uri_leads(tmp_path: Path, base: str | None, uri: str, location:
     assert (row.uri, row.location) == (uri, location.format(tmp=tmp_path))
 
 
+def test_what_is_no_uri_below_a_base_on_the_web_is_a_wrong_line(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.jpg\n//[oops/b.jpg\n")
+    good, wrong = rows(tmp_path / "list.txt", base_uri="https://shop.example")
+    assert (good.location, wrong.uri) == ("https://shop.example/a.jpg", "//[oops/b.jpg")
+
+
 def test_types_are_carried(tmp_path: Path) -> None:
     fields = {
         "n": 7, "price": decimal.Decimal("1.50"), "ok": True, "none": None, "tags": ["a", "b"], "day":
