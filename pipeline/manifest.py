@@ -106,8 +106,9 @@ def check(manifest: Manifest) -> None:
 
 def _holds_lists(where: str) -> bool:
     """Whether the first files of a folder are all lists, as data warehouses write them."""
-    first = list(itertools.islice(matching.in_folder(where), 20)) if not _is_list(where) else []
-    return bool(first) and not matching.is_glob(where) and all(map(lists.is_one_by_name, first))
+    if matching.is_glob(where) or _is_list(where):
+        return False
+    return all(map(lists.is_one_by_name, itertools.islice(matching.in_folder(where), 20)))
 
 
 def names(manifest: Manifest, path: str) -> bool:
