@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 import urllib.parse
 from importlib import metadata
@@ -18,6 +19,7 @@ CONNECT_SECONDS, READ_SECONDS, BODY_SECONDS = 10.0, 20.0, 60.0
 RETRIES, RETRY_AFTER_SECONDS = 3, 20
 _RETRIED_STATUS = (429, 500, 502, 503, 504)
 _BLOCK = 1 << 16
+_lock = threading.Lock()
 
 
 def read(url: str, limits: Limits) -> bytes:
@@ -46,8 +48,10 @@ def read(url: str, limits: Limits) -> bytes:
 
 
 def _answer(url: str) -> urllib3.BaseHTTPResponse:
+    with _lock:  # or threads that come at the same time would make a pool each
+        pool = _pool()
     try:
-        return _pool().request("GET", url, preload_content=False, redirect=False)
+        return pool.request("GET", url, preload_content=False, redirect=False)
     except (LocationParseError, LocationValueError, ValueError) as error:
         raise ImageError(Reason.NOT_FOUND, f"{url} is no URL: {error}") from error
     except MaxRetryError as error:

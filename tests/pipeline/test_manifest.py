@@ -39,7 +39,9 @@ def test_a_folder_gives_every_file_below_it_but_those_with_a_dot(photos: Path) -
     assert all(isinstance(row, ManifestRow) and row.uri == row.location and os.path.isabs(row.uri) for row in found)
 
 
-def test_what_names_images_passes(photos: Path) -> None:
+def test_what_names_images_passes(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    make(photos, "a.jpg", "b.jpg")
     (photos / "list.csv").write_text("uri\na.jpg\n")
     inputs = (str(photos), f"{photos}/", f"{photos}/*.jpg", f"{photos}/*.csv", f"{photos}/list.csv")
     manifest.check(Manifest(inputs))
