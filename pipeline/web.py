@@ -16,7 +16,7 @@ from trainer.preprocessing import ImageError, Limits, Reason
 CONNECTIONS_PER_HOST = 4
 REDIRECTS = 5
 CONNECT_SECONDS, READ_SECONDS, BODY_SECONDS = 10.0, 20.0, 60.0
-RETRIES, RETRY_AFTER_SECONDS = 3, 20
+RETRIES, BACKOFF_SECONDS, RETRY_AFTER_SECONDS = 3, 0.5, 20
 _RETRIED_STATUS = (429, 500, 502, 503, 504)
 _BLOCK = 1 << 16
 _lock = threading.Lock()
@@ -99,7 +99,7 @@ def _pool() -> urllib3.PoolManager:
         other=RETRIES,
         redirect=0,
         status_forcelist=_RETRIED_STATUS,
-        backoff_factor=0.5,
+        backoff_factor=BACKOFF_SECONDS,
         backoff_max=RETRY_AFTER_SECONDS,
         retry_after_max=RETRY_AFTER_SECONDS,
         raise_on_status=False,

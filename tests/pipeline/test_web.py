@@ -127,6 +127,7 @@ def shop() -> Iterator[str]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(web, "READ_SECONDS", 0.5)
     monkeypatch.setattr(web, "BODY_SECONDS", 1.5)
+    monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.02)
     web._pool.cache_clear()
     yield
     web._pool().clear()
