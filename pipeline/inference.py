@@ -14,6 +14,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from pipeline import storage
 from pipeline.records import EntryImage, EntryScores, Prediction
 from trainer import model_dir
+from trainer.files import is_remote
 from trainer.model_dir import ModelDir, ModelDirError, SavedModel
 
 
@@ -24,7 +25,7 @@ def fetched(path: str) -> Iterator[ModelDir]:
     Raises:
         ModelDirError: it is no model directory, or not one to use.
     """
-    if not model_dir.is_remote(path):
+    if not is_remote(path):
         yield model_dir.read(path)
         return
     with tempfile.TemporaryDirectory(prefix="model-") as copy:

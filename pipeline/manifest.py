@@ -31,7 +31,7 @@ from pipeline import lists, matching, storage, tables
 from pipeline.images import Outcome
 from pipeline.records import URI_COLUMN, DeadLetter, Entry, ManifestRow
 from trainer.console import UserError
-from trainer.model_dir import is_remote
+from trainer.files import is_remote
 from trainer.preprocessing import Reason
 
 _WRONG, _COLUMNS = "wrong", "columns"

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
-from trainer.dataset import files_below
-from trainer.model_dir import is_remote
+from trainer.files import files_below, is_remote
 
 
 def in_folder(folder: str) -> Iterator[str]:

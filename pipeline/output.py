@@ -36,7 +36,8 @@ from pipeline.records import Chunk, ClassStats
 from pipeline.report import run_page
 from pipeline.tables import DEAD_LETTERS, PREDICTIONS
 from trainer.console import CommandFailed, UserError
-from trainer.model_dir import ModelInfo, is_remote
+from trainer.files import is_remote
+from trainer.model_dir import ModelInfo
 
 FORMAT = 1
 STATS_FILE, RUN_FILE, REPORT_FILE, SUCCESS_FILE = "class_stats.json", "run.json", "report.html", "_SUCCESS"

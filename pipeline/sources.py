@@ -18,7 +18,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline import storage, web
-from trainer.model_dir import is_remote
+from trainer.files import is_remote
 from trainer.preprocessing import ImageError, Limits, Reason
 
 _lock = threading.Lock()

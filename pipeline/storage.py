@@ -20,7 +20,7 @@ from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import GoogleAPIError
 
 from trainer.console import UserError
-from trainer.model_dir import is_remote
+from trainer.files import is_remote
 
 # What reading and writing may raise: BeamIOError is an OSError, a path of no known kind a ValueError.
 ERRORS = (OSError, ValueError, GoogleAPIError)

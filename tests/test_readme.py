@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipeline import classify, lists, output, records, sources, tables, web
-from trainer import console, inference, model_dir, task
+from trainer import console, inference, model_dir, options
 from trainer.preprocessing import FORMATS, RESIZE_RULES, Reason
 
 PARSERS = {
-    "trainer train": task.add_arguments,
+    "trainer train": options.add_arguments,
     "trainer evaluate": inference.add_evaluate_arguments,
     "trainer predict": inference.add_predict_arguments,
     "pipeline classify": classify.add_arguments,
@@ -71,7 +71,7 @@ def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(repository: Path) -
 def test_every_command_in_it_is_one(readme: str) -> None:
     found = 0
     for block in re.findall(r"```sh\n(.*?)```", readme, flags=re.DOTALL):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:2] != ["python", "-m"]:
                 continue
@@ -98,9 +98,9 @@ def test_the_tables_of_flags(readme: str) -> None:
         add_arguments(made)
         expected = []
         for action in made._actions:
-            flag = action.option_strings[-1] if action.option_strings else str(action.metavar)
+            flag = action.option_strings[0] if action.option_strings else str(action.metavar)
             default = "" if action.default is None or action.default is False else str(action.default)
-            if flag != "--help":
+            if flag != "-h":
                 expected.append([f"`{flag}`", "required" if action.required else default, str(action.help)])
         assert f"`python -m {name}`" in readme
         assert table_under(readme, "Flags", number) == expected

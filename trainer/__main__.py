@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import trainer
-from trainer import console, inference, task
+from trainer import console, inference, options, task
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     entries = {
-        "train": (task.add_arguments, task.run, "train a classifier on labelled photos"),
+        "train": (options.add_arguments, task.run, "train a classifier on labelled photos"),
         "evaluate": (inference.add_evaluate_arguments, inference.evaluate, "measure a model on labelled photos"),
         "predict": (inference.add_predict_arguments, inference.predict, "classify a few photos"),
     }

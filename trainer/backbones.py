@@ -1,4 +1,4 @@
-"""Networks that turn images into features: all of `keras.applications`, and a small one to train from scratch.
+"""Networks that turn images into features: all of `keras.applications`, and those of `trainer.networks`.
 
 Whatever a network wants done to its pixels first (scaling, means, channel order) is part of the model built here, so
 it ends inside the exported graph and nobody can forget it or do it twice.
@@ -10,19 +10,21 @@ import contextlib
 import difflib
 import http.client
 import inspect
+import math
 import os
 import sys
 import warnings
 from typing import TYPE_CHECKING
 
+from trainer import networks
 from trainer.console import UserError, say
 
 if TYPE_CHECKING:
     import keras
 
-SMALL = "small"
 IMAGENET = "imagenet"
 NONE = "none"
+COLOR_MODES = ("rgb", "grayscale")
 
 
 def names() -> list[str]:
@@ -30,20 +32,25 @@ def names() -> list[str]:
     import keras
 
     functions = inspect.getmembers(keras.applications, inspect.isfunction)
-    return [SMALL, *sorted(name for name, _ in functions if name[0].isupper())]
+    return [*networks.NETWORKS, *sorted(name for name, _ in functions if name[0].isupper())]
+
+
+def is_own(name: str) -> bool:
+    """Whether a network is one of `trainer.networks`."""
+    return name in networks.NETWORKS
 
 
 def default_image_size(name: str) -> int:
     """The side in pixels of the images a network is fed where the user does not say."""
-    return 96 if name == SMALL else 224
+    return networks.NETWORKS[name].image_size if name in networks.NETWORKS else 224
 
 
 def default_weights(name: str) -> str:
     """The weights a network starts from where the user does not say."""
-    return NONE if name == SMALL else IMAGENET
+    return NONE if name in networks.NETWORKS else IMAGENET
 
 
-def build(name: str, weights: str, image_size: int) -> keras.Model:
+def build(name: str, weights: str, image_size: int, color_mode: str = COLOR_MODES[0]) -> keras.Model:
     """Builds a network without its top.
 
     Args:
@@ -51,9 +58,10 @@ def build(name: str, weights: str, image_size: int) -> keras.Model:
         weights: ``imagenet`` (downloaded by Keras, or found in its cache), ``none`` for random ones, or the path of a
             file that ``keras.Model.load_weights`` reads, of the network without its top.
         image_size: the side of the images in pixels.
+        color_mode: one of `COLOR_MODES`; ``grayscale`` lets a network of `trainer.networks` see one channel.
 
     Returns:
-        uint8 [N, image_size, image_size, 3] -> float32 [N, D].
+        uint8 [N, image_size, image_size, 3] -> float32 [N, D]: a layer that prepares the pixels, and the network.
 
     Raises:
         UserError: an unknown name, a size the network cannot take, weights that are not to be had or do not fit.
@@ -62,27 +70,115 @@ def build(name: str, weights: str, image_size: int) -> keras.Model:
         nearest = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"one of {', '.join(names())}"
         raise UserError(f"unknown backbone {name!r}: {hint}")
-    if name == SMALL and weights == IMAGENET:
-        raise UserError(f"there are no ImageNet weights of the backbone {SMALL!r}: use --weights none")
+    ours = name in networks.NETWORKS
+    if ours and weights == IMAGENET:
+        raise UserError(f"there are no ImageNet weights of the backbone {name!r}: use --weights none")
+    if not ours and color_mode != COLOR_MODES[0]:
+        raise UserError(f"{name} takes three channels: --color-mode {color_mode} is for {', '.join(networks.NETWORKS)}")
     if weights not in (IMAGENET, NONE) and not os.path.isfile(weights):
         raise UserError(f"there is no weights file {weights}: --weights takes imagenet, none or a file")
-    network = _small(image_size) if name == SMALL else _application(name, weights == IMAGENET, image_size)
+    network = _own(name, image_size, color_mode) if ours else _application(name, weights == IMAGENET, image_size)
     if weights not in (IMAGENET, NONE):
         _load_weights(network, name, weights)
-    return _on_pixels(name, network, image_size)
+    return _on_pixels(name, network, image_size, color_mode)
 
 
-def _on_pixels(name: str, network: keras.Model, image_size: int) -> keras.Model:
+def _on_pixels(name: str, network: keras.Model, image_size: int, color_mode: str) -> keras.Model:
     import keras
 
     images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
     pixels = keras.ops.cast(images, "float32")
-    if name == SMALL:
-        prepared = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+    if name in networks.NETWORKS:
+        if color_mode == "grayscale":
+            pixels = keras.ops.image.rgb_to_grayscale(pixels)
+        prepared = networks.NETWORKS[name].prepare(pixels)
     else:
         module = sys.modules[getattr(keras.applications, name).__module__]
         prepared = module.preprocess_input(pixels)
-    return keras.Model(images, network(prepared), name=name)
+    preparation = keras.Model(images, prepared, name="preparation")
+    images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
+    return keras.Model(images, network(preparation(images)), name=name)
+
+
+def cuts(backbone: keras.Model) -> list[str]:
+    """The layers of a network that `split` can cut behind: all that comes later sees only what they give."""
+    return list(_cuts(backbone))
+
+
+def _cuts(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Layer -> what it gives, in the order of the network."""
+    # By node, not by layer: `layer.output` of a nested model names a tensor inside it.
+    by_depth = backbone.layers[-1]._nodes_by_depth
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    producer = {id(output): position for position, node in enumerate(nodes) for output in node.outputs}
+    last_use: dict[int, int] = {}
+    for position, node in enumerate(nodes):
+        last_use |= {producer[id(tensor)]: position for tensor in node.input_tensors}
+    busy_until, found = 0, {}
+    for position, node in enumerate(nodes[:-1]):
+        if 0 < busy_until <= position:
+            found[node.operation.name] = node.outputs[0]
+        busy_until = max(busy_until, last_use[position])
+    return found
+
+
+def default_cut(backbone: keras.Model) -> str:
+    """The layer below which little is worth fitting again.
+
+    The first of those that give the least numbers among all that give a sixteenth of the image's side, with the
+    normalisation and the activation that follow it.
+
+    Raises:
+        UserError: there is none.
+    """
+    import keras
+
+    side = -(-backbone.input_shape[1] // 16)
+    found = [(name, tensor) for name, tensor in _cuts(backbone).items() if _side(tensor) <= side]
+    sizes = [math.prod(tensor.shape[1:]) for _, tensor in found if _side(tensor) == _side(found[0][1])]
+    if not sizes:
+        raise UserError(f"{backbone.name} has no layer to cut behind by default: give --fine-tune all or a layer")
+    chosen = sizes.index(min(sizes))
+    follows = (keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU)
+    while chosen + 1 < len(sizes) and isinstance(found[chosen + 1][1]._keras_history.operation, follows):
+        chosen += 1
+    return found[chosen][0]
+
+
+def _side(tensor: keras.KerasTensor) -> float:
+    """The height of activations; infinite where they have none."""
+    return tensor.shape[1] if len(tensor.shape) == 4 else math.inf
+
+
+def split(backbone: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
+    """Divides a network behind one of its `cuts`; the layers and their weights are shared, not copied.
+
+    Returns:
+        uint8 images [N, H, W, 3] -> activations [N, ...], and activations -> features [N, D].
+
+    Raises:
+        UserError: it cannot be cut there.
+    """
+    import keras
+
+    possible = _cuts(backbone)
+    if layer not in possible:
+        every_eighth = list(possible)[:: max(1, len(possible) // 8)]
+        nearest = difflib.get_close_matches(layer, possible, n=3, cutoff=0.5) or every_eighth
+        raise UserError(f"{backbone.name} cannot be cut behind a layer {layer!r}; it can behind {', '.join(nearest)}")
+    preparation, network = backbone.layers[-2:]
+    activations = possible[layer]
+    images = keras.Input(backbone.input_shape[1:], dtype="uint8", name="images")
+    lower = keras.Model(images, keras.Model(network.input, activations)(preparation(images)), name="lower")
+    return lower, keras.Model(activations, network.output, name="upper")
+
+
+def _own(name: str, image_size: int, color_mode: str) -> keras.Model:
+    channels = 1 if color_mode == "grayscale" else 3
+    try:
+        return networks.NETWORKS[name].build(image_size, channels)
+    except ValueError as error:
+        raise UserError(f"{name} cannot be built for images of {image_size} pixels: {error}") from error
 
 
 def _application(name: str, imagenet: bool, image_size: int) -> keras.Model:
@@ -121,24 +217,3 @@ def _load_weights(network: keras.Model, name: str, file: str) -> None:
             network.load_weights(file)
     except (ValueError, OSError, KeyError, TypeError, IndexError, UserWarning) as error:
         raise UserError(f"the weights in {file} do not fit {name} without its top: {error}") from error
-
-
-def _small(image_size: int) -> keras.Model:
-    """Five convolutions and 0.1 million parameters, to train from scratch on a few hundred pictures in a minute.
-
-    The features keep their places (they are flattened, not averaged): with so little to learn from, where an edge is
-    says more than how many there are.
-    """
-    import keras
-
-    def convolution(x: keras.KerasTensor, filters: int, side: int, strides: int = 1) -> keras.KerasTensor:
-        x = keras.layers.Conv2D(filters, side, strides=strides, padding="same", use_bias=False)(x)
-        x = keras.layers.BatchNormalization(momentum=0.9)(x)  # a few hundred steps are all it may get
-        return keras.layers.ReLU()(x)
-
-    images = keras.Input((image_size, image_size, 3))
-    x = convolution(images, 16, 5, strides=2)
-    for filters in (32, 64, 96):
-        x = keras.layers.MaxPooling2D(padding="same")(convolution(x, filters, 3))
-    x = keras.layers.Conv2D(32, 1)(x)
-    return keras.Model(images, keras.layers.Flatten()(x), name="small_convolutions")

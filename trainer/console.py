@@ -21,6 +21,7 @@ from typing import NoReturn, TextIO
 from trainer.preprocessing import DEFAULT_LIMITS, Limits
 
 _terminal: TextIO | None = None
+_BAR = 20
 
 
 class UserError(Exception):
@@ -68,6 +69,21 @@ def path(text: str) -> str:
 def positive_int(text: str) -> int:
     """An argument type: a whole number above zero."""
     return int(_number(text, int, lambda value: 0 < value < 2**31, "a whole number above zero"))
+
+
+def non_negative_int(text: str) -> int:
+    """An argument type: a whole number from zero."""
+    return int(_number(text, int, lambda value: 0 <= value < 2**31, "a whole number from zero"))
+
+
+def positive_ints(text: str) -> tuple[int, ...]:
+    """An argument type: whole numbers above zero with commas between them."""
+    return tuple(positive_int(part) for part in text.split(","))
+
+
+def non_negative_float(text: str) -> float:
+    """An argument type: a number from zero, not infinite."""
+    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number from zero")
 
 
 def positive_float(text: str) -> float:
@@ -225,11 +241,12 @@ class Progress:
         title: what is being done, such as ``"reading photos"``.
         total: how many steps there are; None where nobody knows.
         unit: what one step is, for the rate: ``"photos"``.
+        done: how many of them an earlier run has done.
     """
 
-    def __init__(self, title: str, total: int | None, unit: str) -> None:
+    def __init__(self, title: str, total: int | None, unit: str, done: int = 0) -> None:
         self._title, self._total, self._unit = title, total, unit
-        self._done, self._note = 0, ""
+        self._done, self._before, self._note = done, done, ""
         self._start = self._shown = time.monotonic()
         self._redraws = terminal().isatty()
         self._last_text = ""
@@ -259,8 +276,11 @@ class Progress:
 
     def _text(self, final: bool) -> str:
         seconds = max(self._shown - self._start, 1e-6)
-        rate = self._done / seconds
+        rate = (self._done - self._before) / seconds
         parts = [f"{self._title}: {self._done:,}" + (f" of {self._total:,}" if self._total else "") + f" {self._unit}"]
+        if self._redraws and self._total:
+            filled = min(self._done * _BAR // self._total, _BAR)
+            parts.append("█" * filled + "░" * (_BAR - filled))
         parts.append(f"{rate:,.1f}/s")
         if final or not self._total or not rate:
             parts.append(f"{seconds:.0f} s")

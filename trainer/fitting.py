@@ -1,124 +1,176 @@
-"""Fitting a classifier: what is frozen runs once over each photo, what is fitted sees its features in every epoch."""
+"""Fitting the part of a classifier above the cut: a loop of our own, so that it runs alike on any number of devices.
+
+What a batch is, how its photos are varied and mixed, and when the rates change depends on the seed, the epoch and the
+step only. So a run that is interrupted ends, resumed, where it would have ended, and so does one on more devices, but
+for the order in which numbers are added up.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-import tempfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from trainer import augmentation
+from trainer.augmentation import Augmentation
+from trainer.checkpoints import Checkpoints
 from trainer.console import CommandFailed, Progress
-from trainer.dataset import Photo, Unreadable
-from trainer.evaluation import fit_temperature
+from trainer.distribution import Devices
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
+
+DECAYS = ("constant", "cosine")
+CLASS_WEIGHTS = ("none", "balanced")
+_AHEAD = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class FitOptions:
-    """How a network is fitted. `learning_rate` is Adam's, `dropout` stands before the last layer."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    dropout: float
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A classifier in two parts.
+class Stage:
+    """How one part of a network is fitted.
 
     Attributes:
-        frozen: uint8 [N, H, W, 3] -> float32 [N, D], not fitted; None if everything is.
-        fitted: [N, D], or the images where nothing is frozen -> logits float32 [N, K].
+        epochs: how often each photo is seen, at most.
+        learning_rate: of Adam, at its highest.
+        warmup_epochs: in which the rate rises to that from zero.
+        decay: ``constant``, or ``cosine`` for a rate that falls to zero in the last epoch.
+        weight_decay: decoupled, as in AdamW; not for offsets and the scales of normalisation.
+        label_smoothing: share of the truth that is spread over all classes (Szegedy et al., CVPR 2016).
+        mixup: the parameter of the beta distribution by which pairs of photos are mixed, 0 for none (Zhang et al., ICLR
+            2018).
+        class_weights: ``balanced`` lets every class count the same, however many photos it has.
+        ema: decay for each step of the moving average of the weights, and of the statistics of batch normalisation,
+            that is kept in their place; 0 for none.
+        patience: epochs without improvement after which fitting ends, 0 for none.
     """
 
-    frozen: keras.Model | None
-    fitted: keras.Model
+    epochs: int
+    learning_rate: float
+    warmup_epochs: float = 0.0
+    decay: str = "constant"
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    class_weights: str = "none"
+    ema: float = 0.0
+    patience: int = 0
 
-    @classmethod
-    def on(cls, backbone: keras.Model, classes: int, dropout: float, *, freeze: bool) -> Network:
-        """A dense layer of `classes` units on the features of `backbone`."""
-        import keras
 
-        if freeze:
-            backbone.trainable = False
-            features = inputs = keras.Input(backbone.output_shape[1:], name="features")
-        else:
-            inputs, features = backbone.input, backbone.output
-        logits = keras.layers.Dense(classes, name="logits")(keras.layers.Dropout(dropout)(features))
-        return cls(backbone if freeze else None, keras.Model(inputs, logits, name="fitted"))
+class Source(Protocol):
+    """Where the inputs of a network come from."""
 
-    def calibrated(self, temperature: float) -> keras.Model:
-        """The whole: uint8 [N, H, W, 3] -> probabilities float32 [N, K]."""
-        import keras
+    def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
+        """What rows are in an epoch: arrays [M, ...]."""
 
-        images = keras.Input((self.frozen or self.fitted).input_shape[1:], dtype="uint8", name="images")
-        logits = self.fitted(self.frozen(images) if self.frozen else images)
-        scaled = keras.layers.Rescaling(1 / temperature, name="temperature")(logits)
-        return keras.Model(images, keras.layers.Softmax(name="probabilities")(scaled), name="classifier")
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        """What rows are for validation: the inputs themselves."""
+
+    def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
+        """What `training` gave, made into inputs on the device."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoded:
-    """Photos as `Network.fitted` takes them.
+class Activations:
+    """Inputs that a frozen network computed.
 
     Attributes:
-        values: [N, ...], row by row those of `photos`; a file mapped into memory, so N may be large.
-        paths, labels, content_hashes: of the N photos.
-        unreadable: the examples that gave no photo.
+        values: [N, ...].
+        copies: of photos of which there are varied copies, [C, T, ...]; every epoch takes one of the C + 1.
+        rows: int [T], the rows of `values` that they are copies of.
+        seed: of the choice among the copies.
     """
 
     values: np.ndarray
-    paths: tuple[str, ...]
-    labels: tuple[str, ...]
-    content_hashes: tuple[str, ...]
-    unreadable: tuple[Unreadable, ...]
+    copies: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    seed: int = 0
+
+    def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
+        """See `Source`."""
+        values = self.values[rows]
+        if self.copies is None or self.rows is None:
+            return (values,)
+        kinds = len(self.copies) + 1
+        first = np.random.default_rng((self.seed, kinds)).integers(0, kinds, len(self.values))
+        chosen = (first[rows] + epoch) % kinds
+        place = np.searchsorted(self.rows, rows)
+        for n in np.flatnonzero(chosen):
+            values[n] = self.copies[chosen[n] - 1, place[n]]
+        return (values,)
+
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        """See `Source`."""
+        return self.values[rows]
+
+    def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
+        """See `Source`."""
+        import tensorflow as tf
+
+        return tf.cast(parts[0], tf.float32)
 
 
-def encode(photos: Iterator[Photo | Unreadable], total: int, network: Network, batch_size: int, folder: str) -> Encoded:
-    """Runs the frozen part of a network once over each photo.
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Inputs that are images, uint8 [N, H, W, 3]; every epoch has varied copies of its own."""
 
-    Args:
-        photos: `total` of them at most.
-        network: with nothing frozen, the images themselves are kept.
-        batch_size: photos that go through the network at once.
-        folder: where the values are kept, on a local disk.
+    values: np.ndarray
+    varied: Augmentation
+    seed: int = 0
+
+    def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
+        """See `Source`."""
+        if not self.varied:
+            return (self.values[rows],)
+        drawn = augmentation.draws(self.seed, epoch, len(self.values))[rows]
+        return (self.values[rows], *augmentation.variation(self.varied, drawn, self.values.shape[1]))
+
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        """See `Source`."""
+        return self.values[rows]
+
+    def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
+        """See `Source`."""
+        return augmentation.apply(*parts) if len(parts) > 1 else parts[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is to be learnt.
+
+    Attributes:
+        source: the inputs of N photos.
+        truth: int [N], the index of the right label.
+        classes: how many labels there are, K.
+        training, validation: int, the rows to use for each.
+        batch_size: rows to a step, on all devices together.
+        seed: of the shuffling and the mixing.
     """
-    model = network.frozen or network.fitted
-    shape, dtype = (model.output_shape[1:], "float32") if network.frozen else (model.input_shape[1:], "uint8")
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".npy", delete=False) as file:
-        values = np.lib.format.open_memmap(file.name, "w+", dtype, (max(total, 1), *shape))
-    run = _compiled(network.frozen) if network.frozen else lambda images: images
-    kept: list[tuple[str, str, str]] = []
-    unreadable: list[Unreadable] = []
-    with Progress(
-        "reading photos" + (" and running the frozen network" if network.frozen else ""), total, "photos"
-    ) as progress:
-        while batch := list(itertools.islice(photos, batch_size)):
-            good = [photo for photo in batch if isinstance(photo, Photo)]
-            unreadable += [photo for photo in batch if isinstance(photo, Unreadable)]
-            if good:
-                values[len(kept) : len(kept) + len(good)] = run(np.stack([photo.image for photo in good]))
-                kept += [(photo.example.path, photo.example.label, photo.content_hash) for photo in good]
-            progress.advance(len(batch), f"{len(unreadable)} unreadable" if unreadable else "")
-    paths, labels, content_hashes = zip(*kept, strict=True) if kept else ((), (), ())
-    return Encoded(values[: len(kept)], paths, labels, content_hashes, tuple(unreadable))
 
+    source: Source
+    truth: np.ndarray
+    classes: int
+    training: np.ndarray
+    validation: np.ndarray
+    batch_size: int
+    seed: int
 
-def _compiled(model: keras.Model) -> Any:
-    """A model as one traced function of a batch of any size, without what `predict` does around it."""
-    import tensorflow as tf
+    @property
+    def steps(self) -> int:
+        """How many there are in an epoch."""
+        return math.ceil(len(self.training) / self.batch_size)
 
-    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-    function = tf.function(lambda images: model(images, training=False), input_signature=[spec])
-    return lambda images: function(images).numpy()
+    def class_weights(self, kind: str) -> np.ndarray:
+        """How much a photo of each class counts, float [K]; one on average."""
+        if kind == "none":
+            return np.ones(self.classes)
+        counts = np.bincount(self.truth[self.training], minlength=self.classes)
+        return len(self.training) / (self.classes * np.maximum(counts, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,109 +178,306 @@ class Fitted:
     """What fitting found.
 
     Attributes:
-        logits: float32 [N, K] of the validation photos, in the best epoch.
-        temperature: what to divide logits by for calibrated probabilities.
+        logits: float32 [V, K] of the validation photos, in the best epoch.
         best_epoch: counted from one.
         epochs: loss and accuracy of each epoch, on training and (``val_``) on validation photos.
     """
 
     logits: np.ndarray
-    temperature: float
     best_epoch: int
     epochs: tuple[dict[str, float], ...]
 
 
-def fit(
-    model: keras.Model,
-    values: np.ndarray,
-    truth: np.ndarray,
-    training: np.ndarray,
-    validation: np.ndarray,
-    options: FitOptions,
-) -> Fitted:
-    """Fits `model` and leaves it with the weights of its best epoch: highest validation accuracy, then lowest loss.
+@dataclasses.dataclass
+class _State:
+    """How far fitting is, beside the weights."""
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    hits: float = 0.0
+    best_epoch: int = 0
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+    def rank(self, epoch: int) -> tuple[float, float]:
+        """What the best epoch has the most of: accuracy on validation, then the least loss."""
+        if not epoch:
+            return (-1.0, 0.0)
+        return self.history[epoch - 1]["val_accuracy"], -self.history[epoch - 1]["val_loss"]
+
+
+class Fitting:
+    """One stage of fitting one model.
 
     Args:
-        model: [N, ...] -> logits [N, K].
-        values: [N, ...].
-        truth: int [N], the index of the right label.
-        training, validation: int, the rows of `values` to use for each.
-        options: how.
-
-    Raises:
-        CommandFailed: the loss is no longer a number.
+        name: of the stage, for people and checkpoints.
+        model: inputs [N, ...] -> logits [N, K], made within the scope of the strategy of `devices`.
+        task, stage: what is to be learnt, and how.
+        devices: on what.
+        checkpoints: where to go on from, and to keep what is found.
+        watch: called after each epoch with its number, from one, and its losses and accuracies.
     """
+
+    def __init__(
+        self,
+        name: str,
+        model: keras.Model,
+        task: Task,
+        stage: Stage,
+        devices: Devices,
+        checkpoints: Checkpoints,
+        watch: Callable[[str, int, dict[str, float]], None] = lambda name, epoch, values: None,
+    ) -> None:
+        self._name, self._model, self._task, self._stage = name, model, task, stage
+        self._devices, self._checkpoints, self._watch = devices, checkpoints, watch
+        self._weights = task.class_weights(stage.class_weights)
+        self._state = _State()
+        with devices.strategy.scope():
+            self._optimizer = _optimizer(model, stage, task.steps)
+            self._averages = {id(variable): _copy(variable) for variable in _numbers(model)} if stage.ema else {}
+        self._best = [variable.numpy() for variable in model.variables]
+        self._step_function, self._logits_function = self._functions()
+
+    def run(self) -> Fitted:
+        """Fits the model and leaves it with the weights of its best epoch.
+
+        Raises:
+            CommandFailed: the loss is no longer a number.
+        """
+        state, stage, steps = self._state, self._stage, self._task.steps
+        self._resume()
+        done = state.epoch * steps + state.step
+        with Progress(f"fitting {self._name}", stage.epochs * steps, "steps", done=done) as progress:
+            while state.epoch < stage.epochs and not self._is_stalled():
+                self._train_epoch(progress)
+                values = self._measure()
+                state.history.append(values)
+                state.epoch, state.step, state.loss, state.hits = state.epoch + 1, 0, 0.0, 0.0
+                if state.rank(state.epoch) > state.rank(state.best_epoch):
+                    state.best_epoch = state.epoch
+                    self._best = self._averaged()
+                self._watch(self._name, state.epoch, values)
+                progress.advance(0, _note(state.epoch, values))
+                if self._checkpoints.due():
+                    self._save()
+        _assign(self._model.variables, self._best)
+        self._save()
+        return Fitted(self._logits(self._task.validation), state.best_epoch, tuple(state.history))
+
+    def _is_stalled(self) -> bool:
+        state, patience = self._state, self._stage.patience
+        return bool(patience) and state.epoch - state.best_epoch >= patience
+
+    def _train_epoch(self, progress: Progress) -> None:
+        state = self._state
+        sums: list[Any] = []
+        for arguments in self._batches(state.epoch, state.step):
+            sums.append(self._step_function(*arguments))
+            state.step += 1
+            progress.advance(1, _note(len(state.history), state.history[-1]) if state.history else "")
+            if self._checkpoints.due():
+                self._collect(sums)
+                self._save()
+        self._collect(sums)
+
+    def _collect(self, sums: list[Any]) -> None:
+        for loss, hits in sums:
+            self._state.loss += float(loss)
+            self._state.hits += float(hits)
+        sums.clear()
+
+    def _measure(self) -> dict[str, float]:
+        """Losses and accuracies at the end of an epoch."""
+        state, task = self._state, self._task
+        trained, raw = len(task.training), [variable.numpy() for variable in self._model.variables]
+        _assign(self._model.variables, self._averaged())
+        logits, truth = self._logits(task.validation).astype(np.float64), task.truth[task.validation]
+        _assign(self._model.variables, raw)
+        if not (math.isfinite(state.loss) and np.isfinite(logits).all()):
+            raise CommandFailed("fitting diverged (the loss is not a number): lower --learning-rate")
+        scaled = logits - logits.max(axis=1, keepdims=True)
+        losses = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(truth)), truth]
+        return {
+            "loss": state.loss / trained,
+            "accuracy": state.hits / trained,
+            "val_loss": float(losses.mean()),
+            "val_accuracy": float((logits.argmax(axis=1) == truth).mean()),
+        }
+
+    def _averaged(self) -> list[np.ndarray]:
+        """The weights that count: the moving average where there is one."""
+        return [self._averages.get(id(variable), variable).numpy() for variable in self._model.variables]
+
+    # Batches
+
+    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[Any, ...]]:
+        """The arguments of the step function, made one ahead of the other in a thread."""
+        order = np.random.default_rng((self._task.seed, epoch)).permutation(self._task.training)
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+            waiting: deque[Future[tuple[Any, ...]]] = deque()
+            for step in range(first_step, self._task.steps):
+                waiting.append(pool.submit(self._batch, order, epoch, step))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _batch(self, order: np.ndarray, epoch: int, step: int) -> tuple[Any, ...]:
+        task, size = self._task, self._task.batch_size
+        rows = order[step * size : (step + 1) * size]
+        weights = self._weights[task.truth[rows]]
+        targets = self._targets(rows)
+        chance = np.random.default_rng((task.seed, epoch, step))
+        partners, share = rows, None
+        if self._stage.mixup:
+            drawn = chance.beta(self._stage.mixup, self._stage.mixup, len(rows))
+            share = np.maximum(drawn, 1 - drawn)[:, np.newaxis]
+            partners = chance.permutation(rows)
+            targets = share * targets + (1 - share) * self._targets(partners)
+        parts = []
+        for numbers, counts in zip(*self._devices.parts(len(rows)), strict=True):
+            part = {
+                "inputs": task.source.training(rows[numbers], epoch),
+                "targets": targets[numbers].astype(np.float32),
+                "weights": (weights[numbers] * counts / weights.sum()).astype(np.float32),
+                "counts": counts.astype(np.float32),
+            }
+            if share is not None:
+                part |= {"partners": task.source.training(partners[numbers], epoch)}
+                part |= {"share": share[numbers, 0].astype(np.float32)}
+            parts.append(part)
+        return (self._devices.per_replica(parts),)
+
+    def _targets(self, rows: np.ndarray) -> np.ndarray:
+        """What the softmax should give, float [M, K]."""
+        right, smoothing = np.eye(self._task.classes)[self._task.truth[rows]], self._stage.label_smoothing
+        return right * (1 - smoothing) + smoothing / self._task.classes
+
+    # What runs on the devices
+
+    def _functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        import tensorflow as tf
+
+        model, optimizer, source, ema = self._model, self._optimizer, self._task.source, self._stage.ema
+        variables = model.trainable_variables
+        strategy = self._devices.strategy
+
+        def in_replica(batch: dict[str, Any]) -> tuple[Any, Any]:
+            inputs = source.inputs(*batch["inputs"])
+            if "partners" in batch:
+                inputs = _mixed(inputs, source.inputs(*batch["partners"]), batch["share"])
+            with tf.GradientTape() as tape:
+                logits = model(inputs, training=True)
+                losses = tf.nn.softmax_cross_entropy_with_logits(batch["targets"], logits)
+                loss = tf.reduce_sum(losses * batch["weights"])
+                scaled = optimizer.scale_loss(loss)
+            optimizer.apply(tape.gradient(scaled, variables), variables)
+            right = tf.equal(tf.argmax(logits, 1), tf.argmax(batch["targets"], 1))
+            hits = tf.reduce_sum(tf.cast(right, tf.float32) * batch["counts"])
+            return tf.reduce_sum(losses * batch["counts"]), hits
+
+        @tf.function(reduce_retracing=True)
+        def step(batch: dict[str, Any]) -> tuple[Any, Any]:
+            sums = strategy.run(in_replica, (batch,))
+            if ema:
+                # Younger averages forget faster, or the first weights would last too long.
+                count = tf.cast(optimizer.iterations.value, tf.float32)
+                decay = tf.minimum(ema, (1 + count) / (10 + count))
+                for variable in _numbers(model):
+                    average = self._averages[id(variable)]
+                    average.assign(decay * average + (1 - decay) * variable.value)
+            return tuple(strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums)
+
+        @tf.function(reduce_retracing=True)
+        def logits_of(inputs: Any) -> Any:
+            return strategy.run(lambda x: model(source.inputs(x), training=False), (inputs,))
+
+        return step, logits_of
+
+    def _logits(self, rows: np.ndarray) -> np.ndarray:
+        """Float32 [M, K]."""
+        size, found = max(self._task.batch_size, 64), []
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
+            numbers, _ = self._devices.parts(len(batch))
+            inputs = self._devices.per_replica([self._task.source.plain(batch[part]) for part in numbers])
+            found.append(self._devices.gathered(self._logits_function(inputs), len(batch)))
+        return np.concatenate(found).astype(np.float32)
+
+    # Checkpoints
+
+    def _variables(self) -> list[Any]:
+        return [*self._model.variables, *self._optimizer.variables, *self._averages.values()]
+
+    def _save(self) -> None:
+        if self._devices.is_chief:
+            arrays = [variable.numpy() for variable in self._variables()]
+            self._checkpoints.save(self._name, [*arrays, *self._best], dataclasses.asdict(self._state))
+
+    def _resume(self) -> None:
+        """Goes on from the chief's checkpoint, if there is one."""
+        variables = self._variables()
+        arrays = [variable.numpy() for variable in variables] + self._best
+        found = self._checkpoints.load(self._name) if self._devices.is_chief else None
+        state = dataclasses.asdict(self._state)
+        if found:
+            arrays, state = found
+        state = self._devices.json_from_chief(state)
+        arrays = self._devices.from_chief(arrays)
+        _assign(variables, arrays[: len(variables)])
+        self._best = arrays[len(variables) :]
+        for name, value in state.items():
+            setattr(self._state, name, value)
+
+
+def _optimizer(model: keras.Model, stage: Stage, steps: int) -> keras.optimizers.Optimizer:
     import keras
 
-    model.compile(
-        keras.optimizers.Adam(options.learning_rate),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+    warmup = round(stage.warmup_epochs * steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else stage.learning_rate,
+        max(1, stage.epochs * steps - warmup),
+        alpha=1.0 if stage.decay == "constant" else 0.0,
+        warmup_target=stage.learning_rate if warmup else None,
+        warmup_steps=warmup,
     )
-    batches = _batches(values, truth, training, options.batch_size, options.seed)
-    held_out = _batches(values, truth, validation, options.batch_size, None)
-    best = _keep_best(options.epochs)
-    model.fit(batches, validation_data=held_out, epochs=options.epochs, verbose=0, shuffle=False, callbacks=[best])
-    logits = model.predict(held_out, verbose=0)
-    if not np.isfinite(logits).all():
-        raise CommandFailed("fitting diverged (the loss is not a number): lower --learning-rate")
-    return Fitted(logits, fit_temperature(logits, truth[validation]), best.epoch, tuple(best.history))
+    optimizer = keras.optimizers.Adam(rate, weight_decay=stage.weight_decay or None)
+    small = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
+    if small and stage.weight_decay:
+        optimizer.exclude_from_weight_decay(var_list=small)
+    if keras.config.dtype_policy().compute_dtype == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return optimizer
 
 
-def _batches(
-    values: np.ndarray, truth: np.ndarray, rows: np.ndarray, batch_size: int, seed: int | None
-) -> keras.utils.PyDataset:
-    """Batches of some rows; with a seed in an order that is new in each epoch and the same in each run."""
-    import keras
-
-    class Batches(keras.utils.PyDataset):
-        def __init__(self) -> None:
-            super().__init__()
-            self._order, self._epoch = rows, 0
-            self._shuffle()
-
-        def _shuffle(self) -> None:
-            if seed is not None:
-                self._order = np.random.default_rng((seed, self._epoch)).permutation(rows)
-
-        def on_epoch_end(self) -> None:
-            self._epoch += 1
-            self._shuffle()
-
-        def __len__(self) -> int:
-            return math.ceil(len(self._order) / batch_size)
-
-        def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-            chosen = self._order[number * batch_size : (number + 1) * batch_size]
-            return values[chosen], truth[chosen]
-
-    return Batches()
+def _numbers(model: keras.Model) -> list[keras.Variable]:
+    """The weights and the statistics of normalisation; not the states of random generators."""
+    return [variable for variable in model.variables if variable.dtype.startswith("float")]
 
 
-def _keep_best(epochs: int) -> Any:
-    """A Keras callback that shows the epochs, remembers them, and restores the best one at the end."""
-    import keras
+def _copy(variable: keras.Variable) -> tf.Variable:
+    import tensorflow as tf
 
-    class KeepBest(keras.callbacks.Callback):
-        def __init__(self) -> None:
-            super().__init__()
-            self.epoch = 0
-            self.history: list[dict[str, float]] = []
-            self._rank, self._weights = (-1.0, 0.0), None
-            self._progress = Progress("fitting", epochs, "epochs")
+    return tf.Variable(variable.numpy(), trainable=False)
 
-        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-            self.history.append({name: float(value) for name, value in logs.items()})
-            rank = (logs["val_accuracy"], -logs["val_loss"])
-            if rank > self._rank:
-                self._rank, self.epoch, self._weights = rank, epoch + 1, self.model.get_weights()
-            self._progress.advance(
-                1, f"loss {logs['loss']:.3f}  accuracy {logs['accuracy']:.3f}  validation {logs['val_accuracy']:.3f}"
-            )
 
-        def on_train_end(self, logs: dict[str, float]) -> None:
-            if self._weights is not None:
-                self.model.set_weights(self._weights)
-            self._progress.__exit__()
+def _mixed(inputs: tf.Tensor, partners: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """The mixture of each input with its partner, of the same type."""
+    import tensorflow as tf
 
-    return KeepBest()
+    share = tf.reshape(share, [-1, *[1] * (len(inputs.shape) - 1)])
+    mixed = share * tf.cast(inputs, tf.float32) + (1 - share) * tf.cast(partners, tf.float32)
+    return tf.cast(tf.round(mixed) if inputs.dtype.is_integer else mixed, inputs.dtype)
+
+
+def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _note(epoch: int, values: dict[str, float]) -> str:
+    return (
+        f"epoch {epoch}  loss {values['loss']:.3f}  accuracy {values['accuracy']:.3f}  "
+        f"validation {values['val_accuracy']:.3f}"
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer import console, dataset, evaluation, model_dir
+from trainer import console, dataset, evaluation, files, model_dir
 from trainer.console import CommandFailed, Progress, UserError, say
 from trainer.preprocessing import ImageSpec, Limits
 
@@ -73,8 +73,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=console.path,
         required=True,
-        metavar="DIR",
-        help="folder with one sub-folder of photos for each class",
+        metavar="DATA",
+        help="labelled photos, as train takes them",
     )
     parser.add_argument(
         "--output",
@@ -121,7 +121,7 @@ def _check_output(output: str) -> None:
 
     if tf.io.gfile.exists(output) and (not tf.io.gfile.isdir(output) or tf.io.gfile.listdir(output)):
         raise UserError(f"--output {output} exists: choose another folder")
-    if not model_dir.is_remote(output):
+    if not files.is_remote(output):
         above = next(
             folder for folder in (Path(os.path.abspath(output)), *Path(output).absolute().parents) if folder.exists()
         )
@@ -158,19 +158,19 @@ def _write_evaluation(
 
     tf.io.gfile.makedirs(output)
     unreadable = [
-        {"uri": p.example.path, "reason": p.error.reason.code, "message": p.error.message} for p in result.unreadable
+        {"uri": p.example.uri, "reason": p.error.reason.code, "message": p.error.message} for p in result.unreadable
     ]
     content = {"model_id": info.id, "labels": list(info.labels), **metrics, "unreadable": unreadable}
     write("evaluation.json", json.dumps(content, indent=1))  # ASCII, since a file's name need not be UTF-8
     lines = []
     for example, row in zip(result.examples, result.probabilities, strict=True):
         scores = {label: float(score) for label, score in zip(info.labels, row, strict=True)}
-        record = {"uri": example.path, "truth": example.label, "label": info.labels[row.argmax()], "scores": scores}
+        record = {"uri": example.uri, "truth": example.label, "label": info.labels[row.argmax()], "scores": scores}
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write("predictions.jsonl", "".join(lines))
-    paths = [example.path for example in result.examples]
-    subject = f"{len(paths):,} photos of {data}"
-    report = evaluation_page(info, metrics, paths, truth, result.probabilities, len(result.unreadable), subject=subject)
+    uris = [example.uri for example in result.examples]
+    subject = f"{len(uris):,} photos of {data}"
+    report = evaluation_page(info, metrics, uris, truth, result.probabilities, len(result.unreadable), subject=subject)
     write("report.html", report)
     say(f"written to {output}")
 
@@ -194,9 +194,9 @@ def predict(arguments: argparse.Namespace) -> None:
         rows = (row for batch in batches for row in probabilities(np.stack([photo.image for photo in batch])))
         for photo in photos:
             if isinstance(photo, dataset.Photo):
-                print(f"{photo.example.path}: {_best(next(rows), labels)}")
+                print(f"{photo.example.uri}: {_best(next(rows), labels)}")
             else:
-                print(f"{photo.example.path}: not classified, {photo.error}")
+                print(f"{photo.example.uri}: not classified, {photo.error}")
     if len(readable) < len(photos):
         raise CommandFailed(f"{len(photos) - len(readable)} of {len(photos)} files could not be read as a photo")
 

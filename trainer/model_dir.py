@@ -21,20 +21,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from trainer.console import UserError
+from trainer.files import is_remote
 from trainer.preprocessing import POLICY, RESIZE_RULES, ImageSpec
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ SERVE_BYTES_NOTE = (
     "of serving_default behind trainer.preprocessing."
 )
 _REQUIRED = ("saved_model.pb", "fingerprint.pb", "model.keras", "report.html", "golden/probabilities.json")
+
+
+_REPLACED = "replaced"
 
 
 class ModelDirError(UserError):
@@ -267,6 +271,15 @@ def write(
     return written
 
 
+def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A model as one traced function of a batch of any size, without what `predict` does around it."""
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+    function = tf.function(lambda images: model(images, training=False), input_signature=[spec])
+    return lambda images: function(images).numpy()
+
+
 def _export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
     """Saves the network as a SavedModel with both signatures."""
     import keras
@@ -336,11 +349,6 @@ def _checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(_canonical(content)).hexdigest()
 
 
-def is_remote(path: str) -> bool:
-    """Whether a path begins with a scheme, such as ``gs://``."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
-
-
 @contextlib.contextmanager
 def fetched(path: str) -> Iterator[ModelDir]:
     """`read` for a path that `tf.io.gfile` can read; a remote directory is copied for as long as the context lasts."""
@@ -392,20 +400,44 @@ def workplace(path: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="model-") as folder:
             yield Path(folder)
         return
-    parent = Path(os.path.realpath(path)).parent
-    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    target = Path(os.path.realpath(path))
+    made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    workplace = target.with_name(f".writing-{target.name}")
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=".writing-", dir=parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(workplace, target)
     except OSError as error:
-        raise UserError(f"cannot write to {parent} ({error.strerror}): choose another --model-dir") from error
+        raise UserError(f"cannot write to {target.parent} ({error.strerror}): choose another --model-dir") from error
     try:
-        yield Path(folder)
+        yield workplace
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(workplace, ignore_errors=True)
+        lock.close()
         for empty in made:
             with contextlib.suppress(OSError):  # not empty: the model is there
                 empty.rmdir()
+
+
+def _locked(folder: Path, target: Path) -> IO[bytes]:
+    """Makes a folder for one process alone, and empties it of what one that was killed has left.
+
+    Returns:
+        An open file; closing it gives the folder free.
+
+    Raises:
+        UserError: another process has it.
+    """
+    folder.mkdir(exist_ok=True)
+    lock = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UserError("another train is writing to this --model-dir: wait for it or choose another") from None
+    if (folder / _REPLACED).exists() and not target.exists():
+        (folder / _REPLACED).rename(target)  # it was killed between two renames
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    return lock
 
 
 def publish(folder: Path, path: str) -> None:
@@ -422,7 +454,7 @@ def publish(folder: Path, path: str) -> None:
         for name in sorted(os.listdir(folder), key=lambda name: name == INFO_FILE):
             shutil.move(folder / name, target)
     elif os.path.lexists(target):
-        replaced = folder.with_name("replaced")
+        replaced = folder.with_name(_REPLACED)
         os.rename(target, replaced)
         try:
             os.rename(folder, target)

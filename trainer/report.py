@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer import page
-from trainer.dataset import read_bytes
+from trainer.dataset import data_of
 from trainer.model_dir import ModelInfo
 from trainer.preprocessing import ImageError, read_thumbnail
 
@@ -19,7 +19,7 @@ THUMBNAIL_SIDE = 160
 def evaluation_page(
     info: ModelInfo,
     metrics: dict[str, Any],
-    paths: Sequence[str],
+    uris: Sequence[str],
     truth: np.ndarray,
     probabilities: np.ndarray,
     unreadable: int,
@@ -32,7 +32,7 @@ def evaluation_page(
     Args:
         info: of the model.
         metrics: what `trainer.evaluation.metrics` gave.
-        paths: of the N photos.
+        uris: of the N photos.
         truth: int [N].
         probabilities: float [N, K].
         unreadable: how many photos more there would have been.
@@ -53,7 +53,7 @@ def evaluation_page(
     }
 
     def gallery(indices: np.ndarray) -> str:
-        return page.gallery(_figure(info, paths[n], truth[n], probabilities[n]) for n in indices)
+        return page.gallery(_figure(info, uris[n], truth[n], probabilities[n]) for n in indices)
 
     backbone = f"{info.training['backbone']}, {info.image.size} pixels, weights {info.training['weights']}"
     return page.document(
@@ -112,7 +112,7 @@ def _figure(info: ModelInfo, path: str, truth: int, probabilities: np.ndarray) -
     if predicted != truth:
         caption += f"<br>is {page.text(info.labels[truth])} {probabilities[truth]:.0%}"
     try:
-        picture = page.jpeg(read_thumbnail(read_bytes(path), THUMBNAIL_SIDE))
+        picture = page.jpeg(read_thumbnail(data_of(path), THUMBNAIL_SIDE))
     except ImageError:  # it was readable a minute ago; the report can do without it
         picture = None
     return page.figure(picture, caption, path)

@@ -26,7 +26,7 @@ def test_pixels_are_prepared_as_the_network_wants(name: str) -> None:
     import keras
 
     model = backbones.build(name, "none", 75)
-    network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    network = model.layers[-1]
     module = {
         "MobileNetV2": keras.applications.mobilenet_v2,
         "ResNet50": keras.applications.resnet,
@@ -37,6 +37,49 @@ def test_pixels_are_prepared_as_the_network_wants(name: str) -> None:
     expected = network(module.preprocess_input(IMAGES.astype("float32")), training=False)
     np.testing.assert_allclose(model(IMAGES, training=False), expected, atol=1e-4)
     assert model.input.dtype == "uint8"
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("MobileNetV2", "block_6_project_BN"),
+        ("VGG16", "block4_pool"),
+        ("ResNet50", "conv4_block1_out"),
+        ("Xception", "add_2"),
+        ("ConvNeXtTiny", "convnext_tiny_downsampling_block_1"),
+    ],
+)
+def test_is_cut_behind_a_layer(name: str, layer: str) -> None:
+    """The default cut is the one a person would choose; below and above it make the whole."""
+    import keras
+
+    keras.backend.clear_session()  # Xception's layers are numbered
+    model = backbones.build(name, "none", 96)
+    assert backbones.default_cut(model) == layer
+    images = np.pad(IMAGES, ((0, 0), (0, 21), (0, 21), (0, 0)))
+    lower, upper = backbones.split(model, layer)
+    assert lower.output_shape[1] == 6
+    np.testing.assert_allclose(upper(lower(images)), model(images), rtol=1e-4, atol=1e-5)
+
+
+def test_is_never_cut_where_something_goes_past() -> None:
+    """Inside a residual block the sum at its end needs what came before."""
+    model = backbones.build("MobileNetV2", "none", 96)
+    possible = backbones.cuts(model)
+    assert {"block_2_add", "block_3_expand", "block_3_depthwise"} <= set(possible)  # block 3 adds nothing
+    assert not {"block_2_expand", "block_2_depthwise_BN", "block_2_project"} & set(possible)
+    with pytest.raises(UserError, match="cannot be cut behind a layer 'block_2_expand'; it can behind block_"):
+        backbones.split(model, "block_2_expand")
+
+
+def test_grey_pictures_have_one_channel() -> None:
+    model = backbones.build("convolutional", "none", 28, "grayscale")
+    assert model.layers[-1].input_shape == (None, 28, 28, 1)
+    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), dtype=np.uint8)
+    grey = np.repeat(np.round(images @ [0.299, 0.587, 0.114])[..., np.newaxis], 3, axis=3).astype(np.uint8)
+    np.testing.assert_allclose(model(images), model(grey), atol=0.02)
+    with pytest.raises(UserError, match="takes three channels"):
+        backbones.build("MobileNetV2", "none", 96, "grayscale")
 
 
 def test_weights_of_a_file(tmp_path: object) -> None:
@@ -57,7 +100,7 @@ def test_weights_of_a_file(tmp_path: object) -> None:
     ("name", "weights", "size", "words"),
     [
         ("MobilNetV2", "none", 96, "unknown backbone 'MobilNetV2': did you mean MobileNet"),
-        ("zzz", "none", 96, "unknown backbone 'zzz': one of small, ConvNeXtBase"),
+        ("zzz", "none", 96, "unknown backbone 'zzz': one of small, pixels, "),
         ("small", "imagenet", 96, "no ImageNet weights of the backbone 'small'"),
         ("MobileNetV2", "/no/such/file.h5", 96, "no weights file /no/such/file.h5"),
         ("InceptionV3", "none", 32, "InceptionV3 cannot be built for images of 32 pixels"),

@@ -20,7 +20,7 @@ def make(folder: Path, *files: str) -> None:
 
 def test_finds_files_however_deep_but_not_hidden_ones(tmp_path: Path) -> None:
     make(tmp_path, "hat/1.jpg", "hat/new/2019/2.JPG", "hat/.DS_Store", "shoes/3.jpg", ".git/config", "readme.txt")
-    found = {(os.path.relpath(example.path, tmp_path), example.label) for example in find_examples(f"{tmp_path}/")}
+    found = {(os.path.relpath(example.uri, tmp_path), example.label) for example in find_examples(f"{tmp_path}/")}
     assert found == {("hat/1.jpg", "hat"), ("hat/new/2019/2.JPG", "hat"), ("shoes/3.jpg", "shoes")}
 
 
@@ -54,7 +54,7 @@ def test_reads_in_order_and_reports_the_unreadable(drawn: Path, tmp_path: Path) 
     good = [str(file) for file in sorted(drawn.rglob("*.jpg"))]
     paths = [*good[:20], str(tmp_path / "broken.jpg"), str(tmp_path / "missing.jpg"), *good[20:]]
     photos = list(read_photos((Example(path, "any") for path in paths), ImageSpec(32)))
-    assert [photo.example.path for photo in photos] == paths
+    assert [photo.example.uri for photo in photos] == paths
     reasons = [photo.error.reason for photo in photos if isinstance(photo, Unreadable)]
     assert reasons == [Reason.UNKNOWN_FORMAT, Reason.NOT_FOUND]
     first = photos[0]

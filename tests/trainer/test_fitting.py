@@ -1,108 +1,285 @@
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from trainer import fitting
+from trainer import distribution, fitting
+from trainer.augmentation import Augmentation
+from trainer.checkpoints import Checkpoints
 from trainer.console import CommandFailed
-from trainer.dataset import Example, Photo, Unreadable
-from trainer.preprocessing import ImageError, Reason
+from trainer.fitting import Activations, Fitting, Images, Stage, Task
 
-OPTIONS = fitting.FitOptions(epochs=15, batch_size=16, learning_rate=0.05, dropout=0.0, seed=3)
+STAGE = Stage(epochs=15, learning_rate=0.05)
+NONE = Checkpoints(None)
 
 
-def head(inputs: int, classes: int) -> object:
+@pytest.fixture(scope="module")
+def devices() -> distribution.Devices:
+    return distribution.find()
+
+
+def head(inputs: int = 3, classes: int = 3, dropout: float = 0.0) -> Any:
     import keras
 
     keras.utils.set_random_seed(0)
     features = keras.Input((inputs,))
-    return keras.Model(features, keras.layers.Dense(classes)(features))
+    return keras.Model(features, keras.layers.Dense(classes)(keras.layers.Dropout(dropout)(features)))
 
 
-def separable(count: int = 200) -> tuple[np.ndarray, np.ndarray]:
+def normalising() -> Any:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    features = keras.Input((3,))
+    return keras.Model(features, keras.layers.Dense(3)(keras.layers.BatchNormalization(momentum=0.9)(features)))
+
+
+def separable(count: int = 200, **options: Any) -> Task:
     chance = np.random.default_rng(0)
     truth = chance.integers(0, 3, count)
-    return (np.eye(3)[truth] * 2 + chance.normal(0, 0.8, (count, 3))).astype(np.float32), truth
+    values = (np.eye(3)[truth] * 2 + chance.normal(0, 0.8, (count, 3))).astype(np.float32)
+    rows = np.arange(count)
+    task = Task(Activations(values), truth, 3, rows[:-50], rows[-50:], batch_size=16, seed=3)
+    return dataclasses.replace(task, **options)
 
 
-def test_keeps_the_best_epoch_not_the_last() -> None:
-    model = head(3, 3)
-    values, truth = separable()
-    options = fitting.FitOptions(epochs=12, batch_size=16, learning_rate=2.0, dropout=0.0, seed=3)  # too high: it jumps
-    validation = np.arange(150, 200)
-    fitted = fitting.fit(model, values, truth, np.arange(150), validation, options)
+def fit(model: Any, task: Task, stage: Stage, devices: Any, kept: Checkpoints = NONE) -> fitting.Fitted:
+    return Fitting("test", model, task, stage, devices, kept).run()
+
+
+def test_keeps_the_best_epoch_not_the_last(devices: Any) -> None:
+    model, task = head(), separable()
+    fitted = fit(model, task, Stage(epochs=12, learning_rate=2.0), devices)  # too high: it jumps
     accuracies = [epoch["val_accuracy"] for epoch in fitted.epochs]
     assert len(accuracies) == 12
     assert accuracies[-1] < max(accuracies)  # otherwise this test shows nothing
     assert accuracies[fitted.best_epoch - 1] == max(accuracies)
-    accuracy = (fitted.logits.argmax(1) == truth[validation]).mean()
+    accuracy = (fitted.logits.argmax(1) == task.truth[task.validation]).mean()
     assert accuracy == pytest.approx(max(accuracies), abs=1e-6)
-    np.testing.assert_allclose(model(values[validation]), fitted.logits, atol=1e-4)
+    np.testing.assert_allclose(model(task.source.plain(task.validation)), fitted.logits, atol=1e-4)
 
 
-def test_the_same_seed_gives_the_same_weights() -> None:
-    values, truth = separable()
-    logits = []
-    for _ in range(2):
-        fitted = fitting.fit(head(3, 3), values, truth, np.arange(150), np.arange(150, 200), OPTIONS)
-        logits.append(fitted.logits)
-    np.testing.assert_array_equal(*logits)
-
-
-def test_divergence_is_said() -> None:
-    values, truth = separable()
-    values[:20] = np.nan
-    with pytest.raises(CommandFailed, match="lower --learning-rate"):
-        fitting.fit(head(3, 3), values, truth, np.arange(150), np.arange(150, 200), OPTIONS)
-
-
-def counting_backbone(calls: list[int]) -> object:
-    """Means over the pixels; remembers how many images it has seen."""
+def test_learns_and_reports_what_keras_reports(devices: Any) -> None:
+    """Adam, cross-entropy and accuracy are Keras's own: one epoch of its `fit` in the same order gives the same."""
     import keras
-    import tensorflow as tf
 
-    class Means(keras.layers.Layer):
-        def call(self, images: object) -> object:
-            tf.py_function(lambda count: calls.append(int(count)), [tf.shape(images)[0]], [])
-            return keras.ops.mean(keras.ops.cast(images, "float32"), axis=(1, 2))
-
-        def compute_output_shape(self, shape: tuple) -> tuple:
-            return (shape[0], shape[-1])
-
-    images = keras.Input((8, 8, 3), dtype="uint8")
-    return keras.Model(images, Means()(images))
-
-
-def test_the_frozen_part_sees_each_photo_once(tmp_path: object) -> None:
-    calls: list[int] = []
-    network = fitting.Network.on(counting_backbone(calls), 2, 0.0, freeze=True)
-    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8)
-    photos: list[Photo | Unreadable] = [Photo(Example(f"{n}.jpg", "ab"[n % 2]), f"{n}", images[n]) for n in range(10)]
-    photos.insert(4, Unreadable(Example("broken.jpg", "a"), ImageError(Reason.EMPTY, "")))
-    encoded = fitting.encode(iter(photos), 11, network, 4, str(tmp_path))
-    seen = sum(calls)
-    assert seen == 10
-    np.testing.assert_allclose(encoded.values, images.mean((1, 2)), rtol=1e-5)
-    assert encoded.paths == tuple(f"{n}.jpg" for n in range(10))  # a broken photo moves nobody's row
-    assert [photo.example.path for photo in encoded.unreadable] == ["broken.jpg"]
-    truth = np.arange(10) % 2
-    fitting.fit(network.fitted, encoded.values, truth, np.arange(8), np.arange(8, 10), OPTIONS)
-    assert sum(calls) == seen
+    task = separable()
+    ours = fit(head(), task, Stage(epochs=1, learning_rate=0.05), devices)
+    model = head()
+    model.compile(
+        keras.optimizers.Adam(0.05),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    order = np.random.default_rng((3, 0)).permutation(task.training)
+    theirs = model.fit(task.source.plain(order), task.truth[order], batch_size=16, shuffle=False, verbose=0)
+    assert ours.epochs[0]["loss"] == pytest.approx(theirs.history["loss"][0], rel=1e-4)
+    assert ours.epochs[0]["accuracy"] == pytest.approx(theirs.history["accuracy"][0], rel=1e-4)
+    loss, accuracy = model.evaluate(task.source.plain(task.validation), task.truth[task.validation], verbose=0)
+    assert ours.epochs[0]["val_loss"] == pytest.approx(loss, rel=1e-4)
+    assert ours.epochs[0]["val_accuracy"] == pytest.approx(accuracy, rel=1e-4)
 
 
-def test_with_nothing_frozen_the_images_themselves_are_kept(tmp_path: object) -> None:
-    network = fitting.Network.on(counting_backbone([]), 2, 0.0, freeze=False)
-    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    photos = iter([Photo(Example(f"{n}.jpg", "a"), f"{n}", images[n]) for n in range(3)])
-    encoded = fitting.encode(photos, 3, network, 2, str(tmp_path))
-    np.testing.assert_array_equal(encoded.values, images)
-    assert encoded.values.dtype == np.uint8
+def test_the_same_seed_gives_the_same_weights(devices: Any) -> None:
+    stage = dataclasses.replace(STAGE, mixup=0.3, ema=0.9)
+    results = [fit(head(dropout=0.5), separable(seed=seed), stage, devices).logits for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
 
 
-def test_the_calibrated_network_divides_by_the_temperature() -> None:
-    network = fitting.Network.on(counting_backbone([]), 2, 0.0, freeze=True)
-    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    logits = network.fitted(images.mean((1, 2)).astype(np.float32)).numpy()
-    exponents = np.exp((logits - logits.max(1, keepdims=True)) / 40)
-    expected = exponents / exponents.sum(1, keepdims=True)
-    np.testing.assert_allclose(network.calibrated(40)(images), expected, atol=1e-5)
+def test_divergence_is_said(devices: Any) -> None:
+    task = separable()
+    task.source.values[:20] = np.nan  # type: ignore[attr-defined]
+    with pytest.raises(CommandFailed, match="lower --learning-rate"):
+        fit(head(), task, STAGE, devices)
+
+
+def test_patience_ends_fitting(devices: Any) -> None:
+    fitted = fit(head(), separable(), dataclasses.replace(STAGE, epochs=200, patience=3), devices)
+    assert len(fitted.epochs) == fitted.best_epoch + 3 < 200
+
+
+def test_the_rate_rises_and_falls(devices: Any) -> None:
+    stage = Stage(epochs=10, learning_rate=0.1, warmup_epochs=2, decay="cosine")
+    rate = fitting._optimizer(head(), stage, steps=10)._learning_rate
+    assert [float(rate(step)) for step in (0, 10, 20, 60, 100)] == pytest.approx([0, 0.05, 0.1, 0.05, 0], abs=1e-6)
+    constant = fitting._optimizer(head(), Stage(epochs=10, learning_rate=0.1), steps=10)._learning_rate
+    assert [float(constant(step)) for step in (0, 50, 100)] == pytest.approx([0.1, 0.1, 0.1])
+
+
+def test_weight_decay_spares_offsets(devices: Any) -> None:
+    """With nothing to learn, weights shrink by the rate in each step and offsets stay."""
+    model = head()
+    model.set_weights([np.ones((3, 3), np.float32), np.ones(3, np.float32)])
+    optimizer = fitting._optimizer(model, Stage(epochs=1, learning_rate=0.5, weight_decay=0.1), steps=1)
+    optimizer.apply([np.zeros((3, 3), np.float32), np.zeros(3, np.float32)], model.trainable_variables)
+    weights, offsets = model.get_weights()
+    np.testing.assert_allclose(weights, 0.95, rtol=1e-6)
+    np.testing.assert_array_equal(offsets, 1)
+
+
+def test_balanced_classes_count_the_same() -> None:
+    truth = np.array([0] * 90 + [1] * 8 + [2] * 2)
+    task = separable(truth=truth, training=np.arange(100))
+    weights = task.class_weights("balanced")
+    assert np.bincount(truth, weights=weights[truth]).tolist() == pytest.approx([100 / 3] * 3)
+    assert task.class_weights("none").tolist() == [1, 1, 1]
+
+
+def test_a_rare_class_is_found_more_often_with_balanced_weights(devices: Any) -> None:
+    chance = np.random.default_rng(0)
+    truth = (chance.random(2000) < 0.05).astype(int)
+    values = (truth[:, np.newaxis] * 1.0 + chance.normal(0, 1, (2000, 3))).astype(np.float32)
+    rows = np.arange(2000)
+    task = Task(Activations(values), truth, 2, rows[:1000], rows[1000:], 64, 0)
+    recalls = []
+    for kind in fitting.CLASS_WEIGHTS:
+        fitted = fit(head(3, 2), task, Stage(20, 0.05, class_weights=kind, ema=0.9), devices)
+        recalls.append(fitted.logits.argmax(1)[truth[1000:] == 1].mean())
+    assert recalls[1] > recalls[0] + 0.3
+
+
+def test_label_smoothing_and_mixup_make_the_targets(devices: Any) -> None:
+    task = separable()
+    smooth = Fitting("test", head(), task, dataclasses.replace(STAGE, label_smoothing=0.3), devices, NONE)
+    (batch,) = smooth._batch(task.training, 0, 0)
+    assert np.sort(batch["targets"], axis=1) == pytest.approx(np.tile([0.1, 0.1, 0.8], (16, 1)))
+    mixing = Fitting("test", head(), task, dataclasses.replace(STAGE, mixup=0.4), devices, NONE)
+    (batch,) = mixing._batch(task.training, 0, 0)
+    share = batch["share"][:, np.newaxis]
+    assert (share >= 0.5).all()
+    assert share.min() < 0.95
+    inputs, partners = (task.source.inputs(*batch[name]) for name in ("inputs", "partners"))
+    mixed = fitting._mixed(inputs, partners, batch["share"]).numpy()
+    np.testing.assert_allclose(mixed, share * batch["inputs"][0] + (1 - share) * batch["partners"][0], rtol=1e-5)
+    np.testing.assert_allclose(batch["targets"].sum(axis=1), 1, rtol=1e-6)
+    assert (batch["targets"].max(axis=1) < 0.999).any()
+
+
+def test_the_moving_average_takes_the_place_of_the_weights(devices: Any) -> None:
+    """A decay of zero keeps the last weights only; a high one smooths the jumps of too high a rate."""
+    task, jumpy = separable(), Stage(epochs=12, learning_rate=2.0)
+    plain = fit(head(), task, jumpy, devices)
+    smooth = fit(head(), task, dataclasses.replace(jumpy, ema=0.95), devices)
+    assert np.std([e["val_loss"] for e in smooth.epochs[4:]]) < 0.3 * np.std([e["val_loss"] for e in plain.epochs[4:]])
+
+
+def test_the_statistics_of_normalisation_are_averaged_with_the_weights(devices: Any) -> None:
+    """The average of both fits; the one with the last values of the other does not, see how far they jump."""
+    model = normalising()
+    fitting_ = Fitting("test", model, separable(), dataclasses.replace(STAGE, ema=0.999, epochs=3), devices, NONE)
+    fitting_.run()
+    layer = model.layers[1]
+    averages = [fitting_._averages[id(variable)].numpy() for variable in layer.variables]
+    assert len(averages) == 4
+    for average, variable in zip(averages, layer.variables, strict=True):
+        np.testing.assert_array_equal(average, variable.numpy())  # what the model is left with
+
+
+def test_every_epoch_takes_another_copy() -> None:
+    values = np.zeros((5, 2), np.float16)
+    rows = np.array([0, 2, 3])
+    copies = np.stack([np.full((3, 2), 10 * copy) + rows[:, np.newaxis] for copy in (1, 2)]).astype(np.float16)
+    source = Activations(values, copies, rows, seed=1)
+    seen = np.array([source.training(np.array([3, 0]), epoch)[0][:, 0] for epoch in range(3)])
+    assert sorted(seen[:, 0]) == [0, 13, 23]
+    assert sorted(seen[:, 1]) == [0, 10, 20]
+    np.testing.assert_array_equal(source.plain(np.array([3])), values[3:4])
+
+
+def test_images_are_varied_anew_in_every_epoch() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    source = Images(images, Augmentation(rotation=20), seed=0)
+    rows = np.array([2, 1])
+    varied = [source.inputs(*source.training(rows, epoch)).numpy() for epoch in (0, 0, 1)]
+    np.testing.assert_array_equal(varied[0], varied[1])
+    assert not np.array_equal(varied[0], varied[2])
+    np.testing.assert_array_equal(source.plain(rows), images[rows])
+    plain = Images(images, Augmentation(), seed=0)
+    np.testing.assert_array_equal(plain.inputs(*plain.training(rows, 0)), images[rows])
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [3, 40, 77])
+def test_goes_on_where_it_was_interrupted(devices: Any, tmp_path: Path, after: int) -> None:
+    """Killed in the middle of the first epoch, a later one, and at the end of one; dropout and all go on as well."""
+    stage = Stage(9, 0.05, warmup_epochs=1, decay="cosine", weight_decay=0.1, mixup=0.3, ema=0.9, label_smoothing=0.1)
+    whole = fit(head(dropout=0.3), separable(), stage, devices)
+    kept = Checkpoints(str(tmp_path), seconds=0)
+    killed = Fitting("test", head(dropout=0.3), separable(), stage, devices, kept)
+    calls, step = 0, killed._step_function
+
+    def counting(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise Killed
+        return step(*arguments)
+
+    killed._step_function = counting
+    with pytest.raises(Killed):
+        killed.run()
+    resumed = fit(head(dropout=0.3), separable(), stage, devices, kept)
+    assert [epoch["val_loss"] for epoch in resumed.epochs] == pytest.approx([e["val_loss"] for e in whole.epochs])
+    assert [epoch["loss"] for epoch in resumed.epochs] == pytest.approx([e["loss"] for e in whole.epochs])
+    assert resumed.best_epoch == whole.best_epoch
+    np.testing.assert_allclose(resumed.logits, whole.logits, rtol=1e-5)
+
+
+def test_what_is_done_is_not_done_again(devices: Any, tmp_path: Path) -> None:
+    kept = Checkpoints(str(tmp_path), seconds=1e9)
+    first = fit(head(), separable(), STAGE, devices, kept)
+    again = Fitting("test", head(), separable(), STAGE, devices, kept)
+    again._step_function = None  # type: ignore[assignment]
+    np.testing.assert_array_equal(again.run().logits, first.logits)
+
+
+ON_DEVICES = """
+import json, sys
+import tensorflow as tf
+sys.path[:0] = [{tests!r}, {repository!r}]
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * {count}
+)
+import test_fitting as t
+from trainer.distribution import Devices
+names = [device.name for device in tf.config.list_logical_devices("CPU")]
+strategy = tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+devices = Devices(strategy)
+assert devices.replicas == {count}
+stage = t.Stage(6, 0.05, warmup_epochs=1, decay="cosine", weight_decay=0.1, mixup=0.3, ema=0.9, label_smoothing=0.1,
+                class_weights="balanced")
+with strategy.scope():
+    model = t.head()
+print(json.dumps(t.fit(model, t.separable(211), stage, devices).epochs))
+with strategy.scope():
+    model = t.normalising()
+fitted = t.fit(model, t.separable(), stage, devices)
+assert fitted.epochs[-1]["val_accuracy"] > 0.7, fitted
+"""
+
+
+def test_two_devices_give_the_losses_of_one(repository: Path) -> None:
+    """Also where a batch cannot be divided by two: 161 rows in batches of 16."""
+    losses = []
+    for count in (1, 2):
+        code = ON_DEVICES.format(tests=str(Path(__file__).parent), repository=str(repository), count=count)
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        losses.append(json.loads(done.stdout.splitlines()[-1]))
+    for one, two in zip(*losses, strict=True):
+        assert two == pytest.approx(one, rel=1e-4)

@@ -267,7 +267,9 @@ def test_what_is_printed_is_the_commands_own(
 def test_model_json_says_how_it_was_made(tiny_model: Path) -> None:
     info = json.loads((tiny_model / "model.json").read_text())
     training = info["training"]
-    assert (training["epochs"], training["batch_size"], training["learning_rate"]) == (4, 32, 0.001)
+    assert (training["batch_size"], training["seed"], training["weights"]) == (32, 0, "none")
+    assert (training["main"]["epochs"], training["main"]["learning_rate"], training["head"]) == (4, 0.001, None)
+    assert (training["cut"], training["policy"], training["replicas"]) == ("all", "float32", 1)
     assert len(training["epochs_run"]) == 4
     assert 1 <= training["best_epoch"] <= 4
     assert set(info["versions"]) == {"python", "tensorflow", "keras", "numpy", "pillow"}

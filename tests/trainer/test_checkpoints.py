@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer import checkpoints
+from trainer.console import UserError
+
+RUN = {"seed": 1, "main": {"epochs": 3}}
+ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7), np.zeros(0, np.uint32)]
+
+
+@pytest.fixture(params=["local", "remote"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "deep/kept") if request.param == "local" else f"ram://{tmp_path.name}/kept"
+
+
+def test_gives_back_what_was_kept(folder: str) -> None:
+    kept = checkpoints.opened(folder, RUN, resume=False, seconds=0)
+    assert kept.load("head") is None
+    for epoch in (1, 2):
+        kept.save("head", [array + epoch for array in ARRAYS], {"epoch": epoch, "loss": 0.1 + 0.2})
+    kept.save("network", [], {})
+    arrays, meta = checkpoints.opened(folder, RUN, resume=True, seconds=0).load("head") or ([], {})
+    assert meta == {"epoch": 2, "loss": 0.1 + 0.2}
+    for array, expected in zip(arrays, ARRAYS, strict=True):
+        np.testing.assert_array_equal(array, expected + 2)
+        assert array.dtype == (expected + 2).dtype
+
+
+def test_begins_anew_unless_told_otherwise(folder: str) -> None:
+    checkpoints.opened(folder, RUN, resume=False, seconds=0).save("head", ARRAYS, {})
+    assert checkpoints.opened(folder, RUN, resume=False, seconds=0).load("head") is None
+
+
+def test_another_run_is_not_gone_on_with(folder: str) -> None:
+    checkpoints.opened(folder, RUN, resume=False, seconds=0).save("head", ARRAYS, {})
+    with pytest.raises(UserError, match=r"are of another run \(main differ\)"):
+        checkpoints.opened(folder, {**RUN, "main": {"epochs": 4}}, resume=True, seconds=0)
+    assert checkpoints.opened(folder, RUN, resume=True, seconds=0).load("head") is not None
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="holds no checkpoints"):
+        checkpoints.opened(str(tmp_path), RUN, resume=False, seconds=0)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_place_where_nobody_may_write_is_said() -> None:
+    with pytest.raises(UserError, match="cannot write checkpoints to /proc/kept"):
+        checkpoints.opened("/proc/kept", RUN, resume=False, seconds=0)
+
+
+def test_they_are_due_after_a_while_and_go_in_the_end(folder: str) -> None:
+    import tensorflow as tf
+
+    assert checkpoints.opened(folder, RUN, resume=False, seconds=0).due()
+    assert not checkpoints.opened(folder, RUN, resume=False, seconds=60).due()
+    assert not checkpoints.Checkpoints(None, 0).due()
+    checkpoints.remove(folder)
+    assert not tf.io.gfile.exists(folder)

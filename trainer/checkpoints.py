@@ -1,0 +1,123 @@
+"""What a run of ``train`` leaves beside the model directory until it is done, so that a later one can go on from there.
+
+A folder, local or remote, with ``run.json``, which says what is being trained, and a file for each stage of fitting.
+Each file is replaced in one step, so that a run that is killed leaves the one before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.console import UserError
+
+_RUN, _META = "run.json", "meta"
+
+
+@dataclasses.dataclass
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Attributes:
+        folder: where they are; None to keep none.
+        seconds: how long after one the next is due.
+    """
+
+    folder: str | None
+    seconds: float = 30.0
+    _last: float = dataclasses.field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return self.folder is not None and time.monotonic() - self._last >= self.seconds
+
+    def save(self, name: str, arrays: Sequence[np.ndarray], meta: dict[str, Any]) -> None:
+        """Replaces the checkpoint `name`; `meta` is anything JSON can write."""
+        if self.folder is None:
+            return
+        buffer = io.BytesIO()
+        named: dict[str, Any] = {f"a{n}": array for n, array in enumerate(arrays)}
+        named[_META] = np.array(json.dumps(meta))
+        np.savez(buffer, **named)
+        _replace(f"{self.folder}/{name}.npz", buffer.getvalue())
+        self._last = time.monotonic()
+
+    def load(self, name: str) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+        """The arrays and the meta of a checkpoint, None if there is none."""
+        content_of = self.folder and _content(f"{self.folder}/{name}.npz")
+        if not content_of:
+            return None
+        with np.load(io.BytesIO(content_of)) as content:
+            return [content[f"a{n}"] for n in range(len(content.files) - 1)], json.loads(str(content[_META]))
+
+
+def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) -> Checkpoints:
+    """The checkpoints in a folder, which is made or emptied unless the run in it is to be gone on with.
+
+    Args:
+        folder: where they are.
+        run: what is trained, on what, how.
+        resume: whether to go on with what is there.
+        seconds: how long after a checkpoint the next is due.
+
+    Raises:
+        UserError: what is there is another run's, or cannot be written.
+    """
+    import tensorflow as tf
+
+    run = json.loads(json.dumps(run))
+    try:
+        found = _content(f"{folder}/{_RUN}")
+        if found and resume:
+            _check_same_run(folder, json.loads(found), run)
+            return Checkpoints(folder, seconds)
+        if not found and tf.io.gfile.exists(folder) and tf.io.gfile.listdir(folder):
+            raise UserError(f"{folder} exists and holds no checkpoints: choose another --checkpoint-dir")
+        remove(folder)
+        tf.io.gfile.makedirs(folder)
+        _replace(f"{folder}/{_RUN}", json.dumps(run, indent=1).encode())
+    except tf.errors.OpError as error:
+        raise UserError(f"cannot write checkpoints to {folder} ({error.message}): give --checkpoint-dir") from error
+    return Checkpoints(folder, seconds)
+
+
+def _check_same_run(folder: str, before: dict[str, Any], run: dict[str, Any]) -> None:
+    other = sorted(name for name in {*before, *run} if before.get(name) != run.get(name))
+    if other:
+        raise UserError(
+            f"the checkpoints in {folder} are of another run ({', '.join(other)} differ): give the same command, "
+            "or leave --resume out to begin anew"
+        )
+
+
+def remove(folder: str) -> None:
+    """Removes the checkpoints in a folder, and the folder."""
+    import tensorflow as tf
+
+    if tf.io.gfile.exists(folder):
+        tf.io.gfile.rmtree(folder)
+
+
+def _content(path: str) -> bytes:
+    """The content of a file, nothing if there is none."""
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):
+        return b""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _replace(path: str, content: bytes) -> None:
+    """Writes a file that others see whole or not at all."""
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(f"{path}.new", "wb") as file:
+        file.write(content)
+    tf.io.gfile.rename(f"{path}.new", path, overwrite=True)

@@ -1,0 +1,274 @@
+"""What the frozen part of a network makes of photos, computed once and kept in files.
+
+The files are mapped into memory: as much of them as it has room for is read from there. They belong to the run's
+checkpoints; a run that was interrupted goes on with the photo it had come to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer import augmentation, dataset
+from trainer.augmentation import Augmentation
+from trainer.console import Progress, UserError
+from trainer.dataset import Example, Photo, Unreadable
+from trainer.distribution import Devices
+from trainer.network import Network
+from trainer.preprocessing import ImageError, ImageSpec, Limits, Reason
+
+if TYPE_CHECKING:
+    import keras
+
+_SPARE_BYTES = 256 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Photos at the cut of a network.
+
+    Attributes:
+        values: [N, ...], row by row those of `examples`: the activations at the cut, float16 where they are maps,
+            float32 where they are features; the images uint8 if the cut is at the pixels.
+        features: float32 [N, D] above the cut, as the backbone gives them before it is fine-tuned; None if they are
+            not asked for, `values` itself if the cut is there.
+        examples, content_hashes: of the N photos.
+        unreadable: the examples that gave no photo.
+    """
+
+    values: np.ndarray
+    features: np.ndarray | None
+    examples: tuple[Example, ...]
+    content_hashes: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the N photos."""
+        return [example.label for example in self.examples]
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """How photos are read and encoded.
+
+    Attributes:
+        network: whose frozen part is run.
+        devices: what runs it.
+        spec, limits: how photos are read.
+        batch_size: photos that go through the network at once.
+        folder: where the files are kept, on a local disk.
+    """
+
+    network: Network
+    devices: Devices
+    spec: ImageSpec
+    limits: Limits
+    batch_size: int
+    folder: Path
+
+    def encode(self, examples: Sequence[Example], *, with_features: bool) -> Encoded:
+        """Runs the frozen part once over each photo.
+
+        Args:
+            examples: labelled photos.
+            with_features: whether the features above the cut are wanted too.
+        """
+        models = [self.network.lower] if self.network.lower else []
+        if with_features and self.network.upper is not None:
+            models.append(self.network.upper)
+        stored = [_stored(model) for model in models]
+        if self.network.lower is None:
+            stored.insert(0, (np.uint8, (self.spec.size, self.spec.size, 3)))
+        arrays = _open_arrays(self.folder, [f"values-{n}" for n in range(len(stored))], stored, len(examples))
+        run = self._runner(models, images_too=self.network.lower is None)
+        title = "reading photos" + (" and running the frozen network" if models else "")
+        with (
+            _Log(self.folder / "photos.jsonl", examples) as log,
+            Progress(title, len(examples), "photos", done=log.done) as progress,
+        ):
+            photos = dataset.read_photos(examples[log.done :], self.spec, self.limits)
+            while batch := list(itertools.islice(photos, self.batch_size)):
+                images = [photo.image for photo in batch if isinstance(photo, Photo)]
+                if images:
+                    rows = slice(len(log.kept), len(log.kept) + len(images))
+                    for array, values in zip(arrays, run(np.stack(images)), strict=True):
+                        array[rows] = values
+                log.add(batch)
+                progress.advance(len(batch), f"{len(log.unreadable)} unreadable" if log.unreadable else "")
+        count = len(log.kept)
+        features = arrays[-1][:count] if with_features and len(arrays) > 1 else None
+        if self.network.upper is None:
+            features = arrays[0][:count]
+        uris = tuple(example for example, _ in log.kept)
+        hashes = tuple(content_hash for _, content_hash in log.kept)
+        return Encoded(arrays[0][:count], features, uris, hashes, tuple(log.unreadable))
+
+    def copies(self, encoded: Encoded, rows: np.ndarray, varied: Augmentation, count: int, seed: int) -> np.ndarray:
+        """Runs the frozen part once over each of some varied copies of photos.
+
+        Args:
+            encoded: all photos.
+            rows: int [T], those to vary.
+            varied: how.
+            count: of copies of each, C.
+            seed: of the variation.
+
+        Returns:
+            [C, T, ...], as `Encoded.values`.
+
+        Raises:
+            UserError: a photo was changed since it was encoded.
+        """
+        lower = self.network.lower
+        assert lower is not None  # at the pixels each epoch has copies of its own
+        (array,) = _open_arrays(self.folder, ["copies"], [_stored(lower)], count * len(rows))
+        copies = array.reshape(count, len(rows), *array.shape[1:])
+        counter = self.folder / "copies.done"
+        done = int(counter.read_text()) if counter.exists() else 0
+        run = self._runner([lower], images_too=False)
+        drawn = [augmentation.draws(seed, copy + 1, len(encoded.examples))[rows] for copy in range(count)]
+        photos = dataset.read_photos((encoded.examples[row] for row in rows[done:]), self.spec, self.limits)
+        progress = Progress(f"running the frozen network over {count} varied copies", len(rows), "photos", done=done)
+        with progress:
+            while batch := list(itertools.islice(photos, self.batch_size)):
+                images = np.stack([_unchanged(photo, encoded, rows[done + n]) for n, photo in enumerate(batch)])
+                here = slice(done, done + len(batch))
+                for copy in range(count):
+                    how = augmentation.variation(varied, drawn[copy][here], self.spec.size)
+                    copies[copy, here] = run(images, how)[0]
+                done += len(batch)
+                _replace(counter, str(done))
+                progress.advance(len(batch))
+        return copies
+
+    def _runner(self, models: Sequence[keras.Model], *, images_too: bool) -> Callable[..., list[np.ndarray]]:
+        """Images, varied or not, to the outputs of models that take each other's outputs, as they are kept."""
+        import tensorflow as tf
+
+        if not models:
+            return lambda images: [images]
+
+        @tf.function(reduce_retracing=True)
+        def compute(images: Any, how: Any) -> list[Any]:
+            x = augmentation.apply(images, *how) if how is not None else images
+            outputs = []
+            for model in models:
+                x = model(x, training=False)
+                outputs.append(_narrowed(x))
+            return outputs
+
+        def run(images: np.ndarray, how: augmentation.Variation | None = None) -> list[np.ndarray]:
+            numbers, _ = self.devices.parts(len(images), local=True)
+            arguments = [self.devices.per_replica([images[part] for part in numbers])]
+            arguments.append(how and self.devices.per_replica([(how.moves[n], how.colors[n]) for n in numbers]))
+            values = self.devices.run(compute, *arguments)
+            encoded = [self.devices.local(value, len(images)) for value in values]
+            return [images, *encoded] if images_too else encoded
+
+        return run
+
+
+def _stored(model: keras.Model) -> tuple[Any, tuple[int, ...]]:
+    """The type and the shape that the outputs of a model are kept in."""
+    shape = model.output_shape[1:]
+    return (np.float16 if len(shape) > 1 else np.float32), shape
+
+
+def _narrowed(x: Any) -> Any:
+    import tensorflow as tf
+
+    if len(x.shape) < 3:
+        return tf.cast(x, tf.float32)
+    largest = tf.cast(tf.float16.max, x.dtype) if x.dtype != tf.float16 else tf.float16.max
+    return tf.cast(tf.clip_by_value(x, -largest, largest), tf.float16)
+
+
+def _unchanged(photo: Photo | Unreadable, encoded: Encoded, row: int) -> np.ndarray:
+    """The image of a photo that was read a second time."""
+    if isinstance(photo, Unreadable) or photo.content_hash != encoded.content_hashes[row]:
+        raise UserError(f"{photo.example.uri} was changed while it was being trained on: start again")
+    return photo.image
+
+
+def _open_arrays(
+    folder: Path, names: Sequence[str], stored: Sequence[tuple[Any, tuple[int, ...]]], rows: int
+) -> list[np.ndarray]:
+    """Opens, or makes, the files that N rows of values are kept in, if there is room for them."""
+    wanted = [np.dtype(dtype).itemsize * int(np.prod((rows, *shape), dtype=np.int64)) for dtype, shape in stored]
+    paths = [folder / f"{name}.npy" for name in names]
+    missing = sum(size for path, size in zip(paths, wanted, strict=True) if not path.exists())
+    free = shutil.disk_usage(folder).free
+    if missing and missing + _SPARE_BYTES > free:
+        raise UserError(
+            f"what the frozen network makes of the photos takes {missing / 1e9:.1f} GB, {folder} has room for "
+            f"{free / 1e9:.1f}: make room, lower --copies, or give another --cache-dir"
+        )
+    arrays = []
+    for path, (dtype, shape) in zip(paths, stored, strict=True):
+        if path.exists():
+            arrays.append(np.load(path, mmap_mode="r+"))
+        else:
+            new = path.with_suffix(".new")
+            np.lib.format.open_memmap(new, "w+", dtype, (max(rows, 1), *shape)).flush()
+            os.replace(new, path)
+            arrays.append(np.load(path, mmap_mode="r+"))
+    return arrays
+
+
+def _replace(path: Path, content: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(content)
+    os.replace(new, path)
+
+
+class _Log:
+    """Which examples have been encoded: a line for each of them, appended after its values were kept."""
+
+    def __init__(self, path: Path, examples: Sequence[Example]) -> None:
+        self.kept: list[tuple[Example, str]] = []
+        self.unreadable: list[Unreadable] = []
+        whole = 0
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            for line, example in zip(file, examples, strict=False):
+                if not line.endswith(b"\n"):
+                    break  # the run was killed here
+                whole += len(line)
+                self._remember(example, json.loads(line))
+        self._file = path.open("ab")
+        self._file.truncate(whole)
+        self.done = len(self.kept) + len(self.unreadable)
+
+    def _remember(self, example: Example, line: dict[str, str]) -> None:
+        if "hash" in line:
+            self.kept.append((example, line["hash"]))
+        else:
+            error = ImageError(Reason[line["reason"]], line["message"])
+            self.unreadable.append(Unreadable(example, error))
+
+    def add(self, photos: Sequence[Photo | Unreadable]) -> None:
+        """Notes that photos have been encoded, or not."""
+        lines = []
+        for photo in photos:
+            if isinstance(photo, Photo):
+                lines.append({"hash": photo.content_hash})
+            else:
+                lines.append({"reason": photo.error.reason.name, "message": photo.error.message})
+            self._remember(photo.example, lines[-1])
+        self._file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+        self._file.flush()
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
