@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from pipeline import classify, lists, output, records, sources, tables, web
-from trainer import console, inference, model_dir, options
+from trainer import console, evaluate, model_dir, options, predict
 from trainer.preprocessing import FORMATS, RESIZE_RULES, Reason
 
 PARSERS = {
     "trainer train": options.add_arguments,
-    "trainer evaluate": inference.add_evaluate_arguments,
-    "trainer predict": inference.add_predict_arguments,
+    "trainer evaluate": evaluate.add_arguments,
+    "trainer predict": predict.add_arguments,
     "pipeline classify": classify.add_arguments,
 }
 

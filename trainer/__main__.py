@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import trainer
-from trainer import console, inference, options, task
+from trainer import console, evaluate, options, predict, task
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,8 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     entries = {
         "train": (options.add_arguments, task.run, "train a classifier on labelled photos"),
-        "evaluate": (inference.add_evaluate_arguments, inference.evaluate, "measure a model on labelled photos"),
-        "predict": (inference.add_predict_arguments, inference.predict, "classify a few photos"),
+        "evaluate": (evaluate.add_arguments, evaluate.evaluate, "measure a model on labelled photos"),
+        "predict": (predict.add_arguments, predict.predict, "classify a few photos"),
     }
     parsers = {}
     for name, (add_arguments, _, help_text) in entries.items():

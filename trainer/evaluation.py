@@ -9,32 +9,147 @@ from typing import Any
 import numpy as np
 
 TEMPERATURES = (0.5, 10.0)
+RELIABILITY_BINS = 15
+GATES = ("accuracy", "top_5_accuracy", "macro_recall", "macro_f1")
+CLASS_GATES = ("recall", "precision", "f1")
 
 
-def metrics(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+def metrics(
+    truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], temperature: float = 1.0
+) -> dict[str, Any]:
     """Measures predictions against the truth.
 
     Args:
         truth: int [N], the index of the right label.
         probabilities: float [N, K].
         labels: the K class names.
+        temperature: what the logits were divided by; without it the calibration before is that after.
 
     Returns:
-        ``examples``, ``accuracy``, ``log_loss`` (natural logarithm, mean), ``per_class`` (label -> precision, recall,
-        f1, support; precision is None for a class that was never predicted, recall for one without examples) and
-        ``confusion`` (rows: truth, columns: predicted, [K][K] counts).
+        ``examples``, ``accuracy`` and its 95 % ``accuracy_interval`` (Wilson), ``top_5_accuracy`` (K classes if there
+        are fewer), ``macro_recall`` and ``macro_f1`` (means over the classes that have examples), ``log_loss`` (natural
+        logarithm, mean), ``calibration_error`` and ``calibration_error_before`` (see `calibration_error`; before the
+        temperature), ``reliability`` (see `reliability`), ``per_class`` (label -> precision, recall, f1, support;
+        precision is None for a class that was never predicted, recall for one without examples) and ``confusion``
+        (rows: truth, columns: predicted, [K][K] counts).
     """
     predicted = probabilities.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), int)
     np.add.at(confusion, (truth, predicted), 1)
     of_truth = probabilities[np.arange(len(truth)), truth]
+    hits = int((predicted == truth).sum())
+    per_class = {label: _class_metrics(confusion, index) for index, label in enumerate(labels)}
+    present = [values for values in per_class.values() if values["support"]]
+    bins = reliability(truth, probabilities)
     return {
         "examples": len(truth),
-        "accuracy": float((predicted == truth).mean()),
+        "accuracy": hits / len(truth),
+        "accuracy_interval": list(wilson_interval(hits, len(truth))),
+        "top_5_accuracy": float(((probabilities > of_truth[:, np.newaxis]).sum(axis=1) < 5).mean()),
+        "macro_recall": float(np.mean([values["recall"] for values in present])),
+        "macro_f1": float(np.mean([values["f1"] for values in present])),
         "log_loss": float(-np.log(np.clip(of_truth, 1e-12, 1)).mean()),
-        "per_class": {label: _class_metrics(confusion, index) for index, label in enumerate(labels)},
+        "calibration_error": calibration_error(bins),
+        "calibration_error_before": calibration_error(reliability(truth, heated(probabilities, temperature))),
+        "reliability": bins,
+        "per_class": per_class,
         "confusion": confusion.tolist(),
     }
+
+
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a share. Wilson, J. Am. Stat. Assoc. 22 (1927)."""
+    z = 1.959964
+    share, spread = hits / count, z * z / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def heated(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """The probabilities [N, K] that the logits behind some give before they are divided by a temperature."""
+    return softmax(temperature * np.log(np.clip(probabilities, 1e-30, 1)))
+
+
+def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[dict[str, float | int | None]]:
+    """How often the best label is right where its score says so.
+
+    Returns:
+        For each of `RELIABILITY_BINS` equal ranges of the score, from 0 to 1: ``count``, mean ``score`` and
+        ``accuracy``, None where there is no photo.
+    """
+    score, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    place = np.minimum((score * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
+    bins: list[dict[str, float | int | None]] = []
+    for number in range(RELIABILITY_BINS):
+        here = place == number
+        count = int(here.sum())
+        mean, accuracy = (float(score[here].mean()), float(right[here].mean())) if count else (None, None)
+        bins.append({"count": count, "score": mean, "accuracy": accuracy})
+    return bins
+
+
+def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
+    """The mean distance of score and accuracy over the bins of `reliability`, each weighted by its count.
+
+    Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
+    """
+    total = sum(b["count"] for b in bins)
+    return sum(b["count"] * abs(b["score"] - b["accuracy"]) for b in bins if b["count"]) / total
+
+
+def mcnemar(fixed: int, broken: int) -> float:
+    """The probability that two equally good models differ as much: McNemar's test, exact, two-sided.
+
+    Args:
+        fixed, broken: photos that only the one, only the other model gets right.
+    """
+    count, fewer = fixed + broken, min(fixed, broken)
+    if not count:
+        return 1.0
+    logs = [math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in range(fewer + 1)]
+    return min(1.0, 2 * sum(math.exp(log - count * math.log(2)) for log in logs))
+
+
+def compared(truth: np.ndarray, old: np.ndarray, new: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """Compares what two models say of the same photos.
+
+    Args:
+        truth, old, new: int [N], indices of labels: the right one and those of either model.
+        labels: the class names.
+
+    Returns:
+        ``accuracy_before``, ``accuracy``, ``fixed`` and ``broken`` (photos only the new, only the old model gets
+        right), ``p_value`` (see `mcnemar`) and ``per_class`` (label -> fixed, broken; classes with either only).
+    """
+    was, now = old == truth, new == truth
+    fixed, broken = ~was & now, was & ~now
+    flips = {}
+    for index, label in enumerate(labels):
+        counts = int((fixed & (truth == index)).sum()), int((broken & (truth == index)).sum())
+        if any(counts):
+            flips[label] = {"fixed": counts[0], "broken": counts[1]}
+    return {
+        "accuracy_before": float(was.mean()),
+        "accuracy": float(now.mean()),
+        "fixed": int(fixed.sum()),
+        "broken": int(broken.sum()),
+        "p_value": mcnemar(int(fixed.sum()), int(broken.sum())),
+        "per_class": flips,
+    }
+
+
+def gate_value(metrics: dict[str, Any], name: str) -> float:
+    """The value of a metric that is the better the higher.
+
+    Args:
+        metrics: what `metrics` gave.
+        name: one of `GATES`, or one of `CLASS_GATES` of a class, as in ``recall:LABEL``; what cannot be computed is 0.
+    """
+    if name in GATES:
+        return metrics[name]
+    kind, _, label = name.partition(":")
+    return metrics["per_class"][label][kind] or 0.0
 
 
 def _class_metrics(confusion: np.ndarray, index: int) -> dict[str, float | int | None]:

@@ -74,6 +74,7 @@ class ModelInfo:
         class_shares: label -> its share among the training photos.
         metrics: of the validation photos, see `trainer.evaluation`.
         training: backbone, weights, options and the history of the epochs.
+        network: of each layer its name, kind, output shape, number of parameters, and whether it was fitted.
         data: numbers of photos, and a fingerprint of their contents and labels.
         versions: of Python and the packages that wrote it.
         created: when it was written, ISO 8601, UTC.
@@ -88,6 +89,7 @@ class ModelInfo:
     class_shares: dict[str, float]
     metrics: dict[str, Any]
     training: dict[str, Any]
+    network: tuple[dict[str, Any], ...]
     data: dict[str, Any]
     versions: dict[str, str]
     created: str
@@ -95,7 +97,9 @@ class ModelInfo:
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``model.json``; its last key is a checksum of the others."""
-        content = {"format": FORMAT} | dataclasses.asdict(self) | {"labels": list(self.labels)}
+        content = (
+            {"format": FORMAT} | dataclasses.asdict(self) | {"labels": list(self.labels), "network": list(self.network)}
+        )
         content["signatures"] = {"serve_bytes": SERVE_BYTES_NOTE}
         return content | {"checksum": _checksum(content)}
 
@@ -103,8 +107,9 @@ class ModelInfo:
     def from_json(cls, content: dict[str, Any]) -> ModelInfo:
         """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where `content` is something else."""
         values = {field.name: content[field.name] for field in dataclasses.fields(cls)}
-        image, labels = ImageSpec(**values.pop("image")), tuple(values.pop("labels"))
-        return cls(image=image, labels=labels, **values)
+        image = ImageSpec(**values.pop("image"))
+        labels, network = tuple(values.pop("labels")), tuple(values.pop("network"))
+        return cls(image=image, labels=labels, network=network, **values)
 
 
 class SavedModel:

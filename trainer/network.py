@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from trainer import backbones
 
@@ -67,6 +67,18 @@ class Network:
         if upper is not None and freeze_batch_norm:
             _freeze_batch_norm(upper)
         return cls(backbone, lower, upper, _head(backbone.output_shape[1], classes, hidden_units, dropout), cut)
+
+    def layers(self) -> Iterator[dict[str, Any]]:
+        """Of each layer of backbone and head its name, kind, output shape, parameters, and whether it is fitted."""
+        for part in (self.backbone.layers[-1], self.head):
+            for layer in part.layers:
+                yield {
+                    "name": layer.name,
+                    "kind": type(layer).__name__,
+                    "output": list(layer.output.shape[1:]),
+                    "parameters": layer.count_params(),
+                    "fitted": bool(layer.trainable_variables),
+                }
 
     @property
     def fitted(self) -> keras.Model:

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from typing import Any
 
-from trainer import backbones, console, dataset, network
+from trainer import backbones, console, dataset, evaluate, network
 from trainer.augmentation import DEFAULT, Augmentation
 from trainer.console import UserError
 from trainer.distribution import PRECISIONS
@@ -50,6 +50,7 @@ class TrainConfig:
         checkpoint_seconds: how often.
         resume: whether to go on from there.
         log_dir: where TensorBoard's files go, if anywhere.
+        fail_under: metrics and what they must reach for the model to be written.
         overwrite: whether a model directory at `model_dir` may be replaced.
     """
 
@@ -76,19 +77,21 @@ class TrainConfig:
     checkpoint_seconds: float
     resume: bool
     log_dir: str | None
+    fail_under: tuple[tuple[str, float], ...]
     overwrite: bool
 
     @property
     def what_changes_the_result(self) -> dict[str, Any]:
         """All of it but the data, and where things are kept; anything JSON can write."""
         elsewhere = {"data", "validation_data", "model_dir", "checkpoint_dir", "log_dir"}
-        no_matter = {"checkpoint_seconds", "resume", "overwrite", "limits"}
+        no_matter = {"checkpoint_seconds", "resume", "overwrite", "limits", "fail_under"}
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere | no_matter}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``train``."""
     _add_places(parser.add_argument)
+    evaluate.add_gate_argument(parser)
     _add_network(parser.add_argument_group("network").add_argument)
     _add_fitting(parser.add_argument_group("fitting").add_argument)
     _add_augmentation(parser.add_argument_group("augmentation").add_argument)
@@ -331,6 +334,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         checkpoint_seconds=a.checkpoint_seconds,
         resume=a.resume,
         log_dir=a.log_dir,
+        fail_under=tuple(a.fail_under or ()),
         overwrite=a.overwrite,
     )
 

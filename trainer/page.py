@@ -9,6 +9,7 @@ import base64
 import html
 import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,6 +30,17 @@ td.wide { text-align: left; white-space: normal; overflow-wrap: anywhere; min-wi
 .gallery { display: flex; flex-wrap: wrap; gap: .5rem; }
 figure { margin: 0; width: 7.5rem; font-size: .75rem; line-height: 1.3; overflow-wrap: anywhere; }
 figure img, figure .none { width: 7.5rem; height: 7.5rem; object-fit: contain; background: var(--soft); }
+a { color: inherit; }
+.meter { display: inline-block; width: 6rem; height: .6rem; background: var(--soft); border-radius: .2rem; }
+.meter i { display: block; height: 100%; background: var(--bar); border-radius: .2rem; }
+.score { display: grid; grid-template-columns: 1fr auto; column-gap: .3rem; }
+.score .meter { grid-column: 1 / 3; width: 100%; height: .3rem; }
+.good, .bad { display: block; margin: -.25rem -.7rem; padding: .25rem .7rem; }
+.good { background: color-mix(in srgb, var(--bar) calc(var(--share) * 60%), transparent); }
+.bad { background: color-mix(in srgb, var(--bad) calc(20% + var(--share) * 70%), transparent); }
+td a { display: block; text-decoration: underline dotted; }
+.target { display: none; } .target:target { display: block; } h3 { font-size: 1rem; margin: 1rem 0 .5rem; }
+svg .even { stroke: currentColor; stroke-dasharray: 4; } svg .frame { fill: none; stroke: var(--line); }
 svg { vertical-align: middle; max-width: 100%; height: auto; } svg .bar { fill: var(--bar); }
 svg .line { fill: none; stroke: var(--bar); stroke-width: 2; }
 svg .other { stroke: var(--bad); } svg text { fill: currentColor; font: 11px system-ui, sans-serif; }
@@ -104,6 +116,55 @@ def figure(picture: bytes | None, caption: str, hint: str) -> str:
 def gallery(figures: Iterable[str]) -> str:
     """Pictures in rows."""
     return '<div class="gallery">' + "".join(figures) + "</div>"
+
+
+def bar(share: float) -> str:
+    """A share between 0 and 1 as a bar."""
+    return f'<span class="meter"><i style="width:{share:.1%}"></i></span>'
+
+
+def score_bars(scores: Iterable[tuple[str, float, bool]]) -> str:
+    """Labels with their scores, the right one in bold."""
+    rows = "".join(
+        f'<div class="score"><span>{f"<b>{text(label)}</b>" if right else text(label)}</span>'
+        f"<span>{score:.0%}</span>{bar(score)}</div>"
+        for label, score, right in scores
+    )
+    return f'<div class="scores">{rows}</div>'
+
+
+def shaded(content: str, share: float, *, good: bool) -> str:
+    """A number on a ground that is the stronger the greater its share."""
+    return f'<span class="{"good" if good else "bad"}" style="--share:{share:.2f}">{content}</span>'
+
+
+def link(name: str, content: str) -> str:
+    """A link to a `target` of the page; `content` is HTML."""
+    return f'<a href="#{name}">{content}</a>'
+
+
+def target(name: str, title: str, body: str) -> str:
+    """A part that is shown when a `link` to it is chosen."""
+    return f'<div class="target" id="{name}"><h3>{text(title)}</h3>{body}</div>'
+
+
+def reliability_diagram(bins: Sequence[dict[str, Any]]) -> str:
+    """Accuracy over score: a bar for each bin that has photos, and the line on which both are equal."""
+    side, left = 260, 34
+    width = side / len(bins)
+    bars = "".join(
+        f'<rect class="bar" x="{left + width * n + 1:.1f}" y="{side * (1 - b["accuracy"]):.1f}" '
+        f'width="{width - 2:.1f}" height="{side * b["accuracy"]:.1f}"><title>score {b["score"]:.2f}: right in '
+        f"{b['accuracy']:.1%} of {b['count']:,} photos</title></rect>"
+        for n, b in enumerate(bins)
+        if b["count"]
+    )
+    line = f'<line class="even" x1="{left}" y1="{side}" x2="{left + side}" y2="0"/>'
+    marks = f'<text x="0" y="12">100 %</text><text x="18" y="{side}">0</text>'
+    marks += f'<text x="{left}" y="{side + 16}">score 0</text><text x="{left + side - 38}" y="{side + 16}">100 %</text>'
+    frame = f'<rect class="frame" x="{left}" y="0" width="{side}" height="{side}"/>'
+    size = f'viewBox="0 0 {left + side + 2} {side + 22}" width="{left + side + 2}"'
+    return f'<svg role="img" {size}>{frame}{bars}{line}{marks}</svg>'
 
 
 def histogram(counts: Sequence[int], hint: str) -> str:

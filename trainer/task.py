@@ -27,6 +27,7 @@ from trainer import (
     console,
     dataset,
     distribution,
+    evaluate,
     evaluation,
     files,
     inference,
@@ -41,6 +42,7 @@ from trainer.fitting import Activations, Fitted, Fitting, Images, Source, Stage,
 from trainer.network import Network
 from trainer.options import TrainConfig
 from trainer.preprocessing import POLICY
+from trainer.report import Evaluated, evaluation_page
 
 if TYPE_CHECKING:
     import keras
@@ -49,15 +51,6 @@ if TYPE_CHECKING:
 GOLDEN_IMAGES = 16
 FULL_PRECISION = "float32"
 _PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Validation:
-    """The N validation photos: where they are, their right labels int [N], their probabilities float [N, K]."""
-
-    uris: Sequence[str]
-    truth: np.ndarray
-    probabilities: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +83,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
     examples = dataset.find_examples(config.data)
     held_out = dataset.find_examples(config.validation_data) if config.validation_data else []
     checks.check_examples(examples, held_out)
+    evaluate.check_gate_names(config.fail_under, sorted({example.label for example in examples}))
     if dataset.is_folder(config.data):
         checks.warn_of_sub_folders(examples)
     _check_output(config)
@@ -205,9 +199,13 @@ def _train(
     if job.policy != FULL_PRECISION:  # what is reported is what the exported network says
         run = model_dir.compiled(model)
         probabilities = inference.classify(validating, len(validating), config.image, config.limits, run).probabilities
-    validated = _Validation([example.uri for example in validating], truth[validation], probabilities)
+    subject = f"validation photos of {config.validation_data or config.data}"
+    uris = [example.uri for example in validating]
+    validated = Evaluated(subject, uris, truth[validation], probabilities, len(encoded.unreadable))
     info = _describe(job, network, encoded, validates, before, main, temperature)
-    info = dataclasses.replace(info, metrics=evaluation.metrics(validated.truth, probabilities, job.labels))
+    metrics = evaluation.metrics(validated.truth, probabilities, job.labels, temperature)
+    evaluate.check_gates(metrics, config.fail_under)
+    info = dataclasses.replace(info, metrics=metrics)
     return _write(config, model, info, validated, workplace)
 
 
@@ -314,6 +312,7 @@ def _describe(
             "epochs_run": list(main.epochs),
             "head_epochs_run": list(before.epochs) if before else [],
         },
+        network=tuple(network.layers()),
         data={
             "training_photos": int((~validates).sum()),
             "validation_photos": int(validates.sum()),
@@ -331,23 +330,11 @@ def _write(
     config: TrainConfig,
     model: keras.Model,
     info: model_dir.ModelInfo,
-    validation: _Validation,
+    validation: Evaluated,
     workplace: Path,
 ) -> model_dir.ModelInfo:
     """Writes the model directory, all of it or nothing."""
-    from trainer.report import evaluation_page
-
-    unreadable = info.data["unreadable_photos"]
-    report = evaluation_page(
-        info,
-        info.metrics,
-        validation.uris,
-        validation.truth,
-        validation.probabilities,
-        unreadable,
-        subject=f"validation photos of {config.validation_data or config.data}",
-        fitting=True,
-    )
+    report = evaluation_page(info, info.metrics, validation, fitting=True)
     golden = _golden_images(validation, config)
     say("writing the model directory")
     written = model_dir.write(workplace / "model", model, info, golden, report)
@@ -355,7 +342,7 @@ def _write(
     return written.info
 
 
-def _golden_images(validation: _Validation, config: TrainConfig) -> np.ndarray:
+def _golden_images(validation: Evaluated, config: TrainConfig) -> np.ndarray:
     """A few validation photos, one of each class before a second of any: uint8 [G, H, W, 3]."""
     seen: collections.Counter[int] = collections.Counter()
     ranked = []

@@ -8,9 +8,9 @@ import pytest
 
 from trainer import model_dir, page
 from trainer.evaluation import metrics
-from trainer.report import evaluation_page
+from trainer.report import Evaluated, evaluation_page
 
-EMPTY = ("meta", "img", "br", "rect", "polyline")
+EMPTY = ("meta", "img", "br", "rect", "polyline", "line")
 
 
 class Checker(html.parser.HTMLParser):
@@ -20,10 +20,14 @@ class Checker(html.parser.HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.sources: list[str] = []
+        self.links: set[str] = set()
+        self.targets: set[str] = set()
         self.scripts = 0
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.sources += [value or "" for name, value in attributes if name in ("src", "href")]
+        self.sources += [value or "" for name, value in attributes if name == "src"]
+        self.links |= {value or "" for name, value in attributes if name == "href"}
+        self.targets |= {f"#{value}" for name, value in attributes if name == "id"}
         self.scripts += tag == "script"
         if tag not in EMPTY:
             self.open.append(tag)
@@ -38,13 +42,17 @@ def checked(text: str) -> Checker:
     assert not checker.open
     assert not checker.scripts
     assert all(source.startswith("data:image/jpeg;base64,") for source in checker.sources)
+    assert checker.links == checker.targets
     return checker
 
 
 def test_the_page_of_a_model_is_self_contained(tiny_model: Path) -> None:
     text = (tiny_model / "report.html").read_text()
     assert len(checked(text).sources) >= 4
-    for words in ("Confusion", "Least sure", "Best epoch", "dress", "share in training"):
+    for words in (
+        "95 % interval", "Confusion", "Least sure", "Calibration", "Samples", "Best epoch", "dress",
+        "share in training", "layers, ", "MaxPooling2D",
+    ):  # fmt: skip
         assert words in text
 
 
@@ -54,13 +62,13 @@ def test_it_shows_the_most_wrong_first_and_does_without_a_photo_that_is_gone(tin
     truth = np.array([1, 1, 2])
     probabilities = np.array([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.1, 0.1, 0.8]])
     found = metrics(truth, probabilities, info.labels)
-    text = evaluation_page(info, found, paths, truth, probabilities, unreadable=2, subject="some photos")
+    text = evaluation_page(info, found, Evaluated("some photos", paths, truth, probabilities, unreadable=2))
     checked(text)
     assert f"some photos; model {info.id}" in text
     assert "Best epoch" not in text
     wrong = text.split("Most wrong")[1].split("Least sure")[0]
-    assert wrong.index("dress 90%") < wrong.index("dress 60%")
-    assert "shoes" not in wrong
+    assert wrong.index("90%") < wrong.index("60%")
+    assert wrong.count("<figure") == 2
     assert "&lt;gone&gt; &amp; away.jpg" in wrong
     assert "<gone>" not in text
 
