@@ -11,6 +11,7 @@ BASE = [
 ]
 EXTRAS = {
     "aws": ["boto3>=1.40,<2"],
+    "sweep": ["optuna>=5,<6"],
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     "dev": [
         "boto3>=1.40,<2",
@@ -19,6 +20,7 @@ EXTRAS = {
         "gcp-storage-emulator>=2026.7",
         "moto[s3]>=5.2,<6",
         "mypy>=2.4,<3",
+        "optuna>=5,<6",
         "pytest>=9.2,<10",
         "ruff>=0.17,<0.18",
     ],

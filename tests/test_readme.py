@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import classify, lists, output, records, sources, tables, web
-from trainer import console, evaluate, model_dir, options, predict
+from trainer import console, evaluate, model_dir, options, predict, sweep
 from trainer.preprocessing import FORMATS, RESIZE_RULES, Reason
 
 PARSERS = {
     "trainer train": options.add_arguments,
+    "trainer sweep": sweep.add_arguments,
     "trainer evaluate": evaluate.add_arguments,
     "trainer predict": predict.add_arguments,
     "pipeline classify": classify.add_arguments,
@@ -80,7 +81,7 @@ def test_every_command_in_it_is_one(readme: str) -> None:
                 classify.refuse_unknown_beam_flags(unknown, [])
             else:
                 assert not unknown
-            assert arguments.model_dir
+            assert arguments.model_dir or arguments.output
             found += 1
     assert found >= 5
 

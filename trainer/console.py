@@ -77,8 +77,8 @@ def non_negative_int(text: str) -> int:
 
 
 def positive_ints(text: str) -> tuple[int, ...]:
-    """An argument type: whole numbers above zero with commas between them."""
-    return tuple(positive_int(part) for part in text.split(","))
+    """An argument type: whole numbers above zero with commas between them; 0 for none."""
+    return () if text == "0" else tuple(positive_int(part) for part in text.split(","))
 
 
 def non_negative_float(text: str) -> float:

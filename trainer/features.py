@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer import augmentation, dataset
+from trainer import augmentation, dataset, inference
 from trainer.augmentation import Augmentation
 from trainer.console import Progress, UserError
 from trainer.dataset import Example, Photo, Unreadable
@@ -135,7 +135,7 @@ class Encoder:
         copies = array.reshape(count, len(rows), *array.shape[1:])
         counter = self.folder / "copies.done"
         done = int(counter.read_text()) if counter.exists() else 0
-        run = self._runner([lower], images_too=False)
+        run = self._runner([lower], varied=True)
         drawn = [augmentation.draws(seed, copy + 1, len(encoded.examples))[rows] for copy in range(count)]
         photos = dataset.read_photos((encoded.examples[row] for row in rows[done:]), self.spec, self.limits)
         progress = Progress(f"running the frozen network over {count} varied copies", len(rows), "photos", done=done)
@@ -145,35 +145,42 @@ class Encoder:
                 here = slice(done, done + len(batch))
                 for copy in range(count):
                     how = augmentation.variation(varied, drawn[copy][here], self.spec.size)
-                    copies[copy, here] = run(images, how)[0]
+                    copies[copy, here] = run(images, *how)[0]
                 done += len(batch)
                 _replace(counter, str(done))
                 progress.advance(len(batch))
         return copies
 
-    def _runner(self, models: Sequence[keras.Model], *, images_too: bool) -> Callable[..., list[np.ndarray]]:
-        """Images, varied or not, to the outputs of models that take each other's outputs, as they are kept."""
+    def _runner(
+        self, models: Sequence[keras.Model], *, images_too: bool = False, varied: bool = False
+    ) -> Callable[..., list[np.ndarray]]:
+        """Images, and how to vary them, to the outputs of models that take each other's outputs, as they are kept."""
         import tensorflow as tf
 
         if not models:
             return lambda images: [images]
 
-        @tf.function(reduce_retracing=True)
-        def compute(images: Any, how: Any) -> list[Any]:
-            x = augmentation.apply(images, *how) if how is not None else images
+        def compute(images: Any, *how: Any) -> list[Any]:
+            x = augmentation.apply(images, *how) if varied else images
             outputs = []
             for model in models:
                 x = model(x, training=False)
                 outputs.append(_narrowed(x))
             return outputs
 
-        def run(images: np.ndarray, how: augmentation.Variation | None = None) -> list[np.ndarray]:
-            numbers, _ = self.devices.parts(len(images), local=True)
-            arguments = [self.devices.per_replica([images[part] for part in numbers])]
-            arguments.append(how and self.devices.per_replica([(how.moves[n], how.colors[n]) for n in numbers]))
-            values = self.devices.run(compute, *arguments)
-            encoded = [self.devices.local(value, len(images)) for value in values]
-            return [images, *encoded] if images_too else encoded
+        signature = [tf.TensorSpec((None, self.spec.size, self.spec.size, 3), tf.uint8)]
+        if varied:
+            signature += [tf.TensorSpec((None, 8), tf.float32), tf.TensorSpec((None, 3, 4), tf.float32)]
+        function = tf.function(compute, input_signature=signature)
+        if self.devices.replicas == 1:
+            function = inference.folded(function)
+
+        def run(*arrays: np.ndarray) -> list[np.ndarray]:
+            count = len(arrays[0])
+            numbers, _ = self.devices.parts(count, local=True)
+            parts = [self.devices.per_replica([array[part] for part in numbers]) for array in arrays]
+            encoded = [self.devices.local(value, count) for value in self.devices.run(function, *parts)]
+            return [arrays[0], *encoded] if images_too else encoded
 
         return run
 

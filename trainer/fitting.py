@@ -8,6 +8,7 @@ for the order in which numbers are added up.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 DECAYS = ("constant", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
 _AHEAD = 4
+_MOST_STEPS, _STEP_BYTES = 16, 8 * 2**20  # a call costs as much as a small step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +238,9 @@ class Fitting:
             self._optimizer = _optimizer(model, stage, task.steps)
             self._averages = {id(variable): _copy(variable) for variable in _numbers(model)} if stage.ema else {}
         self._best = [variable.numpy() for variable in model.variables]
+        batch_bytes = task.source.plain(task.training[:1]).nbytes * task.batch_size
+        several = devices.replicas == 1  # replicas meet in each step, which a loop on the device has no room for
+        self._steps_at_once = max(1, min(_MOST_STEPS, _STEP_BYTES // batch_bytes)) if several else 1
         self._step_function, self._logits_function = self._functions()
 
     def run(self) -> Fitted:
@@ -271,10 +276,10 @@ class Fitting:
     def _train_epoch(self, progress: Progress) -> None:
         state = self._state
         sums: list[Any] = []
-        for arguments in self._batches(state.epoch, state.step):
-            sums.append(self._step_function(*arguments))
-            state.step += 1
-            progress.advance(1, _note(len(state.history), state.history[-1]) if state.history else "")
+        for steps, batches in self._batches(state.epoch, state.step):
+            sums.append(self._step_function(batches))
+            state.step += steps
+            progress.advance(steps, _note(len(state.history), state.history[-1]) if state.history else "")
             if self._checkpoints.due():
                 self._collect(sums)
                 self._save()
@@ -310,19 +315,31 @@ class Fitting:
 
     # Batches
 
-    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[Any, ...]]:
-        """The arguments of the step function, made one ahead of the other in a thread."""
+    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[int, Any]]:
+        """How many steps, and the argument of the step function for them, made one ahead of the other in a thread."""
         order = np.random.default_rng((self._task.seed, epoch)).permutation(self._task.training)
+        full = len(order) // self._task.batch_size
+        starts = [*range(first_step, full, self._steps_at_once), *range(max(full, first_step), self._task.steps)]
+        ends = [*starts[1:], self._task.steps]
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-            waiting: deque[Future[tuple[Any, ...]]] = deque()
-            for step in range(first_step, self._task.steps):
-                waiting.append(pool.submit(self._batch, order, epoch, step))
+            waiting: deque[Future[tuple[int, Any]]] = deque()
+            for start, end in zip(starts, ends, strict=True):
+                waiting.append(pool.submit(self._batches_of, order, epoch, range(start, end)))
                 if len(waiting) > _AHEAD:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
 
-    def _batch(self, order: np.ndarray, epoch: int, step: int) -> tuple[Any, ...]:
+    def _batches_of(self, order: np.ndarray, epoch: int, steps: range) -> tuple[int, Any]:
+        """The batches of a few steps, for each replica of this process stacked into arrays [steps, ...]."""
+        import tensorflow as tf
+
+        batches = [self._batch(order, epoch, step) for step in steps]
+        parts = [tf.nest.map_structure(_stacked, *parts) for parts in zip(*batches, strict=True)]
+        return len(steps), self._devices.per_replica(parts)
+
+    def _batch(self, order: np.ndarray, epoch: int, step: int) -> list[dict[str, Any]]:
+        """The batch of a step, divided among the replicas of this process."""
         task, size = self._task, self._task.batch_size
         rows = order[step * size : (step + 1) * size]
         weights = self._weights[task.truth[rows]]
@@ -346,7 +363,7 @@ class Fitting:
                 part |= {"partners": task.source.training(partners[numbers], epoch)}
                 part |= {"share": share[numbers, 0].astype(np.float32)}
             parts.append(part)
-        return (self._devices.per_replica(parts),)
+        return parts
 
     def _targets(self, rows: np.ndarray) -> np.ndarray:
         """What the softmax should give, float [M, K]."""
@@ -376,9 +393,11 @@ class Fitting:
             hits = tf.reduce_sum(tf.cast(right, tf.float32) * batch["counts"])
             return tf.reduce_sum(losses * batch["counts"]), hits
 
-        @tf.function(reduce_retracing=True)
-        def step(batch: dict[str, Any]) -> tuple[Any, Any]:
-            sums = strategy.run(in_replica, (batch,))
+        def step(batches: dict[str, Any], number: Any) -> tuple[Any, Any]:
+            def one(batches: dict[str, Any]) -> tuple[Any, Any]:
+                return in_replica(tf.nest.map_structure(lambda stack: stack[number], batches))
+
+            sums = strategy.run(one, (batches,))
             if ema:
                 # Younger averages forget faster, or the first weights would last too long.
                 count = tf.cast(optimizer.iterations.value, tf.float32)
@@ -388,11 +407,23 @@ class Fitting:
                     average.assign(decay * average + (1 - decay) * variable.value)
             return tuple(strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums)
 
-        @tf.function(reduce_retracing=True)
+        def add_step(batches: dict[str, Any], number: Any, losses: Any, hits: Any) -> tuple[Any, ...]:
+            loss, right = step(batches, number)
+            return number + 1, losses + loss, hits + right
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def steps(batches: dict[str, Any]) -> tuple[Any, Any]:
+            if self._steps_at_once == 1:
+                return step(batches, 0)
+            count, add = tf.shape(batches["weights"])[0], functools.partial(add_step, batches)
+            sums = tf.while_loop(lambda number, *_: number < count, add, (0, 0.0, 0.0), parallel_iterations=1)
+            return sums[1:]
+
+        @tf.function(reduce_retracing=True, autograph=False)
         def logits_of(inputs: Any) -> Any:
             return strategy.run(lambda x: model(source.inputs(x), training=False), (inputs,))
 
-        return step, logits_of
+        return steps, logits_of
 
     def _logits(self, rows: np.ndarray) -> np.ndarray:
         """Float32 [M, K]."""
@@ -460,6 +491,12 @@ def _copy(variable: keras.Variable) -> tf.Variable:
     import tensorflow as tf
 
     return tf.Variable(variable.numpy(), trainable=False)
+
+
+def _stacked(*arrays: np.ndarray) -> tf.Tensor:
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(np.stack(arrays))
 
 
 def _mixed(inputs: tf.Tensor, partners: tf.Tensor, share: tf.Tensor) -> tf.Tensor:

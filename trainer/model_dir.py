@@ -276,15 +276,6 @@ def write(
     return written
 
 
-def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """A model as one traced function of a batch of any size, without what `predict` does around it."""
-    import tensorflow as tf
-
-    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-    function = tf.function(lambda images: model(images, training=False), input_signature=[spec])
-    return lambda images: function(images).numpy()
-
-
 def _export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
     """Saves the network as a SavedModel with both signatures."""
     import keras

@@ -90,16 +90,22 @@ class TrainConfig:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``train``."""
+    add_data_arguments(parser.add_argument)
     _add_places(parser.add_argument)
     evaluate.add_gate_argument(parser)
+    add_method_arguments(parser)
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what is fitted and how: those that ``sweep`` can vary."""
     _add_network(parser.add_argument_group("network").add_argument)
     _add_fitting(parser.add_argument_group("fitting").add_argument)
     _add_augmentation(parser.add_argument_group("augmentation").add_argument)
     console.add_limit_arguments(parser)
 
 
-def _add_places(add: Any) -> None:
-    model_dir = os.environ.get("AIP_MODEL_DIR")
+def add_data_arguments(add: Any) -> None:
+    """Adds ``--data`` and ``--validation-data``; `add` is a parser's or a group's ``add_argument``."""
     add(
         "--data",
         type=console.path,
@@ -114,6 +120,10 @@ def _add_places(add: Any) -> None:
         metavar="DATA",
         help="the like, to choose the best epoch by; without it a tenth of --data is held out",
     )
+
+
+def _add_places(add: Any) -> None:
+    model_dir = os.environ.get("AIP_MODEL_DIR")
     add(
         "--model-dir",
         type=console.path,

@@ -167,6 +167,31 @@ def reliability_diagram(bins: Sequence[dict[str, Any]]) -> str:
     return f'<svg role="img" {size}>{frame}{bars}{line}{marks}</svg>'
 
 
+def dots(points: Sequence[tuple[str, float]]) -> str:
+    """Values over what was chosen: numbers in their order, anything else in that of its first appearance."""
+    try:
+        chosen = sorted({name for name, _ in points}, key=float)
+    except ValueError:
+        chosen = list(dict.fromkeys(name for name, _ in points))
+    if not points:
+        return "<p>Nothing to show.</p>"
+    width, height, left = 420, 170, 44
+    low, high = min(value for _, value in points), max(value for _, value in points)
+    span, step = (high - low) or 1.0, (width - left) / len(chosen)
+    marks = ""
+    for name, value in points:
+        x, y = left + step * (chosen.index(name) + 0.5), height - 34 - (height - 50) * (value - low) / span
+        marks += (
+            f'<circle class="bar" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{text(name)}: {value:.4f}</title></circle>'
+        )
+    every = -(-len(chosen) // 8)
+    for n in range(0, len(chosen), every):
+        place = f'x="{left + step * (n + 0.5):.1f}" y="{height - 8}"'
+        marks += f'<text {place} text-anchor="middle">{text(chosen[n][:10])}</text>'
+    scale = f'<text x="0" y="16">{high:.3f}</text><text x="0" y="{height - 30}">{low:.3f}</text>'
+    return f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}">{marks}{scale}</svg>'
+
+
 def histogram(counts: Sequence[int], hint: str) -> str:
     """A small bar chart of counts from left to right."""
     top, width = max(counts, default=0) or 1, 5

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainer import (
-    backbones,
     checkpoints,
     checks,
     console,
@@ -31,43 +30,22 @@ from trainer import (
     evaluation,
     files,
     inference,
+    learning,
     model_dir,
     options,
 )
 from trainer.checkpoints import Checkpoints
 from trainer.console import CommandFailed, UserError, say
-from trainer.distribution import Devices
-from trainer.features import Encoded, Encoder
-from trainer.fitting import Activations, Fitted, Fitting, Images, Source, Stage, Task
-from trainer.network import Network
+from trainer.learning import Job, Learnt, Prepared
 from trainer.options import TrainConfig
 from trainer.preprocessing import POLICY
 from trainer.report import Evaluated, evaluation_page
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 GOLDEN_IMAGES = 16
-FULL_PRECISION = "float32"
 _PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """A run of ``train`` as it goes: what it is told, where it computes, where it keeps what it has."""
-
-    config: TrainConfig
-    labels: tuple[str, ...]
-    devices: Devices
-    checkpoints: Checkpoints
-    scratch: Path
-    watch: Callable[[str, int, dict[str, float]], None]
-
-    @property
-    def policy(self) -> str:
-        """Keras's dtype policy."""
-        return distribution.policy(self.config.precision, self.devices.gpus)
 
 
 def train(config: TrainConfig) -> model_dir.ModelInfo | None:
@@ -95,7 +73,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         scratch = stack.enter_context(_scratch(config, checkpoints))
         labels = tuple(sorted({example.label for example in examples}))
         watch = stack.enter_context(_event_files(config.log_dir if devices.is_chief else None))
-        job = _Job(config, labels, devices, checkpoints, scratch, watch)
+        job = Job(config, labels, devices, checkpoints, scratch, watch)
         with devices.together():
             info = _train(job, examples, held_out, workplace)
     if info is None:
@@ -145,15 +123,19 @@ def _event_files(folder: str | None) -> Iterator[Callable[[str, int, dict[str, f
         yield lambda stage, epoch, values: None
         return
     writers: dict[str, Any] = {}
+    metadata = tf.compat.v1.SummaryMetadata()  # as `tf.summary.scalar` has it, which needs TensorBoard installed
+    metadata.plugin_data.plugin_name = "scalars"
+    metadata.data_class = 1  # DATA_CLASS_SCALAR
 
     def write(stage: str, epoch: int, values: dict[str, float]) -> None:
         for name, value in values.items():
             side = "validation" if name.startswith("val_") else "training"
             path = f"{folder.rstrip('/')}/{stage}/{side}"
-            writer = writers.setdefault(path, None) or tf.summary.create_file_writer(path)
-            writers[path] = writer
-            with writer.as_default():
-                tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value, step=epoch)
+            if path not in writers:
+                writers[path] = tf.summary.create_file_writer(path)
+            with writers[path].as_default():
+                tag = f"epoch_{name.removeprefix('val_')}"
+                tf.summary.write(tag, tf.constant(value, tf.float32), epoch, metadata)
         for writer in writers.values():
             writer.flush()
 
@@ -165,92 +147,32 @@ def _event_files(folder: str | None) -> Iterator[Callable[[str, int, dict[str, f
 
 
 def _train(
-    job: _Job,
+    job: Job,
     examples: Sequence[dataset.Example],
     held_out: Sequence[dataset.Example],
     workplace: Path | None,
 ) -> model_dir.ModelInfo | None:
     config = job.config
-    network = _network(config, len(job.labels), job.policy, config.weights, job.devices.strategy)
-    encoder = Encoder(network, job.devices, config.image, config.limits, config.batch_size, job.scratch)
-    encoded = encoder.encode([*examples, *held_out], with_features=config.head is not None)
-    job.devices.check_same("photos", [encoded.labels, encoded.content_hashes])
-    checks.report_unreadable(encoded, len(examples) + len(held_out))
-    validates = checks.validation_mask(encoded, {example.uri for example in held_out})
-    checks.report_classes(encoded, validates, job.labels)
-    training, validation = np.flatnonzero(~validates), np.flatnonzero(validates)
-    truth = np.searchsorted(job.labels, encoded.labels)
-
-    def fitted(name: str, model: keras.Model, source: Source, stage: Stage) -> Fitted:
-        task = Task(source, truth, len(job.labels), training, validation, config.batch_size, config.seed)
-        return Fitting(name, model, task, stage, job.devices, job.checkpoints, job.watch).run()
-
-    before = None
-    if config.head and encoded.features is not None:
-        before = fitted("head", network.head, Activations(encoded.features), config.head)
-    source = _source(job, encoder, encoded, training)
-    main = fitted("network" if network.upper else "head", network.fitted, source, config.main)
+    prepared = learning.prepare(job, examples, held_out)
+    learnt = learning.fit(job, prepared)
     if workplace is None:
         return None
-    temperature = evaluation.fit_temperature(main.logits, truth[validation])
-    model = _portable(job, network).calibrated(temperature)
+    validation = np.flatnonzero(prepared.validates)
+    truth, main = prepared.truth[validation], learnt.main
+    temperature = evaluation.fit_temperature(main.logits, truth)
+    model = learning.portable(job, learnt.network).calibrated(temperature)
     probabilities = evaluation.softmax(main.logits / temperature)
-    validating = [encoded.examples[row] for row in validation]
-    if job.policy != FULL_PRECISION:  # what is reported is what the exported network says
-        run = model_dir.compiled(model)
+    validating = [prepared.encoded.examples[row] for row in validation]
+    if job.policy != learning.FULL_PRECISION:  # what is reported is what the exported network says
+        run = inference.compiled(model)
         probabilities = inference.classify(validating, len(validating), config.image, config.limits, run).probabilities
     subject = f"validation photos of {config.validation_data or config.data}"
     uris = [example.uri for example in validating]
-    validated = Evaluated(subject, uris, truth[validation], probabilities, len(encoded.unreadable))
-    info = _describe(job, network, encoded, validates, before, main, temperature)
-    metrics = evaluation.metrics(validated.truth, probabilities, job.labels, temperature)
+    validated = Evaluated(subject, uris, truth, probabilities, len(prepared.encoded.unreadable))
+    metrics = evaluation.metrics(truth, probabilities, job.labels, temperature)
     evaluate.check_gates(metrics, config.fail_under)
-    info = dataclasses.replace(info, metrics=metrics)
+    info = dataclasses.replace(_describe(job, prepared, learnt, temperature), metrics=metrics)
     return _write(config, model, info, validated, workplace)
-
-
-def _network(config: TrainConfig, classes: int, policy: str, weights: str, strategy: tf.distribute.Strategy) -> Network:
-    """Builds the network, to compute as Keras's dtype policy of that name says."""
-    import keras
-
-    keras.backend.clear_session()  # layers are numbered from one again: the same seed gives the same model id
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(policy)
-    try:
-        with strategy.scope():
-            return Network.on(
-                backbones.build(config.backbone, weights, config.image.size, config.color_mode),
-                classes,
-                fine_tune=config.fine_tune,
-                hidden_units=config.hidden_units,
-                dropout=config.dropout,
-                freeze_batch_norm=config.freeze_batch_norm,
-            )
-    finally:
-        keras.config.set_dtype_policy(FULL_PRECISION)
-
-
-def _portable(job: _Job, network: Network) -> Network:
-    """The same network with weights on one device and computations that any machine can do."""
-    if job.devices.replicas == 1 and job.policy == FULL_PRECISION:
-        return network
-    import tensorflow as tf
-
-    plain = _network(job.config, len(job.labels), FULL_PRECISION, backbones.NONE, tf.distribute.get_strategy())
-    plain.backbone.set_weights(network.backbone.get_weights())
-    plain.head.set_weights(network.head.get_weights())
-    return plain
-
-
-def _source(job: _Job, encoder: Encoder, encoded: Encoded, training: np.ndarray) -> Source:
-    """What is above the cut is fitted to."""
-    config = job.config
-    if encoder.network.lower is None:
-        return Images(encoded.values, config.augmentation, config.seed)
-    if not config.augmentation:
-        return Activations(encoded.values)
-    copies = encoder.copies(encoded, training, config.augmentation, config.copies, config.seed)
-    return Activations(encoded.values, copies, training, config.seed)
 
 
 def _check_output(config: TrainConfig) -> None:
@@ -281,17 +203,9 @@ def _refuse_inside(path: str, data: str) -> None:
         raise UserError(f"--model-dir {path} is inside --data: its files would be taken for photos; choose another")
 
 
-def _describe(
-    job: _Job,
-    network: Network,
-    encoded: Encoded,
-    validates: np.ndarray,
-    before: Fitted | None,
-    main: Fitted,
-    temperature: float,
-) -> model_dir.ModelInfo:
+def _describe(job: Job, prepared: Prepared, learnt: Learnt, temperature: float) -> model_dir.ModelInfo:
     """What is known of the model before it is written; `trainer.model_dir.write` fills in the rest."""
-    config = job.config
+    config, encoded, validates = job.config, prepared.encoded, prepared.validates
     names = np.array(encoded.labels)[~validates]
     content = sorted(zip(encoded.labels, encoded.content_hashes, strict=True))
     return model_dir.ModelInfo(
@@ -304,15 +218,15 @@ def _describe(
         metrics={},
         training={
             **config.what_changes_the_result,
-            "cut": network.cut,
+            "cut": learnt.network.cut,
             "policy": job.policy,
             "workers": job.devices.workers,
             "replicas": job.devices.replicas,
-            "best_epoch": main.best_epoch,
-            "epochs_run": list(main.epochs),
-            "head_epochs_run": list(before.epochs) if before else [],
+            "best_epoch": learnt.main.best_epoch,
+            "epochs_run": list(learnt.main.epochs),
+            "head_epochs_run": list(learnt.head.epochs) if learnt.head else [],
         },
-        network=tuple(network.layers()),
+        network=tuple(learnt.network.layers()),
         data={
             "training_photos": int((~validates).sum()),
             "validation_photos": int(validates.sum()),

@@ -273,3 +273,47 @@ def test_model_json_says_how_it_was_made(tiny_model: Path) -> None:
     assert len(training["epochs_run"]) == 4
     assert 1 <= training["best_epoch"] <= 4
     assert set(info["versions"]) == {"python", "tensorflow", "keras", "numpy", "pillow"}
+
+
+def test_a_gate_that_is_missed_leaves_no_model(drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert train(drawn, tmp_path / "new/model", "--fail-under", "accuracy=1", "--learning-rate", "1e-9") == 1
+    assert "the model is not good enough: accuracy is " in capfd.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+    assert train(drawn, tmp_path / "new/model", "--fail-under", "recall:spoon=1") == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_event_files_for_tensorboard(drawn: Path, tmp_path: Path) -> None:
+    """Read as TensorBoard reads them: the losses and accuracies of every epoch."""
+    import tensorflow as tf
+
+    assert train(drawn, tmp_path / "model", "--log-dir", tmp_path / "logs") == 0
+    epochs = model_dir.read(tmp_path / "model").info.training["epochs_run"]
+    for side, prefix in (("training", ""), ("validation", "val_")):
+        (file,) = (tmp_path / "logs/network" / side).iterdir()
+        found = {}
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+        expected = {
+            (f"epoch_{name}", n): values[f"{prefix}{name}"]
+            for n, values in enumerate(epochs, start=1)
+            for name in ("loss", "accuracy")
+        }
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_trains_on_a_list_and_on_idx_files(drawn: Path, tmp_path: Path, shared: Path) -> None:
+    listed = [f"{file},{file.parent.name},{number}" for number, file in enumerate(sorted(drawn.rglob("*.jpg")))]
+    (tmp_path / "list.csv").write_text("\n".join(["uri,label,n", *listed]) + "\n")
+    assert train(tmp_path / "list.csv", tmp_path / "model") == 0
+    assert train(drawn, tmp_path / "same") == 0
+    assert model_dir.read(tmp_path / "model").info.id == model_dir.read(tmp_path / "same").info.id
+    digits = f"{shared}/datasets/mnist/t10k-images-idx3-ubyte.gz"
+    arguments = ["--backbone", "pixels", "--epochs", "2", "--color-mode", "grayscale", "--batch-size", "128"]
+    assert main(["train", "--data", digits, "--model-dir", str(tmp_path / "digits"), *arguments]) == 0
+    info = model_dir.read(tmp_path / "digits").info
+    assert info.labels == tuple("0123456789")
+    assert info.image.size == 28
+    assert info.metrics["accuracy"] > 0.85
