@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from trainer.__main__ import main as trainer_main
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 WIDTHS = {"phone": 390, "desktop": 1280}
@@ -102,3 +104,23 @@ def test_a_run(
     (data / "hat/torn.jpg").write_bytes((data / "hat/00.jpg").read_bytes()[:3000])
     assert classify(data, tiny_model, tmp_path / "run") == 0
     in_order(look(tmp_path / "run/report.html", width))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_look_into_a_network(
+    width: str, tiny_model: Path, drawn: Path, tmp_path: Path, look: Callable[..., dict[str, Any]]
+) -> None:
+    photo = str(drawn / "hat/00.jpg")
+    arguments = ["--model-dir", str(tiny_model), "--image", photo, "--output", str(tmp_path / "out")]
+    assert trainer_main(["inspect", *arguments]) == 0
+    found = look(tmp_path / "out/report.html", width)
+    in_order(found)
+    assert found["images"] >= 4 + 3 * 3
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_sweep(width: str, drawn: Path, tmp_path: Path, look: Callable[..., dict[str, Any]]) -> None:
+    arguments = ["--data", str(drawn), "--output", str(tmp_path / "out"), "--backbone", "pixels", "--epochs", "1"]
+    vary = ["--vary", "learning-rate", "0.1", "0.001", "1e38", "--vary", "decay", "constant", "cosine"]
+    assert trainer_main(["sweep", *arguments, *vary]) == 0
+    in_order(look(tmp_path / "out/report.html", width))

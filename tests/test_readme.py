@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from pipeline import classify, lists, output, records, sources, tables, web
-from trainer import console, evaluate, model_dir, options, predict, sweep
+from trainer import activations, console, evaluate, model_dir, options, predict, sweep
 from trainer.preprocessing import FORMATS, RESIZE_RULES, Reason
 
 PARSERS = {
     "trainer train": options.add_arguments,
     "trainer sweep": sweep.add_arguments,
     "trainer evaluate": evaluate.add_arguments,
+    "trainer inspect": activations.add_arguments,
     "trainer predict": predict.add_arguments,
     "pipeline classify": classify.add_arguments,
 }

@@ -1,4 +1,4 @@
-"""``python -m trainer train | sweep | evaluate | predict``."""
+"""``python -m trainer train | sweep | evaluate | inspect | predict``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import trainer
-from trainer import console, evaluate, options, predict, sweep, task
+from trainer import activations, console, evaluate, options, predict, sweep, task
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": (options.add_arguments, task.run, "train a classifier on labelled photos"),
         "sweep": (sweep.add_arguments, sweep.sweep, "train with many combinations of flags"),
         "evaluate": (evaluate.add_arguments, evaluate.evaluate, "measure a model on labelled photos"),
+        "inspect": (activations.add_arguments, activations.inspect, "look into a network"),
         "predict": (predict.add_arguments, predict.predict, "classify a few photos"),
     }
     parsers = {}

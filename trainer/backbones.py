@@ -102,11 +102,11 @@ def _on_pixels(name: str, network: keras.Model, image_size: int, color_mode: str
 
 def cuts(backbone: keras.Model) -> list[str]:
     """The layers of a network that `split` can cut behind: all that comes later sees only what they give."""
-    return list(_cuts(backbone))
+    return list(cut_tensors(backbone))
 
 
-def _cuts(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Layer -> what it gives, in the order of the network."""
+def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
+    """The layers of `cuts` with what each gives, in the order of the network."""
     # By node, not by layer: `layer.output` of a nested model names a tensor inside it.
     by_depth = backbone.layers[-1]._nodes_by_depth
     nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
@@ -134,7 +134,7 @@ def default_cut(backbone: keras.Model) -> str:
     import keras
 
     side = -(-backbone.input_shape[1] // 16)
-    found = [(name, tensor) for name, tensor in _cuts(backbone).items() if _side(tensor) <= side]
+    found = [(name, tensor) for name, tensor in cut_tensors(backbone).items() if _side(tensor) <= side]
     sizes = [math.prod(tensor.shape[1:]) for _, tensor in found if _side(tensor) == _side(found[0][1])]
     if not sizes:
         raise UserError(f"{backbone.name} has no layer to cut behind by default: give --fine-tune all or a layer")
@@ -161,7 +161,7 @@ def split(backbone: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
     """
     import keras
 
-    possible = _cuts(backbone)
+    possible = cut_tensors(backbone)
     if layer not in possible:
         every_eighth = list(possible)[:: max(1, len(possible) // 8)]
         nearest = difflib.get_close_matches(layer, possible, n=3, cutoff=0.5) or every_eighth

@@ -69,16 +69,27 @@ class Network:
         return cls(backbone, lower, upper, _head(backbone.output_shape[1], classes, hidden_units, dropout), cut)
 
     def layers(self) -> Iterator[dict[str, Any]]:
-        """Of each layer of backbone and head its name, kind, output shape, parameters, and whether it is fitted."""
+        """The layers of backbone and head in order.
+
+        Yields:
+            Of each its name, kind, output shape, number of parameters, the layers it takes, and whether it is fitted.
+        """
+        last: list[str] = []
         for part in (self.backbone.layers[-1], self.head):
-            for layer in part.layers:
+            by_depth = part._nodes_by_depth
+            nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+            for number, node in enumerate(nodes):
+                layer = node.operation
+                sources = [tensor._keras_history.operation.name for tensor in node.input_tensors]
                 yield {
                     "name": layer.name,
                     "kind": type(layer).__name__,
-                    "output": list(layer.output.shape[1:]),
-                    "parameters": layer.count_params(),
-                    "fitted": bool(layer.trainable_variables),
+                    "output": list(node.outputs[0].shape[1:]),
+                    "parameters": layer.count_params() if hasattr(layer, "count_params") else 0,
+                    "inputs": sources if number else last,
+                    "fitted": bool(getattr(layer, "trainable_variables", ())),
                 }
+            last = [nodes[-1].operation.name]
 
     @property
     def fitted(self) -> keras.Model:

@@ -28,7 +28,7 @@ def networks() -> dict[str, Network]:
         keras.utils.set_random_seed(0)
         keras.backend.clear_session()
         backbone = backbones.build("residual", "none", SPEC.size)
-        layer = next(name for name, tensor in backbones._cuts(backbone).items() if tensor.shape[1] == 8)
+        layer = next(name for name, tensor in backbones.cut_tensors(backbone).items() if tensor.shape[1] == 8)
         made[where] = Network.on(backbone, 3, fine_tune=layer if where == "inside" else where)
     return made
 
