@@ -84,13 +84,11 @@ def test_two_processes_give_the_rows_of_one(
 
 def test_predict_agrees(clothing_model: Path, clothing: Path, run: Path, read_rows: Rows, command: Command) -> None:
     rows = read_rows(run)[::100]
-    done = command("trainer", "predict", "--model-dir", clothing_model, *(row["uri"] for row in rows))
+    done = command("trainer", "predict", "--json", "--model-dir", clothing_model, *(row["uri"] for row in rows))
     assert done.returncode == 0, done.stderr
-    for line, row in zip(done.stdout.splitlines(), rows, strict=True):
-        name, _, answer = line.partition(": ")
-        label, score = answer.split(",")[0].rsplit(" ", 1)
-        assert (name, label) == (row["uri"], row["label"])
-        assert float(score) == pytest.approx(row["score"], abs=1e-3)
+    for answer, row in zip(map(json.loads, done.stdout.splitlines()), rows, strict=True):
+        assert (answer["uri"], answer["label"]) == (row["uri"], row["label"])
+        assert answer["score"] == pytest.approx(row["score"], abs=1e-3)
 
 
 def test_odd_images_among_real_photos_are_accounted_for(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import recipes
 from pipeline import classify, lists, output, records, sources, tables, web
 from trainer import activations, console, evaluate, model_dir, options, predict, sweep
 from trainer.preprocessing import FORMATS, RESIZE_RULES, Reason
@@ -85,6 +86,16 @@ def test_every_command_in_it_is_one(readme: str) -> None:
             assert arguments.model_dir or arguments.output
             found += 1
     assert found >= 5
+
+
+def test_every_recipe_is_a_command(readme: str) -> None:
+    found = recipes.recipes()
+    assert len(found) == 12
+    for words in found.values():
+        assert words[:3] == ["python", "-m", "trainer"]
+        arguments, unknown = parser(f"trainer {words[3]}").parse_known_args(words[4:])
+        assert not unknown
+        assert arguments.model_dir or arguments.output
 
 
 def table_under(readme: str, title: str, number: int = 0) -> list[list[str]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.console import UserError
+from trainer.console import UserError, say
 
 _RUN, _META = "run.json", "meta"
 
@@ -79,6 +79,8 @@ def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) ->
             return Checkpoints(folder, seconds)
         if not found and tf.io.gfile.exists(folder) and tf.io.gfile.listdir(folder):
             raise UserError(f"{folder} exists and holds no checkpoints: choose another --checkpoint-dir")
+        if found:
+            say(f"beginning anew: what an interrupted run left in {folder} is removed; --resume would have gone on")
         remove(folder)
         tf.io.gfile.makedirs(folder)
         _replace(f"{folder}/{_RUN}", json.dumps(run, indent=1).encode())

@@ -218,7 +218,7 @@ def _open_arrays(
     if missing and missing + _SPARE_BYTES > free:
         raise UserError(
             f"what the frozen network makes of the photos takes {missing / 1e9:.1f} GB, {folder} has room for "
-            f"{free / 1e9:.1f}: make room, lower --copies, or give another --cache-dir"
+            f"{free / 1e9:.1f}: make room, lower --copies, or give --checkpoint-dir on another disk"
         )
     arrays = []
     for path, (dtype, shape) in zip(paths, stored, strict=True):

@@ -48,7 +48,7 @@ def read_labeled(images_file: str) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-@functools.lru_cache(maxsize=2)  # the photos to train on and those to validate on
+@functools.lru_cache(maxsize=4)  # pictures and labels, to train on and to validate on
 def _read(path: str, dimensions: int) -> np.ndarray:
     content = _content(path)
     header = 4 + 4 * dimensions

@@ -99,6 +99,9 @@ def _kept(
     except (UserError, CommandFailed):
         checkpoints.remove(folder)
         raise
+    except KeyboardInterrupt:
+        say(f"what was done is kept in {folder}: the same command with --resume goes on")
+        raise
     checkpoints.remove(folder)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,6 @@ def test_goes_on_where_it_was_interrupted(
 def test_a_photo_that_was_changed_in_between_is_noticed(
     networks: dict[str, Network], drawn: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     data = Path(shutil.copytree(drawn, tmp_path / "data"))
     found = dataset.find_examples(str(data))
     work = encoder(networks["inside"], tmp_path / "kept")
@@ -155,7 +154,10 @@ def test_half_floats_do_not_overflow() -> None:
     np.testing.assert_array_equal(values, np.array([[[[65504, -65504, 0.5]]]], np.float16))
 
 
-def test_a_disk_without_room_is_said(networks: dict[str, Network], tmp_path: Path) -> None:
-    few = [Example("a.jpg", "a")] * 10**9
-    with pytest.raises(UserError, match=r"takes [0-9.]+ GB, .* has room for"):
-        encoder(networks["none"], tmp_path / "kept").encode(few, with_features=False)
+def test_a_disk_without_room_is_said(
+    networks: dict[str, Network], examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    with pytest.raises(UserError, match=r"takes 0\.0 GB, .* has room for 0\.0: make room"):
+        encoder(networks["none"], tmp_path / "kept").encode(examples, with_features=False)
+    assert not list((tmp_path / "kept").iterdir())

@@ -211,7 +211,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("after", [3, 40, 77])
+@pytest.mark.parametrize("after", [1, 8, 13])
 def test_goes_on_where_it_was_interrupted(devices: Any, tmp_path: Path, after: int) -> None:
     """Killed in the middle of the first epoch, a later one, and at the end of one; dropout and all go on as well."""
     stage = Stage(9, 0.05, warmup_epochs=1, decay="cosine", weight_decay=0.1, mixup=0.3, ema=0.9, label_smoothing=0.1)
