@@ -1,7 +1,7 @@
 """What a run of ``train`` leaves beside the model directory until it is done, so that a later one can go on from there.
 
-A folder, local or remote, with ``run.json``, which says what is being trained, and a file for each stage of fitting.
-Each file is replaced in one step, so that a run that is killed leaves the one before it.
+A folder, local or remote, with ``checkpoints.json``, which says what is being trained, and a file for each stage of
+fitting. Each file is replaced in one step, so that a run that is killed leaves the one before it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from trainer.console import UserError, say
 
-_RUN, _META = "run.json", "meta"
+_RUN, _META, FEATURES = "checkpoints.json", "meta", "features"
 
 
 @dataclasses.dataclass
@@ -27,10 +27,12 @@ class Checkpoints:
     Attributes:
         folder: where they are; None to keep none.
         seconds: how long after one the next is due.
+        resumed: whether they were there before this run.
     """
 
     folder: str | None
     seconds: float = 30.0
+    resumed: bool = False
     _last: float = dataclasses.field(default_factory=time.monotonic)
 
     def due(self) -> bool:
@@ -73,12 +75,15 @@ def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) ->
 
     run = json.loads(json.dumps(run))
     try:
+        foreign = _foreign(folder)
+        if foreign:
+            raise UserError(
+                f"{folder} holds something else than checkpoints, {foreign!r}: choose another --checkpoint-dir"
+            )
         found = _content(f"{folder}/{_RUN}")
         if found and resume:
             _check_same_run(folder, json.loads(found), run)
-            return Checkpoints(folder, seconds)
-        if not found and tf.io.gfile.exists(folder) and tf.io.gfile.listdir(folder):
-            raise UserError(f"{folder} exists and holds no checkpoints: choose another --checkpoint-dir")
+            return Checkpoints(folder, seconds, resumed=True)
         if found:
             say(f"beginning anew: what an interrupted run left in {folder} is removed; --resume would have gone on")
         remove(folder)
@@ -87,6 +92,17 @@ def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) ->
     except tf.errors.OpError as error:
         raise UserError(f"cannot write checkpoints to {folder} ({error.message}): give --checkpoint-dir") from error
     return Checkpoints(folder, seconds)
+
+
+def _foreign(folder: str) -> str | None:
+    """The name of something in a folder that is no part of checkpoints, if there is any."""
+    import tensorflow as tf
+
+    names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder)] if tf.io.gfile.exists(folder) else []
+    ours = (".npz", ".npz.new")
+    return next(
+        (name for name in names if name not in (_RUN, f"{_RUN}.new", FEATURES) and not name.endswith(ours)), None
+    )
 
 
 def _check_same_run(folder: str, before: dict[str, Any], run: dict[str, Any]) -> None:

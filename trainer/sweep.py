@@ -95,10 +95,12 @@ def sweep(arguments: argparse.Namespace) -> None:
     start = time.monotonic()
     varied = _varied(arguments)
     _check(arguments, varied)
+    chosen = [] if arguments.trials else list(_combined(arguments, varied))
+    os.makedirs(arguments.output, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         run = _Runner(arguments, Path(folder))
         trials: list[Trial] = []
-        for values in _chosen(arguments, varied, trials):
+        for values in chosen or _sampled(arguments, varied, trials):
             trials.append(run(values))
             _show(trials[-1], len(trials))
     ranked = sorted(trials, key=_rank)
@@ -150,7 +152,6 @@ def _check(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) -
         raise UserError(f"--output {arguments.output} exists: choose another folder")
     if arguments.model_dir and os.path.exists(arguments.model_dir):
         raise UserError(f"--model-dir {arguments.model_dir} exists: choose another folder")
-    os.makedirs(arguments.output, exist_ok=True)
 
 
 def _config(arguments: argparse.Namespace, values: Values) -> TrainConfig:
@@ -202,13 +203,8 @@ def _text(value: float, own: Range) -> str:
     return str(int(value)) if own.whole else repr(float(value))
 
 
-def _chosen(
-    arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]
-) -> Iterator[Values]:
-    """The values of one trial after the other; `trials` are those that have been made by then."""
-    if arguments.trials:
-        yield from _sampled(arguments, varied, trials)
-        return
+def _combined(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) -> Iterator[Values]:
+    """The values of each trial that is to be made. Raises UserError where they contradict each other."""
     chosen: list[dict[str, str]] = [
         dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())
     ]
@@ -233,6 +229,7 @@ def _optuna() -> Any:
 def _sampled(
     arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]
 ) -> Iterator[Values]:
+    """The values of one trial after the other; `trials` are those that have been made by then."""
     optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=arguments.seed))

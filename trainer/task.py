@@ -34,7 +34,7 @@ from trainer import (
     model_dir,
     options,
 )
-from trainer.checkpoints import Checkpoints
+from trainer.checkpoints import FEATURES, Checkpoints
 from trainer.console import CommandFailed, UserError, say
 from trainer.learning import Job, Learnt, Prepared
 from trainer.options import TrainConfig
@@ -89,7 +89,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
 def _kept(
     config: TrainConfig, examples: Sequence[dataset.Example], held_out: Sequence[dataset.Example]
 ) -> Iterator[Checkpoints]:
-    """The run's checkpoints; they go with a run that is done or cannot be, and stay where it is interrupted."""
+    """The run's checkpoints; they stay where it is interrupted, and where a run that went on with them fails."""
     named = [[example.uri, example.label] for example in (*examples, *held_out)]
     run = config.what_changes_the_result | {"photos": hashlib.sha256(repr(named).encode()).hexdigest()}
     folder = config.checkpoint_dir.rstrip("/")
@@ -97,7 +97,8 @@ def _kept(
     try:
         yield opened
     except (UserError, CommandFailed):
-        checkpoints.remove(folder)
+        if not opened.resumed:
+            checkpoints.remove(folder)
         raise
     except KeyboardInterrupt:
         say(f"what was done is kept in {folder}: the same command with --resume goes on")
@@ -109,7 +110,7 @@ def _kept(
 def _scratch(config: TrainConfig, kept: Checkpoints) -> Iterator[Path]:
     """A local folder for what the frozen network makes of the photos, with the checkpoints where they are local."""
     if kept.folder and not files.is_remote(kept.folder):
-        features = Path(kept.folder, "features")
+        features = Path(kept.folder, FEATURES)
         features.mkdir(exist_ok=True)
         yield features
         return

@@ -43,10 +43,13 @@ def test_another_run_is_not_gone_on_with(folder: str) -> None:
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(UserError, match="holds no checkpoints"):
-        checkpoints.opened(str(tmp_path), RUN, resume=False, seconds=0)
-    assert (tmp_path / "thesis.txt").read_text() == "precious"
+    checkpoints.opened(str(tmp_path / "kept"), RUN, resume=False, seconds=0)
+    for folder, name in ((tmp_path, "run.json"), (tmp_path / "kept", "thesis.txt")):
+        (folder / name).write_text("precious")
+        for resume in (False, True):
+            with pytest.raises(UserError, match="holds something else than checkpoints"):
+                checkpoints.opened(str(folder), RUN, resume=resume, seconds=0)
+        assert (folder / name).read_text() == "precious"
 
 
 def test_a_place_where_nobody_may_write_is_said() -> None:

@@ -120,6 +120,10 @@ BAD_USE = {
     ),
     "a switch": (["--vary", "augment", "maybe"], "'maybe' is neither yes nor no"),
     "both ways": (["--vary", "dropout", "0", "--trials", "2", "--one-at-a-time"], "do not go together"),
+    "a combination that contradicts itself": (
+        ["--vary", "fine-tune", "all", "none", "--vary", "weights", "none"],
+        "would leave random weights as they are",
+    ),
     "contradiction": (["--vary", "fine-tune", "top"], "would leave random weights as they are"),
 }
 

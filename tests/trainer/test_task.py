@@ -317,3 +317,25 @@ def test_trains_on_a_list_and_on_idx_files(drawn: Path, tmp_path: Path, shared: 
     assert info.labels == tuple("0123456789")
     assert info.image.size == 28
     assert info.metrics["accuracy"] > 0.85
+
+
+def test_what_an_interrupted_run_left_outlives_one_that_fails(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that starts again while the network is down."""
+    from trainer import learning
+    from trainer.console import UserError
+
+    kept = tmp_path / "checkpoints-model"
+    for error, code in ((KeyboardInterrupt(), 130), (UserError("no network"), 2)):
+
+        def failing(*_: object, error: BaseException = error) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(learning, "fit", failing)
+            assert train(drawn, tmp_path / "model", "--resume") == code
+        assert (kept / "features/photos.jsonl").exists()
+    assert f"what was done is kept in {kept}: the same command with --resume goes on" in capfd.readouterr().err
+    assert train(drawn, tmp_path / "model", "--resume") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
