@@ -15,10 +15,11 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.commands import SHARED, VALIDATION, scratch, timed
+from benchmarks.commands import SHARED, TRAINING, VALIDATION, scratch, timed
 
 README = Path(__file__).parents[1] / "README.md"
 PHOTOS = 8
+PLAIN_EPOCHS = 2  # of the plain script, which the sweep of heads is compared with
 
 
 def recipes() -> dict[str, list[str]]:
@@ -38,6 +39,9 @@ def run(words: list[str], folder: Path, keras_home: Path) -> dict[str, object]:
     if "--output" in places:
         trials = json.loads((folder / places["--output"] / "sweep.json").read_text())["trials"]
         found["trials"] = {" ".join(trial["values"].values()): trial["accuracy"] for trial in trials}
+        if "--one-at-a-time" in words:
+            plain, _ = timed("benchmarks.plain_keras", TRAINING, VALIDATION, PLAIN_EPOCHS, keras_home=keras_home)
+            found["seconds_of_plain_epochs"] = round(plain, 1)
     if "--model-dir" in places:
         model = folder / places["--model-dir"]
         found["validation"] = json.loads((model / "model.json").read_text())["metrics"]["accuracy"]
