@@ -10,15 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer import augmentation
-from trainer.augmentation import Augmentation
+from trainer import batches
+from trainer.batches import Batches, Stage, Task
 from trainer.checkpoints import Checkpoints
 from trainer.console import CommandFailed, Progress
 from trainer.distribution import Devices
@@ -27,152 +25,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-DECAYS = ("constant", "cosine")
-CLASS_WEIGHTS = ("none", "balanced")
-_AHEAD = 4
 _MOST_STEPS, _STEP_BYTES = 16, 8 * 2**20  # a call costs as much as a small step
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """How one part of a network is fitted.
-
-    Attributes:
-        epochs: how often each photo is seen, at most.
-        learning_rate: of Adam, at its highest.
-        warmup_epochs: in which the rate rises to that from zero.
-        decay: ``constant``, or ``cosine`` for a rate that falls to zero in the last epoch.
-        weight_decay: decoupled, as in AdamW; not for offsets and the scales of normalisation.
-        label_smoothing: share of the truth that is spread over all classes (Szegedy et al., CVPR 2016).
-        mixup: the parameter of the beta distribution by which pairs of photos are mixed, 0 for none (Zhang et al., ICLR
-            2018).
-        class_weights: ``balanced`` lets every class count the same, however many photos it has.
-        ema: decay for each step of the moving average of the weights, and of the statistics of batch normalisation,
-            that is kept in their place; 0 for none.
-        patience: epochs without improvement after which fitting ends, 0 for none.
-    """
-
-    epochs: int
-    learning_rate: float
-    warmup_epochs: float = 0.0
-    decay: str = "constant"
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    class_weights: str = "none"
-    ema: float = 0.0
-    patience: int = 0
-
-
-class Source(Protocol):
-    """Where the inputs of a network come from."""
-
-    def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
-        """What rows are in an epoch: arrays [M, ...]."""
-
-    def plain(self, rows: np.ndarray) -> np.ndarray:
-        """What rows are for validation: the inputs themselves."""
-
-    def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
-        """What `training` gave, made into inputs on the device."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Activations:
-    """Inputs that a frozen network computed.
-
-    Attributes:
-        values: [N, ...].
-        copies: of photos of which there are varied copies, [C, T, ...]; every epoch takes one of the C + 1.
-        rows: int [T], the rows of `values` that they are copies of.
-        seed: of the choice among the copies.
-    """
-
-    values: np.ndarray
-    copies: np.ndarray | None = None
-    rows: np.ndarray | None = None
-    seed: int = 0
-
-    def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
-        """See `Source`."""
-        values = self.values[rows]
-        if self.copies is None or self.rows is None:
-            return (values,)
-        kinds = len(self.copies) + 1
-        first = np.random.default_rng((self.seed, kinds)).integers(0, kinds, len(self.values))
-        chosen = (first[rows] + epoch) % kinds
-        place = np.searchsorted(self.rows, rows)
-        for n in np.flatnonzero(chosen):
-            values[n] = self.copies[chosen[n] - 1, place[n]]
-        return (values,)
-
-    def plain(self, rows: np.ndarray) -> np.ndarray:
-        """See `Source`."""
-        return self.values[rows]
-
-    def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
-        """See `Source`."""
-        import tensorflow as tf
-
-        return tf.cast(parts[0], tf.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """Inputs that are images, uint8 [N, H, W, 3]; every epoch has varied copies of its own."""
-
-    values: np.ndarray
-    varied: Augmentation
-    seed: int = 0
-
-    def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
-        """See `Source`."""
-        if not self.varied:
-            return (self.values[rows],)
-        drawn = augmentation.draws(self.seed, epoch, len(self.values))[rows]
-        return (self.values[rows], *augmentation.variation(self.varied, drawn, self.values.shape[1]))
-
-    def plain(self, rows: np.ndarray) -> np.ndarray:
-        """See `Source`."""
-        return self.values[rows]
-
-    def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
-        """See `Source`."""
-        return augmentation.apply(*parts) if len(parts) > 1 else parts[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What is to be learnt.
-
-    Attributes:
-        source: the inputs of N photos.
-        truth: int [N], the index of the right label.
-        classes: how many labels there are, K.
-        training, validation: int, the rows to use for each.
-        batch_size: rows to a step, on all devices together.
-        seed: of the shuffling and the mixing.
-    """
-
-    source: Source
-    truth: np.ndarray
-    classes: int
-    training: np.ndarray
-    validation: np.ndarray
-    batch_size: int
-    seed: int
-
-    @property
-    def steps(self) -> int:
-        """How many there are in an epoch."""
-        return math.ceil(len(self.training) / self.batch_size)
-
-    def class_weights(self, kind: str) -> np.ndarray:
-        """How much a photo of each class counts, float [K]; one on average."""
-        if kind == "none":
-            return np.ones(self.classes)
-        counts = np.bincount(self.truth[self.training], minlength=self.classes)
-        return len(self.training) / (self.classes * np.maximum(counts, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +85,6 @@ class Fitting:
     ) -> None:
         self._name, self._model, self._task, self._stage = name, model, task, stage
         self._devices, self._checkpoints, self._watch = devices, checkpoints, watch
-        self._weights = task.class_weights(stage.class_weights)
         self._state = _State()
         with devices.strategy.scope():
             self._optimizer = _optimizer(model, stage, task.steps)
@@ -241,6 +93,7 @@ class Fitting:
         batch_bytes = task.source.plain(task.training[:1]).nbytes * task.batch_size
         several = devices.replicas == 1  # replicas meet in each step, which a loop on the device has no room for
         self._steps_at_once = max(1, min(_MOST_STEPS, _STEP_BYTES // batch_bytes)) if several else 1
+        self._batches = Batches(task, stage, devices, self._steps_at_once)
         self._step_function, self._logits_function = self._functions()
 
     def run(self) -> Fitted:
@@ -276,8 +129,8 @@ class Fitting:
     def _train_epoch(self, progress: Progress) -> None:
         state = self._state
         sums: list[Any] = []
-        for steps, batches in self._batches(state.epoch, state.step):
-            sums.append(self._step_function(batches))
+        for steps, stacked in self._batches.of(state.epoch, state.step):
+            sums.append(self._step_function(stacked))
             state.step += steps
             progress.advance(steps, _note(len(state.history), state.history[-1]) if state.history else "")
             if self._checkpoints.due():
@@ -313,63 +166,6 @@ class Fitting:
         """The weights that count: the moving average where there is one."""
         return [self._averages.get(id(variable), variable).numpy() for variable in self._model.variables]
 
-    # Batches
-
-    def _batches(self, epoch: int, first_step: int) -> Iterator[tuple[int, Any]]:
-        """How many steps, and the argument of the step function for them, made one ahead of the other in a thread."""
-        order = np.random.default_rng((self._task.seed, epoch)).permutation(self._task.training)
-        full = len(order) // self._task.batch_size
-        starts = [*range(first_step, full, self._steps_at_once), *range(max(full, first_step), self._task.steps)]
-        ends = [*starts[1:], self._task.steps]
-        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-            waiting: deque[Future[tuple[int, Any]]] = deque()
-            for start, end in zip(starts, ends, strict=True):
-                waiting.append(pool.submit(self._batches_of, order, epoch, range(start, end)))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-
-    def _batches_of(self, order: np.ndarray, epoch: int, steps: range) -> tuple[int, Any]:
-        """The batches of a few steps, for each replica of this process stacked into arrays [steps, ...]."""
-        import tensorflow as tf
-
-        batches = [self._batch(order, epoch, step) for step in steps]
-        parts = [tf.nest.map_structure(_stacked, *parts) for parts in zip(*batches, strict=True)]
-        return len(steps), self._devices.per_replica(parts)
-
-    def _batch(self, order: np.ndarray, epoch: int, step: int) -> list[dict[str, Any]]:
-        """The batch of a step, divided among the replicas of this process."""
-        task, size = self._task, self._task.batch_size
-        rows = order[step * size : (step + 1) * size]
-        weights = self._weights[task.truth[rows]]
-        targets = self._targets(rows)
-        chance = np.random.default_rng((task.seed, epoch, step))
-        partners, share = rows, None
-        if self._stage.mixup:
-            drawn = chance.beta(self._stage.mixup, self._stage.mixup, len(rows))
-            share = np.maximum(drawn, 1 - drawn)[:, np.newaxis]
-            partners = chance.permutation(rows)
-            targets = share * targets + (1 - share) * self._targets(partners)
-        parts = []
-        for numbers, counts in zip(*self._devices.parts(len(rows)), strict=True):
-            part = {
-                "inputs": task.source.training(rows[numbers], epoch),
-                "targets": targets[numbers].astype(np.float32),
-                "weights": (weights[numbers] * counts / weights.sum()).astype(np.float32),
-                "counts": counts.astype(np.float32),
-            }
-            if share is not None:
-                part |= {"partners": task.source.training(partners[numbers], epoch)}
-                part |= {"share": share[numbers, 0].astype(np.float32)}
-            parts.append(part)
-        return parts
-
-    def _targets(self, rows: np.ndarray) -> np.ndarray:
-        """What the softmax should give, float [M, K]."""
-        right, smoothing = np.eye(self._task.classes)[self._task.truth[rows]], self._stage.label_smoothing
-        return right * (1 - smoothing) + smoothing / self._task.classes
-
     # What runs on the devices
 
     def _functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -380,9 +176,7 @@ class Fitting:
         strategy = self._devices.strategy
 
         def in_replica(batch: dict[str, Any]) -> tuple[Any, Any]:
-            inputs = source.inputs(*batch["inputs"])
-            if "partners" in batch:
-                inputs = _mixed(inputs, source.inputs(*batch["partners"]), batch["share"])
+            inputs = batches.inputs(source, batch)
             with tf.GradientTape() as tape:
                 logits = model(inputs, training=True)
                 losses = tf.nn.softmax_cross_entropy_with_logits(batch["targets"], logits)
@@ -393,11 +187,11 @@ class Fitting:
             hits = tf.reduce_sum(tf.cast(right, tf.float32) * batch["counts"])
             return tf.reduce_sum(losses * batch["counts"]), hits
 
-        def step(batches: dict[str, Any], number: Any) -> tuple[Any, Any]:
-            def one(batches: dict[str, Any]) -> tuple[Any, Any]:
-                return in_replica(tf.nest.map_structure(lambda stack: stack[number], batches))
+        def step(stacked: dict[str, Any], number: Any) -> tuple[Any, Any]:
+            def one(stacks: dict[str, Any]) -> tuple[Any, Any]:
+                return in_replica(tf.nest.map_structure(lambda stack: stack[number], stacks))
 
-            sums = strategy.run(one, (batches,))
+            sums = strategy.run(one, (stacked,))
             if ema:
                 # Younger averages forget faster, or the first weights would last too long.
                 count = tf.cast(optimizer.iterations.value, tf.float32)
@@ -407,15 +201,15 @@ class Fitting:
                     average.assign(decay * average + (1 - decay) * variable.value)
             return tuple(strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums)
 
-        def add_step(batches: dict[str, Any], number: Any, losses: Any, hits: Any) -> tuple[Any, ...]:
-            loss, right = step(batches, number)
+        def add_step(stacked: dict[str, Any], number: Any, losses: Any, hits: Any) -> tuple[Any, ...]:
+            loss, right = step(stacked, number)
             return number + 1, losses + loss, hits + right
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def steps(batches: dict[str, Any]) -> tuple[Any, Any]:
+        def steps(stacked: dict[str, Any]) -> tuple[Any, Any]:
             if self._steps_at_once == 1:
-                return step(batches, 0)
-            count, add = tf.shape(batches["weights"])[0], functools.partial(add_step, batches)
+                return step(stacked, 0)
+            count, add = tf.shape(stacked["weights"])[0], functools.partial(add_step, stacked)
             sums = tf.while_loop(lambda number, *_: number < count, add, (0, 0.0, 0.0), parallel_iterations=1)
             return sums[1:]
 
@@ -476,7 +270,7 @@ def _optimizer(model: keras.Model, stage: Stage, steps: int) -> keras.optimizers
     small = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
     if small and stage.weight_decay:
         optimizer.exclude_from_weight_decay(var_list=small)
-    if keras.config.dtype_policy().compute_dtype == "float16":
+    if any(layer.compute_dtype == "float16" for layer in model._flatten_layers(include_self=False)):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
     return optimizer
@@ -493,21 +287,6 @@ def _copy(variable: keras.Variable) -> tf.Variable:
     return tf.Variable(variable.numpy(), trainable=False)
 
 
-def _stacked(*arrays: np.ndarray) -> tf.Tensor:
-    import tensorflow as tf
-
-    return tf.convert_to_tensor(np.stack(arrays))
-
-
-def _mixed(inputs: tf.Tensor, partners: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """The mixture of each input with its partner, of the same type."""
-    import tensorflow as tf
-
-    share = tf.reshape(share, [-1, *[1] * (len(inputs.shape) - 1)])
-    mixed = share * tf.cast(inputs, tf.float32) + (1 - share) * tf.cast(partners, tf.float32)
-    return tf.cast(tf.round(mixed) if inputs.dtype.is_integer else mixed, inputs.dtype)
-
-
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
@@ -515,6 +294,6 @@ def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
 
 def _note(epoch: int, values: dict[str, float]) -> str:
     return (
-        f"epoch {epoch}  loss {values['loss']:.3f}  accuracy {values['accuracy']:.3f}  "
-        f"validation {values['val_accuracy']:.3f}"
+        f"epoch {epoch}  validation {values['val_accuracy']:.3f}  accuracy {values['accuracy']:.3f}  "
+        f"loss {values['loss']:.3f}"
     )

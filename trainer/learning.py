@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer import backbones, checks, distribution
+from trainer.batches import Stage, Task
 from trainer.checkpoints import Checkpoints
 from trainer.dataset import Example
 from trainer.distribution import Devices
 from trainer.features import Encoded, Encoder
-from trainer.fitting import Activations, Fitted, Fitting, Images, Source, Stage, Task
+from trainer.fitting import Fitted, Fitting
+from trainer.inputs import Activations, Images, Source
 from trainer.network import Network
 from trainer.options import TrainConfig
 
