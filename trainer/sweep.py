@@ -13,13 +13,14 @@ import itertools
 import json
 import math
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer import checks, console, dataset, distribution, learning, options, page, task
+from trainer import checks, console, dataset, distribution, learning, network, options, page, task
 from trainer.checkpoints import Checkpoints
 from trainer.console import CommandFailed, UserError, say
 from trainer.learning import Job, Prepared
@@ -167,7 +168,7 @@ def _config(arguments: argparse.Namespace, values: Values) -> TrainConfig:
         else:
             setattr(made, action.dest, _parsed(action, text))
     given = {"model_dir": arguments.model_dir or "", "checkpoint_dir": None, "checkpoint_seconds": 30.0}
-    given |= {"resume": False, "log_dir": None, "fail_under": None, "overwrite": False}
+    given |= {"head": options.HEADS[0], "resume": False, "log_dir": None, "fail_under": None, "overwrite": False}
     return options.config_from(argparse.Namespace(**{**vars(made), **given}))
 
 
@@ -204,18 +205,33 @@ def _text(value: float, own: Range) -> str:
 
 
 def _combined(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) -> Iterator[Values]:
-    """The values of each trial that is to be made. Raises UserError where they contradict each other."""
+    """The values of each trial that is to be made, those that are prepared alike one after the other.
+
+    Raises:
+        UserError: they contradict each other.
+    """
     chosen: list[dict[str, str]] = [
         dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())
     ]
     if arguments.one_at_a_time:
         chosen = [{flag: value} for flag, values in varied.items() for value in values]
     configs: list[TrainConfig] = []
+    by_preparation: dict[str, list[Values]] = {}
     for values in chosen:
         config = _config(arguments, values)
         if config not in configs:  # one at a time, the values that are given anyway come up for each flag
             configs.append(config)
-            yield values
+            by_preparation.setdefault(json.dumps(_preparation(config)), []).append(values)
+    return itertools.chain.from_iterable(by_preparation.values())
+
+
+def _preparation(config: TrainConfig) -> dict[str, Any]:
+    """What `trainer.learning.prepare` depends on."""
+    found = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FITTING_ONLY}
+    found["with_features"] = config.head is not None
+    if not (config.augmentation and config.fine_tune != network.EVERYTHING):
+        found.pop("copies")
+    return found
 
 
 def _optuna() -> Any:
@@ -264,27 +280,34 @@ class _Runner:
         self._devices = distribution.find()
         self._key: dict[str, Any] = {}
         self._prepared: Prepared | None = None
+        self._fitted = False
 
     def __call__(self, values: Values) -> Trial:
         config = _config(self._arguments, values)
-        key = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FITTING_ONLY}
-        key["with_features"] = config.head is not None
-        if not (config.augmentation and config.fine_tune != "all"):
-            key.pop("copies")
         job = Job(config, self._labels, self._devices, Checkpoints(None), self._folder, _nobody)
-        if self._prepared is None or key != self._key:
-            self._prepared, self._key = None, key
-            scratch = tempfile.mkdtemp(dir=self._folder)
-            job = dataclasses.replace(job, scratch=Path(scratch))
-            self._prepared = learning.prepare(job, self._examples, self._held_out)
         start = time.monotonic()
         try:
-            learnt = learning.fit(job, self._prepared)
-        except CommandFailed as error:
+            prepared = self._prepare(job)
+            start = time.monotonic()
+            learnt = learning.fit(job, prepared)
+        except (UserError, CommandFailed) as error:  # such as a layer to cut behind that this backbone has not
+            if isinstance(error, UserError) and not self._fitted:
+                raise  # nothing would be lost, and the others are likely to end so, too
             return Trial(values, None, None, 0, time.monotonic() - start, str(error))
+        self._fitted = True
         best = learnt.main.epochs[learnt.main.best_epoch - 1]
         seconds = time.monotonic() - start
         return Trial(values, best["val_accuracy"], best["val_loss"], learnt.main.best_epoch, seconds)
+
+    def _prepare(self, job: Job) -> Prepared:
+        key = _preparation(job.config)
+        if self._prepared is None or key != self._key:
+            self._prepared, self._key = None, key
+            for before in self._folder.iterdir():
+                shutil.rmtree(before)
+            job = dataclasses.replace(job, scratch=Path(tempfile.mkdtemp(dir=self._folder)))
+            self._prepared = learning.prepare(job, self._examples, self._held_out)
+        return self._prepared
 
 
 def _nobody(stage: str, epoch: int, values: dict[str, float]) -> None:

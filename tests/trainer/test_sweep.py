@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,26 @@ BAD_USE = {
     ),
     "contradiction": (["--vary", "fine-tune", "top"], "would leave random weights as they are"),
 }
+
+
+def test_a_network_that_cannot_be_prepared_does_not_end_the_others(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those that are prepared alike come one after the other, whatever the order of the flags."""
+    prepared, prepare = [], learning.prepare
+
+    def counting(job: learning.Job, *arguments: Any) -> object:
+        prepared.append(job.config.backbone)
+        return prepare(job, *arguments)
+
+    monkeypatch.setattr(learning, "prepare", counting)
+    vary = ("--vary", "dropout", 0, 0.1, "--vary", "backbone", "convolutional", "MobileNetV2", "--weights", "none")
+    assert run(drawn, tmp_path / "out", *vary) == 0  # MobileNetV2 takes 32 pixels at least
+    assert prepared == ["convolutional", "MobileNetV2", "MobileNetV2"]
+    trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
+    assert [trial["accuracy"] is None for trial in trials] == [False, False, True, True]
+    assert "16 pixels" in trials[-1]["error"]
+    assert "16 pixels" in (tmp_path / "out/report.html").read_text()
 
 
 @pytest.mark.parametrize("case", BAD_USE)
