@@ -116,6 +116,11 @@ def _number(text: str, kind: type[int | float], holds: Callable[[float], bool], 
     return value
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things in words: ``1 dead letter``, ``2,000 dead letters``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def refuse_unknown(unknown: Sequence[str], known: Sequence[str]) -> None:
     """Raises UserError if `unknown` is not empty, naming the flag of `known` that looks most like its first one."""
     if unknown:
@@ -268,20 +273,27 @@ class Progress:
         self._shown = time.monotonic()
         text = self._text(final)
         if self._redraws:
+            columns = os.get_terminal_size(terminal().fileno()).columns or 80
+            if len(text) >= columns and not final:  # a line that wraps cannot be redrawn
+                text = self._text(final, short=True)[: columns - 1]
             padding = " " * max(0, len(self._last_text) - len(text))
             print(f"\r{text}{padding}", end="\n" if final else "", file=terminal(), flush=True)
         else:
             say(text)
         self._last_text = text
 
-    def _text(self, final: bool) -> str:
+    def _text(self, final: bool, *, short: bool = False) -> str:
         seconds = max(self._shown - self._start, 1e-6)
         rate = (self._done - self._before) / seconds
-        parts = [f"{self._title}: {self._done:,}" + (f" of {self._total:,}" if self._total else "") + f" {self._unit}"]
-        if self._redraws and self._total:
-            filled = min(self._done * _BAR // self._total, _BAR)
-            parts.append("█" * filled + "░" * (_BAR - filled))
-        parts.append(f"{rate:,.1f}/s")
+        if short and self._total:
+            parts = [f"{self._title} {self._done / self._total:.0%}"]
+        else:
+            of = f" of {self._total:,}" if self._total else ""
+            parts = [f"{self._title}: {self._done:,}{of} {self._unit}"]
+            if self._redraws and self._total:
+                filled = min(self._done * _BAR // self._total, _BAR)
+                parts.append("█" * filled + "░" * (_BAR - filled))
+            parts.append(f"{rate:,.1f}/s")
         if final or not self._total or not rate:
             parts.append(f"{seconds:.0f} s")
         else:

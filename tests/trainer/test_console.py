@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -70,6 +75,40 @@ def test_progress_says_how_far_and_how_fast(capsys: pytest.CaptureFixture[str]) 
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("reading: 4 of 4 photos")
     assert line.endswith("all well")
+
+
+ON_TERMINAL = """
+import time
+from trainer import console
+with console.Progress("fitting network", 4000, "steps") as progress:
+    for epoch in range(4):
+        time.sleep(0.25)
+        progress.advance(1000, f"epoch {epoch}  validation 0.912  accuracy 0.923  loss 0.345")
+"""
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(200, True), (80, False), (20, False)])
+def test_progress_is_one_line_that_is_redrawn_on_a_terminal(columns: int, bar: bool) -> None:
+    """However narrow: a line that wraps would be left behind by the next."""
+    here, there = pty.openpty()
+    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
+    with subprocess.Popen([sys.executable, "-c", ON_TERMINAL], stderr=there) as process:
+        os.close(there)
+        shown = b""
+        with contextlib.suppress(OSError):  # what Linux says at the end
+            while block := os.read(here, 4096):
+                shown += block
+    os.close(here)
+    assert process.returncode == 0
+    before, _, last = shown.decode().rstrip().rpartition("\r")
+    redrawn = [line.rstrip() for line in before.split("\r") if line]
+    assert len(redrawn) == 4
+    assert all(len(line) < columns for line in redrawn)
+    assert ("█" in before) is bar
+    if columns >= 80:
+        assert all("s left" in line and "validation 0.912" in line and "accuracy 0.923" in line for line in redrawn[:3])
+    assert last.startswith("fitting network: 4,000 of 4,000 steps")
+    assert last.endswith("loss 0.345")
 
 
 HELP = """
