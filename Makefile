@@ -16,8 +16,8 @@ demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a
 	$(BIN)/python -m trainer train --data $(DEMO)/photos --model-dir $(DEMO)/model --backbone small
 	$(BIN)/python -m pipeline classify --input $(DEMO)/catalogue.csv --model-dir $(DEMO)/model --output $(DEMO)/run
 
-test: $(VENV)/.dev ## run all tests (about a quarter of an hour on two cores)
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## run all tests (about ten minutes on two cores)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev ## check style and types
 	$(BIN)/ruff format --check .

@@ -22,6 +22,7 @@ EXTRAS = {
         "mypy>=2.4,<3",
         "optuna>=5,<6",
         "pytest>=9.2,<10",
+        "pytest-xdist>=3.8,<4",
         "ruff>=0.17,<0.18",
     ],
 }
