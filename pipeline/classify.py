@@ -331,13 +331,11 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
     width = max([5, *map(len, found)])
     yield f"{'class':{width}}     images   share  in training  mean score"
     for label, own in ranked:
-        yield (
-            f"{label:{width}}  {own['count']:9,}  {own['share']:6.1%}  {own['share_in_training']:11.1%}"
-            f"  {own['mean_score']:10.3f}"
-        )
+        trained = "–" if own["share_in_training"] is None else f"{own['share_in_training']:.1%}"
+        yield f"{label:{width}}  {own['count']:9,}  {own['share']:6.1%}  {trained:>11}  {own['mean_score']:10.3f}"
     failed = sum(counts["dead_letters"].values())
     yield ""
-    yield f"{counts['inputs']:,} images: {counts['predictions']:,} classified, {failed:,} dead letters"
+    yield f"{counts['inputs']:,} images: {counts['predictions']:,} classified, {console.counted(failed, 'dead letter')}"
     for reason, count in sorted(counts["dead_letters"].items(), key=lambda item: -item[1]):
         yield f"  {reason:20} {count:9,}"
     if counts["duplicates"]:

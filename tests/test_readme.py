@@ -90,7 +90,7 @@ def test_every_command_in_it_is_one(readme: str) -> None:
 
 def test_every_recipe_is_a_command(readme: str) -> None:
     found = recipes.recipes()
-    assert len(found) == 12
+    assert len(found) == 13
     for words in found.values():
         assert words[:3] == ["python", "-m", "trainer"]
         arguments, unknown = parser(f"trainer {words[3]}").parse_known_args(words[4:])

@@ -76,18 +76,33 @@ def cluster(free_port: Callable[[], int]) -> list[str]:
     return [json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": n}}) for n in range(2)]
 
 
+@pytest.fixture
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights stands for a pretrained network."""
+    import keras
+
+    from trainer import backbones
+
+    keras.utils.set_random_seed(9)
+    path = tmp_path_factory.mktemp("weights") / "residual.weights.h5"
+    backbones.build("residual", "none", 24).layers[-1].save_weights(path)
+    return path
+
+
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(
-    repository: Path, drawn: Path, tmp_path: Path
+    repository: Path, drawn: Path, tmp_path: Path, pretrained: Path
 ) -> None:
-    """Killed while photos are read, in the middle of an epoch, and once more."""
-    flags = ("--epochs", 60, "--checkpoint-seconds", 0, "--resume")
+    """Fine-tuning, killed in everything it does: encoding photos, then copies, fitting the head, then the network."""
+    flags = ["--backbone", "residual", "--weights", pretrained, "--fine-tune", "add_1", "--copies", 3, "--epochs", 40]
+    flags += ["--head-epochs", 30, "--checkpoint-seconds", 0, "--resume"]
     with training(repository, drawn, tmp_path / "whole", *flags) as process:
         ended(process)
     kept = tmp_path / "checkpoints-model"
     moments: list[Callable[[], bool]] = [
         (kept / "features/photos.jsonl").exists,
-        (kept / "network.npz").exists,
-        lambda: epoch_of(kept) >= 20,
+        (kept / "features/copies.done").exists,
+        (kept / "head.npz").exists,
+        lambda: (kept / "network.npz").exists() and epoch_of(kept) >= 10,
     ]
     for moment in moments:
         with training(repository, drawn, tmp_path / "model", *flags) as process:

@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainer import networks
 from trainer.console import UserError, say
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 IMAGENET = "imagenet"
 NONE = "none"
 COLOR_MODES = ("rgb", "grayscale")
+_SIZES_OF_TOPS = {
+    "EfficientNetB1": 240, "EfficientNetB2": 260, "EfficientNetB3": 300, "EfficientNetB4": 380, "EfficientNetB5": 456,
+    "EfficientNetB6": 528, "EfficientNetB7": 600, "EfficientNetV2B1": 240, "EfficientNetV2B2": 260,
+    "EfficientNetV2B3": 300, "EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480,
+    "InceptionV3": 299, "InceptionResNetV2": 299, "NASNetLarge": 331, "Xception": 299,
+}  # fmt: skip
+"""Where they differ from 224. Keras knows them only once it has built the network."""
 
 
 def names() -> list[str]:
@@ -45,23 +52,32 @@ def default_image_size(name: str) -> int:
     return networks.NETWORKS[name].image_size if name in networks.NETWORKS else 224
 
 
+def image_size_of_top(name: str) -> int:
+    """The side in pixels of the images that a network of `keras.applications` with its top was fitted to."""
+    return _SIZES_OF_TOPS.get(name, default_image_size(name))
+
+
 def default_weights(name: str) -> str:
     """The weights a network starts from where the user does not say."""
     return NONE if name in networks.NETWORKS else IMAGENET
 
 
-def build(name: str, weights: str, image_size: int, color_mode: str = COLOR_MODES[0]) -> keras.Model:
-    """Builds a network without its top.
+def build(
+    name: str, weights: str, image_size: int, color_mode: str = COLOR_MODES[0], *, with_top: bool = False
+) -> keras.Model:
+    """Builds a network, without its top unless that is asked for.
 
     Args:
         name: one of `names`.
         weights: ``imagenet`` (downloaded by Keras, or found in its cache), ``none`` for random ones, or the path of a
-            file that ``keras.Model.load_weights`` reads, of the network without its top.
+            file that ``keras.Model.load_weights`` reads, of the network with or without its top.
         image_size: the side of the images in pixels.
         color_mode: one of `COLOR_MODES`; ``grayscale`` lets a network of `trainer.networks` see one channel.
+        with_top: whether with the top that `keras.applications` has for ImageNet's 1,000 classes.
 
     Returns:
-        uint8 [N, image_size, image_size, 3] -> float32 [N, D]: a layer that prepares the pixels, and the network.
+        uint8 [N, image_size, image_size, 3] -> features float32 [N, D], or with the top logits float32 [N, 1000]: a
+        layer that prepares the pixels, and the network.
 
     Raises:
         UserError: an unknown name, a size the network cannot take, weights that are not to be had or do not fit.
@@ -77,9 +93,14 @@ def build(name: str, weights: str, image_size: int, color_mode: str = COLOR_MODE
         raise UserError(f"{name} takes three channels: --color-mode {color_mode} is for {', '.join(networks.NETWORKS)}")
     if weights not in (IMAGENET, NONE) and not os.path.isfile(weights):
         raise UserError(f"there is no weights file {weights}: --weights takes imagenet, none or a file")
-    network = _own(name, image_size, color_mode) if ours else _application(name, weights == IMAGENET, image_size)
+    if ours and with_top:
+        raise UserError(f"{name} has no top of its own: that is for the networks of keras.applications")
+    if ours:
+        network = _own(name, image_size, color_mode)
+    else:
+        network = _application(name, weights == IMAGENET, image_size, with_top)
     if weights not in (IMAGENET, NONE):
-        _load_weights(network, name, weights)
+        _load_weights(network, f"{name} {'with' if with_top else 'without'} its top", weights)
     return _on_pixels(name, network, image_size, color_mode)
 
 
@@ -181,18 +202,19 @@ def _own(name: str, image_size: int, color_mode: str) -> keras.Model:
         raise UserError(f"{name} cannot be built for images of {image_size} pixels: {error}") from error
 
 
-def _application(name: str, imagenet: bool, image_size: int) -> keras.Model:
+def _application(name: str, imagenet: bool, image_size: int, with_top: bool) -> keras.Model:
     import keras
 
+    top: dict[str, Any] = {"classifier_activation": None} if with_top else {"pooling": "avg"}
     if imagenet:
         say(f"reading the ImageNet weights of {name}, which Keras downloads once")
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where Keras tells of its downloads
             return getattr(keras.applications, name)(
                 weights=IMAGENET if imagenet else None,
-                include_top=False,
-                pooling="avg",
+                include_top=with_top,
                 input_shape=(image_size, image_size, 3),
+                **top,
             )
     except (OSError, http.client.HTTPException) as error:
         raise UserError(
@@ -210,10 +232,10 @@ def _application(name: str, imagenet: bool, image_size: int) -> keras.Model:
         ) from error
 
 
-def _load_weights(network: keras.Model, name: str, file: str) -> None:
+def _load_weights(network: keras.Model, what: str, file: str) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it leaves as they were
             network.load_weights(file)
     except (ValueError, OSError, KeyError, TypeError, IndexError, UserWarning) as error:
-        raise UserError(f"the weights in {file} do not fit {name} without its top: {error}") from error
+        raise UserError(f"the weights in {file} do not fit {what}: {error}") from error

@@ -11,6 +11,7 @@ import numpy as np
 from trainer import dataset
 from trainer.console import UserError, say
 from trainer.features import Encoded
+from trainer.inference import Classified
 
 VALIDATION_FRACTION = 0.1
 DOMINANT_SHARE = 0.95
@@ -57,7 +58,7 @@ def warn_of_sub_folders(examples: Sequence[dataset.Example]) -> None:
             say(f"warning: all photos of {label!r} lie in {len(found)} sub-folders; is --data one level too high?")
 
 
-def report_unreadable(encoded: Encoded, total: int) -> None:
+def report_unreadable(encoded: Encoded | Classified, total: int) -> None:
     """Says what was skipped and why. Photos that break are the user's to mend, not a reason to stop."""
     if not encoded.unreadable:
         return

@@ -47,13 +47,14 @@ class Unreadable:
     error: ImageError
 
 
-def find_examples(data: str) -> list[Example]:
+def find_examples(data: str, *, labelled: bool = True) -> list[Example]:
     """Lists labelled photos, at any path that `tf.io.gfile` can read.
 
     Args:
         data: a folder with one sub-folder for each class, every file below which, however deep, is an example of it,
             except those whose name begins with a dot; or a manifest, see `trainer.manifest`; or an IDX file of pictures
             with its file of labels beside it, see `trainer.idx`.
+        labelled: whether the labels matter; if not, photos may lie in the folder itself, and there may be one class.
 
     Raises:
         UserError: there is nothing like that, or nothing that a classifier can learn from.
@@ -64,9 +65,9 @@ def find_examples(data: str) -> list[Example]:
     elif manifest.is_manifest(data):
         examples = [Example(uri, label) for uri, label in manifest.read(data)]
     else:
-        examples = _in_folders(data)
+        examples = _in_folders(data) if labelled else _below(data)
     classes = sorted({example.label for example in examples})
-    if len(classes) == 1:
+    if labelled and len(classes) == 1:
         raise UserError(f"{data} has one class only, {classes[0]!r}: a classifier needs at least two")
     return examples
 
@@ -96,6 +97,17 @@ def _in_folders(data: str) -> list[Example]:
     if empty:
         raise UserError(f"{data}: no photos in {', '.join(map(repr, empty))}: add some or remove the folder")
     return examples
+
+
+def _below(folder: str) -> list[Example]:
+    """Every photo below a folder; its label is the name of the folder in that one, if it is in any."""
+    if files.folders(folder) is None:
+        raise UserError(f"{folder} is not a folder: {_DATA_IS}")
+    inside = [path.removeprefix(folder).lstrip("/") for path in files.below(folder)]
+    found = [path for path in inside if not path.rpartition("/")[2].startswith(".")]
+    if not found:
+        raise UserError(f"{folder} holds no photos: add some")
+    return [Example(f"{folder}/{path}", path.partition("/")[0] if "/" in path else "") for path in found]
 
 
 def _in_idx(images_file: str) -> list[Example]:

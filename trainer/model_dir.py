@@ -71,7 +71,7 @@ class ModelInfo:
         image: how images must be prepared.
         policy: the version of the image policy the model was trained with.
         temperature: what the logits are divided by inside the graph, fitted on validation.
-        class_shares: label -> its share among the training photos.
+        class_shares: label -> its share among the training photos; empty if the model was not fitted here.
         metrics: of the validation photos, see `trainer.evaluation`.
         training: backbone, weights, options and the history of the epochs.
         network: of each layer its name, kind, output shape, number of parameters, and whether it was fitted.

@@ -68,6 +68,16 @@ class Network:
             _freeze_batch_norm(upper)
         return cls(backbone, lower, upper, _head(backbone.output_shape[1], classes, hidden_units, dropout), cut)
 
+    @classmethod
+    def as_it_is(cls, backbone: keras.Model) -> Network:
+        """A network that gives logits already, with nothing to be fitted."""
+        import keras
+
+        logits = keras.Input(backbone.output_shape[1:], name="features")
+        backbone.trainable = False
+        head = keras.Model(logits, keras.layers.Activation("linear", dtype="float32", name="logits")(logits))
+        return cls(backbone, backbone, None, head, NOTHING)
+
     def layers(self) -> Iterator[dict[str, Any]]:
         """The layers of backbone and head in order.
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from trainer import backbones, console, dataset, evaluate, network
 from trainer.augmentation import DEFAULT, Augmentation
+from trainer.batches import CLASS_WEIGHTS, DECAYS, Stage
 from trainer.console import UserError
 from trainer.distribution import PRECISIONS
-from trainer.fitting import CLASS_WEIGHTS, DECAYS, Stage
 from trainer.preprocessing import RESIZE_RULES, ImageSpec, Limits
 
 HEAD = Stage(epochs=20, learning_rate=1e-3)
@@ -26,6 +26,7 @@ FINE_TUNING = Stage(
 )
 FROM_SCRATCH = Stage(epochs=30, learning_rate=1e-3)
 COPIES = 6
+HEADS = ("new", "imagenet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,7 @@ class TrainConfig:
         validation_data: the like, to choose the best epoch by; None for a part of `data`.
         model_dir: where the model directory is written.
         backbone, weights, color_mode: see `trainer.backbones.build`.
+        as_it_is: whether the network keeps its own head and classes, see `trainer.pretrained`; then nothing is fitted.
         fine_tune, hidden_units, dropout, freeze_batch_norm: see `trainer.network.Network.on`.
         image: the images the network takes.
         limits: which photos are too large.
@@ -60,6 +62,7 @@ class TrainConfig:
     backbone: str
     weights: str
     color_mode: str
+    as_it_is: bool
     fine_tune: str
     hidden_units: tuple[int, ...]
     dropout: float
@@ -93,6 +96,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser.add_argument)
     _add_places(parser.add_argument)
     evaluate.add_gate_argument(parser)
+    parser.add_argument(
+        "--head",
+        choices=HEADS,
+        default=HEADS[0],
+        help="new: one for the classes of --data; imagenet: the network as it is, with its own head and ImageNet's "
+        "1,000 classes, where nothing is fitted and --data is any photos",
+    )
     add_method_arguments(parser)
 
 
@@ -309,6 +319,9 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
     a = arguments
     weights = a.weights or backbones.default_weights(a.backbone)
     from_scratch = weights == backbones.NONE
+    as_it_is = a.head != HEADS[0]
+    if as_it_is:
+        _check_nothing_is_fitted(a, weights)
     fine_tune = a.fine_tune or (network.EVERYTHING if from_scratch else network.NOTHING)
     if from_scratch and fine_tune != network.EVERYTHING:
         raise UserError(
@@ -327,11 +340,12 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         backbone=a.backbone,
         weights=weights,
         color_mode=a.color_mode,
+        as_it_is=as_it_is,
         fine_tune=fine_tune,
         hidden_units=a.hidden_units or (),
         dropout=a.dropout,
         freeze_batch_norm=freeze_batch_norm,
-        image=_image_spec(a.image_size or _image_size(a.backbone, a.data), a.resize),
+        image=_image_spec(a.image_size or _image_size(a.backbone, a.data, as_it_is), a.resize),
         limits=console.limits(a),
         augmentation=_augmentation(a),
         copies=a.copies,
@@ -355,7 +369,24 @@ def _beside(model_dir: str) -> str:
     return f"{folder}{slash}checkpoints-{name}"
 
 
-def _image_size(backbone: str, data: str) -> int:
+def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> None:
+    """Raises UserError where flags say how what is used as it is should be fitted."""
+    if weights == backbones.NONE:
+        raise UserError(f"--head {arguments.head} takes a network of keras.applications and its weights")
+    given = {
+        "--fine-tune": arguments.fine_tune not in (None, network.NOTHING),
+        "--hidden-units": arguments.hidden_units,
+        "--validation-data": arguments.validation_data,
+        "--augment and what refines it": _augmentation(arguments),
+    }
+    for flag, value in given.items():
+        if value:
+            raise UserError(f"--head {arguments.head} fits nothing: leave {flag} out")
+
+
+def _image_size(backbone: str, data: str, as_it_is: bool) -> int:
+    if as_it_is:
+        return backbones.image_size_of_top(backbone)
     own = dataset.own_image_size(data) if backbones.is_own(backbone) else None
     return own or backbones.default_image_size(backbone)
 

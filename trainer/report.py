@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from trainer.model_dir import ModelInfo
 from trainer.preprocessing import ImageError, read_thumbnail
 
 PICTURES = 12
-CELLS, PICTURES_OF_CELL = 60, 6
-SAMPLES_OF_CLASS, SAMPLED_CLASSES = 4, 30
+CONFUSED_CLASSES, CELLS, PICTURES_OF_CELL = 40, 60, 6
+SAMPLES_OF_CLASS, SAMPLED_CLASSES, UNLABELLED_SAMPLES = 4, 30, 24
 THUMBNAIL_SIDE = 160
 SHOWN_LABELS = 3
 
@@ -28,7 +28,7 @@ class Evaluated:
     Attributes:
         subject: which photos, for the reader.
         uris: of the N photos.
-        truth: int [N].
+        truth: int [N]; -1 where it is not known, of all of them or none.
         probabilities: float [N, K].
         unreadable: how many photos more there would have been.
     """
@@ -84,23 +84,20 @@ def evaluation_page(
 
     Args:
         info: of the model.
-        metrics: what `trainer.evaluation.metrics` gave.
+        metrics: what `trainer.evaluation.metrics` gave; empty if the truth is not known.
         evaluated: the photos and what was said of them.
         comparison: with another model, if there is one.
         fitting: whether to show the story of the epochs, which belongs to the photos the best one was chosen by.
     """
-    low, high = metrics["accuracy_interval"]
     figures = {
-        "accuracy": f"{metrics['accuracy']:.1%}",
-        "95 % interval": f"{low:.1%} – {high:.1%}",
-        "top-5 accuracy": f"{metrics['top_5_accuracy']:.1%}",
-        "macro F1": f"{metrics['macro_f1']:.3f}",
-        "log loss": f"{metrics['log_loss']:.3f}",
-        "photos": f"{metrics['examples']:,}",
+        **(_figures(metrics) if metrics else {}),
+        "photos": f"{len(evaluated.uris):,}",
         "unreadable": f"{evaluated.unreadable:,}",
         "classes": f"{len(info.labels):,}",
     }
     pictures = _Pictures(info, evaluated)
+    least_sure = page.section("Least sure", pictures.gallery(evaluated.least_sure[:PICTURES]))
+    samples = page.section("Samples", pictures.samples())
     backbone = f"{info.training['backbone']}, {info.image.size} pixels, weights {info.training['weights']}"
     subject = evaluated.subject
     return page.document(
@@ -109,21 +106,40 @@ def evaluation_page(
         [
             page.cards(figures),
             *([page.section("Compared", _comparison(info, comparison))] if comparison else []),
-            page.section("Classes", _class_table(info, metrics)),
-            page.section(
-                "Confusion",
-                "<p>Rows are the truth, columns what was predicted. Choose a number to see its photos.</p>",
-                _confusion_table(info, evaluated),
-                pictures.of_cells(),
-            ),
-            page.section("Most wrong", pictures.gallery(evaluated.most_wrong[:PICTURES]) or "<p>None is wrong.</p>"),
-            page.section("Least sure", pictures.gallery(evaluated.least_sure[:PICTURES])),
-            page.section("Calibration", _calibration(info, metrics)),
-            page.section("Samples", pictures.samples()),
+            *(_against_truth(info, metrics, evaluated, pictures) if metrics else []),
+            least_sure,
+            *([page.section("Calibration", _calibration(info, metrics))] if metrics else []),
+            samples,
             *([page.section("Fitting", _history(info))] if fitting else []),
             page.section("Network", _network(info)),
         ],
     )
+
+
+def _figures(metrics: dict[str, Any]) -> dict[str, str]:
+    low, high = metrics["accuracy_interval"]
+    return {
+        "accuracy": f"{metrics['accuracy']:.1%}",
+        "95 % interval": f"{low:.1%} – {high:.1%}",
+        "top-5 accuracy": f"{metrics['top_5_accuracy']:.1%}",
+        "macro F1": f"{metrics['macro_f1']:.3f}",
+        "log loss": f"{metrics['log_loss']:.3f}",
+    }
+
+
+def _against_truth(
+    info: ModelInfo, metrics: dict[str, Any], evaluated: Evaluated, pictures: _Pictures
+) -> Iterator[str]:
+    yield page.section("Classes", _class_table(info, metrics))
+    shown = _confused_classes(evaluated, len(info.labels))
+    which = "" if len(shown) == len(info.labels) else f"The {len(shown)} classes with the most errors. "
+    yield page.section(
+        "Confusion",
+        f"<p>{which}Rows are the truth, columns what was predicted. Choose a number to see its photos.</p>",
+        _confusion_table(info, evaluated, shown),
+        pictures.of_cells(shown),
+    )
+    yield page.section("Most wrong", pictures.gallery(evaluated.most_wrong[:PICTURES]) or "<p>None is wrong.</p>")
 
 
 def _class_table(info: ModelInfo, metrics: dict[str, Any]) -> str:
@@ -147,21 +163,30 @@ def _class_table(info: ModelInfo, metrics: dict[str, Any]) -> str:
     return page.table(["class", "precision", "recall", "F1", "photos", "", "share in training", ""], rows)
 
 
-def _cells(evaluated: Evaluated) -> dict[tuple[int, int], np.ndarray]:
+def _confused_classes(evaluated: Evaluated, count: int) -> list[int]:
+    """The classes that the confusion matrix has room for, in their order: those with the most errors, or photos."""
+    wrong = evaluated.predicted != evaluated.truth
+    errors = np.bincount(np.concatenate([evaluated.truth[wrong], evaluated.predicted[wrong]]), minlength=count)
+    photos = np.bincount(evaluated.truth, minlength=count)
+    return sorted(np.lexsort((-photos, -errors))[:CONFUSED_CLASSES].tolist())
+
+
+def _cells(evaluated: Evaluated, shown: Sequence[int]) -> dict[tuple[int, int], np.ndarray]:
     """(truth, predicted) -> rows, the surest first; cells off the diagonal first, the fullest first."""
     score = evaluated.probabilities.max(axis=1)
     pairs, place = np.unique(np.stack([evaluated.truth, evaluated.predicted]), axis=1, return_inverse=True)
     found = {}
-    for number, (truth, predicted) in enumerate(pairs.T):
-        rows = np.flatnonzero(place.ravel() == number)
-        found[int(truth), int(predicted)] = rows[np.argsort(-score[rows], kind="stable")]
+    for number, (truth, predicted) in enumerate(pairs.T.tolist()):
+        if truth in shown and predicted in shown:
+            rows = np.flatnonzero(place.ravel() == number)
+            found[truth, predicted] = rows[np.argsort(-score[rows], kind="stable")]
     return dict(sorted(found.items(), key=lambda item: (item[0][0] == item[0][1], -len(item[1]), item[0])))
 
 
-def _confusion_table(info: ModelInfo, evaluated: Evaluated) -> str:
-    cells, count = _cells(evaluated), len(info.labels)
+def _confusion_table(info: ModelInfo, evaluated: Evaluated, shown: Sequence[int]) -> str:
+    cells = _cells(evaluated, shown)
     pictured = set(list(cells)[:CELLS])
-    totals = np.bincount(evaluated.truth, minlength=count)
+    totals = np.bincount(evaluated.truth, minlength=len(info.labels))
 
     def cell(truth: int, predicted: int) -> str:
         rows = cells.get((truth, predicted))
@@ -171,10 +196,9 @@ def _confusion_table(info: ModelInfo, evaluated: Evaluated) -> str:
         return page.link(f"cell-{truth}-{predicted}", shade) if (truth, predicted) in pictured else shade
 
     rows = [
-        [f"<b>{page.text(info.labels[truth])}</b>", *(cell(truth, predicted) for predicted in range(count))]
-        for truth in range(count)
+        [f"<b>{page.text(info.labels[truth])}</b>", *(cell(truth, predicted) for predicted in shown)] for truth in shown
     ]
-    return page.table(["", *info.labels], rows)
+    return page.table(["", *(info.labels[number] for number in shown)], rows)
 
 
 def _calibration(info: ModelInfo, metrics: dict[str, Any]) -> str:
@@ -238,10 +262,10 @@ class _Pictures:
         figures = [self._figure(int(row)) for row in rows]
         return page.gallery(figures) if figures else ""
 
-    def of_cells(self) -> str:
+    def of_cells(self, shown: Sequence[int]) -> str:
         """The photos behind the cells of the confusion matrix, each shown when its cell is chosen."""
         labels, parts = self._info.labels, []
-        for (truth, predicted), rows in list(_cells(self._evaluated).items())[:CELLS]:
+        for (truth, predicted), rows in list(_cells(self._evaluated, shown).items())[:CELLS]:
             more = f", {PICTURES_OF_CELL} of them" if len(rows) > PICTURES_OF_CELL else ""
             title = f"{len(rows):,} photos of {labels[truth]} taken for {labels[predicted]}{more}"
             gallery = self.gallery(rows[:PICTURES_OF_CELL])
@@ -251,16 +275,17 @@ class _Pictures:
     def samples(self) -> str:
         """A few photos of each class, spread over all of them."""
         rows = []
-        for number in range(min(len(self._info.labels), SAMPLED_CLASSES)):
+        for number in np.unique(self._evaluated.truth)[:SAMPLED_CLASSES].tolist():
             own = np.flatnonzero(self._evaluated.truth == number)
-            rows += own[np.linspace(0, len(own) - 1, min(SAMPLES_OF_CLASS, len(own))).astype(int)].tolist()
+            most = SAMPLES_OF_CLASS if number >= 0 else UNLABELLED_SAMPLES
+            rows += own[np.linspace(0, len(own) - 1, min(most, len(own))).astype(int)].tolist()
         return self.gallery(rows)
 
     def _figure(self, row: int) -> str:
         labels, truth = self._info.labels, int(self._evaluated.truth[row])
         probabilities, uri = self._evaluated.probabilities[row], self._evaluated.uris[row]
         shown = np.argsort(-probabilities, kind="stable")[:SHOWN_LABELS].tolist()
-        shown += [truth] if truth not in shown else []
+        shown += [truth] if truth not in (-1, *shown) else []
         bars = [(labels[index], float(probabilities[index]), index == truth) for index in shown]
         return page.figure(self._thumbnail(uri), page.score_bars(bars), uri)
 

@@ -13,7 +13,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,15 +28,18 @@ from trainer import (
     distribution,
     evaluate,
     evaluation,
+    events,
     files,
     inference,
     learning,
     model_dir,
     options,
+    pretrained,
 )
 from trainer.checkpoints import FEATURES, Checkpoints
 from trainer.console import CommandFailed, UserError, say
 from trainer.learning import Job, Learnt, Prepared
+from trainer.network import Network
 from trainer.options import TrainConfig
 from trainer.preprocessing import POLICY
 from trainer.report import Evaluated, evaluation_page
@@ -58,12 +61,17 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         UserError: something the user can put right; nothing has been written.
     """
     start = time.monotonic()
-    examples = dataset.find_examples(config.data)
+    examples = dataset.find_examples(config.data, labelled=not config.as_it_is)
     held_out = dataset.find_examples(config.validation_data) if config.validation_data else []
-    checks.check_examples(examples, held_out)
-    evaluate.check_gate_names(config.fail_under, sorted({example.label for example in examples}))
-    if dataset.is_folder(config.data):
-        checks.warn_of_sub_folders(examples)
+    labels = tuple(sorted({example.label for example in examples}))
+    classes = pretrained.classes() if config.as_it_is else None
+    if classes:
+        labels = classes.names
+    else:
+        checks.check_examples(examples, held_out)
+        if dataset.is_folder(config.data):
+            checks.warn_of_sub_folders(examples)
+    evaluate.check_gate_names(config.fail_under, labels)
     _check_output(config)
     say("importing TensorFlow and building the network")
     devices = distribution.find()
@@ -71,16 +79,19 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         workplace = stack.enter_context(model_dir.workplace(config.model_dir)) if devices.is_chief else None
         checkpoints = stack.enter_context(_kept(config, examples, held_out)) if devices.is_chief else Checkpoints(None)
         scratch = stack.enter_context(_scratch(config, checkpoints))
-        labels = tuple(sorted({example.label for example in examples}))
-        watch = stack.enter_context(_event_files(config.log_dir if devices.is_chief else None))
+        watch = stack.enter_context(events.written(config.log_dir if devices.is_chief else None))
         job = Job(config, labels, devices, checkpoints, scratch, watch)
         with devices.together():
-            info = _train(job, examples, held_out, workplace)
+            if classes:
+                info = _take_as_it_is(job, classes, examples, workplace) if workplace else None
+            else:
+                info = _train(job, examples, held_out, workplace)
     if info is None:
         return None
-    epoch = f"epoch {info.training['best_epoch']} of {config.main.epochs}"
-    photos = info.data["validation_photos"]
-    say(f"validation accuracy {info.metrics['accuracy']:.3f} on {photos:,} photos, {epoch}")
+    if info.metrics:
+        epoch = "" if classes else f", epoch {info.training['best_epoch']} of {config.main.epochs}"
+        photos = info.data["validation_photos"]
+        say(f"validation accuracy {info.metrics['accuracy']:.3f} on {photos:,} photos{epoch}")
     say(f"model {info.id} written to {config.model_dir} after {time.monotonic() - start:.0f} s")
     return info
 
@@ -118,38 +129,6 @@ def _scratch(config: TrainConfig, kept: Checkpoints) -> Iterator[Path]:
         yield Path(folder)
 
 
-@contextlib.contextmanager
-def _event_files(folder: str | None) -> Iterator[Callable[[str, int, dict[str, float]], None]]:
-    """Writes what TensorBoard shows; the result is called after each epoch of each stage."""
-    import tensorflow as tf
-
-    if folder is None:
-        yield lambda stage, epoch, values: None
-        return
-    writers: dict[str, Any] = {}
-    metadata = tf.compat.v1.SummaryMetadata()  # as `tf.summary.scalar` has it, which needs TensorBoard installed
-    metadata.plugin_data.plugin_name = "scalars"
-    metadata.data_class = 1  # DATA_CLASS_SCALAR
-
-    def write(stage: str, epoch: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            side = "validation" if name.startswith("val_") else "training"
-            path = f"{folder.rstrip('/')}/{stage}/{side}"
-            if path not in writers:
-                writers[path] = tf.summary.create_file_writer(path)
-            with writers[path].as_default():
-                tag = f"epoch_{name.removeprefix('val_')}"
-                tf.summary.write(tag, tf.constant(value, tf.float32), epoch, metadata)
-        for writer in writers.values():
-            writer.flush()
-
-    try:
-        yield write
-    finally:
-        for writer in writers.values():
-            writer.close()
-
-
 def _train(
     job: Job,
     examples: Sequence[dataset.Example],
@@ -175,8 +154,39 @@ def _train(
     validated = Evaluated(subject, uris, truth, probabilities, len(prepared.encoded.unreadable))
     metrics = evaluation.metrics(truth, probabilities, job.labels, temperature)
     evaluate.check_gates(metrics, config.fail_under)
-    info = dataclasses.replace(_describe(job, prepared, learnt, temperature), metrics=metrics)
+    info = dataclasses.replace(_describe_learnt(job, prepared, learnt), temperature=temperature, metrics=metrics)
     return _write(config, model, info, validated, workplace)
+
+
+def _take_as_it_is(
+    job: Job, classes: pretrained.Classes, examples: Sequence[dataset.Example], workplace: Path
+) -> model_dir.ModelInfo:
+    """Writes a pretrained network with its own head; the photos are to try it on."""
+    config = job.config
+    network = pretrained.build(config.backbone, config.weights, config.image.size)
+    model = network.calibrated(1.0)
+    result = inference.classify(examples, len(examples), config.image, config.limits, inference.compiled(model))
+    checks.report_unreadable(result, len(examples))
+    truth = classes.numbers_of([example.label for example in result.examples])
+    known = truth >= 0
+    metrics = evaluation.metrics(truth[known], result.probabilities[known], job.labels) if known.any() else {}
+    if config.fail_under and not metrics:
+        raise UserError("--fail-under needs photos with ImageNet's labels: none of --data has one")
+    evaluate.check_gates(metrics, config.fail_under)
+    shown = known if metrics else ~known
+    uris = [result.examples[row].uri for row in np.flatnonzero(shown)]
+    tried = Evaluated(
+        f"photos of {config.data}", uris, truth[shown], result.probabilities[shown], len(result.unreadable)
+    )
+    data = {
+        "training_photos": 0,
+        "validation_photos": int(known.sum()),
+        "unreadable_photos": len(result.unreadable),
+        "validation": "given",
+    }
+    fitting = {"policy": learning.FULL_PRECISION}
+    info = dataclasses.replace(_describe(job, network, fitting, {}, data), metrics=metrics)
+    return _write(config, model, info, tried, workplace)
 
 
 def _check_output(config: TrainConfig) -> None:
@@ -207,37 +217,56 @@ def _refuse_inside(path: str, data: str) -> None:
         raise UserError(f"--model-dir {path} is inside --data: its files would be taken for photos; choose another")
 
 
-def _describe(job: Job, prepared: Prepared, learnt: Learnt, temperature: float) -> model_dir.ModelInfo:
-    """What is known of the model before it is written; `trainer.model_dir.write` fills in the rest."""
+def _describe_learnt(job: Job, prepared: Prepared, learnt: Learnt) -> model_dir.ModelInfo:
     config, encoded, validates = job.config, prepared.encoded, prepared.validates
     names = np.array(encoded.labels)[~validates]
     content = sorted(zip(encoded.labels, encoded.content_hashes, strict=True))
+    fitting = {
+        "best_epoch": learnt.main.best_epoch,
+        "epochs_run": list(learnt.main.epochs),
+        "head_epochs_run": list(learnt.head.epochs) if learnt.head else [],
+    }
+    data = {
+        "training_photos": int((~validates).sum()),
+        "validation_photos": int(validates.sum()),
+        "unreadable_photos": len(encoded.unreadable),
+        "validation": "given" if config.validation_data else f"{checks.VALIDATION_FRACTION} by content hash",
+        "fingerprint": hashlib.sha256(repr(content).encode()).hexdigest(),
+    }
+    shares = {label: float((names == label).mean()) for label in job.labels}
+    return _describe(job, learnt.network, fitting, shares, data)
+
+
+def _describe(
+    job: Job,
+    network: Network,
+    fitting: dict[str, Any],
+    class_shares: dict[str, float],
+    data: dict[str, Any],
+) -> model_dir.ModelInfo:
+    """What is known of the model before it is written; `trainer.model_dir.write` fills in the rest."""
+    config = job.config
     return model_dir.ModelInfo(
         id="",
         labels=job.labels,
         image=config.image,
         policy=POLICY,
-        temperature=temperature,
-        class_shares={label: float((names == label).mean()) for label in job.labels},
+        temperature=1.0,
+        class_shares=class_shares,
         metrics={},
         training={
             **config.what_changes_the_result,
-            "cut": learnt.network.cut,
+            "cut": network.cut,
             "policy": job.policy,
             "workers": job.devices.workers,
             "replicas": job.devices.replicas,
-            "best_epoch": learnt.main.best_epoch,
-            "epochs_run": list(learnt.main.epochs),
-            "head_epochs_run": list(learnt.head.epochs) if learnt.head else [],
+            "best_epoch": 0,
+            "epochs_run": [],
+            "head_epochs_run": [],
+            **fitting,
         },
-        network=tuple(learnt.network.layers()),
-        data={
-            "training_photos": int((~validates).sum()),
-            "validation_photos": int(validates.sum()),
-            "unreadable_photos": len(encoded.unreadable),
-            "validation": "given" if config.validation_data else f"{checks.VALIDATION_FRACTION} by content hash",
-            "fingerprint": hashlib.sha256(repr(content).encode()).hexdigest(),
-        },
+        network=tuple(network.layers()),
+        data=data,
         versions={"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         files={},
@@ -252,7 +281,7 @@ def _write(
     workplace: Path,
 ) -> model_dir.ModelInfo:
     """Writes the model directory, all of it or nothing."""
-    report = evaluation_page(info, info.metrics, validation, fitting=True)
+    report = evaluation_page(info, info.metrics, validation, fitting=bool(info.training["epochs_run"]))
     golden = _golden_images(validation, config)
     say("writing the model directory")
     written = model_dir.write(workplace / "model", model, info, golden, report)

@@ -39,6 +39,15 @@ def test_pixels_are_prepared_as_the_network_wants(name: str) -> None:
     assert model.input.dtype == "uint8"
 
 
+@pytest.mark.parametrize("name", ["MobileNetV2", "Xception", "EfficientNetB1", "EfficientNetV2S"])
+def test_the_size_of_a_top_is_what_keras_builds_by_itself(name: str) -> None:
+    import keras
+
+    with keras.StatelessScope():  # without the memory that the weights would take
+        built = getattr(keras.applications, name)(weights=None)
+    assert backbones.image_size_of_top(name) == built.input_shape[1]
+
+
 @pytest.mark.parametrize(
     ("name", "layer"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 from pathlib import Path
 
@@ -71,6 +72,33 @@ def test_it_shows_the_most_wrong_first_and_does_without_a_photo_that_is_gone(tin
     assert wrong.count("<figure") == 2
     assert "&lt;gone&gt; &amp; away.jpg" in wrong
     assert "<gone>" not in text
+
+
+def test_photos_without_a_truth_are_shown_with_what_was_said(tiny_model: Path, drawn: Path) -> None:
+    info = model_dir.read(tiny_model).info
+    paths = [str(path) for path in sorted((drawn / "hat").iterdir())]
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), len(paths))
+    text = evaluation_page(info, {}, Evaluated("photos", paths, np.full(len(paths), -1), probabilities, unreadable=0))
+    checked(text)
+    assert text.count("<figure") == 2 * len(paths)
+    for words in ("Confusion", "accuracy", "Most wrong", "Calibration error"):
+        assert words not in text
+    assert "Least sure" in text
+
+
+def test_many_classes_are_reduced_to_those_with_errors(tiny_model: Path) -> None:
+    """A matrix of 3,000 classes would have nine million cells."""
+    count = 3000
+    info = dataclasses.replace(model_dir.read(tiny_model).info, labels=tuple(f"c{n:04}" for n in range(count)))
+    truth = np.arange(count)
+    probabilities = np.eye(count)
+    probabilities[7, [7, 2999]] = 0.1, 0.9
+    found = metrics(truth, probabilities, info.labels)
+    text = evaluation_page(info, found, Evaluated("many", ["gone.jpg"] * count, truth, probabilities, unreadable=0))
+    checked(text)
+    assert "The 40 classes with the most errors" in text
+    assert 'href="#cell-7-2999"' in text
+    assert len(text) < 3_000_000
 
 
 def test_text_from_data_cannot_become_markup() -> None:
