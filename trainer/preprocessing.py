@@ -362,15 +362,21 @@ def _shrunk(image: Image.Image, fit: _Fit, frame: tuple[int, int, int, int] | No
     # Averages of whole blocks first, and three times the size at least left to the filter: as good, and much faster.
     blocks = (max(1, (right - left) // (3 * target[0])), max(1, (bottom - top) // (3 * target[1])))
     profile, white = colors.profile_of(image), colors.white_of(image)
-    size = (math.ceil((right - left) / blocks[0]), math.ceil((bottom - top) / blocks[1]))
-    shrunk = Image.new("CMYK" if profile and profile.mode == "CMYK" else "RGB", size)
-    rows = max(1, _STRIP_PIXELS // ((right - left) * blocks[1])) * blocks[1]
-    for y in range(top, bottom, rows):
-        part = image.crop((left, y, right, min(y + rows, bottom)))
-        part = part if shrunk.mode == "CMYK" else colors.to_rgb(part, white)
-        if frame:
-            part = _on_canvas(part, (frame[0] - left, frame[1] - y, frame[2] - left, frame[3] - y))
-        shrunk.paste(part.reduce(blocks), (0, (y - top) // blocks[1]))
+
+    def converted(part: Image.Image) -> Image.Image:
+        return part if profile and profile.mode == "CMYK" else colors.to_rgb(part, white)
+
+    if blocks == (1, 1) and frame is None:  # most photos, which strips would copy three times for nothing
+        shrunk = converted(image.crop((left, top, right, bottom)))
+    else:
+        size = (math.ceil((right - left) / blocks[0]), math.ceil((bottom - top) / blocks[1]))
+        shrunk = Image.new("CMYK" if profile and profile.mode == "CMYK" else "RGB", size)
+        rows = max(1, _STRIP_PIXELS // ((right - left) * blocks[1])) * blocks[1]
+        for y in range(top, bottom, rows):
+            part = converted(image.crop((left, y, right, min(y + rows, bottom))))
+            if frame:
+                part = _on_canvas(part, (frame[0] - left, frame[1] - y, frame[2] - left, frame[3] - y))
+            shrunk.paste(part.reduce(blocks), (0, (y - top) // blocks[1]))
     box = (0, 0, (right - left) / blocks[0], (bottom - top) / blocks[1])
     picture = shrunk.resize(target, Image.Resampling.BILINEAR, box=box)
     return profile.to_srgb(picture) if profile else picture
