@@ -114,7 +114,8 @@ def test_the_tables_of_flags(readme: str) -> None:
             flag = action.option_strings[0] if action.option_strings else str(action.metavar)
             default = "" if action.default is None or action.default is False else str(action.default)
             if flag != "-h":
-                expected.append([f"`{flag}`", "required" if action.required else default, str(action.help)])
+                words = f"{action.help}" + (f" ({', '.join(action.choices)})" if action.choices else "")
+                expected.append([f"`{flag}`", "required" if action.required else default, words])
         assert f"`python -m {name}`" in readme
         assert table_under(readme, "Flags", number) == expected
 

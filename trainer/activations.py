@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from trainer import backbones, console, dataset, model_dir, page
+from trainer import backbones, console, dataset, files, model_dir, page
 from trainer.console import UserError, say
 from trainer.preprocessing import Limits
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 SIDE = 120
 FEW = 3
+_LAST = "."  # no layer is called so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layers",
         nargs="+",
         metavar="LAYER",
-        help="those to look into (default: the last one of each size of maps)",
+        help="those to look into, with spaces between them (default: the last one of each size of maps)",
     )
     add("--all-filters", action="store_true", help="show all filters instead of the first, the middle and the last")
     console.add_limit_arguments(parser)
@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def inspect(arguments: argparse.Namespace) -> None:
     """Prints the layers of a model and, for a photo, its labels; writes what is to be looked at."""
     output = arguments.output
-    if output and os.path.exists(output) and (not os.path.isdir(output) or os.listdir(output)):
-        raise UserError(f"--output {output} exists: choose another folder")
+    if output:
+        files.check_new_folder(output, "--output")
     if arguments.image and not output:
         raise UserError("--image needs --output: a page to look at")
     with model_dir.fetched(arguments.model_dir) as model:
@@ -62,7 +62,7 @@ def inspect(arguments: argparse.Namespace) -> None:
         sections = [page.section("Network", _drawing(info))]
         if arguments.image:
             sections = [*_of_photo(model, arguments, console.limits(arguments)), *sections]
-    os.makedirs(output, exist_ok=True)
+    files.make_folder(output, "--output")
     subject = f"model {info.id}: {info.training['backbone']}, {info.image.size} pixels"
     text = page.document("Network", subject, sections)
     (Path(output) / "report.html").write_text(text, encoding="utf-8")
@@ -149,7 +149,7 @@ def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str
     Args:
         classifier: of a model directory, ``model.keras``.
         image: uint8 [H, W, 3].
-        layers: names of layers of the backbone; None for the last one of each size of maps.
+        layers: names of layers; None for the last one of each size of maps, or all of the head if there are no maps.
 
     Raises:
         UserError: there is no such layer.
@@ -157,17 +157,21 @@ def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str
     import keras
 
     preparation, network = _parts(classifier)
+    head = classifier.layers[2]
     outputs = {layer.name: layer.output for layer in network.layers[1:]}
+    above = {layer.name: layer.output for layer in head.layers[1:]}
     if layers is None:
         padded = {layer.name for layer in network.layers if isinstance(layer, keras.layers.ZeroPadding2D)}
         maps = {name: tensor for name, tensor in outputs.items() if len(tensor.shape) == 4 and name not in padded}
         sides = {tensor.shape[1]: name for name, tensor in maps.items()}
-        layers = list(sides.values())
-    unknown = [name for name in layers if name not in outputs]
+        layers = list(sides.values()) or list(above)  # of a network without maps what its dense layers give
+    unknown = [name for name in layers if name not in {*outputs, *above}]
     if unknown:
-        raise UserError(f"the network has no layer {unknown[0]!r}: inspect without --image lists them")
-    inner = keras.Model(network.input, {name: outputs[name] for name in layers})
-    found = inner(preparation(image[np.newaxis]))
+        raise UserError(f"--layers: the network has no layer {unknown[0]!r}; inspect without --image lists them")
+    inner = keras.Model(network.input, {_LAST: network.output} | {n: outputs[n] for n in layers if n in outputs})
+    found = dict(inner(preparation(image[np.newaxis])))
+    of_head = keras.Model(head.input, {_LAST: head.output} | {n: above[n] for n in layers if n in above})
+    found |= of_head(found[_LAST])
     return [Activation(name, found[name].numpy()[0].astype(np.float32)) for name in layers]
 
 

@@ -186,7 +186,10 @@ def split(backbone: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
     if layer not in possible:
         every_eighth = list(possible)[:: max(1, len(possible) // 8)]
         nearest = difflib.get_close_matches(layer, possible, n=3, cutoff=0.5) or every_eighth
-        raise UserError(f"{backbone.name} cannot be cut behind a layer {layer!r}; it can behind {', '.join(nearest)}")
+        raise UserError(
+            f"{backbone.name} cannot be cut behind a layer {layer!r}: give none, top, all, or a layer such as "
+            f"{', '.join(nearest)}"
+        )
     preparation, network = backbone.layers[-2:]
     activations = possible[layer]
     images = keras.Input(backbone.input_shape[1:], dtype="uint8", name="images")
@@ -207,7 +210,7 @@ def _application(name: str, imagenet: bool, image_size: int, with_top: bool) -> 
 
     top: dict[str, Any] = {"classifier_activation": None} if with_top else {"pooling": "avg"}
     if imagenet:
-        say(f"reading the ImageNet weights of {name}, which Keras downloads once")
+        say(f"reading the ImageNet weights of {name} (Keras downloads them the first time)")
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where Keras tells of its downloads
             return getattr(keras.applications, name)(

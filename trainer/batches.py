@@ -111,6 +111,8 @@ class Batches:
             How many steps, and what `strategy.run` takes for them: for each replica of this process a dictionary of
             arrays [steps, ...], see `inputs`.
         """
+        if first_step >= self._task.steps:
+            return
         order = np.random.default_rng((self._task.seed, epoch)).permutation(self._task.training)
         full = len(order) // self._task.batch_size
         starts = [*range(first_step, full, self._at_once), *range(max(full, first_step), self._task.steps)]
@@ -149,7 +151,7 @@ class Batches:
             part = {
                 "inputs": task.source.training(rows[numbers], epoch),
                 "targets": targets[numbers].astype(np.float32),
-                "weights": (weights[numbers] * counts / weights.sum()).astype(np.float32),
+                "weights": (weights[numbers] * counts / len(rows)).astype(np.float32),
                 "counts": counts.astype(np.float32),
             }
             if share is not None:
@@ -170,8 +172,8 @@ def inputs(source: Source, batch: dict[str, Any]) -> tf.Tensor:
     Args:
         source: where `Batches` took the photos from.
         batch: M photos: ``inputs`` as `Source.training` gave them, and where they are mixed the same of ``partners``
-            and the ``share`` [M] that is the photo's own; ``targets`` [M, K]; ``weights`` [M], which add up to one
-            over all replicas; ``counts`` [M], 0 for those that only fill in.
+            and the ``share`` [M] that is the photo's own; ``targets`` [M, K]; ``weights`` [M], which add up to one over
+            all replicas, on average where classes weigh differently; ``counts`` [M], 0 for those that only fill in.
     """
     own = source.inputs(*batch["inputs"])
     if "partners" not in batch:

@@ -17,7 +17,11 @@ import numpy as np
 
 from trainer.console import UserError, say
 
+HEAD, NETWORK = "head", "network"
+"""The stages of fitting."""
+
 _RUN, _META, FEATURES = "checkpoints.json", "meta", "features"
+_OURS = {FEATURES} | {f"{name}{end}" for name in (_RUN, f"{HEAD}.npz", f"{NETWORK}.npz") for end in ("", ".new")}
 
 
 @dataclasses.dataclass
@@ -83,9 +87,12 @@ def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) ->
         found = _content(f"{folder}/{_RUN}")
         if found and resume:
             _check_same_run(folder, json.loads(found), run)
+            say(f"going on with what an interrupted run left in {folder}")
             return Checkpoints(folder, seconds, resumed=True)
         if found:
             say(f"beginning anew: what an interrupted run left in {folder} is removed; --resume would have gone on")
+        elif resume:
+            say(f"nothing to go on with in {folder}: beginning")
         remove(folder)
         tf.io.gfile.makedirs(folder)
         _replace(f"{folder}/{_RUN}", json.dumps(run, indent=1).encode())
@@ -94,31 +101,56 @@ def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) ->
     return Checkpoints(folder, seconds)
 
 
-def _foreign(folder: str) -> str | None:
-    """The name of something in a folder that is no part of checkpoints, if there is any."""
+def _names(folder: str) -> list[str]:
     import tensorflow as tf
 
-    names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder)] if tf.io.gfile.exists(folder) else []
-    ours = (".npz", ".npz.new")
-    return next(
-        (name for name in names if name not in (_RUN, f"{_RUN}.new", FEATURES) and not name.endswith(ours)), None
-    )
+    names = tf.io.gfile.listdir(folder) if tf.io.gfile.exists(folder) else []
+    return sorted(name.rstrip("/") for name in names if name.rstrip("/"))
+
+
+def _foreign(folder: str) -> str | None:
+    """The name of something in a folder that is no part of checkpoints, if there is any.
+
+    Without the file that says what is trained nothing in it is: others, too, call a folder ``features``.
+    """
+    names = _names(folder)
+    ours = _OURS if _RUN in names else {f"{_RUN}.new"}
+    return next((name for name in names if name not in ours), None)
 
 
 def _check_same_run(folder: str, before: dict[str, Any], run: dict[str, Any]) -> None:
-    other = sorted(name for name in {*before, *run} if before.get(name) != run.get(name))
+    was, now = _flat(before), _flat(run)
+    other = [
+        f"{name} {was.get(name)}, now {now.get(name)}" for name in {**was, **now} if was.get(name) != now.get(name)
+    ]
     if other:
         raise UserError(
-            f"the checkpoints in {folder} are of another run ({', '.join(other)} differ): give the same command, "
-            "or leave --resume out to begin anew"
+            f"the checkpoints in {folder} are of another run ({'; '.join(other)}): give the same command, or leave "
+            "--resume out to begin anew"
         )
 
 
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """A dictionary of dictionaries as one, with names such as ``main.epochs``."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found
+
+
 def remove(folder: str) -> None:
-    """Removes the checkpoints in a folder, and the folder."""
+    """Removes the checkpoints in a folder, and the folder if that leaves it empty."""
     import tensorflow as tf
 
-    if tf.io.gfile.exists(folder):
+    names = _names(folder)
+    for name in names:
+        if name == FEATURES and _RUN in names:
+            tf.io.gfile.rmtree(f"{folder}/{name}")
+        elif name in _OURS and name not in (_RUN, FEATURES):
+            tf.io.gfile.remove(f"{folder}/{name}")
+    if _RUN in names:  # last: while it is there the others are known to be ours
+        tf.io.gfile.remove(f"{folder}/{_RUN}")
+    if tf.io.gfile.exists(folder) and not _names(folder):
         tf.io.gfile.rmtree(folder)
 
 

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer import dataset
-from trainer.console import UserError, say
+from trainer.console import UserError, counted, say
 from trainer.features import Encoded
 from trainer.inference import Classified
 
 VALIDATION_FRACTION = 0.1
 DOMINANT_SHARE = 0.95
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def check_examples(examples: Sequence[dataset.Example], held_out: Sequence[dataset.Example]) -> None:
@@ -27,10 +28,17 @@ def check_examples(examples: Sequence[dataset.Example], held_out: Sequence[datas
     Raises:
         UserError: the classes make no sense, or the same photos stand on both sides.
     """
+    classes = sorted({example.label for example in examples})
+    if len(classes) == 1:
+        raise UserError(f"--data has one class only, {classes[0]!r}: a classifier needs at least two")
+    if {name.casefold() for name in classes} <= _SPLITS:
+        raise UserError(f"the folders of --data are {', '.join(map(repr, classes))}: give --data one of them")
     _check_labels(examples)
     unknown = sorted({example.label for example in held_out} - {example.label for example in examples})
     if unknown:
-        raise UserError(f"--validation-data has classes that --data has not: {', '.join(map(repr, unknown))}")
+        raise UserError(
+            f"--validation-data has classes that --data has not: {', '.join(map(repr, unknown))}; remove them"
+        )
     same = {os.path.realpath(example.uri) for example in examples} & {os.path.realpath(e.uri) for e in held_out}
     if same:
         raise UserError(f"--validation-data and --data share {len(same):,} files: give photos that are not trained on")
@@ -44,7 +52,7 @@ def _check_labels(examples: Sequence[dataset.Example]) -> None:
         alike["".join(label.split()).casefold()].append(label)
     for same in alike.values():
         if len(same) > 1:
-            shown = ", ".join(f"{label!r} ({counts[label]:,} photos)" for label in same)
+            shown = ", ".join(f"{label!r} ({counted(counts[label], 'photo')})" for label in same)
             raise UserError(f"labels that differ in case or spaces only: {shown}; give them one name")
 
 

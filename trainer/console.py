@@ -269,6 +269,12 @@ class Progress:
         if time.monotonic() - self._shown >= (0.2 if self._redraws else 10.0):
             self._show(final=False)
 
+    def milestone(self, note: str) -> None:
+        """Says at once how far it is, unless that was said within the last second."""
+        self._note = note
+        if time.monotonic() - self._shown >= (0.0 if self._redraws else 1.0):
+            self._show(final=False)
+
     def _show(self, *, final: bool) -> None:
         self._shown = time.monotonic()
         text = self._text(final)

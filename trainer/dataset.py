@@ -54,10 +54,10 @@ def find_examples(data: str, *, labelled: bool = True) -> list[Example]:
         data: a folder with one sub-folder for each class, every file below which, however deep, is an example of it,
             except those whose name begins with a dot; or a manifest, see `trainer.manifest`; or an IDX file of pictures
             with its file of labels beside it, see `trainer.idx`.
-        labelled: whether the labels matter; if not, photos may lie in the folder itself, and there may be one class.
+        labelled: whether the labels matter; if not, photos may lie in the folder itself.
 
     Raises:
-        UserError: there is nothing like that, or nothing that a classifier can learn from.
+        UserError: there is nothing like that.
     """
     data = data.rstrip("/") or data
     if idx.is_images_file(data):
@@ -66,9 +66,6 @@ def find_examples(data: str, *, labelled: bool = True) -> list[Example]:
         examples = [Example(uri, label) for uri, label in manifest.read(data)]
     else:
         examples = _in_folders(data) if labelled else _below(data)
-    classes = sorted({example.label for example in examples})
-    if labelled and len(classes) == 1:
-        raise UserError(f"{data} has one class only, {classes[0]!r}: a classifier needs at least two")
     return examples
 
 
@@ -80,10 +77,10 @@ def is_folder(data: str) -> bool:
 def _in_folders(data: str) -> list[Example]:
     names = files.folders(data)
     if names is None:
-        raise UserError(f"{data} is not a folder: {_DATA_IS}")
+        raise UserError(f"{data} {'is not a folder' if files.exists(data) else 'does not exist'}: {_DATA_IS}")
     classes = sorted(name for name in names if not name.startswith("."))
     if not classes:
-        raise UserError(f"{data} has no sub-folders: {_DATA_IS}")
+        raise UserError(f"{data} has no sub-folders, one for each class: {_DATA_IS}")
     unnamed = [label for label in classes if not files.is_unicode(label)]
     if unnamed:
         raise UserError(f"{data}: the name of the folder {unnamed[0]!r} is not UTF-8: rename it")
@@ -102,7 +99,7 @@ def _in_folders(data: str) -> list[Example]:
 def _below(folder: str) -> list[Example]:
     """Every photo below a folder; its label is the name of the folder in that one, if it is in any."""
     if files.folders(folder) is None:
-        raise UserError(f"{folder} is not a folder: {_DATA_IS}")
+        raise UserError(f"{folder} {'is not a folder' if files.exists(folder) else 'does not exist'}: {_DATA_IS}")
     inside = [path.removeprefix(folder).lstrip("/") for path in files.below(folder)]
     found = [path for path in inside if not path.rpartition("/")[2].startswith(".")]
     if not found:

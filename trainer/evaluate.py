@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
+import difflib
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,10 @@ def check_gate_names(gates: Sequence[tuple[str, float]], labels: Sequence[str]) 
     known = {*evaluation.GATES, *(f"{kind}:{label}" for kind in evaluation.CLASS_GATES for label in labels)}
     for name, _ in gates:
         if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1) or [f"recall:{labels[0]}"]
             raise UserError(
-                f"--fail-under {name}: there is no such metric; give {', '.join(evaluation.GATES)}, or recall, "
-                f"precision or f1 of a class, such as recall:{labels[0]}"
+                f"--fail-under {name}: there is no such metric or class; give {', '.join(evaluation.GATES)}, or "
+                f"recall, precision or f1 of a class, such as {nearest[0]}"
             )
 
 
@@ -83,10 +84,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """Measures a model on labelled photos, prints the metrics, and writes them where ``--output`` says."""
     output, limits, gates = arguments.output, console.limits(arguments), arguments.fail_under or []
     if output:
-        _check_output(output)
+        files.check_new_folder(output, "--output")
     examples = dataset.find_examples(arguments.data)
     with model_dir.fetched(arguments.model_dir) as model:
         info = model.info
+        examples = _by_name(examples, info)
         _check_labels(arguments.data, examples, info)
         check_gate_names(gates, info.labels)
         other = _classified_by(arguments.compare, examples, limits) if arguments.compare else None
@@ -115,17 +117,24 @@ def evaluate(arguments: argparse.Namespace) -> None:
     check_gates(metrics, gates)
 
 
+def _by_name(examples: Sequence[dataset.Example], info: ModelInfo) -> list[dataset.Example]:
+    """Examples with the names of their classes where the labels are WordNet's ids of ImageNet's classes."""
+    names = dict(zip(info.training.get("class_ids", ()), info.labels, strict=False))
+    return [dataclasses.replace(example, label=names.get(example.label, example.label)) for example in examples]
+
+
 def _check_labels(data: str, examples: Sequence[dataset.Example], info: ModelInfo) -> None:
     unknown = sorted({example.label for example in examples} - set(info.labels))
     if unknown:
         shown = ", ".join(map(repr, unknown[:10]))
-        raise UserError(f"{data} has classes that the model {info.id} does not know: {shown}")
+        raise UserError(f"{data} has classes that the model {info.id} does not know: {shown}; leave them out")
 
 
 def _classified_by(path: str, examples: Sequence[dataset.Example], limits: Any) -> tuple[ModelInfo, Classified]:
     """What the model directory of ``--compare`` says."""
     with model_dir.fetched(path) as model:
-        _check_labels("the data", examples, model.info)
+        _check_labels("for --compare, --data", examples, model.info)
+        say(f"model {model.info.id} of --compare:")
         return model.info, inference.classify(examples, len(examples), model.info.image, limits, model.load())
 
 
@@ -139,20 +148,6 @@ def _compared(
     said = {example.uri: index.get(name, -1) for example, name in zip(theirs.examples, names, strict=True)}
     old = np.array([said.get(example.uri, -1) for example in result.examples])
     return Comparison(before.id, evaluation.compared(truth, old, result.probabilities.argmax(axis=1), info.labels), old)
-
-
-def _check_output(output: str) -> None:
-    """Makes sure that `output` is new and, on a local disk, can be made, before any work is done."""
-    import tensorflow as tf
-
-    if tf.io.gfile.exists(output) and (not tf.io.gfile.isdir(output) or tf.io.gfile.listdir(output)):
-        raise UserError(f"--output {output} exists: choose another folder")
-    if not files.is_remote(output):
-        above = next(
-            folder for folder in (Path(os.path.abspath(output)), *Path(output).absolute().parents) if folder.exists()
-        )
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            raise UserError(f"--output {output} cannot be made in {above}: choose another folder")
 
 
 def _print_metrics(info: ModelInfo, metrics: dict[str, Any], result: Classified) -> None:

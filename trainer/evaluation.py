@@ -31,21 +31,19 @@ def metrics(
         logarithm, mean), ``calibration_error`` and ``calibration_error_before`` (see `calibration_error`; before the
         temperature), ``reliability`` (see `reliability`), ``per_class`` (label -> precision, recall, f1, support;
         precision is None for a class that was never predicted, recall for one without examples) and ``confusion``
-        (rows: truth, columns: predicted, [K][K] counts).
+        (``truth``, ``predicted`` and ``count`` of each pair of labels that came up, the most frequent first).
     """
     predicted = probabilities.argmax(axis=1)
-    confusion = np.zeros((len(labels), len(labels)), int)
-    np.add.at(confusion, (truth, predicted), 1)
     of_truth = probabilities[np.arange(len(truth)), truth]
     hits = int((predicted == truth).sum())
-    per_class = {label: _class_metrics(confusion, index) for index, label in enumerate(labels)}
+    per_class = _per_class(truth, predicted, labels)
     present = [values for values in per_class.values() if values["support"]]
     bins = reliability(truth, probabilities)
     return {
         "examples": len(truth),
         "accuracy": hits / len(truth),
         "accuracy_interval": list(wilson_interval(hits, len(truth))),
-        "top_5_accuracy": float(((probabilities > of_truth[:, np.newaxis]).sum(axis=1) < 5).mean()),
+        "top_5_accuracy": float((rank_of_truth(truth, probabilities) < 5).mean()),
         "macro_recall": float(np.mean([values["recall"] for values in present])),
         "macro_f1": float(np.mean([values["f1"] for values in present])),
         "log_loss": float(-np.log(np.clip(of_truth, 1e-12, 1)).mean()),
@@ -53,8 +51,15 @@ def metrics(
         "calibration_error_before": calibration_error(reliability(truth, heated(probabilities, temperature))),
         "reliability": bins,
         "per_class": per_class,
-        "confusion": confusion.tolist(),
+        "confusion": _confusion(truth, predicted, labels),
     }
+
+
+def rank_of_truth(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """How many labels come before the right one, best first, in the order of the labels where equal. Int [N]."""
+    of_truth = probabilities[np.arange(len(truth)), truth][:, np.newaxis]
+    earlier = np.arange(probabilities.shape[1]) < truth[:, np.newaxis]
+    return ((probabilities > of_truth) | ((probabilities == of_truth) & earlier)).sum(axis=1)
 
 
 def wilson_interval(hits: int, count: int) -> tuple[float, float]:
@@ -152,16 +157,25 @@ def gate_value(metrics: dict[str, Any], name: str) -> float:
     return metrics["per_class"][label][kind] or 0.0
 
 
-def _class_metrics(confusion: np.ndarray, index: int) -> dict[str, float | int | None]:
-    hits, support, predicted = (
-        int(n) for n in (confusion[index, index], confusion[index].sum(), confusion[:, index].sum())
-    )
+def _per_class(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    count = len(labels)
+    hits = np.bincount(truth[truth == predicted], minlength=count).tolist()
+    support, said = (np.bincount(side, minlength=count).tolist() for side in (truth, predicted))
     return {
-        "precision": hits / predicted if predicted else None,
-        "recall": hits / support if support else None,
-        "f1": 2 * hits / (support + predicted) if support + predicted else None,
-        "support": support,
+        label: {
+            "precision": hits[n] / said[n] if said[n] else None,
+            "recall": hits[n] / support[n] if support[n] else None,
+            "f1": 2 * hits[n] / (support[n] + said[n]) if support[n] + said[n] else None,
+            "support": support[n],
+        }
+        for n, label in enumerate(labels)
     }
+
+
+def _confusion(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, str | int]]:
+    pairs, counts = np.unique(np.stack([truth, predicted]), axis=1, return_counts=True)
+    order = np.argsort(-counts, kind="stable").tolist()
+    return [{"truth": labels[pairs[0, n]], "predicted": labels[pairs[1, n]], "count": int(counts[n])} for n in order]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

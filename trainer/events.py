@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from trainer.console import UserError
+
 
 @contextlib.contextmanager
 def written(folder: str | None) -> Iterator[Callable[[str, int, dict[str, float]], None]]:
@@ -17,12 +19,22 @@ def written(folder: str | None) -> Iterator[Callable[[str, int, dict[str, float]
     Yields:
         What is to be called after each epoch of each stage, with the stage, the number of the epoch and its losses and
         accuracies, those of validation as ``val_NAME``. Each stage has a run for training and one for validation.
+
+    Raises:
+        UserError: nothing can be written there.
     """
     if folder is None:
         yield lambda stage, epoch, values: None
         return
     import tensorflow as tf
 
+    try:
+        tf.io.gfile.makedirs(folder)
+        with tf.io.gfile.GFile(f"{folder.rstrip('/')}/.writable", "w") as file:
+            file.write("")
+        tf.io.gfile.remove(f"{folder.rstrip('/')}/.writable")
+    except (tf.errors.OpError, OSError) as error:
+        raise UserError(f"--log-dir {folder} cannot be written ({error}): choose another folder") from error
     writers: dict[str, Any] = {}
     metadata = tf.compat.v1.SummaryMetadata()  # as `tf.summary.scalar` has it, which needs TensorBoard installed
     metadata.plugin_data.plugin_name = "scalars"

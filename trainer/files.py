@@ -66,6 +66,48 @@ def files_below(folder: str, above: frozenset[str] = frozenset()) -> Iterator[st
             yield path
 
 
+def exists(path: str) -> bool:
+    """Whether there is a file or a folder, local or remote."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    import tensorflow as tf
+
+    return tf.io.gfile.exists(path)
+
+
+def check_new_folder(path: str, flag: str) -> None:
+    """Makes sure that a folder is not there yet, or empty, and on a local disk can be made, before any work is done.
+
+    Args:
+        path: of the folder, local or remote.
+        flag: that names it, for the message.
+
+    Raises:
+        UserError: it is not, or cannot be.
+    """
+    if is_remote(path):
+        import tensorflow as tf
+
+        if tf.io.gfile.exists(path) and (not tf.io.gfile.isdir(path) or tf.io.gfile.listdir(path)):
+            raise UserError(f"{flag} {path} exists: choose another folder")
+        return
+    if os.path.lexists(path) and (not os.path.isdir(path) or os.listdir(path)):
+        raise UserError(f"{flag} {path} exists: choose another folder")
+    above = os.path.abspath(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{flag} {path} cannot be made in {above}: choose another folder")
+
+
+def make_folder(path: str, flag: str) -> None:
+    """Makes a local folder, and those above it. Raises UserError, which names the flag."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{flag} {path} cannot be made ({error.strerror}): choose another folder") from error
+
+
 def is_unicode(text: str) -> bool:
     """Whether a name that came from a file system is text, and not bytes in another encoding."""
     return not any("\udc80" <= character <= "\udcff" for character in text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+_IN_FLIGHT = 4  # results that are not asked for yet, so that nothing waits for them
 _MOST_STEPS, _STEP_BYTES = 16, 8 * 2**20  # a call costs as much as a small step
 
 
@@ -115,7 +117,7 @@ class Fitting:
                     state.best_epoch = state.epoch
                     self._best = self._averaged()
                 self._watch(self._name, state.epoch, values)
-                progress.advance(0, _note(state.epoch, values))
+                progress.milestone(_ended(state.epoch, values))
                 if self._checkpoints.due():
                     self._save()
         _assign(self._model.variables, self._best)
@@ -128,21 +130,33 @@ class Fitting:
 
     def _train_epoch(self, progress: Progress) -> None:
         state = self._state
-        sums: list[Any] = []
+        sums: deque[tuple[int, Any]] = deque()
         for steps, stacked in self._batches.of(state.epoch, state.step):
-            sums.append(self._step_function(stacked))
+            sums.append((steps, self._step_function(stacked)))
             state.step += steps
-            progress.advance(steps, _note(len(state.history), state.history[-1]) if state.history else "")
             if self._checkpoints.due():
                 self._collect(sums)
                 self._save()
+            self._collect(sums, but=_IN_FLIGHT)
+            progress.advance(steps, self._note(state.step - sum(steps for steps, _ in sums)))
         self._collect(sums)
 
-    def _collect(self, sums: list[Any]) -> None:
-        for loss, hits in sums:
+    def _collect(self, sums: deque[tuple[int, Any]], but: int = 0) -> None:
+        """Adds up what steps found, but for that of the last few, which may not be there yet."""
+        while len(sums) > but:
+            _, (loss, hits) = sums.popleft()
             self._state.loss += float(loss)
             self._state.hits += float(hits)
-        sums.clear()
+
+    def _note(self, steps: int) -> str:
+        """The epoch so far, of which that many steps are counted, and how the last one ended."""
+        state, photos = self._state, min(steps * self._task.batch_size, len(self._task.training))
+        parts = [f"epoch {state.epoch + 1}"]
+        if state.history:
+            parts.append(f"validation {state.history[-1]['val_accuracy']:.3f}")
+        if photos:
+            parts += [f"accuracy {state.hits / photos:.3f}", f"loss {state.loss / photos:.3f}"]
+        return "  ".join(parts)
 
     def _measure(self) -> dict[str, float]:
         """Losses and accuracies at the end of an epoch."""
@@ -292,7 +306,7 @@ def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
         variable.assign(value)
 
 
-def _note(epoch: int, values: dict[str, float]) -> str:
+def _ended(epoch: int, values: dict[str, float]) -> str:
     return (
         f"epoch {epoch}  validation {values['val_accuracy']:.3f}  accuracy {values['accuracy']:.3f}  "
         f"loss {values['loss']:.3f}"

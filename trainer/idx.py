@@ -28,7 +28,10 @@ _UINT8 = 8
 
 def is_images_file(path: str) -> bool:
     """Whether a file is named as files of pictures are published, such as ``train-images-idx3-ubyte.gz``."""
-    return IMAGES in path.rpartition("/")[2]
+    name = path.rpartition("/")[2]
+    if LABELS in name:
+        raise UserError(f"{path} is the file of labels: name that of the pictures, {name.replace(LABELS, IMAGES)}")
+    return IMAGES in name
 
 
 def read_labeled(images_file: str) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +45,10 @@ def read_labeled(images_file: str) -> tuple[np.ndarray, np.ndarray]:
     """
     folder, slash, name = images_file.rpartition("/")
     labels_file = folder + slash + name.replace(IMAGES, LABELS)
-    images, labels = _read(images_file, 3), _read(labels_file, 1)
+    images = _read(images_file, 3)
+    if not files.exists(labels_file):
+        raise UserError(f"{labels_file} is missing: the file of labels goes beside that of the pictures")
+    labels = _read(labels_file, 1)
     if len(images) != len(labels):
         raise UserError(f"{images_file} holds {len(images):,} pictures, {labels_file} {len(labels):,} labels")
     return images, labels
@@ -64,6 +70,8 @@ def _read(path: str, dimensions: int) -> np.ndarray:
     size = int(np.prod(shape, dtype=np.int64))
     if len(content) - header != size:
         raise UserError(f"{path} holds {len(content) - header:,} bytes where its header says {size:,}: fetch it again")
+    if not size:
+        raise UserError(f"{path} holds no {'pictures' if dimensions == 3 else 'labels'}: its header says {shape}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 

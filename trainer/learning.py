@@ -12,7 +12,7 @@ import numpy as np
 
 from trainer import backbones, checks, distribution
 from trainer.batches import Stage, Task
-from trainer.checkpoints import Checkpoints
+from trainer.checkpoints import HEAD, NETWORK, Checkpoints
 from trainer.dataset import Example
 from trainer.distribution import Devices
 from trainer.features import Encoded, Encoder
@@ -35,6 +35,7 @@ class Job:
     Attributes:
         config: what it is told.
         labels: the classes, in order.
+        photos: a hash of the names and labels of all photos.
         devices: where it computes.
         checkpoints, scratch: where it keeps what it has; `scratch` is a local folder.
         watch: see `trainer.fitting.Fitting`.
@@ -42,6 +43,7 @@ class Job:
 
     config: TrainConfig
     labels: tuple[str, ...]
+    photos: str
     devices: Devices
     checkpoints: Checkpoints
     scratch: Path
@@ -125,13 +127,13 @@ def fit(job: Job, prepared: Prepared) -> Learnt:
 
     head = None
     if config.head and encoded.features is not None:
-        head = fitted("head", network.head, Activations(encoded.features), config.head)
+        head = fitted(HEAD, network.head, Activations(encoded.features), config.head)
     source: Source
     if network.lower is None:
         source = Images(encoded.values, config.augmentation, config.seed)
     else:
         source = Activations(encoded.values, prepared.copies, training, config.seed)
-    main = fitted("network" if network.upper else "head", network.fitted, source, config.main)
+    main = fitted(NETWORK if network.upper else HEAD, network.fitted, source, config.main)
     return Learnt(network, head, main)
 
 

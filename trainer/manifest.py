@@ -1,5 +1,6 @@
 """Lists of labelled photos: CSV, TSV, JSON Lines or Parquet with the columns ``uri`` and ``label``.
 
+A CSV may have commas, semicolons, bars or tabs. Spaces around a URI or a label are cut.
 Each of them may be gzipped, but for Parquet. Other columns are of no concern here. A relative URI is relative to the
 list. What a classifier is to learn from must be right: a list with a wrong row is refused, with the row's number.
 """
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 URI, LABEL = "uri", "label"
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = {".csv": ",;|\t", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET = ".parquet"
 SUFFIXES = (*_DELIMITERS, *_JSON_LINES, _PARQUET)
@@ -75,6 +76,12 @@ def _table(manifest: str) -> pa.Table:
     return table.select([URI, LABEL])
 
 
+def _delimiter(content: bytes, suffix: str) -> str:
+    """The one that parts the most columns of the first line; spreadsheets of many countries write semicolons."""
+    head = content.split(b"\n", 1)[0].decode("utf-8", "replace")
+    return max(_DELIMITERS[suffix], key=head.count)
+
+
 def _parsed(content: bytes, suffix: str) -> pa.Table:
     import pyarrow as pa
 
@@ -85,7 +92,7 @@ def _parsed(content: bytes, suffix: str) -> pa.Table:
         return csv.read_csv(
             source,
             read_options=csv.ReadOptions(use_threads=False),  # with threads it names no row in errors
-            parse_options=csv.ParseOptions(delimiter=_DELIMITERS[suffix], newlines_in_values=True),
+            parse_options=csv.ParseOptions(delimiter=_delimiter(content, suffix), newlines_in_values=True),
             convert_options=csv.ConvertOptions(column_types={URI: pa.string(), LABEL: pa.string()}),
         )
     if suffix in _JSON_LINES:

@@ -403,7 +403,8 @@ def workplace(path: str) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = _locked(workplace, target)
     except OSError as error:
-        raise UserError(f"cannot write to {target.parent} ({error.strerror}): choose another --model-dir") from error
+        why = f"{target.parent} is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(f"--model-dir {path} cannot be written ({why}): choose another") from error
     try:
         yield workplace
     finally:

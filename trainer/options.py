@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from pathlib import Path
 from typing import Any
 
-from trainer import backbones, console, dataset, evaluate, network
+from trainer import backbones, console, dataset, evaluate, model_dir, network
 from trainer.augmentation import DEFAULT, Augmentation
 from trainer.batches import CLASS_WEIGHTS, DECAYS, Stage
 from trainer.console import UserError
@@ -25,7 +26,7 @@ FINE_TUNING = Stage(
     ema=0.99,
 )
 FROM_SCRATCH = Stage(epochs=30, learning_rate=1e-3)
-COPIES = 6
+COPIES, DROPOUT = 6, 0.2
 HEADS = ("new", "imagenet")
 
 
@@ -38,6 +39,7 @@ class TrainConfig:
         validation_data: the like, to choose the best epoch by; None for a part of `data`.
         model_dir: where the model directory is written.
         backbone, weights, color_mode: see `trainer.backbones.build`.
+        weights_hash: SHA-256 of the file of weights, hexadecimal; None if they are not in one.
         as_it_is: whether the network keeps its own head and classes, see `trainer.pretrained`; then nothing is fitted.
         fine_tune, hidden_units, dropout, freeze_batch_norm: see `trainer.network.Network.on`.
         image: the images the network takes.
@@ -61,6 +63,7 @@ class TrainConfig:
     model_dir: str
     backbone: str
     weights: str
+    weights_hash: str | None
     color_mode: str
     as_it_is: bool
     fine_tune: str
@@ -87,7 +90,7 @@ class TrainConfig:
     def what_changes_the_result(self) -> dict[str, Any]:
         """All of it but the data, and where things are kept; anything JSON can write."""
         elsewhere = {"data", "validation_data", "model_dir", "checkpoint_dir", "log_dir"}
-        no_matter = {"checkpoint_seconds", "resume", "overwrite", "limits", "fail_under"}
+        no_matter = {"checkpoint_seconds", "resume", "overwrite", "fail_under"}
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere | no_matter}
 
 
@@ -173,21 +176,28 @@ def _add_network(add: Any) -> None:
     add(
         "--weights",
         metavar="imagenet|none|FILE",
-        help="weights to start from; with 'none' every layer is fitted (default: imagenet, none for ours)",
+        help="weights to start from: imagenet, none (every layer is fitted), or a file that Keras wrote of the network "
+        "without its top (default: imagenet, none for ours)",
     )
     add(
         "--fine-tune",
         metavar="none|top|all|LAYER",
-        help="what of the backbone is fitted besides the head: nothing, its top blocks, all, or what is above a layer "
-        "(default: none, all with --weights none)",
+        help="what of the backbone is fitted besides the head: none, its top blocks (top), all, or what is above a "
+        "layer, by its name (default: none, all with --weights none)",
     )
     add(
         "--hidden-units",
         type=console.positive_ints,
         metavar="N[,N...]",
-        help="dense layers between the backbone and the last layer",
+        help="dense layers between the backbone and the last layer, such as 64,32",
     )
-    add("--dropout", type=console.fraction, default=0.2, metavar="R", help="before the last layer, after hidden ones")
+    add(
+        "--dropout",
+        type=console.fraction,
+        default=DROPOUT,
+        metavar="R",
+        help="before the last layer, after hidden ones",
+    )
     add(
         "--image-size",
         type=console.positive_int,
@@ -339,6 +349,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         model_dir=a.model_dir,
         backbone=a.backbone,
         weights=weights,
+        weights_hash=model_dir.file_digest(Path(weights)) if os.path.isfile(weights) else None,
         color_mode=a.color_mode,
         as_it_is=as_it_is,
         fine_tune=fine_tune,
@@ -373,15 +384,17 @@ def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> Non
     """Raises UserError where flags say how what is used as it is should be fitted."""
     if weights == backbones.NONE:
         raise UserError(f"--head {arguments.head} takes a network of keras.applications and its weights")
-    given = {
-        "--fine-tune": arguments.fine_tune not in (None, network.NOTHING),
-        "--hidden-units": arguments.hidden_units,
-        "--validation-data": arguments.validation_data,
-        "--augment and what refines it": _augmentation(arguments),
-    }
-    for flag, value in given.items():
-        if value:
+    parser = console.Parser()
+    _add_fitting(parser.add_argument)
+    _add_augmentation(parser.add_argument)
+    flags = {action.dest: (action.option_strings[0], action.default) for action in parser._actions[1:]}
+    flags |= {"validation_data": ("--validation-data", None), "hidden_units": ("--hidden-units", None)}
+    flags |= {"dropout": ("--dropout", DROPOUT)}
+    for name, (flag, default) in flags.items():
+        if name not in ("batch_size", "precision", "seed") and getattr(arguments, name) != default:
             raise UserError(f"--head {arguments.head} fits nothing: leave {flag} out")
+    if arguments.fine_tune not in (None, network.NOTHING):
+        raise UserError(f"--head {arguments.head} fits nothing: leave --fine-tune out")
 
 
 def _image_size(backbone: str, data: str, as_it_is: bool) -> int:

@@ -187,9 +187,17 @@ def dots(points: Sequence[tuple[str, float]]) -> str:
     every = -(-len(chosen) // 8)
     for n in range(0, len(chosen), every):
         place = f'x="{left + step * (n + 0.5):.1f}" y="{height - 8}"'
-        marks += f'<text {place} text-anchor="middle">{text(chosen[n][:10])}</text>'
+        marks += f'<text {place} text-anchor="middle">{text(_short(chosen[n]))}</text>'
     scale = f'<text x="0" y="16">{high:.3f}</text><text x="0" y="{height - 30}">{low:.3f}</text>'
     return f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}">{marks}{scale}</svg>'
+
+
+def _short(name: str) -> str:
+    """A number with four digits, the beginning of anything else that is long."""
+    try:
+        return f"{float(name):.4g}" if len(name) > 6 else name
+    except ValueError:
+        return name[:10]
 
 
 def histogram(counts: Sequence[int], hint: str) -> str:

@@ -20,9 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer import checks, console, dataset, distribution, learning, network, options, page, task
+from trainer import checks, console, dataset, distribution, files, learning, network, options, page, task
 from trainer.checkpoints import Checkpoints
-from trainer.console import CommandFailed, UserError, say
+from trainer.console import CommandFailed, UserError, counted, say
 from trainer.learning import Job, Prepared
 from trainer.options import TrainConfig
 
@@ -77,8 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar=("FLAG", "VALUE"),
-        help="a flag of train without its dashes and its values, as in --vary dropout 0 0.2 0.5; LOW..HIGH, or "
-        "LOW..HIGH:log, is a range, for --trials; repeatable",
+        help="a flag of train without its dashes and its values, as in --vary dropout 0 0.2 0.5, yes or no for a "
+        "switch; LOW..HIGH, or LOW..HIGH:log, is a range, for --trials; repeatable",
     )
     add("--one-at-a-time", action="store_true", help="vary each flag alone instead of all combinations")
     add(
@@ -92,24 +92,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> None:
-    """Trains with each combination of flags, prints a table, and writes it where ``--output`` says."""
+    """Trains with each combination of flags; writes what it found where ``--output`` says, and prints a table."""
     start = time.monotonic()
     varied = _varied(arguments)
     _check(arguments, varied)
     chosen = [] if arguments.trials else list(_combined(arguments, varied))
-    os.makedirs(arguments.output, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-        run = _Runner(arguments, Path(folder))
-        trials: list[Trial] = []
-        for values in chosen or _sampled(arguments, varied, trials):
-            trials.append(run(values))
-            _show(trials[-1], len(trials))
+    trials: list[Trial] = []
+    files.make_folder(arguments.output, "--output")
+    try:
+        with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
+            run = _Runner(arguments, Path(folder))
+            for values in chosen or _sampled(arguments, varied, trials):
+                trials.append(run(values))
+                _show(trials[-1], len(trials))
+                _write(arguments, varied, trials, time.monotonic() - start)
+    except KeyboardInterrupt:
+        if trials:
+            say(f"the {counted(len(trials), 'trial')} that ended are in {arguments.output}")
+        raise
+    finally:
+        if not trials:
+            os.rmdir(arguments.output)
     ranked = sorted(trials, key=_rank)
     _print(ranked, varied)
     if ranked[0].accuracy is None:
         raise CommandFailed(f"all {len(trials)} trials failed: {ranked[0].error}")
-    _write(arguments, varied, trials, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    say(
+        f"{counted(len(trials), 'trial')} in {seconds:.0f} s, written to {arguments.output}; the best: "
+        f"{_named(ranked[0].values)}"
+    )
     if arguments.model_dir:
+        say("training the best once more")
         task.train(_config(arguments, ranked[0].values))
 
 
@@ -149,10 +163,9 @@ def _check(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) -
         _optuna()
     if os.environ.get("TF_CONFIG"):
         raise UserError("a sweep runs on one machine: start it without TF_CONFIG")
-    if os.path.exists(arguments.output) and (not os.path.isdir(arguments.output) or os.listdir(arguments.output)):
-        raise UserError(f"--output {arguments.output} exists: choose another folder")
-    if arguments.model_dir and os.path.exists(arguments.model_dir):
-        raise UserError(f"--model-dir {arguments.model_dir} exists: choose another folder")
+    for flag, folder in (("--output", arguments.output), ("--model-dir", arguments.model_dir)):
+        if folder:
+            files.check_new_folder(folder, flag)
 
 
 def _config(arguments: argparse.Namespace, values: Values) -> TrainConfig:
@@ -216,12 +229,16 @@ def _combined(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]
     if arguments.one_at_a_time:
         chosen = [{flag: value} for flag, values in varied.items() for value in values]
     configs: list[TrainConfig] = []
+    distinct: list[dict[str, str]] = []
     by_preparation: dict[str, list[Values]] = {}
     for values in chosen:
         config = _config(arguments, values)
-        if config not in configs:  # one at a time, the values that are given anyway come up for each flag
-            configs.append(config)
-            by_preparation.setdefault(json.dumps(_preparation(config)), []).append(values)
+        if config in configs:  # one at a time, the values that are given anyway come up for each flag
+            distinct[configs.index(config)].update(values)
+            continue
+        configs.append(config)
+        distinct.append(values)
+        by_preparation.setdefault(json.dumps(_preparation(config)), []).append(values)
     return itertools.chain.from_iterable(by_preparation.values())
 
 
@@ -284,7 +301,7 @@ class _Runner:
 
     def __call__(self, values: Values) -> Trial:
         config = _config(self._arguments, values)
-        job = Job(config, self._labels, self._devices, Checkpoints(None), self._folder, _nobody)
+        job = Job(config, self._labels, "", self._devices, Checkpoints(None), self._folder, _nobody)
         start = time.monotonic()
         try:
             prepared = self._prepare(job)
@@ -345,13 +362,12 @@ def _write(
         "options": _config(arguments, {}).what_changes_the_result,
         "varied": {flag: list(values) for flag, values in varied.items()},
         "trials": [dataclasses.asdict(trial) for trial in trials],
-        "best": dict(best.values),
+        "best": None if best.accuracy is None else dict(best.values),
         "seconds": round(seconds, 1),
     }
     folder = Path(arguments.output)
     (folder / "sweep.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     (folder / "report.html").write_text(_page(arguments, varied, trials), encoding="utf-8")
-    say(f"{len(trials)} trials in {seconds:.0f} s, written to {folder}; the best: {_named(best.values)}")
 
 
 def _page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]) -> str:
@@ -370,6 +386,8 @@ def _page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], tr
         for flag in varied
     ]
     best = ranked[0]
-    cards = {"best accuracy": f"{best.accuracy:.1%}", "trials": f"{len(trials):,}", "best": _named(best.values)}
+    cards = {"trials": f"{len(trials):,}"}
+    if best.accuracy is not None:
+        cards = {"best accuracy": f"{best.accuracy:.1%}", **cards, "best": _named(best.values)}
     subject = f"{arguments.backbone} on {arguments.data}"
     return page.document("Sweep", subject, [page.cards(cards), page.section("Trials", page.table(head, rows)), *plots])

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import datetime
 import hashlib
+import json
 import os
 import platform
 import sys
@@ -37,7 +38,7 @@ from trainer import (
     pretrained,
 )
 from trainer.checkpoints import FEATURES, Checkpoints
-from trainer.console import CommandFailed, UserError, say
+from trainer.console import CommandFailed, UserError, counted, say
 from trainer.learning import Job, Learnt, Prepared
 from trainer.network import Network
 from trainer.options import TrainConfig
@@ -72,15 +73,20 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         if dataset.is_folder(config.data):
             checks.warn_of_sub_folders(examples)
     evaluate.check_gate_names(config.fail_under, labels)
+    photos = _digest_of([*examples, *held_out])
+    finished = _finished(config, photos) if config.resume else None
+    if finished:
+        say(f"model {finished.id} is in {config.model_dir}, finished: there is nothing to go on with")
+        return finished
     _check_output(config)
     say("importing TensorFlow and building the network")
     devices = distribution.find()
     with contextlib.ExitStack() as stack:
         workplace = stack.enter_context(model_dir.workplace(config.model_dir)) if devices.is_chief else None
-        checkpoints = stack.enter_context(_kept(config, examples, held_out)) if devices.is_chief else Checkpoints(None)
+        checkpoints = stack.enter_context(_kept(config, photos)) if devices.is_chief else Checkpoints(None)
         scratch = stack.enter_context(_scratch(config, checkpoints))
         watch = stack.enter_context(events.written(config.log_dir if devices.is_chief else None))
-        job = Job(config, labels, devices, checkpoints, scratch, watch)
+        job = Job(config, labels, photos, devices, checkpoints, scratch, watch)
         with devices.together():
             if classes:
                 info = _take_as_it_is(job, classes, examples, workplace) if workplace else None
@@ -97,12 +103,9 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
 
 
 @contextlib.contextmanager
-def _kept(
-    config: TrainConfig, examples: Sequence[dataset.Example], held_out: Sequence[dataset.Example]
-) -> Iterator[Checkpoints]:
+def _kept(config: TrainConfig, photos: str) -> Iterator[Checkpoints]:
     """The run's checkpoints; they stay where it is interrupted, and where a run that went on with them fails."""
-    named = [[example.uri, example.label] for example in (*examples, *held_out)]
-    run = config.what_changes_the_result | {"photos": hashlib.sha256(repr(named).encode()).hexdigest()}
+    run = config.what_changes_the_result | {"photos": photos}
     folder = config.checkpoint_dir.rstrip("/")
     opened = checkpoints.opened(folder, run, resume=config.resume, seconds=config.checkpoint_seconds)
     try:
@@ -112,7 +115,7 @@ def _kept(
             checkpoints.remove(folder)
         raise
     except KeyboardInterrupt:
-        say(f"what was done is kept in {folder}: the same command with --resume goes on")
+        say(f"what was done is kept in {folder}: train with the same flags and --resume goes on")
         raise
     checkpoints.remove(folder)
 
@@ -173,6 +176,8 @@ def _take_as_it_is(
     if config.fail_under and not metrics:
         raise UserError("--fail-under needs photos with ImageNet's labels: none of --data has one")
     evaluate.check_gates(metrics, config.fail_under)
+    if metrics and not known.all():
+        say(f"not measured: {counted(int((~known).sum()), 'photo')} without a label of ImageNet's")
     shown = known if metrics else ~known
     uris = [result.examples[row].uri for row in np.flatnonzero(shown)]
     tried = Evaluated(
@@ -184,7 +189,7 @@ def _take_as_it_is(
         "unreadable_photos": len(result.unreadable),
         "validation": "given",
     }
-    fitting = {"policy": learning.FULL_PRECISION}
+    fitting = {"policy": learning.FULL_PRECISION, "class_ids": list(classes.ids)}
     info = dataclasses.replace(_describe(job, network, fitting, {}, data), metrics=metrics)
     return _write(config, model, info, tried, workplace)
 
@@ -194,13 +199,14 @@ def _check_output(config: TrainConfig) -> None:
     import tensorflow as tf
 
     path = config.model_dir.rstrip("/")
+    for flag, place in (("--model-dir", path), ("--checkpoint-dir", config.checkpoint_dir)):
+        for data in filter(None, (config.data, config.validation_data)):
+            _refuse_inside(flag, place, data)
     if not tf.io.gfile.exists(path):
-        _refuse_inside(path, config.data)
         return
     if not tf.io.gfile.isdir(path):
         raise UserError(f"{path} is a file: --model-dir takes a folder")
     if not tf.io.gfile.listdir(path):
-        _refuse_inside(path, config.data)
         return
     foreign = model_dir.foreign_files(path)
     if foreign is None:
@@ -211,10 +217,29 @@ def _check_output(config: TrainConfig) -> None:
         raise UserError(f"{path} holds a model: choose another --model-dir or give --overwrite")
 
 
-def _refuse_inside(path: str, data: str) -> None:
-    inside = f"{os.path.realpath(path)}/".startswith(f"{os.path.realpath(data)}/")
-    if inside and not files.is_remote(path):
-        raise UserError(f"--model-dir {path} is inside --data: its files would be taken for photos; choose another")
+def _refuse_inside(flag: str, place: str, data: str) -> None:
+    if files.is_remote(place) != files.is_remote(data):
+        return
+    inner, outer = (path.rstrip("/") if files.is_remote(path) else os.path.realpath(path) for path in (place, data))
+    if f"{inner}/".startswith(f"{outer}/"):
+        raise UserError(f"{flag} {place} is inside {data}: its files would be taken for photos; choose another")
+
+
+def _finished(config: TrainConfig, photos: str) -> model_dir.ModelInfo | None:
+    """The model that this very run has written already, as where its machine was lost a moment later."""
+    try:
+        with model_dir.fetched(config.model_dir) as model:
+            info = model.info
+    except model_dir.ModelDirError:
+        return None
+    wanted = json.loads(json.dumps(config.what_changes_the_result))
+    same = all(info.training.get(name) == value for name, value in wanted.items())
+    return info if same and info.data.get("photos") == photos else None
+
+
+def _digest_of(examples: Sequence[dataset.Example]) -> str:
+    """A hash of the names and labels of photos, in their order."""
+    return hashlib.sha256(repr([[example.uri, example.label] for example in examples]).encode()).hexdigest()
 
 
 def _describe_learnt(job: Job, prepared: Prepared, learnt: Learnt) -> model_dir.ModelInfo:
@@ -266,7 +291,7 @@ def _describe(
             **fitting,
         },
         network=tuple(network.layers()),
-        data=data,
+        data={"photos": job.photos, **data},
         versions={"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         files={},

@@ -54,10 +54,13 @@ CONTENTS: dict[str, tuple[str, bytes]] = {
     "Parquet": ("list.parquet", parquet(ROWS, row_group_size=70)),
     "Parquet by content": ("list", parquet(ROWS)),
 }
-GZIPPED = {f"{name}, gzipped": (f"{file}.gz", gzip.compress(data)) for name, (file, data) in CONTENTS.items()}
+GZIPPED = {f"{name}, gzipped": (f"{file}.gz", gzip.compress(data, mtime=0)) for name, (file, data) in CONTENTS.items()}
 GZIPPED = {name: content for name, content in GZIPPED.items() if "Parquet" not in name}
 GZIPPED["gzipped without saying so"] = ("list.csv", gzip.compress(delimited(",")))
-GZIPPED["gzipped in two"] = ("list.csv.gz", b"".join(gzip.compress(half) for half in delimited(",").partition(b"7,")))
+GZIPPED["gzipped in two"] = (
+    "list.csv.gz",
+    b"".join(gzip.compress(half, mtime=0) for half in delimited(",").partition(b"7,")),
+)
 
 
 def rows(path: Path, **options: Any) -> list[ManifestRow | DeadLetter]:

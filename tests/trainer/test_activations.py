@@ -54,6 +54,17 @@ def test_activations_are_those_of_the_layers(classifier: Any) -> None:
     np.testing.assert_allclose(last.values, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_layers_of_the_head_and_networks_without_maps() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    made = Network.on(backbones.build("pixels", "none", 8), 3, hidden_units=(5,)).calibrated(1.0)
+    found = {item.layer: item.values for item in activations.activations(made, image, None)}
+    assert {"hidden_1", "logits"} <= set(found)
+    np.testing.assert_allclose(found["logits"], made.layers[2](made.layers[1](image[np.newaxis])).numpy()[0], rtol=1e-4)
+    logits, flat = activations.activations(made, image, ["logits", made.layers[1].layers[-1].layers[-1].name])
+    assert (logits.values.shape, flat.values.shape) == ((3,), (192,))
+    assert not activations.heat_map(made, image, 0).any()
+
+
 def test_the_heat_is_where_the_reason_is() -> None:
     """A network that says 1 where there is red, and 0 where there is blue: the heat is on that side."""
     import keras

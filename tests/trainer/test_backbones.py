@@ -75,7 +75,9 @@ def test_is_never_cut_where_something_goes_past() -> None:
     possible = backbones.cuts(model)
     assert {"block_2_add", "block_3_expand", "block_3_depthwise"} <= set(possible)  # block 3 adds nothing
     assert not {"block_2_expand", "block_2_depthwise_BN", "block_2_project"} & set(possible)
-    with pytest.raises(UserError, match="cannot be cut behind a layer 'block_2_expand'; it can behind block_"):
+    with pytest.raises(
+        UserError, match="cannot be cut behind a layer 'block_2_expand': give none, top, all, or a layer"
+    ):
         backbones.split(model, "block_2_expand")
 
 

@@ -59,7 +59,7 @@ def test_an_epoch_has_every_photo_once_in_an_order_of_its_own(devices: Any) -> N
         assert batch["weights"].sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("first_step", [0, 1, 5])
+@pytest.mark.parametrize("first_step", [0, 1, 5, 6])
 def test_stacking_and_resuming_change_no_batch(devices: Any, first_step: int) -> None:
     stage = dataclasses.replace(STAGE, mixup=0.4, label_smoothing=0.1)
     one_by_one = steps_of(Batches(numbered(), stage, devices, at_once=1))[first_step:]
@@ -68,6 +68,18 @@ def test_stacking_and_resuming_change_no_batch(devices: Any, first_step: int) ->
     for one, other in zip(one_by_one, stacked, strict=True):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 32])
+def test_balanced_classes_count_the_same_in_an_epoch(devices: Any, batch_size: int) -> None:
+    """Also where most batches hold none of the rare class."""
+    truth = np.array([0] * 190 + [1] * 10)
+    task = numbered(200, truth=truth, training=np.arange(200), classes=2, batch_size=batch_size)
+    made = Batches(task, dataclasses.replace(STAGE, class_weights="balanced"), devices, at_once=1)
+    counted = np.zeros(2)
+    for batch in steps_of(made):
+        np.add.at(counted, batch["targets"].argmax(axis=1), batch["weights"] * len(batch["weights"]))
+    assert counted == pytest.approx([100, 100], rel=1e-3)
 
 
 def test_label_smoothing_spreads_the_truth(devices: Any) -> None:

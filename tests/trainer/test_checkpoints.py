@@ -37,14 +37,24 @@ def test_begins_anew_unless_told_otherwise(folder: str) -> None:
 
 def test_another_run_is_not_gone_on_with(folder: str) -> None:
     checkpoints.opened(folder, RUN, resume=False, seconds=0).save("head", ARRAYS, {})
-    with pytest.raises(UserError, match=r"are of another run \(main differ\)"):
+    with pytest.raises(UserError, match=r"are of another run \(main\.epochs 3, now 4\)"):
         checkpoints.opened(folder, {**RUN, "main": {"epochs": 4}}, resume=True, seconds=0)
     assert checkpoints.opened(folder, RUN, resume=True, seconds=0).load("head") is not None
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """Others, too, keep arrays in files and call a folder ``features``."""
+    for name in ("kept", "arrays", "features-of-others"):
+        (tmp_path / name).mkdir()
     checkpoints.opened(str(tmp_path / "kept"), RUN, resume=False, seconds=0)
-    for folder, name in ((tmp_path, "run.json"), (tmp_path / "kept", "thesis.txt")):
+    (tmp_path / "features-of-others/features").mkdir()
+    for folder, name in (
+        (tmp_path, "run.json"),
+        (tmp_path / "kept", "thesis.txt"),
+        (tmp_path / "kept", "measured.npz"),
+        (tmp_path / "arrays", "network.npz"),
+        (tmp_path / "features-of-others", "features/mine.txt"),
+    ):
         (folder / name).write_text("precious")
         for resume in (False, True):
             with pytest.raises(UserError, match="holds something else than checkpoints"):
@@ -55,6 +65,17 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_place_where_nobody_may_write_is_said() -> None:
     with pytest.raises(UserError, match="cannot write checkpoints to /proc/kept"):
         checkpoints.opened("/proc/kept", RUN, resume=False, seconds=0)
+
+
+def test_only_what_is_of_checkpoints_is_removed(folder: str) -> None:
+    import tensorflow as tf
+
+    kept = checkpoints.opened(folder, RUN, resume=False, seconds=0)
+    kept.save("network", ARRAYS, {})
+    with tf.io.gfile.GFile(f"{folder}/notes.txt", "w") as file:  # put there meanwhile
+        file.write("precious")
+    checkpoints.remove(folder)
+    assert tf.io.gfile.listdir(folder) == ["notes.txt"]
 
 
 def test_they_are_due_after_a_while_and_go_in_the_end(folder: str) -> None:

@@ -22,7 +22,7 @@ def encoded(labels: list[str], unreadable: int = 0) -> Encoded:
 
 @pytest.mark.parametrize("labels", [["Hat", "hat"], ["t shirt", "t-shirt", "tshirt", "t  shirt"], ["a", "a "]])
 def test_labels_that_read_alike_are_refused(labels: list[str]) -> None:
-    with pytest.raises(UserError, match=r"differ in case or spaces only: .* \(1 photos\)"):
+    with pytest.raises(UserError, match=r"differ in case or spaces only: .* \(1 photo\)"):
         checks.check_examples([Example(f"{label}/1.jpg", label) for label in labels], [])
 
 
@@ -33,6 +33,10 @@ def test_classes_and_files_of_both_sides() -> None:
     with pytest.raises(UserError, match="share 1 files"):
         checks.check_examples(photos, [Example("x/../a/1.jpg", "a")])
     checks.check_examples(photos, [Example("a/2.jpg", "a")])
+    with pytest.raises(UserError, match="one class only, 'a'"):
+        checks.check_examples(photos[:1], [])
+    with pytest.raises(UserError, match="are 'Validation', 'train': give --data one of them"):
+        checks.check_examples([Example("x.jpg", "train"), Example("y.jpg", "Validation")], [])
 
 
 def test_one_class_that_is_nearly_all_is_said(capfd: pytest.CaptureFixture[str]) -> None:

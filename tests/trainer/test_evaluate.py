@@ -129,7 +129,7 @@ def test_a_gate_that_is_missed_fails_the_command(
 @pytest.mark.parametrize(
     ("gate", "words"),
     [
-        ("accurcy=0.5", "there is no such metric; give accuracy"),
+        ("accurcy=0.5", "there is no such metric or class; give accuracy"),
         ("recall:spoon=0.5", "there is no such metric"),
         ("accuracy=2", "'2' is not a number from 0 to 1"),
         ("0.5", "'0.5' is not METRIC=VALUE"),

@@ -16,7 +16,8 @@ def test_metrics_of_a_case_done_by_hand() -> None:
     assert found["examples"] == 4
     assert found["accuracy"] == 0.75
     assert found["log_loss"] == pytest.approx(-np.log([0.7, 0.1, 0.5, 0.6]).mean())
-    assert found["confusion"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
+    labels_of = [(pair["truth"], pair["predicted"], pair["count"]) for pair in found["confusion"]]
+    assert labels_of == [("b", "b", 2), ("a", "a", 1), ("a", "b", 1)]
     assert found["per_class"]["a"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
     assert found["per_class"]["b"] == {"precision": pytest.approx(2 / 3), "recall": 1.0, "f1": 0.8, "support": 2}
     assert found["per_class"]["c"] == {"precision": None, "recall": None, "f1": None, "support": 0}
@@ -96,3 +97,12 @@ def test_two_models_are_compared_photo_by_photo() -> None:
     assert (found["accuracy_before"], found["accuracy"]) == (0.6, 0.8)
     assert (found["fixed"], found["broken"]) == (2, 1)
     assert found["per_class"] == {"a": {"fixed": 1, "broken": 0}, "b": {"fixed": 1, "broken": 1}}
+
+
+def test_a_label_as_likely_as_others_is_not_among_the_first_for_it() -> None:
+    probabilities = np.zeros((3, 9))
+    probabilities[:, 0] = 1
+    truth = np.array([0, 4, 8])
+    assert evaluation.rank_of_truth(truth, probabilities).tolist() == [0, 4, 8]
+    found = evaluation.metrics(truth, probabilities, [str(n) for n in range(9)])
+    assert found["top_5_accuracy"] == pytest.approx(2 / 3)

@@ -61,3 +61,15 @@ def test_what_cannot_be_read_has_its_reason(tmp_path: Path) -> None:
         assert error.value.reason is reason
     with pytest.raises(UserError, match="none cannot be read"):
         files.read_whole(f"{tmp_path}/none")
+
+
+def test_a_new_folder_is_one_that_is_not_there_or_empty(tmp_path: Path) -> None:
+    make(tmp_path, "full/1.txt", "file")
+    (tmp_path / "empty").mkdir()
+    for good in ("empty", "new/and/deep"):
+        files.check_new_folder(str(tmp_path / good), "--output")
+    for bad, words in (("full", "exists"), ("file", "exists"), ("file/below", "cannot be made in")):
+        with pytest.raises(UserError, match=f"--output .*{words}"):
+            files.check_new_folder(str(tmp_path / bad), "--output")
+    with pytest.raises(UserError, match="--output /proc/x cannot be made"):
+        files.make_folder("/proc/x", "--output")

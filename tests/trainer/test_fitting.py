@@ -184,6 +184,26 @@ def test_the_statistics_of_normalisation_are_averaged_with_the_weights(devices: 
         np.testing.assert_array_equal(average, variable.numpy())  # what the model is left with
 
 
+def test_goes_on_from_the_end_of_an_epoch_that_was_not_measured(devices: Any, tmp_path: Path) -> None:
+    """Killed while validation photos go through the network, after the last step was kept."""
+    whole = fit(head(), separable(), STAGE, devices)
+    kept = Checkpoints(str(tmp_path), seconds=0)
+    killed = Fitting("test", head(), separable(), STAGE, devices, kept)
+
+    def dying(*arguments: Any) -> Any:
+        raise Killed
+
+    killed._logits_function = dying
+    with pytest.raises(Killed):
+        killed.run()
+    _, state = kept.load("test") or ([], {})
+    assert state["epoch"] == 0
+    assert state["step"] == separable().steps
+    resumed = fit(head(), separable(), STAGE, devices, kept)
+    assert [e["loss"] for e in resumed.epochs] == pytest.approx([e["loss"] for e in whole.epochs])
+    np.testing.assert_allclose(resumed.logits, whole.logits, rtol=1e-5)
+
+
 class Killed(Exception):
     pass
 

@@ -50,7 +50,7 @@ def test_a_picture_goes_the_way_of_all_images() -> None:
         (packed(IMAGES), packed(LABELS[:6]), "holds 7 pictures, .* 6 labels"),
         (b"\x89PNG and so on and so forth", packed(LABELS), "is no IDX file"),
         (b"", packed(LABELS), "is no IDX file"),
-        (gzip.compress(packed(IMAGES))[:-9], packed(LABELS), "is damaged"),
+        (gzip.compress(packed(IMAGES), mtime=0)[:-9], packed(LABELS), "is damaged"),
     ],
 )
 def test_files_cut_short_or_swapped_are_refused(tmp_path: Path, images: bytes, labels: bytes, words: str) -> None:
@@ -61,7 +61,7 @@ def test_files_cut_short_or_swapped_are_refused(tmp_path: Path, images: bytes, l
 def test_a_missing_file_of_labels_is_said(tmp_path: Path) -> None:
     file = write(tmp_path, packed(IMAGES), packed(LABELS))
     (tmp_path / "train-labels-idx1-ubyte").unlink()
-    with pytest.raises(UserError, match="train-labels-idx1-ubyte cannot be read"):
+    with pytest.raises(UserError, match="train-labels-idx1-ubyte is missing: the file of labels goes beside"):
         idx.read_labeled(file)
 
 
@@ -79,3 +79,11 @@ def test_the_published_files(shared: Path) -> None:
             images, labels = idx.read_labeled(f"{shared}/datasets/{name}/{part}-images-idx3-ubyte.gz")
             assert images.shape == (count, 28, 28)
             assert np.unique(labels).tolist() == list(range(10))
+
+
+def test_files_without_pictures_and_files_of_labels_are_refused(tmp_path: Path) -> None:
+    empty = write(tmp_path, packed(np.zeros((0, 4, 4), np.uint8)), packed(np.zeros(0, np.uint8)))
+    with pytest.raises(UserError, match="holds no pictures"):
+        idx.read_labeled(empty)
+    with pytest.raises(UserError, match="is the file of labels: name that of the pictures"):
+        idx.is_images_file("x/train-labels-idx1-ubyte.gz")

@@ -21,7 +21,7 @@ def job(data: Path, scratch: Path, *flags: str) -> Job:
     config = options.config_from(parser.parse_args(words))
     scratch.mkdir()
     labels = ("dress", "hat", "shoes")
-    return Job(config, labels, distribution.find(), Checkpoints(None), scratch, lambda *_: None)
+    return Job(config, labels, "", distribution.find(), Checkpoints(None), scratch, lambda *_: None)
 
 
 @pytest.fixture

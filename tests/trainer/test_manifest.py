@@ -24,11 +24,13 @@ def expected(folder: Path) -> list[tuple[str, str]]:
     ("name", "content"),
     [
         ("a.csv", CSV.encode()),
-        ("a.CSV.gz", gzip.compress(CSV.encode())),
+        ("a.CSV.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("a.csv", b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode()),
         ("a.tsv", CSV.replace(",", "\t").replace('"shoes\t old"', "shoes, old").encode()),
+        ("a.csv", CSV.replace(",", ";").replace('"shoes; old"', "shoes, old").encode()),
+        ("a.csv", CSV.replace(",", "|").replace('"shoes| old"', "shoes, old").encode()),
         ("a.jsonl", JSON_LINES.encode()),
-        ("a.ndjson.gz", gzip.compress(JSON_LINES.encode())),
+        ("a.ndjson.gz", gzip.compress(JSON_LINES.encode(), mtime=0)),
     ],
 )
 def test_reads_uris_and_labels(tmp_path: Path, name: str, content: bytes) -> None:
@@ -69,7 +71,7 @@ def test_reads_any_file_system_of_tensorflow() -> None:
         ("a.csv", b"uri,label\n1.jpg,h\xe9t\n", "cannot be read as a list of photos: .*UTF8"),
         ("a.csv", b"uri,label\n", "has no rows"),
         ("a.csv", b"", "cannot be read as a list of photos"),
-        ("a.csv.gz", gzip.compress(b"uri,label\n")[:-4], "cannot be read as a list of photos"),
+        ("a.csv.gz", gzip.compress(b"uri,label\n", mtime=0)[:-4], "cannot be read as a list of photos"),
         ("a.jsonl", b'{"uri": "1.jpg", "label": "hat"}\n{"uri": ', "cannot be read as a list of photos"),
         ("a.jsonl", b'{"uri": "1.jpg", "label": "hat"}\n{"uri": "2.jpg"}\n', "row 2 has no label"),
         ("a.parquet", b"PAR1 no more", "cannot be read as a list of photos"),

@@ -53,7 +53,8 @@ def test_what_changes_the_result_says_all_of_it_and_nothing_else() -> None:
 
     for flags in (
         ("--backbone", "ResNet50"), ("--hidden-units", "8"), ("--mixup", "0.2"), ("--class-weights", "balanced"),
-        ("--precision", "mixed_bfloat16"), ("--copies", "2"), ("--color", "0.1"), ("--resize", "pad"), ("--seed", "1"),
+        ("--precision", "mixed_bfloat16"), ("--copies", "2"), ("--color", "0.1"), ("--resize", "pad"),
+        ("--seed", "1"), ("--max-bytes", "9999"),
     ):  # fmt: skip
         assert said(*flags) != said(), flags
     for flags in (("--resume",), ("--overwrite",), ("--log-dir", "x"), ("--checkpoint-seconds", "3")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,11 @@ def test_photos_with_labels_of_imagenet_are_measured(
     evaluated = ["--data", str(drawn), "--output", str(tmp_path / "evaluation")]
     assert main(["evaluate", "--model-dir", str(tmp_path / "model"), *evaluated]) == 2
     assert "'dress', 'shoes'" in capfd.readouterr().err
+    shutil.copytree(drawn / "hat", tmp_path / "by id/n00000006")
+    evaluated = ["--data", str(tmp_path / "by id"), "--output", str(tmp_path / "evaluation")]
+    assert main(["evaluate", "--model-dir", str(tmp_path / "model"), *evaluated]) == 0
+    found = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
+    assert found["accuracy"] == info.metrics["accuracy"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +134,10 @@ def test_photos_with_labels_of_imagenet_are_measured(
     [
         (["--hidden-units", "8"], "leave --hidden-units out"),
         (["--fine-tune", "top"], "leave --fine-tune out"),
-        (["--augment"], "leave --augment and what refines it out"),
+        (["--augment"], "leave --augment out"),
+        (["--mixup", "1"], "leave --mixup out"),
+        (["--epochs", "5"], "leave --epochs out"),
+        (["--dropout", "0.9"], "leave --dropout out"),
         (["--fail-under", "accuracy=0.5"], "none of --data has one"),
         (["--backbone", "small"], "takes a network of keras.applications"),
         (["--weights", "none"], "and its weights"),

@@ -67,7 +67,8 @@ def test_one_at_a_time_and_the_best_trained_again(drawn: Path, tmp_path: Path) -
     assert run(drawn, tmp_path / "out", *vary, "--one-at-a-time", "--model-dir", tmp_path / "model") == 0
     found = json.loads((tmp_path / "out/sweep.json").read_text())
     tried = [trial["values"] for trial in found["trials"]]  # 0.001, 0.2 and no are what is given anyway: once
-    assert tried == [{"learning-rate": "0.001"}, {"learning-rate": "0.02"}, {"dropout": "0.5"}, {"augment": "yes"}]
+    given = {"learning-rate": "0.001", "dropout": "0.2", "augment": "no"}
+    assert tried == [given, {"learning-rate": "0.02"}, {"dropout": "0.5"}, {"augment": "yes"}]
     accuracy = model_dir.read(tmp_path / "model").info.metrics["accuracy"]
     assert accuracy == max(trial["accuracy"] for trial in found["trials"])
 
@@ -127,6 +128,25 @@ BAD_USE = {
     ),
     "contradiction": (["--vary", "fine-tune", "top"], "would leave random weights as they are"),
 }
+
+
+def test_what_has_ended_is_kept_when_it_is_interrupted(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fits, fit = [], learning.fit
+
+    def interrupted(*arguments: Any) -> object:
+        fits.append(arguments)
+        if len(fits) == 3:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+
+    monkeypatch.setattr(learning, "fit", interrupted)
+    assert run(drawn, tmp_path / "out", "--vary", "learning-rate", 0.02, 0.01, 0.005) == 130
+    assert "the 2 trials that ended are in" in capfd.readouterr().err
+    trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
+    assert [trial["values"]["learning-rate"] for trial in trials] == ["0.02", "0.01"]
+    assert (tmp_path / "out/report.html").exists()
 
 
 def test_a_network_that_cannot_be_prepared_does_not_end_the_others(

@@ -125,10 +125,15 @@ def test_names_that_are_not_utf8_pipes_and_loops_are_no_trouble(
 def test_a_folder_one_level_too_high_is_warned_of(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(drawn, tmp_path / "data/train")
-    shutil.copytree(drawn, tmp_path / "data/validation")
+    """And refused where the folders are called as the parts of a data set are."""
+    for name in ("summer", "winter"):
+        shutil.copytree(drawn, tmp_path / "data" / name)
     assert train(tmp_path / "data", tmp_path / "model") == 0
-    assert "all photos of 'train' lie in 3 sub-folders; is --data one level too high?" in capfd.readouterr().err
+    assert "all photos of 'summer' lie in 3 sub-folders; is --data one level too high?" in capfd.readouterr().err
+    (tmp_path / "data/summer").rename(tmp_path / "data/train")
+    (tmp_path / "data/winter").rename(tmp_path / "data/validation")
+    assert train(tmp_path / "data", tmp_path / "none") == 2
+    assert "are 'train', 'validation': give --data one of them" in capfd.readouterr().err
 
 
 def test_vertex_ai_says_where_the_model_goes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +142,19 @@ def test_vertex_ai_says_where_the_model_goes(drawn: Path, tmp_path: Path, monkey
     monkeypatch.setenv("AIP_MODEL_DIR", f"{tmp_path}/vertex/model/")
     assert task.main(["--data", str(drawn), *TINY]) == 0
     assert model_dir.read(tmp_path / "vertex/model").info.labels == ("dress", "hat", "shoes")
+
+
+def test_a_finished_run_is_not_gone_on_with(
+    drawn: Path, tmp_path: Path, contents: Contents, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The same command with --resume, once more: as where a job is started again after its machine was lost."""
+    assert train(drawn, tmp_path / "model", "--resume") == 0
+    before = contents(tmp_path)
+    assert train(drawn, tmp_path / "model", "--resume") == 0
+    assert "there is nothing to go on with" in capfd.readouterr().err
+    assert train(drawn, tmp_path / "model", "--resume", "--seed", 5) == 2
+    assert "holds a model" in capfd.readouterr().err
+    assert contents(tmp_path) == before
 
 
 def test_trains_into_any_file_system_of_tensorflow(drawn: Path) -> None:
@@ -156,7 +174,7 @@ def folder_of(folder: Path, **counts: int) -> Path:
 
 
 BAD_USE = {
-    "missing folder": (lambda d: ["--data", d / "none"], "is not a folder"),
+    "missing folder": (lambda d: ["--data", d / "none"], "none does not exist"),
     "a file": (lambda d: ["--data", d / "good/a/0.png"], "is not a folder"),
     "empty folder": (lambda d: ["--data", d / "empty"], "has no sub-folders"),
     "one class": (lambda d: ["--data", d / "one"], "has one class only"),
@@ -171,23 +189,32 @@ BAD_USE = {
     "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "no ImageNet weights of the backbone 'small'"),
     "image size": (lambda d: ["--image-size", "3"], "an image size of 3 is too small"),
     "unknown class in validation": (lambda d: ["--validation-data", d / "other"], "has classes that --data has not"),
-    "missing validation folder": (lambda d: ["--validation-data", d / "none"], "is not a folder"),
+    "missing validation folder": (lambda d: ["--validation-data", d / "none"], "none does not exist"),
     "validation photos that are trained on": (lambda d: ["--validation-data", d / "good/."], "share 12 files"),
     "no readable photo at all": (lambda d: ["--data", d / "all-broken"], "none of the 4 files can be read as a photo"),
-    "an output inside the photos": (lambda d: ["--model-dir", d / "good/model"], "is inside --data"),
+    "an output inside the photos": (lambda d: ["--model-dir", d / "good/model"], "its files would be taken for photos"),
+    "an output inside the validation photos": (
+        lambda d: ["--model-dir", d / "other/model", "--validation-data", d / "other", "--data", d / "both"],
+        "other/model is inside",
+    ),
+    "checkpoints inside the photos": (
+        lambda d: ["--checkpoint-dir", d / "good/a/kept"],
+        "--checkpoint-dir",
+    ),
+    "logs where nobody may write": (lambda d: ["--log-dir", "/proc/logs"], "--log-dir /proc/logs cannot be written"),
     "an output below a file": (
         lambda d: ["--model-dir", d / "good/a/0.png/x/y", "--data", d / "other"],
-        "cannot write to",
+        "cannot be written",
     ),
-    "an output where nobody may write": (lambda d: ["--model-dir", "/proc/new/model"], "cannot write to /proc/new"),
+    "an output where nobody may write": (lambda d: ["--model-dir", "/proc/new/model"], "/proc/new/model cannot be"),
     "another program's model.json": (lambda d: ["--model-dir", d / "foreign"], "is no model directory"),
     "an empty path": (lambda d: ["--model-dir", ""], "argument --model-dir: the path is empty"),
     "no number": (lambda d: ["--epochs", "abc"], "argument --epochs: 'abc' is not a whole number above zero"),
     "all dropped": (lambda d: ["--dropout", "1"], "'1' is not a number from 0 to below 1"),
     "a batch beyond measure": (lambda d: ["--batch-size", "9" * 20], "is not a whole number above zero"),
     "unknown flag": (lambda d: ["--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
-    "an output that is something else": (lambda d: ["--model-dir", d / "good"], "is no model directory"),
-    "an output that is a file": (lambda d: ["--model-dir", d / "good/a/0.png"], "is a file"),
+    "an output that is something else": (lambda d: ["--model-dir", d / "other"], "is no model directory"),
+    "an output that is a file": (lambda d: ["--model-dir", d / "other/a/0.png"], "is a file"),
 }
 
 
@@ -204,6 +231,7 @@ def bad_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in (folder / "broken/b").iterdir():
         file.write_bytes(b"no picture")
     folder_of(folder / "other", a=2, c=2)
+    folder_of(folder / "both", a=6, c=6)
     folder_of(folder / "all-broken", a=2, b=2)
     for file in (folder / "all-broken").rglob("*.png"):
         file.write_bytes(b"no picture")
@@ -320,6 +348,6 @@ def test_what_an_interrupted_run_left_outlives_one_that_fails(
             patch.setattr(learning, "fit", failing)
             assert train(drawn, tmp_path / "model", "--resume") == code
         assert (kept / "features/photos.jsonl").exists()
-    assert f"what was done is kept in {kept}: the same command with --resume goes on" in capfd.readouterr().err
+    assert f"what was done is kept in {kept}: train with the same flags and --resume goes on" in capfd.readouterr().err
     assert train(drawn, tmp_path / "model", "--resume") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
