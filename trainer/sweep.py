@@ -98,6 +98,7 @@ def sweep(arguments: argparse.Namespace) -> None:
     _check(arguments, varied)
     chosen = [] if arguments.trials else list(_combined(arguments, varied))
     trials: list[Trial] = []
+    was_there = os.path.isdir(arguments.output)
     files.make_folder(arguments.output, "--output")
     try:
         with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
@@ -111,7 +112,7 @@ def sweep(arguments: argparse.Namespace) -> None:
             say(f"the {counted(len(trials), 'trial')} that ended are in {arguments.output}")
         raise
     finally:
-        if not trials:
+        if not trials and not was_there:
             os.rmdir(arguments.output)
     ranked = sorted(trials, key=_rank)
     _print(ranked, varied)

@@ -76,6 +76,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
     photos = _digest_of([*examples, *held_out])
     finished = _finished(config, photos) if config.resume else None
     if finished:
+        checkpoints.remove(config.checkpoint_dir.rstrip("/"))
         say(f"model {finished.id} is in {config.model_dir}, finished: there is nothing to go on with")
         return finished
     _check_output(config)
@@ -83,10 +84,10 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
     devices = distribution.find()
     with contextlib.ExitStack() as stack:
         workplace = stack.enter_context(model_dir.workplace(config.model_dir)) if devices.is_chief else None
-        checkpoints = stack.enter_context(_kept(config, photos)) if devices.is_chief else Checkpoints(None)
-        scratch = stack.enter_context(_scratch(config, checkpoints))
+        kept = stack.enter_context(_kept(config, photos)) if devices.is_chief else Checkpoints(None)
+        scratch = stack.enter_context(_scratch(config, kept))
         watch = stack.enter_context(events.written(config.log_dir if devices.is_chief else None))
-        job = Job(config, labels, photos, devices, checkpoints, scratch, watch)
+        job = Job(config, labels, photos, devices, kept, scratch, watch)
         with devices.together():
             if classes:
                 info = _take_as_it_is(job, classes, examples, workplace) if workplace else None

@@ -150,6 +150,8 @@ def test_a_finished_run_is_not_gone_on_with(
     """The same command with --resume, once more: as where a job is started again after its machine was lost."""
     assert train(drawn, tmp_path / "model", "--resume") == 0
     before = contents(tmp_path)
+    (tmp_path / "checkpoints-model/features").mkdir(parents=True)
+    (tmp_path / "checkpoints-model/checkpoints.json").write_text("{}")
     assert train(drawn, tmp_path / "model", "--resume") == 0
     assert "there is nothing to go on with" in capfd.readouterr().err
     assert train(drawn, tmp_path / "model", "--resume", "--seed", 5) == 2
