@@ -95,7 +95,7 @@ def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) ->
             say(f"nothing to go on with in {folder}: beginning")
         remove(folder)
         tf.io.gfile.makedirs(folder)
-        _replace(f"{folder}/{_RUN}", json.dumps(run, indent=1).encode())
+        _replace(f"{folder}/{_RUN}", _described(run))
     except tf.errors.OpError as error:
         raise UserError(f"cannot write checkpoints to {folder} ({error.message}): give --checkpoint-dir") from error
     return Checkpoints(folder, seconds)
@@ -152,6 +152,16 @@ def remove(folder: str) -> None:
         tf.io.gfile.remove(f"{folder}/{_RUN}")
     if tf.io.gfile.exists(folder) and not _names(folder):
         tf.io.gfile.rmtree(folder)
+
+
+def remove_those_of(folder: str, run: dict[str, Any]) -> None:
+    """Removes the checkpoints in a folder if they are of this run, and leaves those of another alone."""
+    if _content(f"{folder}/{_RUN}") == _described(run):
+        remove(folder)
+
+
+def _described(run: dict[str, Any]) -> bytes:
+    return json.dumps(run, indent=1).encode()
 
 
 def _content(path: str) -> bytes:

@@ -76,7 +76,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
     photos = _digest_of([*examples, *held_out])
     finished = _finished(config, photos) if config.resume else None
     if finished:
-        checkpoints.remove(config.checkpoint_dir.rstrip("/"))
+        checkpoints.remove_those_of(config.checkpoint_dir.rstrip("/"), _run_of(config, photos))
         say(f"model {finished.id} is in {config.model_dir}, finished: there is nothing to go on with")
         return finished
     _check_output(config)
@@ -97,18 +97,24 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         return None
     if info.metrics:
         epoch = "" if classes else f", epoch {info.training['best_epoch']} of {config.main.epochs}"
-        photos = info.data["validation_photos"]
-        say(f"validation accuracy {info.metrics['accuracy']:.3f} on {photos:,} photos{epoch}")
+        count = info.data["validation_photos"]
+        say(f"validation accuracy {info.metrics['accuracy']:.3f} on {counted(count, 'photo')}{epoch}")
     say(f"model {info.id} written to {config.model_dir} after {time.monotonic() - start:.0f} s")
     return info
+
+
+def _run_of(config: TrainConfig, photos: str) -> dict[str, Any]:
+    """What is trained: runs that agree in it may go on from each other's checkpoints."""
+    return config.what_changes_the_result | {"photos": photos}
 
 
 @contextlib.contextmanager
 def _kept(config: TrainConfig, photos: str) -> Iterator[Checkpoints]:
     """The run's checkpoints; they stay where it is interrupted, and where a run that went on with them fails."""
-    run = config.what_changes_the_result | {"photos": photos}
     folder = config.checkpoint_dir.rstrip("/")
-    opened = checkpoints.opened(folder, run, resume=config.resume, seconds=config.checkpoint_seconds)
+    opened = checkpoints.opened(
+        folder, _run_of(config, photos), resume=config.resume, seconds=config.checkpoint_seconds
+    )
     try:
         yield opened
     except (UserError, CommandFailed):

@@ -78,6 +78,17 @@ def test_only_what_is_of_checkpoints_is_removed(folder: str) -> None:
     assert tf.io.gfile.listdir(folder) == ["notes.txt"]
 
 
+def test_those_of_another_run_are_left_alone(folder: str) -> None:
+    import tensorflow as tf
+
+    checkpoints.opened(folder, RUN, resume=False, seconds=0).save("network", ARRAYS, {})
+    checkpoints.remove_those_of(folder, {**RUN, "seed": 2})
+    assert checkpoints.opened(folder, RUN, resume=True, seconds=0).load("network") is not None
+    checkpoints.remove_those_of(folder, dict(RUN))
+    assert not tf.io.gfile.exists(folder)
+    checkpoints.remove_those_of(folder, RUN)  # nothing there
+
+
 def test_they_are_due_after_a_while_and_go_in_the_end(folder: str) -> None:
     import tensorflow as tf
 

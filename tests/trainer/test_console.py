@@ -77,6 +77,17 @@ def test_progress_says_how_far_and_how_fast(capsys: pytest.CaptureFixture[str]) 
     assert line.endswith("all well")
 
 
+def test_a_milestone_is_said_at_once_but_not_every_moment(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each epoch in a log, unless there are many in a second."""
+    progress = console.Progress("fitting", 4, "steps")
+    progress.milestone("epoch 1")
+    assert not capsys.readouterr().err
+    progress._shown -= 1.5
+    progress.milestone("epoch 2")
+    progress.milestone("epoch 3")
+    assert [line[-7:] for line in capsys.readouterr().err.splitlines()] == ["epoch 2"]
+
+
 ON_TERMINAL = """
 import time
 from trainer import console

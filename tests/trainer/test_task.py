@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import model_dir
+from trainer import checkpoints, model_dir
 from trainer.__main__ import main
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -145,13 +145,25 @@ def test_vertex_ai_says_where_the_model_goes(drawn: Path, tmp_path: Path, monkey
 
 
 def test_a_finished_run_is_not_gone_on_with(
-    drawn: Path, tmp_path: Path, contents: Contents, capfd: pytest.CaptureFixture[str]
+    drawn: Path,
+    tmp_path: Path,
+    contents: Contents,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same command with --resume, once more: as where a job is started again after its machine was lost."""
     assert train(drawn, tmp_path / "model", "--resume") == 0
     before = contents(tmp_path)
-    (tmp_path / "checkpoints-model/features").mkdir(parents=True)
-    (tmp_path / "checkpoints-model/checkpoints.json").write_text("{}")
+    shutil.copytree(tmp_path / "model", tmp_path / "kept")
+    shutil.rmtree(tmp_path / "model")
+    left: dict[str, bytes] = {}
+    with monkeypatch.context() as patched:  # killed between writing the model and removing what it went on from
+        patched.setattr(checkpoints, "remove", lambda folder: left.update(contents(Path(folder))))
+        assert train(drawn, tmp_path / "model") == 0
+    assert "checkpoints.json" in left
+    shutil.rmtree(tmp_path / "model")
+    (tmp_path / "kept").rename(tmp_path / "model")
+    assert (tmp_path / "checkpoints-model/checkpoints.json").exists()
     assert train(drawn, tmp_path / "model", "--resume") == 0
     assert "there is nothing to go on with" in capfd.readouterr().err
     assert train(drawn, tmp_path / "model", "--resume", "--seed", 5) == 2
