@@ -13,18 +13,19 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipeline.records import OUTPUT_FORMATS, URI_COLUMN
+from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN, EngineChoice
 from trainer import console
 from trainer.console import CommandFailed, Fault, UserError
 
 if TYPE_CHECKING:
     import apache_beam as beam
 
+    from pipeline.inference import InferenceConfig
     from pipeline.manifest import Manifest
     from pipeline.output import Run
     from trainer.preprocessing import Limits
 
-BATCH_SIZE = 32
+BATCH_SIZE = 16
 TOP_K = 5
 MAX_FAILURE_RATE = 0.05
 LOCAL_RUNNER = "FnApiRunner"
@@ -39,24 +40,24 @@ class ClassifyConfig:
         manifest: what is classified.
         model_dir: what the trainer wrote.
         output: the run directory.
-        batch_size: images that go through the network at once.
-        top_k: labels kept of each image.
+        inference: how the network is run.
         max_failure_rate: the share of dead letters above which a run is not a success.
         overwrite: whether a finished run at `output` may be replaced.
         output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
         limits: which images are too large.
+        price_per_hour: of all machines together, for the cost of the run; None if nobody wants to know.
         beam_options: flags for Beam.
     """
 
     manifest: Manifest
     model_dir: str
     output: str
-    batch_size: int
-    top_k: int
+    inference: InferenceConfig
     max_failure_rate: float
     overwrite: bool
     output_format: str
     limits: Limits
+    price_per_hour: float | None
     beam_options: tuple[str, ...]
 
 
@@ -81,13 +82,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--model-dir", type=console.path, required=True, metavar="DIR", help="what the trainer wrote")
     add("--output", type=console.path, required=True, metavar="RUN_DIR", help="the run directory")
-    add(
-        "--batch-size",
-        type=console.positive_int,
-        default=BATCH_SIZE,
-        metavar="N",
-        help="images that go through the network at once",
-    )
     add("--top-k", type=console.positive_int, default=TOP_K, metavar="N", help="labels kept of each image")
     add(
         "--max-failure-rate",
@@ -98,10 +92,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="of the rows")
     add("--overwrite", action="store_true", help="replace the finished run that is there")
+    add(
+        "--price-per-hour",
+        type=console.non_negative_float,
+        metavar="P",
+        help="of all machines together: tells the cost of a million images",
+    )
+    _add_engine_arguments(parser)
     console.add_limit_arguments(parser)
     parser.epilog = (
         "Any other flag is Beam's: --runner, --direct_num_workers, --project and so on. Without --runner the job runs "
         "on this machine, on all its cores."
+    )
+
+
+def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what runs the network").add_argument
+    add(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="by itself the fastest that reproduces the golden images of the model on the worker",
+    )
+    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="that it computes in")
+    add(
+        "--batch-size",
+        type=console.positive_int,
+        default=BATCH_SIZE,
+        metavar="N",
+        help="images that go through the network at once; halved where they do not fit into the memory of a GPU",
+    )
+    add(
+        "--engine-threads",
+        type=console.positive_int,
+        metavar="N",
+        help="cores for each batch (default: those of this machine divided by its workers; 1 on other runners)",
     )
 
 
@@ -111,20 +136,16 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     from apache_beam.ml.inference.base import RunInference
     from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
-    from pipeline import images, inference, manifest, output, report, stats, tables
+    from pipeline import images, inference, manifest, meter, output, read_ahead, report, stats, tables
 
-    read = functools.partial(images.read, limits=config.limits)
-    decode = functools.partial(images.decode, spec=run.model.image, limits=config.limits)
-    handler = inference.SavedModelHandler(config.model_dir, run.model.id, config.batch_size, config.top_k)
+    handler = inference.SavedModelHandler(config.model_dir, run.model.id, config.inference, run.temporary)
 
-    rows, columns = pipeline | "Manifest" >> manifest.ReadManifest(config.manifest)
+    rows, columns = pipeline | "Manifest" >> manifest.ReadManifest(config.manifest, run.temporary)
     entries = rows.results | "Group by location" >> manifest.GroupByLocation()
-    data = entries | "Read" >> images.OrDeadLetter(read)
-    decoded = data.results | "Decode" >> images.OrDeadLetter(decode)
-    predictions = (
-        decoded.results
-        | "Classify" >> RunInference(handler)
-        | "Rows" >> beam.FlatMap(inference.predictions, model_id=run.model.id)
+    data = entries | "Read" >> read_ahead.ReadAhead(config.limits, run.temporary)
+    decoded = data.results | "Decode" >> images.Decode(run.model.image, config.limits, run.temporary)
+    predictions, measurements = (
+        decoded.results | "Classify" >> RunInference(handler) | "Rows" >> inference.Rows(run.model.id, run.temporary)
     )
     dead_letters = (rows.dead_letters, data.dead_letters, decoded.dead_letters) | beam.Flatten()
 
@@ -136,6 +157,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     inputs = (rows.results, rows.dead_letters) | "Inputs" >> beam.Flatten() | beam.combiners.Count.Globally()
     duplicates = entries | beam.Map(lambda entry: len(entry.rows) - 1) | "Duplicates" >> beam.CombineGlobally(sum)
     class_stats = predictions | "Statistics" >> beam.CombineGlobally(stats.ClassStatistics())
+    measured = measurements | "Measurements" >> beam.CombineGlobally(meter.Total())
     reasons = dead_letters | "Reasons" >> beam.CombineGlobally(stats.DeadLetterStatistics())
     thumbnails = (
         class_stats
@@ -157,6 +179,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
             stats=AsSingleton(class_stats),
             dead_letters=AsSingleton(reasons),
             thumbnails=AsDict(thumbnails),
+            measured=AsSingleton(measured),
         )
     )
 
@@ -178,9 +201,12 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import StandardOptions
 
-    from pipeline import inference, manifest, output, report
+    from pipeline import engines, inference, manifest, output, report
+    from pipeline.meter import Watch
 
     options = beam_options(config.beam_options)
+    if is_local(options):
+        engines.check(config.inference.engine)
     FileSystems.set_options(options)  # this process reads the model and the manifest before Beam does, s3:// needs them
     with inference.fetched(config.model_dir) as model:
         info = model.info
@@ -196,15 +222,17 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         model_dir=config.model_dir,
         model=info,
         output_format=config.output_format,
-        top_k=min(config.top_k, len(info.labels)),
+        top_k=min(config.inference.top_k, len(info.labels)),
         max_failure_rate=config.max_failure_rate,
+        price_per_hour=config.price_per_hour,
         overwrite=config.overwrite,
         started=output.now(),
     )
     runner = options.view_as(StandardOptions).runner
-    with output.attempt(run, here=runner == LOCAL_RUNNER):
+    with output.attempt(run, here=is_local(options)):
         console.say(f"classifying {report.shown(config.manifest.inputs)} with model {info.id} on {runner}")
-        _run(config, run, options)
+        with Watch(run.temporary):
+            _run(config, run, options)
     return output.verify(config.output)
 
 
@@ -263,6 +291,32 @@ def beam_options(flags: Sequence[str]) -> Any:
     return options
 
 
+def is_local(options: Any) -> bool:
+    """Whether the workers are threads or processes of this machine, which end with this one."""
+    from apache_beam.options.pipeline_options import StandardOptions
+
+    return options.view_as(StandardOptions).runner == LOCAL_RUNNER
+
+
+def division_of_cores(options: Any, threads: int | None) -> tuple[int | None, int]:
+    """How many threads of a worker process run batches at once, None if only the worker knows, and on how many cores.
+
+    Args:
+        options: Beam's.
+        threads: for each batch, None to choose.
+    """
+    from apache_beam.options.pipeline_options import DirectOptions
+
+    from pipeline.inference import cores
+
+    if not is_local(options):
+        return None, threads or 1
+    direct = options.view_as(DirectOptions)
+    workers = direct.direct_num_workers or cores()
+    callers = 1 if direct.direct_running_mode == "multi_processing" else workers
+    return callers, threads or max(1, cores() // workers)
+
+
 def runner_for(options: Any) -> Any:
     """The runner that Beam's options name.
 
@@ -303,29 +357,38 @@ def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
 def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
     """Flags to a `ClassifyConfig`, with paths that mean the same on every worker."""
     from pipeline import storage
+    from pipeline.inference import InferenceConfig
     from pipeline.manifest import Manifest
 
     inputs = tuple(map(storage.absolute, arguments.input))
     base_uri = arguments.base_uri and storage.absolute(arguments.base_uri)
     for path in (arguments.model_dir, arguments.output):
         storage.check(path)
+    callers, threads = division_of_cores(beam_options(beam_flags), arguments.engine_threads)
     return ClassifyConfig(
         manifest=Manifest(inputs, arguments.uri_column, base_uri),
         model_dir=storage.absolute(arguments.model_dir),
         output=storage.absolute(arguments.output),
-        batch_size=arguments.batch_size,
-        top_k=arguments.top_k,
+        inference=InferenceConfig(
+            engine=arguments.engine,
+            precision=arguments.precision,
+            batch_size=arguments.batch_size,
+            top_k=arguments.top_k,
+            callers=callers,
+            threads=threads,
+        ),
         max_failure_rate=arguments.max_failure_rate,
         overwrite=arguments.overwrite,
         output_format=arguments.output_format,
         limits=console.limits(arguments),
+        price_per_hour=arguments.price_per_hour,
         beam_options=tuple(beam_flags),
     )
 
 
 def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str]:
     """The closing table, line by line."""
-    counts, timings = record["counts"], record["timings"]
+    counts = record["counts"]
     found = {label: own for label, own in class_stats["classes"].items() if own["count"]}
     ranked = sorted(found.items(), key=lambda item: -item[1]["count"])
     width = max([5, *map(len, found)])
@@ -340,8 +403,29 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
         yield f"  {reason:20} {count:9,}"
     if counts["duplicates"]:
         yield f"lines that repeat the image of another line: {counts['duplicates']:,}"
-    yield f"{timings['seconds']:,.1f} s, {timings['images_per_second']:,.1f} images a second, start-up included"
+    yield from _performance(record)
     yield f"rows, statistics and report.html are in {record['output']}"
+
+
+def _performance(record: dict[str, Any]) -> Iterator[str]:
+    """What ran, where the time went, and what it cost."""
+    timings = record["timings"]
+    for own in record["engines"]:
+        engine = EngineChoice(own["engine"], own["precision"], own["device"], own["reason"])
+        yield f"{own['images']:,} images by {engine.in_words()}"
+    worked = sum(timings["worker_seconds"].values())
+    if worked:
+        shares = ", ".join(f"{step} {seconds / worked:.1%}" for step, seconds in timings["worker_seconds"].items())
+        yield f"time of the workers: {shares}"
+        sizes = ", ".join(f"{count:,} of {size}" for size, count in record["batches"].items())
+        yield f"batches: {sizes}; peak memory of a worker process: {record['peak_memory_bytes'] / 2**20:,.0f} MiB"
+    speed = f"{timings['seconds']:,.1f} s, {timings['images_per_second']:,.1f} images a second, start-up included"
+    if timings["first_prediction_seconds"] is not None:
+        speed += f"; the first prediction after {timings['first_prediction_seconds']:,.1f} s, then "
+        speed += f"{timings['images_per_second_from_then_on']:,.1f} images a second"
+    yield speed
+    if record["cost_per_million_images"] is not None:
+        yield f"a million images cost {record['cost_per_million_images']:,.2f}, at {record['price_per_hour']:g} an hour"
 
 
 def run_command(arguments: argparse.Namespace, beam_flags: Sequence[str], command: Sequence[str]) -> None:

@@ -1,18 +1,18 @@
-"""Read and decode images; a failure becomes a dead letter for each line of the manifest that names the image."""
+"""Decode images; a failure becomes a dead letter for each line of the manifest that names the image."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 
+from pipeline.meter import DECODING, meter
 from pipeline.records import DeadLetter, Entry, EntryData, EntryImage
-from pipeline.sources import read_bytes
 from trainer.preprocessing import ImageError, ImageSpec, Limits, read_image
 
-_DEAD_LETTERS = "dead_letters"
+DEAD_LETTERS = "dead_letters"
 
 
 class Outcome(NamedTuple):
@@ -22,35 +22,39 @@ class Outcome(NamedTuple):
     dead_letters: beam.PCollection
 
 
-class OrDeadLetter(beam.PTransform):
-    """Applies a function to each element; where it raises ImageError, the element's rows become dead letters.
+class Decode(beam.PTransform):
+    """Decodes images; those that give no picture become dead letters. Any other exception fails the run.
 
-    Any other exception is a fault of the program and fails the run.
+    Args:
+        spec: the images that the network takes.
+        limits: what is refused.
+        folder: of the run's unfinished files.
     """
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, spec: ImageSpec, limits: Limits, folder: str) -> None:
         super().__init__()
-        self._function = function
+        self._fn = _DecodeFn(spec, limits, folder)
 
-    def expand(self, elements: beam.PCollection) -> Outcome:
-        """PCollection of elements to PCollections of results and of `DeadLetter`s."""
-        outputs = elements | beam.ParDo(_OrDeadLetterFn(self._function)).with_outputs(_DEAD_LETTERS, main="results")
-        return Outcome(outputs.results, outputs[_DEAD_LETTERS])
+    def expand(self, data: beam.PCollection) -> Outcome:
+        """PCollection of `EntryData` to PCollections of `EntryImage`s and of `DeadLetter`s."""
+        outputs = data | beam.ParDo(self._fn).with_outputs(DEAD_LETTERS, main="results")
+        return Outcome(outputs.results, outputs[DEAD_LETTERS])
 
 
-class _OrDeadLetterFn(beam.DoFn):
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self._function = function
+class _DecodeFn(beam.DoFn):
+    def __init__(self, spec: ImageSpec, limits: Limits, folder: str) -> None:
+        self._spec, self._limits, self._folder = spec, limits, folder
 
-    def process(self, element: Any) -> Iterator[Any]:
+    def process(self, data: EntryData) -> Iterator[Any]:
         try:
-            result = self._function(element)
+            with meter(self._folder).timing(DECODING):
+                image = decode(data, self._spec, self._limits)
         except ImageError as error:
-            entry = element if isinstance(element, Entry) else element.entry
-            for letter in dead_letters(entry, error):
-                yield beam.pvalue.TaggedOutput(_DEAD_LETTERS, letter)
+            meter(self._folder).count(failed=len(data.entry.rows))
+            for letter in dead_letters(data.entry, error):
+                yield beam.pvalue.TaggedOutput(DEAD_LETTERS, letter)
         else:
-            yield result
+            yield image
 
 
 def dead_letters(entry: Entry, error: ImageError) -> list[DeadLetter]:
@@ -59,11 +63,6 @@ def dead_letters(entry: Entry, error: ImageError) -> list[DeadLetter]:
     return [DeadLetter(uri, reason.code, reason.transient, error.message, fields) for uri, fields in entry.rows]
 
 
-def read(entry: Entry, *, limits: Limits) -> EntryData:
-    """Reads the bytes of an image. Raises ImageError."""
-    return EntryData(entry, read_bytes(entry.location, limits))
-
-
-def decode(data: EntryData, *, spec: ImageSpec, limits: Limits) -> EntryImage:
+def decode(data: EntryData, spec: ImageSpec, limits: Limits) -> EntryImage:
     """Decodes the bytes of an image. Raises ImageError."""
     return EntryImage(data.entry, hashlib.sha256(data.data).hexdigest(), read_image(data.data, spec, limits))

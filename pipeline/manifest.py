@@ -14,26 +14,35 @@ A line that names no image becomes a dead letter; it is not left out.
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
 import itertools
 import os
+import pickle
 import re
 import urllib.parse
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import lists, matching, storage, tables
 from pipeline.images import Outcome
-from pipeline.records import URI_COLUMN, DeadLetter, Entry, ManifestRow
+from pipeline.meter import meter
+from pipeline.records import URI_COLUMN, DeadLetter, Entry, Fields, ManifestRow
 from trainer.console import UserError
 from trainer.files import is_remote
 from trainer.preprocessing import Reason
 
+PARTITIONS = 1024
+_WAITING_ROWS = 16 * PARTITIONS
+_COUNTED_ROWS = 1000
 _WRONG, _COLUMNS = "wrong", "columns"
 
 
@@ -53,11 +62,16 @@ class Manifest:
 
 
 class ReadManifest(beam.PTransform):
-    """The rows of a manifest, the dead letters of those of its lines that name no image, and the columns of all."""
+    """The rows of a manifest, the dead letters of those of its lines that name no image, and the columns of all.
 
-    def __init__(self, manifest: Manifest) -> None:
+    Args:
+        manifest: what to read.
+        folder: of the run's unfinished files.
+    """
+
+    def __init__(self, manifest: Manifest, folder: str) -> None:
         super().__init__()
-        self._manifest = manifest
+        self._manifest, self._folder = manifest, folder
 
     def expand(self, begin: beam.pvalue.PBegin) -> tuple[Outcome, beam.PCollection]:
         """Nothing to `ManifestRow`s and `DeadLetter`s, and to one `pa.Schema` of the fields of all rows."""
@@ -66,23 +80,68 @@ class ReadManifest(beam.PTransform):
             | beam.Create(self._manifest.inputs)
             | "Parts" >> beam.FlatMap(parts, self._manifest.uri_column)
             | beam.Reshuffle()
-            | "Rows" >> beam.FlatMap(_tagged_rows, self._manifest).with_outputs(_WRONG, _COLUMNS, main="rows")
+            | "Rows"
+            >> beam.FlatMap(_tagged_rows, self._manifest, self._folder).with_outputs(_WRONG, _COLUMNS, main="rows")
         )
         columns = found[_COLUMNS] | "Columns" >> beam.CombineGlobally(tables.unified)
         return Outcome(found.rows, found[_WRONG]), columns
 
 
 class GroupByLocation(beam.PTransform):
-    """Rows to `Entry`s: each image once, however often it is listed. Spreads the images over all workers too."""
+    """Rows to `Entry`s: each image once, however often it is listed. Spreads the images over all workers too.
+
+    The rows travel in packed blocks of neighbours in a hash of their location, so that a runner that keeps in memory
+    what it groups, as Beam's local one does, needs some 40 bytes for each and not a thousand.
+    """
 
     def expand(self, found: beam.PCollection) -> beam.PCollection:
         """PCollection of `ManifestRow`s to a PCollection of `Entry`s."""
         return (
             found
-            | "Key" >> beam.Map(lambda row: (row.location, (row.uri, row.fields))).with_output_types(tuple[str, Any])
+            | "Pack" >> beam.ParDo(_PackFn()).with_output_types(tuple[int, bytes])
             | beam.GroupByKey()
-            | "Entry" >> beam.MapTuple(lambda location, listed: Entry(location, tuple(listed)))
+            | "Unpack" >> beam.FlatMapTuple(lambda _, blocks: entries(blocks))
         )
+
+
+class _PackFn(beam.DoFn):
+    """Rows to packed blocks, each of one partition."""
+
+    def start_bundle(self) -> None:
+        self._waiting: dict[int, list[ManifestRow]] = collections.defaultdict(list)
+        self._count = 0
+
+    def process(self, row: ManifestRow) -> Iterator[tuple[int, bytes]]:
+        self._waiting[zlib.crc32(row.location.encode()) % PARTITIONS].append(row)
+        self._count += 1
+        if self._count >= _WAITING_ROWS:
+            yield from self._packed()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        window = GlobalWindow()
+        for block in self._packed():
+            yield WindowedValue(block, window.max_timestamp(), (window,))
+
+    def _packed(self) -> Iterator[tuple[int, bytes]]:
+        for partition, waiting in self._waiting.items():
+            yield partition, pack(waiting)
+        self.start_bundle()
+
+
+def pack(listed: Sequence[ManifestRow]) -> bytes:
+    """Rows as few bytes."""
+    plain = [(row.location, row.uri if row.uri != row.location else None, row.fields) for row in listed]
+    return zlib.compress(pickle.dumps(plain, pickle.HIGHEST_PROTOCOL), level=1)
+
+
+def entries(blocks: Iterable[bytes]) -> Iterator[Entry]:
+    """Packed rows to `Entry`s."""
+    found: dict[str, list[tuple[str, Fields]]] = {}
+    for block in blocks:
+        for location, uri, fields in pickle.loads(zlib.decompress(block)):
+            found.setdefault(location, []).append((location if uri is None else uri, fields))
+    for location in list(found):
+        yield Entry(location, tuple(found.pop(location)))
 
 
 def check(manifest: Manifest) -> None:
@@ -165,13 +224,27 @@ def rows_of(part: str | lists.Part, manifest: Manifest) -> Iterator[ManifestRow 
             yield _bad_row("", fields, f"{where} has no URI" if uri is None else f"{where}: the URI {uri!r} is no text")
 
 
-def _tagged_rows(part: str | lists.Part, manifest: Manifest) -> Iterator[Any]:
+def _tagged_rows(part: str | lists.Part, manifest: Manifest, folder: str) -> Iterator[Any]:
     """The rows of a part, the wrong ones tagged, and last the columns of them all."""
     columns = tables.ColumnTypes(pa.schema([]) if isinstance(part, str) else part.list.schema)
-    for row in rows_of(part, manifest):
+    for row in _counted(rows_of(part, manifest), folder):
         columns.add(row.fields)
         yield row if isinstance(row, ManifestRow) else beam.pvalue.TaggedOutput(_WRONG, row)
     yield beam.pvalue.TaggedOutput(_COLUMNS, columns.schema())
+
+
+def _counted(found: Iterable[ManifestRow | DeadLetter], folder: str) -> Iterator[ManifestRow | DeadLetter]:
+    """The same rows; how many there are is counted for those who watch."""
+    own, counts = meter(folder), collections.Counter[str]()
+    with own.working():
+        for row in found:
+            counts["listed"] += 1
+            counts["failed"] += isinstance(row, DeadLetter)
+            if counts["listed"] >= _COUNTED_ROWS:
+                own.count(**counts)
+                counts.clear()
+            yield row
+        own.count(**counts)
 
 
 def _row(uri: str, fields: dict[str, Any], base: str, where: str) -> ManifestRow | DeadLetter:

@@ -32,6 +32,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import storage, tables
+from pipeline.meter import ALL, DECODING, INFERENCE, READING, Measurement
 from pipeline.records import Chunk, ClassStats
 from pipeline.report import run_page
 from pipeline.tables import DEAD_LETTERS, PREDICTIONS
@@ -43,7 +44,7 @@ FORMAT = 1
 STATS_FILE, RUN_FILE, REPORT_FILE, SUCCESS_FILE = "class_stats.json", "run.json", "report.html", "_SUCCESS"
 _TEMPORARY = "_temporary"
 _OWN = (SUCCESS_FILE, PREDICTIONS, DEAD_LETTERS, STATS_FILE, REPORT_FILE, RUN_FILE)
-_PACKAGES = ("apache-beam", "tensorflow", "numpy", "pillow", "pyarrow", "google-cloud-storage")
+_PACKAGES = ("apache-beam", "tensorflow", "openvino", "numpy", "pillow", "pyarrow", "google-cloud-storage")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Run:
         output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
         top_k: how many labels each row has at least room for.
         max_failure_rate: the share of dead letters above which a run is not a success.
+        price_per_hour: of all machines together; None if it is not known.
         overwrite: whether a finished run may be replaced.
         started: ISO 8601, UTC.
     """
@@ -73,6 +75,7 @@ class Run:
     output_format: str
     top_k: int
     max_failure_rate: float
+    price_per_hour: float | None
     overwrite: bool
     started: str
 
@@ -199,6 +202,7 @@ class Results:
         dead_letters: reason -> (how many, examples as (URI, message)).
         thumbnails: location -> JPEG, for the report.
         columns: of the manifest, without the URI.
+        measured: what the workers did.
     """
 
     chunks: Iterable[Chunk]
@@ -208,6 +212,7 @@ class Results:
     dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]]
     thumbnails: Mapping[str, bytes]
     columns: pa.Schema
+    measured: Measurement
 
 
 def commit(run: Run, **results: Any) -> dict[str, Any]:
@@ -260,7 +265,7 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
         storage.remove(f"{run.output}/{name}")
     for folder, chunks in paths.items():
         _place(run, folder, chunks, results.columns)
-    class_stats, record = _class_stats(run.model, counts, results.stats), _run_record(run, counts)
+    class_stats, record = _class_stats(run.model, counts, results.stats), _run_record(run, counts, results.measured)
     examples = {reason: shown for reason, (_, shown) in results.dead_letters.items()}
     page = run_page(record, class_stats, results.stats, examples, results.thumbnails)
     _write_json(f"{run.output}/{STATS_FILE}", class_stats)
@@ -330,9 +335,10 @@ def _class_stats(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassStat
     return {"model_id": model.id, "totals": totals, "classes": {label: of_class(label) for label in model.labels}}
 
 
-def _run_record(run: Run, counts: Counts) -> dict[str, Any]:
+def _run_record(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]:
     finished = now()
-    seconds = (datetime.datetime.fromisoformat(finished) - datetime.datetime.fromisoformat(run.started)).total_seconds()
+    timings = _timings(run.started, finished, counts.inputs, measured)
+    cost = None if run.price_per_hour is None else run.price_per_hour / 3600 / timings["images_per_second"] * 1e6
     problems = counts.problems(run.max_failure_rate)
     return {
         "format": FORMAT,
@@ -353,13 +359,39 @@ def _run_record(run: Run, counts: Counts) -> dict[str, Any]:
             "reused": 0,
         },
         "max_failure_rate": run.max_failure_rate,
-        "timings": {
-            "started": run.started,
-            "finished": finished,
-            "seconds": seconds,
-            "images_per_second": counts.inputs / max(seconds, 1e-3),
-        },
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        "timings": timings,
+        "engines": [dataclasses.asdict(engine) | {"images": n} for engine, n in sorted(measured.engines.items())],
+        "batches": {str(size): count for size, count in sorted(measured.batches.items(), reverse=True)},
+        "workers": len(measured.processes),
+        "peak_memory_bytes": measured.peak_bytes,
+        "price_per_hour": run.price_per_hour,
+        "cost_per_million_images": cost,
+        "versions": {"python": platform.python_version()} | _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that are installed where the run is committed."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _timings(started: str, finished: str, images: int, measured: Measurement) -> dict[str, Any]:
+    """How long the run took, and what its workers did meanwhile."""
+    begin, end = (datetime.datetime.fromisoformat(time).timestamp() for time in (started, finished))
+    steps = {step: measured.seconds.get(step, 0.0) for step in (READING, DECODING, INFERENCE)}
+    first = None if measured.first is None else max(measured.first - begin, 0.0)
+    return {
+        "started": started,
+        "finished": finished,
+        "seconds": end - begin,
+        "images_per_second": images / max(end - begin, 1e-3),
+        "first_prediction_seconds": first,
+        "images_per_second_from_then_on": None if first is None else images / max(end - begin - first, 1e-3),
+        "worker_seconds": steps | {"rest": max(measured.seconds.get(ALL, 0.0) - sum(steps.values()), 0.0)},
     }
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 URI_COLUMN = "uri"
 OUTPUT_FORMATS = ("jsonl", "csv", "parquet")
+AUTO, TENSORFLOW, OPENVINO = "auto", "tensorflow", "openvino"
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+ENGINES, PRECISIONS = (AUTO, TENSORFLOW, OPENVINO), (AUTO, FLOAT32, BFLOAT16)
 
 Fields = dict[str, Any]
 
@@ -126,6 +129,27 @@ class ClassStats:
     histogram: tuple[int, ...]
     surest: tuple[Example, ...]
     least_sure: tuple[Example, ...]
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class EngineChoice:
+    """What runs the network.
+
+    Attributes:
+        engine: one of `ENGINES`, but not ``auto``.
+        precision: one of `PRECISIONS`, but not ``auto``.
+        device: ``CPU`` or ``GPU``.
+        reason: why it and no other.
+    """
+
+    engine: str
+    precision: str
+    device: str
+    reason: str = ""
+
+    def in_words(self) -> str:
+        """For a log, and for people."""
+        return f"{self.engine} in {self.precision} on the {self.device} ({self.reason})"
 
 
 @dataclasses.dataclass(frozen=True)

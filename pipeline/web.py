@@ -6,6 +6,7 @@ import functools
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from importlib import metadata
 
 import urllib3
@@ -18,12 +19,18 @@ REDIRECTS = 5
 CONNECT_SECONDS, READ_SECONDS, BODY_SECONDS = 10.0, 20.0, 60.0
 RETRIES, BACKOFF_SECONDS, RETRY_AFTER_SECONDS = 3, 0.5, 20
 _RETRIED_STATUS = (429, 500, 502, 503, 504)
+UNKNOWN_SIZE = 1 << 20  # bytes, where a server does not say
 _BLOCK = 1 << 16
 _lock = threading.Lock()
 
 
-def read(url: str, limits: Limits) -> bytes:
+def read(url: str, limits: Limits, admit: Callable[[int], None]) -> bytes:
     """Reads what a URL leads to.
+
+    Args:
+        url: ``http://`` or ``https://``.
+        limits: what is too large.
+        admit: is told how many bytes come, and returns when there is room for them.
 
     Raises:
         ImageError: with the reason.
@@ -33,7 +40,7 @@ def read(url: str, limits: Limits) -> bytes:
         try:
             where = response.get_redirect_location()
             if not where:
-                return _body(response, limits)
+                return body(response, limits, admit)
             url = urllib.parse.urljoin(url, where)
         except ValueError as error:
             raise ImageError(Reason.NOT_FOUND, f"redirected to what is no URL: {error}") from error
@@ -60,20 +67,28 @@ def _answer(url: str) -> urllib3.BaseHTTPResponse:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
 
 
-def _body(response: urllib3.BaseHTTPResponse, limits: Limits) -> bytes:
+def body(response: urllib3.BaseHTTPResponse, limits: Limits, admit: Callable[[int], None]) -> bytes:
+    """Reads what a server answers with, never much beyond the limit of bytes.
+
+    Raises:
+        ImageError: its status says that it is no image, it is too large, or it takes too long.
+    """
     reason = reason_of(response.status)
     if reason:
         raise ImageError(reason, f"HTTP {response.status} {response.reason or ''}".rstrip())
-    deadline = time.monotonic() + BODY_SECONDS
     announced = response.headers.get("Content-Length", "")
-    body = bytearray()
-    while not (announced.isdecimal() and int(announced) > limits.max_bytes) and len(body) <= limits.max_bytes:
-        block = response.read1(_BLOCK)
-        if not block:
-            return bytes(body)
-        body += block
-        if time.monotonic() > deadline:
-            raise ImageError(Reason.READ_FAILED, f"not read whole in {BODY_SECONDS:.0f} s")
+    size = int(announced) if announced.isdecimal() else min(UNKNOWN_SIZE, limits.max_bytes)
+    if size <= limits.max_bytes:
+        admit(size)
+        deadline = time.monotonic() + BODY_SECONDS
+        found = bytearray()
+        while len(found) <= limits.max_bytes:
+            block = response.read1(_BLOCK)
+            if not block:
+                return bytes(found)
+            found += block
+            if time.monotonic() > deadline:
+                raise ImageError(Reason.READ_FAILED, f"not read whole in {BODY_SECONDS:.0f} s")
     raise ImageError(Reason.TOO_MANY_BYTES, f"more than {limits.max_bytes:,} bytes")
 
 

@@ -156,14 +156,14 @@ def test_folders_and_globs_on_object_storage(bucket: object, drawn: Path, monkey
 def test_one_client_to_a_process_reads_the_objects(bucket: object, emulator: dict[str, str]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from pipeline import sources
+    from pipeline import google_storage, sources
     from trainer.preprocessing import ImageError, Limits, Reason
 
     bucket.blob("a b#1?.jpg").upload_from_string(b"x" * 1000)  # type: ignore[attr-defined]
     with ThreadPoolExecutor(8) as pool:
         reads = pool.map(lambda _: sources.read_bytes(f"gs://{BUCKET}/a b#1?.jpg", Limits()), range(32))
         assert set(reads) == {b"x" * 1000}
-        assert len(set(pool.map(lambda _: id(sources._once(sources._google_client)), range(8)))) == 1
+        assert len(set(pool.map(lambda _: id(google_storage.connections()[0]), range(8)))) == 1
     for name, limits, reason in (
         ("none.jpg", Limits(), Reason.NOT_FOUND),
         ("a b#1?.jpg", Limits(max_bytes=999), Reason.TOO_MANY_BYTES),
@@ -171,6 +171,6 @@ def test_one_client_to_a_process_reads_the_objects(bucket: object, emulator: dic
         with pytest.raises(ImageError) as error:
             sources.read_bytes(f"gs://{BUCKET}/{name}", limits)
         assert error.value.reason is reason
-    sources._google_client().close()
-    sources._google_client.cache_clear()
+    google_storage.connections()[0].clear()
+    google_storage.connections.cache_clear()
     assert os.environ["STORAGE_EMULATOR_HOST"] == emulator["STORAGE_EMULATOR_HOST"]

@@ -262,6 +262,10 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         self._show(final=True)
 
+    def expect(self, total: int | None) -> None:
+        """Says how many steps there are, where that comes to be known, or grows, on the way."""
+        self._total = total
+
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Counts `steps` more as done; `note` stands at the end of the line."""
         self._done += steps

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer import augmentation, dataset, inference
+from trainer import augmentation, dataset, saved_model
 from trainer.augmentation import Augmentation
 from trainer.console import Progress, UserError
 from trainer.dataset import Example, Photo, Unreadable
@@ -173,7 +173,7 @@ class Encoder:
             signature += [tf.TensorSpec((None, 8), tf.float32), tf.TensorSpec((None, 3, 4), tf.float32)]
         function = tf.function(compute, input_signature=signature)
         if self.devices.replicas == 1:
-            function = inference.folded(function)
+            function = saved_model.folded(function.get_concrete_function())
 
         def run(*arrays: np.ndarray) -> list[np.ndarray]:
             count = len(arrays[0])

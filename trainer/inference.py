@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer import dataset
+from trainer import dataset, saved_model
 from trainer.console import Progress
 from trainer.preprocessing import ImageSpec, Limits
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 BATCH_SIZE = 32
 
@@ -70,17 +69,6 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     import tensorflow as tf
 
     spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-    run = folded(tf.function(lambda images: [model(images, training=False)], input_signature=[spec]))
+    function = tf.function(lambda images: model(images, training=False), input_signature=[spec])
+    run = saved_model.folded(function.get_concrete_function())
     return lambda images: run(images)[0].numpy()
-
-
-def folded(function: Any) -> Callable[..., list[tf.Tensor]]:
-    """A `tf.function` of one signature with its variables as constants, from which TensorFlow makes fewer operations.
-
-    It must give a list of tensors. Later changes of the variables do not reach it.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    constant = convert_variables_to_constants_v2(function.get_concrete_function())
-    return lambda *arguments: constant(*map(tf.convert_to_tensor, arguments))

@@ -34,13 +34,14 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from trainer import saved_model
 from trainer.console import UserError
 from trainer.files import is_remote
 from trainer.preprocessing import POLICY, RESIZE_RULES, ImageSpec
+from trainer.saved_model import SavedModel
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 FORMAT = 1
 INFO_FILE = "model.json"
@@ -54,6 +55,10 @@ _REQUIRED = ("saved_model.pb", "fingerprint.pb", "model.keras", "report.html", "
 
 
 _REPLACED = "replaced"
+REPAIR = (
+    "the machine, the versions or the files are not those it was written with; train it again or repair the "
+    "installation"
+)
 
 
 class ModelDirError(UserError):
@@ -112,27 +117,6 @@ class ModelInfo:
         return cls(image=image, labels=labels, network=network, **values)
 
 
-class SavedModel:
-    """The network of a model directory, loaded. Safe to call from several threads.
-
-    Attributes:
-        info: what ``model.json`` says.
-    """
-
-    def __init__(self, path: Path, info: ModelInfo) -> None:
-        import tensorflow as tf
-
-        self.info = info
-        self._model = tf.saved_model.load(str(path))  # kept, since the signature alone does not keep the variables
-        self._signature = self._model.signatures["serving_default"]
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Classifies uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
-        import tensorflow as tf
-
-        return self._signature(images=tf.constant(images))["probabilities"].numpy()
-
-
 @dataclasses.dataclass(frozen=True)
 class ModelDir:
     """A model directory on a local disk that `read` has found in order."""
@@ -146,7 +130,7 @@ class ModelDir:
         Raises:
             ModelDirError: it does not reproduce them.
         """
-        model = SavedModel(self.path, self.info)
+        model = SavedModel(self.path)
         self.check_golden(model)
         return model
 
@@ -156,24 +140,35 @@ class ModelDir:
         images = [np.asarray(Image.open(self.path / "golden" / name).convert("RGB")) for name in expected]
         return np.stack(images), np.array(list(expected.values()), np.float32)
 
-    def check_golden(self, probabilities: Callable[[np.ndarray], np.ndarray]) -> None:
+    def check_golden(
+        self,
+        probabilities: Callable[[np.ndarray], np.ndarray],
+        *,
+        tolerance: float = GOLDEN_TOLERANCE,
+        advice: str = REPAIR,
+    ) -> None:
         """Replays the golden images.
 
+        Args:
+            probabilities: uint8 [N, H, W, 3] -> float32 [N, K].
+            tolerance: by how much a probability may differ.
+            advice: what to do if they do not come out right.
+
         Raises:
-            ModelDirError: a golden image gets another first label, or a probability that differs by more than
-                `GOLDEN_TOLERANCE`.
+            ModelDirError: a golden image gets another first label, or a probability that differs by more.
         """
         images, expected = self.golden()
         actual = probabilities(images)
         if actual.shape != expected.shape:
             raise ModelDirError(f"{self.path}: the model gives {actual.shape[-1]} classes, golden/ {len(expected[0])}")
         difference = np.abs(actual - expected).max(axis=1)
-        wrong = np.flatnonzero(~(difference <= GOLDEN_TOLERANCE) | (actual.argmax(1) != expected.argmax(1)))
-        if len(wrong):
+        relabelled = actual.argmax(1) != expected.argmax(1)
+        wrong = ~(difference <= tolerance) | relabelled
+        if wrong.any():
             raise ModelDirError(
-                f"{self.path}: the model does not reproduce its golden images ({len(wrong)} of {len(images)}, "
-                f"a probability differs by {difference.max():.2g}): the machine, the versions or the files are not "
-                "those it was written with; train it again or repair the installation"
+                f"{self.path}: the model does not reproduce its golden images ({wrong.sum()} of {len(images)}; "
+                f"{relabelled.sum()} with another label; a probability differs by {difference.max():.2g}, at most "
+                f"{tolerance:g} is allowed): {advice}"
             )
 
 
@@ -256,7 +251,7 @@ def write(
     """
     folder = Path(path)
     (folder / "golden").mkdir(parents=True)
-    _export(model, info, folder)
+    saved_model.export(model, info, folder)
     model.save(folder / "model.keras")
     (folder / "report.html").write_text(report, encoding="utf-8")
     expected = {}
@@ -274,47 +269,6 @@ def write(
     written = read(folder)
     written.load()
     return written
-
-
-def _export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
-    """Saves the network as a SavedModel with both signatures."""
-    import keras
-    import tensorflow as tf
-
-    size = info.image.size
-    k = min(len(info.labels), 5)
-
-    def images_to_probabilities(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": model(images, training=False)}
-
-    def bytes_to_labels(data: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = tf.map_fn(
-            lambda one: decoded(one, info.image), data, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8)
-        )
-        scores, indices = tf.math.top_k(model(images, training=False), k)
-        return {"labels": tf.gather(tf.constant(list(info.labels)), indices), "scores": scores}
-
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    images = tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")
-    archive.add_endpoint("serving_default", images_to_probabilities, [images])
-    archive.add_endpoint("serve_bytes", bytes_to_labels, [tf.TensorSpec((None,), tf.string, name="data")])
-    archive.write_out(str(folder), verbose=False)
-
-
-def decoded(data: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
-    """An image file as ``serve_bytes`` decodes it, with TensorFlow's own operations: string [] -> uint8 [H, W, 3]."""
-    import tensorflow as tf
-
-    image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
-    if spec.resize == "crop":
-        shorter = tf.reduce_min(tf.shape(image)[:2])
-        image = tf.image.resize_with_crop_or_pad(image, shorter, shorter)
-    if spec.resize == "pad":  # with white, which is 255
-        image = 255 - tf.image.resize_with_pad(255 - image, spec.size, spec.size, antialias=True)
-    else:
-        image = tf.image.resize(image, (spec.size, spec.size), antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
 
 def _model_id(model: keras.Model, info: ModelInfo) -> str:

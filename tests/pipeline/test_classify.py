@@ -26,7 +26,7 @@ from PIL import Image
 
 from pipeline import classify as command_module
 from pipeline.records import OUTPUT_FORMATS
-from trainer import model_dir
+from trainer import model_dir, saved_model
 from trainer.console import UserError
 from trainer.preprocessing import ImageSpec, Limits, read_image
 
@@ -256,13 +256,13 @@ def test_one_model_serves_all_threads_of_a_process(
     classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[str] = []
-    load = model_dir.SavedModel.__init__
+    load = saved_model.SavedModel.__init__
 
-    def counted(self: model_dir.SavedModel, *arguments: Any) -> None:
+    def counted(self: saved_model.SavedModel, *arguments: Any) -> None:
         loads.append("load")
         load(self, *arguments)
 
-    monkeypatch.setattr(model_dir.SavedModel, "__init__", counted)
+    monkeypatch.setattr(saved_model.SavedModel, "__init__", counted)
     flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=4")
     assert classify(drawn, tiny_model, tmp_path / "run", *flags) == 0
     assert len(list((tmp_path / "run/predictions").iterdir())) == 4  # each thread wrote what it classified
@@ -290,7 +290,8 @@ def test_many_small_and_few_large_photos_keep_every_worker_busy(
     flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
     assert classify(tmp_path / "photos", tiny_model, tmp_path / "run", *flags) == 0
     shares = [len(part.read_text().splitlines()) for part in (tmp_path / "run/predictions").iterdir()]
-    assert sorted(shares) == [count // 2, count - count // 2]
+    assert sum(shares) == count
+    assert min(shares) >= count // 3  # the images are divided by the hash of their names
 
 
 def test_killed_in_the_middle_it_is_no_success_and_the_same_command_mends_it(
@@ -322,7 +323,7 @@ def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
     def fail(*_: object) -> None:
         raise RuntimeError("the accelerator is on fire")
 
-    monkeypatch.setattr(model_dir.SavedModel, "__call__", fail)
+    monkeypatch.setattr(saved_model.SavedModel, "__call__", fail)
     monkeypatch.setattr(model_dir.ModelDir, "check_golden", lambda *_: None)
     log = tmp_path / "log"
     assert classify(drawn, tiny_model, tmp_path / "run", "--log-file", log) == 1
@@ -436,16 +437,18 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
     import apache_beam as beam
 
     from pipeline import output
+    from pipeline.inference import InferenceConfig
     from pipeline.manifest import Manifest
 
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=catalogue", "--region=europe-west4",
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
     config = command_module.ClassifyConfig(
-        Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", 32, 5, 0.05, False, "parquet", Limits(), tuple(flags)
-    )
+        Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", InferenceConfig("auto", "auto", 16, 5, None, 1), 0.05,
+        False, "parquet", Limits(), None, tuple(flags),
+    )  # fmt: skip
     info = model_dir.read(tiny_model).info
     run = output.Run(
-        "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 2, 0.05, False, output.now()
+        "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 2, 0.05, None, False, output.now()
     )
     pipeline = beam.Pipeline(options=command_module.beam_options(flags))
     command_module.classification(pipeline, config, run)
@@ -467,7 +470,7 @@ from pipeline.manifest import GroupByLocation, Manifest, ReadManifest
 resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
 options = beam_options(["--direct_num_workers=2", "--direct_running_mode=multi_threading"])
 with beam.Pipeline(runner=runner_for(options), options=options) as pipeline:
-    rows, _ = pipeline | ReadManifest(Manifest((sys.argv[1],)))
+    rows, _ = pipeline | ReadManifest(Manifest((sys.argv[1],)), sys.argv[1] + ".d")
     assert_that(rows.results | GroupByLocation() | beam.combiners.Count.Globally(), equal_to([400_000]))
 """
     assert peak_of(body, tmp_path / "list.txt") < 2 * 2**30

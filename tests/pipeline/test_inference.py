@@ -2,11 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pytest
+from apache_beam.testing.util import assert_that, equal_to
 
 from pipeline import inference
-from pipeline.records import Entry, EntryImage, EntryScores
+from pipeline.engines import TOLERANCES
+from pipeline.inference import InferenceConfig
+from pipeline.meter import Total, meter
+from pipeline.records import EngineChoice, Entry, EntryImage, EntryScores
 from trainer import model_dir
 from trainer.model_dir import ModelDirError
 
@@ -37,10 +42,15 @@ def test_every_line_of_the_manifest_gets_its_row() -> None:
     }
 
 
-def test_the_handler_gives_what_the_model_gives(tiny_model: Path) -> None:
+def config(batch_size: int = 8, engine: str = "tensorflow") -> InferenceConfig:
+    return InferenceConfig(engine, "auto", batch_size, top_k=2, callers=None, threads=1)
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_the_handler_gives_what_the_model_gives(engine: str, tiny_model: Path, tmp_path: Path) -> None:
     info = model_dir.read(tiny_model).info
     images, golden = model_dir.read(tiny_model).golden()
-    handler = inference.SavedModelHandler(str(tiny_model), info.id, 8, 2)
+    handler = inference.SavedModelHandler(str(tiny_model), info.id, config(8, engine), str(tmp_path))
     model = handler.load_model()
     batch = [EntryImage(Entry(f"/{number}", ()), f"{number}", image) for number, image in enumerate(images)]
     results = list(handler.run_inference(batch, model))
@@ -48,15 +58,36 @@ def test_the_handler_gives_what_the_model_gives(tiny_model: Path) -> None:
     for result, row in zip(results, golden, strict=True):
         assert len(result.top) == 2
         assert result.top[0][0] == info.labels[row.argmax()]
-        assert result.top[0][1] == pytest.approx(row.max(), abs=1e-5)
+        assert result.top[0][1] == pytest.approx(row.max(), abs=TOLERANCES[model.choice.precision])
+    measured = meter(str(tmp_path)).take()
+    assert (measured.batches, measured.engines) == ({len(images): 1}, {model.choice: len(images)})
+    assert measured.seconds["inference"] > 0
+    assert measured.first is not None
     assert handler.get_num_bytes(batch) == len(images) * 32 * 32 * 3
     assert handler.batch_elements_kwargs() == {"min_batch_size": 8, "max_batch_size": 8}
 
 
-def test_another_model_in_the_same_place_is_refused(tiny_model: Path) -> None:
-    handler = inference.SavedModelHandler(str(tiny_model), "another", 8, 2)
+def test_another_model_in_the_same_place_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    handler = inference.SavedModelHandler(str(tiny_model), "another", config(), str(tmp_path))
     with pytest.raises(ModelDirError, match="the run began with another"):
         handler.load_model()
+
+
+def test_each_bundle_says_what_it_did(tmp_path: Path) -> None:
+    own = meter(str(tmp_path))
+    own.add_batch(2, EngineChoice("tensorflow", "float32", "CPU"))
+    own.add_seconds("decoding", 0.25)
+    scores = [EntryScores(Entry(f"/{n}", ((f"{n}", {}),)), "hash", (("hat", 0.9),)) for n in range(2)]
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        rows, measurements = pipeline | beam.Create(scores) | inference.Rows("model", str(tmp_path))
+        assert_that(rows | beam.Map(lambda row: row.uri), equal_to(["0", "1"]))
+        total = (
+            measurements
+            | beam.CombineGlobally(Total())
+            | beam.Map(lambda one: (one.batches, one.seconds["decoding"], one.seconds["all"] > 0, len(one.processes)))
+        )
+        assert_that(total, equal_to([({2: 1}, 0.25, True, 1)]), label="measurements")
+    assert own.take().batches == {}
 
 
 def test_a_remote_directory_that_cannot_be_read() -> None:

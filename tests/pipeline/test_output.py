@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import output
+from pipeline import meter, output
 from pipeline.records import Chunk, ClassStats
 from trainer import model_dir
 from trainer.console import CommandFailed, UserError
@@ -20,7 +20,7 @@ def run(tiny_model: Path, tmp_path: Path) -> output.Run:
     info = model_dir.read(tiny_model).info
     command = ("python", "-m", "pipeline")
     return output.Run(
-        str(tmp_path / "run"), "token", command, ("in",), "model", info, "jsonl", 5, 0.05, False, output.now()
+        str(tmp_path / "run"), "token", command, ("in",), "model", info, "jsonl", 5, 0.05, 3.6, False, output.now()
     )
 
 
@@ -43,6 +43,7 @@ def commit(run: output.Run, predictions: int, letters: int, **changes: Any) -> d
         "dead_letters": {"corrupt": (letters, (("c/0", "torn"),))} if letters else {},
         "thumbnails": {},
         "columns": pa.schema([]),
+        "measured": meter.NOTHING,
     }
     return output.commit(run, chunks=chunks, **given | changes)
 
@@ -112,7 +113,15 @@ def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
     run: output.Run, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """One call to the storage fails once; the runner calls the last step again with the same files."""
-    given = {"inputs": 10, "duplicates": 0, "stats": {}, "dead_letters": {}, "thumbnails": {}, "columns": pa.schema([])}
+    given = {
+        "inputs": 10,
+        "duplicates": 0,
+        "stats": {},
+        "dead_letters": {},
+        "thumbnails": {},
+        "columns": pa.schema([]),
+        "measured": meter.NOTHING,
+    }
     chunks = [chunk(run, "predictions", "a", 10)]
     calls: list[str] = []
 
@@ -141,7 +150,15 @@ def test_of_two_runs_in_one_place_one_stays_whole(
 ) -> None:
     other = dataclasses.replace(run, token="other")
     mine, its = chunk(run, "predictions", "mine", 10), chunk(other, "predictions", "its", 10)
-    given = {"inputs": 10, "duplicates": 0, "stats": {}, "dead_letters": {}, "thumbnails": {}, "columns": pa.schema([])}
+    given = {
+        "inputs": 10,
+        "duplicates": 0,
+        "stats": {},
+        "dead_letters": {},
+        "thumbnails": {},
+        "columns": pa.schema([]),
+        "measured": meter.NOTHING,
+    }
     output.commit(other, chunks=[its], **given)
     before = contents(Path(run.output))
     with pytest.raises(UserError, match="another run has finished in"):

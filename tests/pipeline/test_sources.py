@@ -51,15 +51,22 @@ def test_errors_of_the_file_system(monkeypatch: pytest.MonkeyPatch, error: OSErr
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(sources.FileSystems, "open", fail)
+    monkeypatch.setattr(sources, "open", fail, raising=False)
     assert reason_of(__file__) is reason
+    monkeypatch.setattr(sources.FileSystems, "open", fail)
+    assert reason_of("hdfs://shop/a.jpg") is reason
 
 
-def test_an_object_is_never_read_far_beyond_the_limit() -> None:
-    buffer = sources._Bounded(Limits(max_bytes=10))
-    buffer.write(b"12345")
-    buffer.write(b"67890")
+def test_a_file_that_grows_meanwhile_is_read_to_the_limit_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x" * 10)
+
+    def grow(size: int) -> None:
+        assert size == 10
+        path.write_bytes(b"x" * 1000)
+
+    assert len(sources.read_bytes(str(path), LIMITS, grow)) == 1000
+    path.write_bytes(b"x" * 10)
     with pytest.raises(ImageError) as error:
-        buffer.write(b"1")
+        sources.read_bytes(str(path), Limits(max_bytes=100), grow)
     assert error.value.reason is Reason.TOO_MANY_BYTES
-    assert buffer.getvalue() == b"1234567890"

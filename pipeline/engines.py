@@ -1,0 +1,268 @@
+"""What runs the network of a model directory on a worker: the fastest engine and precision that are right there.
+
+==========  ============================================================================================================
+tensorflow  always there; runs on the machine's GPUs if it has any
+openvino    extra ``openvino``; for processors; reads the SavedModel itself, so that a worker never imports TensorFlow
+==========  ============================================================================================================
+
+A candidate is taken only if it reproduces the golden images on this very machine: the same first labels, and no
+probability further off than `TOLERANCES` says.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import glob
+import importlib.util
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline import bfloat16
+from pipeline.records import AUTO, BFLOAT16, FLOAT32, OPENVINO, TENSORFLOW, EngineChoice
+from trainer.console import UserError
+from trainer.model_dir import GOLDEN_TOLERANCE, REPAIR, ModelDir, ModelDirError
+from trainer.saved_model import SavedModel
+
+TOLERANCES = {FLOAT32: GOLDEN_TOLERANCE, BFLOAT16: 0.1}
+_ADVICE = {FLOAT32: REPAIR, BFLOAT16: "leave --precision to itself, or give --precision float32"}
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")
+
+
+@dataclasses.dataclass(frozen=True)
+class Threads:
+    """How the cores of a worker process are divided.
+
+    Attributes:
+        callers: threads that run batches at the same time.
+        per_batch: threads that a batch is run on.
+    """
+
+    callers: int
+    per_batch: int
+
+
+class Engine(Protocol):
+    """A network, ready to run. Safe to call from several threads.
+
+    Attributes:
+        choice: what it is, and why.
+        labels: in the order of the probabilities.
+    """
+
+    choice: EngineChoice
+    labels: tuple[str, ...]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Classifies uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
+
+
+class Unsupported(Exception):
+    """An engine or a precision that this machine cannot run, or that it gains nothing by."""
+
+
+def choose(model: ModelDir, threads: Threads, *, engine: str = AUTO, precision: str = AUTO) -> Engine:
+    """The fastest engine that the machine supports and that reproduces the golden images.
+
+    Args:
+        model: what is to be run.
+        threads: what it is to be run on.
+        engine: one of `pipeline.records.ENGINES`.
+        precision: one of `pipeline.records.PRECISIONS`.
+
+    Raises:
+        UserError: what is asked for by name is not to be had on this machine.
+        ModelDirError: the golden images are not reproduced.
+    """
+    passed_over: list[str] = []
+    failure: UserError | None = None
+    for name, wanted in _candidates(engine, precision):
+        made = _tried(model, threads, name, wanted, forced=precision != AUTO)
+        if isinstance(made, UserError):
+            failure = made if failure is None or isinstance(made, ModelDirError) else failure
+            passed_over.append(f"not {name} in {wanted}: {made}")
+            continue
+        why = "asked for" if AUTO not in (engine, precision) else "; ".join(passed_over) or "the fastest here"
+        made.choice = dataclasses.replace(made.choice, reason=why)
+        logging.getLogger(__name__).info("engine: %s", made.choice.in_words())
+        return made
+    assert failure is not None
+    raise failure
+
+
+def _tried(model: ModelDir, threads: Threads, name: str, precision: str, *, forced: bool) -> Engine | UserError:
+    """An engine, or why it cannot be used."""
+    try:
+        made: Engine = _BUILDERS[name](model, precision, threads, forced=forced)
+        model.check_golden(made, tolerance=TOLERANCES[precision], advice=_ADVICE[precision])
+    except Unsupported as error:
+        return UserError(f"--engine {name} --precision {precision}: {error}")
+    except ModelDirError as error:
+        return error
+    return made
+
+
+def check(engine: str) -> None:
+    """Refuses an engine whose extra is not installed in this process. Raises UserError."""
+    if engine == OPENVINO and not _has_openvino():
+        raise UserError("--engine openvino needs the extra openvino: pip install -e '.[openvino]'")
+
+
+def _candidates(engine: str, precision: str) -> Iterator[tuple[str, str]]:
+    """Engines and precisions, the fastest first, GPUs before all."""
+    engines = [OPENVINO, TENSORFLOW] if engine == AUTO else [engine]
+    if engine == AUTO and _has_gpu():
+        engines = [TENSORFLOW]
+    for name in engines:
+        for wanted in (BFLOAT16, FLOAT32) if precision == AUTO else (precision,):
+            yield name, wanted
+
+
+def _has_openvino() -> bool:
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _has_gpu() -> bool:
+    """Whether TensorFlow can use a GPU; it is not imported where there is none."""
+    if not glob.glob("/dev/nvidia[0-9]*"):
+        return False
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+class _TensorFlow:
+    """The SavedModel in TensorFlow, its variables folded into constants."""
+
+    def __init__(self, model: ModelDir, precision: str, threads: Threads, *, forced: bool) -> None:
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        if precision == BFLOAT16 and gpus:
+            raise Unsupported("on a GPU TensorFlow runs in float32, in tensor cores as TF32")
+        if precision == BFLOAT16 and not forced and not _multiplies_matrices_of_bfloat16():
+            raise Unsupported("TensorFlow gains by it only on processors with AMX")
+        with contextlib.suppress(RuntimeError):  # TensorFlow has run in this process already
+            for gpu in gpus:
+                tf.config.experimental.set_memory_growth(gpu, True)
+            tf.config.threading.set_intra_op_parallelism_threads(threads.per_batch)
+            tf.config.threading.set_inter_op_parallelism_threads(threads.callers)
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": precision == BFLOAT16})
+        self._run = SavedModel(model.path)
+        self._too_large: tuple[type[Exception], ...] = (tf.errors.ResourceExhaustedError,)
+        self._largest = 0
+        self.labels = model.info.labels
+        self.choice = EngineChoice(TENSORFLOW, precision, "GPU" if gpus else "CPU")
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Classifies uint8 [N, H, W, 3]; in parts from the day that a batch did not fit into memory."""
+        size = self._largest or len(images)
+        try:
+            parts = [self._run(images[start : start + size]) for start in range(0, len(images), size)]
+        except self._too_large:
+            size = min(size, len(images))
+            if size == 1:
+                raise
+            self._largest = size // 2
+            logging.getLogger(__name__).warning(
+                "%d images did not fit into memory at once: %d from now on", size, self._largest
+            )
+            return self(images)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _multiplies_matrices_of_bfloat16() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
+
+
+class _OpenVino:
+    """The SavedModel in OpenVINO, one stream of threads for each caller."""
+
+    def __init__(self, model: ModelDir, precision: str, threads: Threads, *, forced: bool) -> None:
+        if not _has_openvino():
+            raise Unsupported("it is not installed (extra openvino)")
+        import openvino
+
+        core = openvino.Core()
+        if precision == BFLOAT16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise Unsupported("this processor has no instructions for it")
+        try:
+            network = core.read_model(str(model.path))
+            if precision == BFLOAT16:
+                round_weights(network)
+            options = {
+                "INFERENCE_PRECISION_HINT": "bf16" if precision == BFLOAT16 else "f32",
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "NUM_STREAMS": threads.callers,
+                "INFERENCE_NUM_THREADS": threads.callers * threads.per_batch,
+                "ENABLE_CPU_PINNING": False,  # or two processes would pin themselves to the same core
+            }
+            self._compiled = core.compile_model(network, "CPU", options)
+        except RuntimeError as error:  # an operation that it does not know
+            raise Unsupported(f"OpenVINO cannot run this network: {error}") from error
+        self._requests: collections.deque[Any] = collections.deque()
+        self.labels = model.info.labels
+        self.choice = EngineChoice(OPENVINO, precision, "CPU")
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Classifies uint8 [N, H, W, 3]."""
+        try:
+            request = self._requests.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            return request.infer([np.ascontiguousarray(images)], share_inputs=True)[0]
+        finally:
+            self._requests.append(request)
+
+
+_BUILDERS: dict[str, Any] = {TENSORFLOW: _TensorFlow, OPENVINO: _OpenVino}
+
+
+def round_weights(network: Any) -> None:
+    """Rounds the convolutions of an `openvino.Model` to bfloat16 with `pipeline.bfloat16.kernels`.
+
+    What multiplies the channels after a convolution, as batch normalisation does, is put into its weights first:
+    OpenVINO does that later and would round the product once more.
+    """
+    from openvino import opset13 as operations
+
+    for node in network.get_ordered_ops():
+        if node.get_type_name() not in _CONVOLUTIONS or not _is_constant(node.input_value(1).get_node()):
+            continue
+        weights = np.array(node.input_value(1).get_node().data, np.float32)
+        factors = _factors_after(node)
+        if factors is not None:
+            channels = weights.ndim - 3  # of the output: one axis, or groups and those of each
+            weights *= factors.reshape(*weights.shape[:channels], 1, 1, 1)
+            _only_consumer(node).output(0).replace(node.output(0))
+        node.input(1).replace_source_output(operations.constant(bfloat16.kernels(weights)).output(0))
+    network.validate_nodes_and_infer_types()
+
+
+def _factors_after(convolution: Any) -> np.ndarray | None:
+    """What each channel is multiplied by after a convolution, float32 [C]; None if that is not what comes next."""
+    consumer = _only_consumer(convolution)
+    if consumer is None or consumer.get_type_name() != "Multiply":
+        return None
+    constants = [value.get_node() for value in consumer.input_values() if _is_constant(value.get_node())]
+    channels = convolution.output(0).get_partial_shape()[1]
+    if len(constants) != 1 or constants[0].data.size != channels.get_length():
+        return None
+    shape = constants[0].data.shape
+    return constants[0].data.reshape(-1) if shape[-3:] == (channels.get_length(), 1, 1) else None
+
+
+def _only_consumer(node: Any) -> Any:
+    targets = list(node.output(0).get_target_inputs())
+    return targets[0].get_node() if len(targets) == 1 else None
+
+
+def _is_constant(node: Any) -> bool:
+    return node.get_type_name() == "Constant"

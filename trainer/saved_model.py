@@ -1,0 +1,92 @@
+"""The SavedModel of a model directory: written with its signatures, and loaded with its variables as constants."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer.preprocessing import ImageSpec
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from trainer.model_dir import ModelInfo
+
+
+class SavedModel:
+    """The network of a model directory, loaded: uint8 [N, H, W, 3] to probabilities. Safe to call from several threads.
+
+    Its variables have become constants, so that TensorFlow merges what follows a convolution into it: batch
+    normalisation, the offset, the activation.
+
+    Args:
+        path: the local model directory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        import tensorflow as tf
+
+        model = tf.saved_model.load(str(path))  # the signature alone would not keep the variables
+        self._run = folded(model.signatures["serving_default"])
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Classifies uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
+        return self._run(images)[0].numpy()
+
+
+def folded(function: Any) -> Callable[..., list[tf.Tensor]]:
+    """A concrete function with its variables as constants, from which TensorFlow makes fewer operations.
+
+    It gives a list of tensors. Later changes of the variables do not reach it.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    constant = convert_variables_to_constants_v2(function)
+    return lambda *arguments: tf.nest.flatten(constant(*map(tf.convert_to_tensor, arguments)))
+
+
+def export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
+    """Saves the network as a SavedModel with both signatures."""
+    import keras
+    import tensorflow as tf
+
+    size = info.image.size
+    k = min(len(info.labels), 5)
+
+    def images_to_probabilities(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": model(images, training=False)}
+
+    def bytes_to_labels(data: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = tf.map_fn(
+            lambda one: decoded(one, info.image), data, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8)
+        )
+        scores, indices = tf.math.top_k(model(images, training=False), k)
+        return {"labels": tf.gather(tf.constant(list(info.labels)), indices), "scores": scores}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    images = tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")
+    archive.add_endpoint("serving_default", images_to_probabilities, [images])
+    archive.add_endpoint("serve_bytes", bytes_to_labels, [tf.TensorSpec((None,), tf.string, name="data")])
+    archive.write_out(str(folder), verbose=False)
+
+
+def decoded(data: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """An image file as ``serve_bytes`` decodes it, with TensorFlow's own operations: string [] -> uint8 [H, W, 3]."""
+    import tensorflow as tf
+
+    image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
+    if spec.resize == "crop":
+        shorter = tf.reduce_min(tf.shape(image)[:2])
+        image = tf.image.resize_with_crop_or_pad(image, shorter, shorter)
+    if spec.resize == "pad":  # with white, which is 255
+        image = 255 - tf.image.resize_with_pad(255 - image, spec.size, spec.size, antialias=True)
+    else:
+        image = tf.image.resize(image, (spec.size, spec.size), antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
