@@ -1,7 +1,7 @@
 # One image that trains and classifies: a GPU worker of Vertex AI or Kubernetes, and a worker of Beam on any runner.
 #
 #   docker build --tag catalogue-classifier .
-#   docker build --build-arg EXTRAS= --tag catalogue-classifier:cpu .      without CUDA, four gigabytes smaller
+#   docker build --build-arg EXTRAS=openvino --tag catalogue-classifier:cpu .      for processors, four gigabytes smaller
 #
 # It starts as a worker of Beam. To train or to launch a run:
 #   docker run --entrypoint python catalogue-classifier -m trainer train --help

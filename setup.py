@@ -13,6 +13,7 @@ EXTRAS = {
     "aws": ["boto3>=1.40,<2"],
     "sweep": ["optuna>=5,<6"],
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+    "openvino": ["openvino>=2026.4,<2027"],
     "dev": [
         "boto3>=1.40,<2",
         "flask>=3,<4",  # these two are what moto's server needs
@@ -20,6 +21,7 @@ EXTRAS = {
         "gcp-storage-emulator>=2026.7",
         "moto[s3]>=5.2,<6",
         "mypy>=2.4,<3",
+        "openvino>=2026.4,<2027",
         "optuna>=5,<6",
         "pytest>=9.2,<10",
         "pytest-xdist>=3.8,<4",

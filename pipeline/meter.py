@@ -19,7 +19,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import apache_beam as beam
 
@@ -242,27 +241,21 @@ class Watch:
         self._thread.join()
 
     def _show(self) -> None:
-        if not self._shown("listing", None, lambda counts: counts["listed"], until=lambda counts: _done(counts) > 0):
-            return
-        self._shown("classifying", lambda counts: counts["listed"], _done, until=lambda counts: False)
-
-    def _shown(self, title: str, of: Any, done: Any, *, until: Any) -> bool:
-        """Shows one part of a run. Returns whether it ended before the run did."""
-        shown = 0
-        with Progress(title, None, "images") as progress:
-            while not self._stopped.wait(self._interval):
-                counts = counted(self._folder)
-                note = f"{counts['failed']:,} failed" if counts["failed"] else ""
-                progress.expect(of(counts) if of else None)
-                progress.advance(max(done(counts) - shown, 0), note)
-                shown = max(shown, done(counts))
-                if until(counts):
-                    return True
-        return False
-
-
-def _done(counts: collections.Counter[str]) -> int:
-    return counts["classified"] + counts["failed"]
+        """Two lines: while lists are read, and while images are classified."""
+        progress, classifying, shown = Progress("listing", None, "images"), False, 0
+        while not self._stopped.wait(self._interval):
+            counts = counted(self._folder)
+            done = counts["classified"] + counts["failed"]
+            if counts["classified"] and not classifying:
+                progress.close()
+                progress, classifying, shown = Progress("classifying", None, "images"), True, 0
+            if classifying:
+                progress.expect(counts["listed"])
+            now = done if classifying else counts["listed"]
+            if now > shown:
+                progress.advance(now - shown, f"{counts['failed']:,} failed" if counts["failed"] else "")
+                shown = now
+        progress.close()
 
 
 def counted(folder: str) -> collections.Counter[str]:

@@ -29,7 +29,7 @@ def evaluation(
 def run(clothing_model: Path, clothing: Path, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("runs") / "run"
     arguments = ("--input", clothing / "validation", "--model-dir", clothing_model, "--output", output, "--top-k", 10)
-    done = command("pipeline", "classify", *arguments)
+    done = command("pipeline", "classify", *arguments, "--precision", "float32")
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"classifying {clothing / 'validation'} with model ")
@@ -72,7 +72,7 @@ def test_two_processes_give_the_rows_of_one(
 ) -> None:
     done = command(
         "pipeline", "classify", "--input", clothing / "validation", "--model-dir", clothing_model,
-        "--output", tmp_path / "two", "--top-k", 10,
+        "--output", tmp_path / "two", "--top-k", 10, "--precision", "float32",
         "--direct_running_mode=multi_processing", "--direct_num_workers=2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -80,6 +80,23 @@ def test_two_processes_give_the_rows_of_one(
         assert (one["uri"], one["label"], one["content_hash"]) == (two["uri"], two["label"], two["content_hash"])
         for entry, other in zip(one["top"], two["top"], strict=True):
             assert entry["score"] == pytest.approx(other["score"], abs=1e-5)
+
+
+@pytest.mark.parametrize(("engine", "least"), [("auto", 0.98), ("tensorflow", 1.0)])
+def test_every_engine_gives_the_labels_of_float32(
+    engine: str, least: float, clothing_model: Path, clothing: Path, run: Path, read_rows: Rows, command: Command,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    arguments = ("--input", clothing / "validation", "--model-dir", clothing_model, "--output", tmp_path / "run")
+    done = command("pipeline", "classify", *arguments, "--engine", engine)
+    assert done.returncode == 0, done.stderr
+    pairs = list(zip(read_rows(run), read_rows(tmp_path / "run"), strict=True))
+    assert all(one["uri"] == other["uri"] for one, other in pairs)
+    assert sum(one["label"] == other["label"] for one, other in pairs) / len(pairs) >= least
+    (chosen,) = json.loads((tmp_path / "run/run.json").read_text())["engines"]
+    assert chosen["engine"] == (engine if engine != "auto" else "openvino")
+    assert chosen["images"] == len(pairs)
+    assert f"{len(pairs)} images by {chosen['engine']} in {chosen['precision']}" in done.stdout
 
 
 def test_predict_agrees(clothing_model: Path, clothing: Path, run: Path, read_rows: Rows, command: Command) -> None:

@@ -273,6 +273,11 @@ class Progress:
         if time.monotonic() - self._shown >= (0.2 if self._redraws else 10.0):
             self._show(final=False)
 
+    def close(self) -> None:
+        """Leaves it as it was shown last, where nobody knows how far it came in the end."""
+        if self._last_text and self._redraws:
+            print(file=terminal(), flush=True)
+
     def milestone(self, note: str) -> None:
         """Says at once how far it is, unless that was said within the last second."""
         self._note = note

@@ -25,9 +25,11 @@ import pytest
 from PIL import Image
 
 from pipeline import classify as command_module
+from pipeline import engines
 from pipeline.records import OUTPUT_FORMATS
-from trainer import model_dir, saved_model
+from trainer import model_dir
 from trainer.console import UserError
+from trainer.model_dir import ModelDir
 from trainer.preprocessing import ImageSpec, Limits, read_image
 
 Classify = Callable[..., int]
@@ -191,7 +193,7 @@ def test_the_resize_rule_of_training_is_that_of_classifying(
     assert train(["--data", str(drawn), "--model-dir", str(tmp_path / "model"), *arguments]) == 0
     model = model_dir.read(tmp_path / "model")
     assert model.info.image.resize == rule
-    assert classify(drawn / "shoes", tmp_path / "model", tmp_path / "run") == 0
+    assert classify(drawn / "shoes", tmp_path / "model", tmp_path / "run", "--precision", "float32") == 0
     probabilities = model.load()
     rows = read_rows(tmp_path / "run")
     data = [Path(row["uri"]).read_bytes() for row in rows]
@@ -255,18 +257,18 @@ def test_a_finished_run_is_kept_unless_told_otherwise(
 def test_one_model_serves_all_threads_of_a_process(
     classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loads: list[str] = []
-    load = saved_model.SavedModel.__init__
+    loads: list[engines.Threads] = []
+    choose = engines.choose
 
-    def counted(self: saved_model.SavedModel, *arguments: Any) -> None:
-        loads.append("load")
-        load(self, *arguments)
+    def counted(model: ModelDir, threads: engines.Threads, **wanted: str) -> engines.Engine:
+        loads.append(threads)
+        return choose(model, threads, **wanted)
 
-    monkeypatch.setattr(saved_model.SavedModel, "__init__", counted)
+    monkeypatch.setattr(engines, "choose", counted)
     flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=4")
     assert classify(drawn, tiny_model, tmp_path / "run", *flags) == 0
     assert len(list((tmp_path / "run/predictions").iterdir())) == 4  # each thread wrote what it classified
-    assert loads == ["load"]
+    assert loads == [engines.Threads(callers=4, per_batch=1)]
 
 
 def test_two_processes_write_the_rows_of_one(
@@ -323,8 +325,8 @@ def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
     def fail(*_: object) -> None:
         raise RuntimeError("the accelerator is on fire")
 
-    monkeypatch.setattr(saved_model.SavedModel, "__call__", fail)
-    monkeypatch.setattr(model_dir.ModelDir, "check_golden", lambda *_: None)
+    monkeypatch.setattr(engines._OpenVino, "__call__", fail)
+    monkeypatch.setattr(model_dir.ModelDir, "check_golden", lambda *_, **__: None)
     log = tmp_path / "log"
     assert classify(drawn, tiny_model, tmp_path / "run", "--log-file", log) == 1
     line = capfd.readouterr().err.splitlines()[-1]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import collections
 import json
 import threading
 import time
@@ -111,7 +110,8 @@ def test_the_watch_says_how_far_a_run_is(
     shown: list[tuple[str, int, int | None, str]] = []
 
     class Recorded(console.Progress):
-        def _show(self, *, final: bool) -> None:
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            super().advance(steps, note)
             shown.append((self._title, self._done, self._total, self._note))
 
     monkeypatch.setattr(module, "Progress", Recorded)
@@ -125,6 +125,17 @@ def test_the_watch_says_how_far_a_run_is(
             time.sleep(0.1)
         file.write_text(json.dumps({"listed": 100, "classified": 97, "failed": 3}))
         time.sleep(0.1)
-    finals = collections.OrderedDict((title, rest) for title, *rest in shown)
-    assert finals["listing"][0] == 100
-    assert finals["classifying"] == [100, 100, "3 failed"]
+    last = {title: rest for title, *rest in shown}
+    assert last == {"listing": [100, None, ""], "classifying": [100, 100, "3 failed"]}
+    assert [done for title, done, *_ in shown if title == "classifying"] == [32, 100]
+    assert capsys.readouterr().err == ""  # what is over in seconds needs no line
+
+
+def test_the_watch_of_a_run_that_leaves_nothing_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch = Watch(str(tmp_path / "none"))
+    watch._interval = 0.001
+    with watch:
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""
