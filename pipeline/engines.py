@@ -137,7 +137,7 @@ def _has_gpu() -> bool:
 
 
 class _TensorFlow:
-    """The SavedModel in TensorFlow, its variables folded into constants."""
+    """The SavedModel in TensorFlow, on a GPU if there is one."""
 
     def __init__(self, model: ModelDir, precision: str, threads: Threads, *, forced: bool) -> None:
         import tensorflow as tf

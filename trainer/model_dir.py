@@ -2,7 +2,7 @@
 
 ::
 
-    saved_model.pb  variables/  assets/  fingerprint.pb     the SavedModel
+    saved_model.pb  variables/  fingerprint.pb              the SavedModel; its variables are constants
     model.json                                              everything needed to use it right (`ModelInfo`)
     golden/NN.png  golden/probabilities.json                a few images and the probabilities the model gave them
     model.keras                                             the same network for fine-tuning further
