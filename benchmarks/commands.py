@@ -1,15 +1,19 @@
-"""What the benchmarks share: where the real photos are, and whole commands run and timed."""
+"""What the benchmarks share: where the real photos are, catalogues made of them, and whole commands run and timed."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 SHARED = Path(os.environ.get("CATALOGUE_CLASSIFIER_SHARED", Path(__file__).parents[2] / "shared"))
 TRAINING, VALIDATION = (SHARED / "datasets/clothing" / name for name in ("train", "validation"))
@@ -32,3 +36,39 @@ def timed(module: str, *arguments: object, keras_home: Path) -> tuple[float, str
     words = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
     return time.monotonic() - start, done.stdout
+
+
+def trained(folder: Path, *flags: object) -> Path:
+    """A model directory: MobileNetV2 at 224 with a head for the real photos, unless the flags say otherwise."""
+    model = folder / "model"
+    arguments = ("train", "--data", TRAINING, "--validation-data", VALIDATION, "--model-dir", model, *flags)
+    timed("trainer", *arguments, keras_home=folder / "keras")
+    return model
+
+
+def catalogue(folder: Path, count: int) -> Path:
+    """A folder with so many images: hard links to copies of the real photos, a thousand to a sub-folder."""
+    originals, linked = folder / "originals", folder / f"catalogue-{count}"
+    if not originals.exists():
+        originals.mkdir()
+        for number, file in enumerate(sorted([*TRAINING.rglob("*.jpg"), *VALIDATION.rglob("*.jpg")])):
+            shutil.copyfile(file, originals / f"{number:05}.jpg")
+    sources = sorted(originals.iterdir())
+    for number in range(count):
+        target = linked / f"{number // 1000:04}" / f"{number:07}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(sources[number % len(sources)], target)
+    return linked
+
+
+def classified(where: Path, model: Path, folder: Path, *flags: object) -> tuple[float, dict[str, Any]]:
+    """Classifies images. Returns the seconds that the whole command took, and ``run.json``."""
+    run = folder / "run"
+    arguments = ("classify", "--input", where, "--model-dir", model, "--output", run, "--overwrite", *flags)
+    seconds, _ = timed("pipeline", *arguments, keras_home=folder / "keras")
+    return seconds, json.loads((run / "run.json").read_text())
+
+
+def versions() -> dict[str, str]:
+    """Of what makes a difference."""
+    return {name: metadata.version(name) for name in ("apache-beam", "keras", "openvino", "pillow", "tensorflow")}

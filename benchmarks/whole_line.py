@@ -9,19 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from importlib import metadata
-from pathlib import Path
 
-from benchmarks.commands import TRAINING, VALIDATION, scratch, timed
+from benchmarks.commands import TRAINING, VALIDATION, classified, scratch, timed, versions
 
 EPOCHS_OF_PLAIN = 10
-
-
-def classified(where: Path, model: Path, run: Path, keras_home: Path) -> tuple[float, int]:
-    """Classifies photos. Returns the seconds it took and the number of predictions."""
-    arguments = ("classify", "--input", where, "--model-dir", model, "--output", run)
-    seconds, _ = timed("pipeline", *arguments, keras_home=keras_home)
-    return seconds, json.loads((run / "run.json").read_text())["counts"]["predictions"]
 
 
 def main() -> None:
@@ -32,10 +23,8 @@ def main() -> None:
         ours, _ = timed("trainer", *arguments, keras_home=home)
         accuracy = json.loads((model / "model.json").read_text())["metrics"]["accuracy"]
         plain, printed = timed("benchmarks.plain_keras", TRAINING, VALIDATION, EPOCHS_OF_PLAIN, keras_home=home)
-        listed = folder / "one.txt"
-        listed.write_text(str(next(VALIDATION.rglob("*.jpg"))))
-        one, _ = classified(listed, model, folder / "one", home)
-        all_, count = classified(TRAINING.parent, model, folder / "all", home)
+        one, _ = classified(next(VALIDATION.rglob("*.jpg")), model, folder)
+        all_, record = classified(TRAINING.parent, model, folder)
     result = {
         "train_seconds": round(ours, 1),
         "validation_accuracy": round(accuracy, 4),
@@ -44,9 +33,10 @@ def main() -> None:
         "ratio": round(ours / plain, 3),
         "classify_one_seconds": round(one, 1),
         "classify_all_seconds": round(all_, 1),
-        "classified": count,
+        "classified": record["counts"]["predictions"],
+        "engine": record["engines"][0]["engine"],
         "cores": os.cpu_count(),
-        "versions": {name: metadata.version(name) for name in ("tensorflow", "keras", "apache-beam")},
+        "versions": versions(),
     }
     print(json.dumps(result))
 

@@ -154,7 +154,11 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
         predictions | "Write predictions" >> write(folder=tables.PREDICTIONS),
         dead_letters | "Write dead letters" >> write(folder=tables.DEAD_LETTERS),
     ) | "Chunks" >> beam.Flatten()
-    inputs = (rows.results, rows.dead_letters) | "Inputs" >> beam.Flatten() | beam.combiners.Count.Globally()
+    counts = (  # each by itself: what is flattened first is kept, all of it, by Beam's local runner
+        rows.results | "Count rows" >> beam.combiners.Count.Globally(),
+        rows.dead_letters | "Count wrong rows" >> beam.combiners.Count.Globally(),
+    )
+    inputs = counts | "Counts" >> beam.Flatten() | "Inputs" >> beam.CombineGlobally(sum)
     duplicates = entries | beam.Map(lambda entry: len(entry.rows) - 1) | "Duplicates" >> beam.CombineGlobally(sum)
     class_stats = predictions | "Statistics" >> beam.CombineGlobally(stats.ClassStatistics())
     measured = measurements | "Measurements" >> beam.CombineGlobally(meter.Total())

@@ -1,0 +1,51 @@
+"""Whether ``classify`` stays as fast and as small when a catalogue grows, and gains from a second process.
+
+Catalogues of 10,000 and of 100,000 images, hard links to real photos: images a second from the first prediction on, and
+the most memory that the worker had. One worker process with one thread against two, in turns. Real photos are needed:
+``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from typing import Any
+
+from benchmarks.commands import catalogue, classified, scratch, trained, versions
+
+FEW, MANY, ROUNDS = 10_000, 100_000, 3
+
+
+def main() -> None:
+    """Measures and prints one JSON line."""
+    result: dict[str, Any] = {}
+    with scratch() as folder:
+        model = trained(folder)
+        speeds: dict[int, list[float]] = {1: [], 2: []}
+        photos = catalogue(folder, FEW)
+        for _ in range(ROUNDS):
+            for count, found in speeds.items():
+                flags = ("--direct_running_mode", "multi_processing", "--direct_num_workers", count)
+                _, record = classified(photos, model, folder, *flags, "--engine-threads", 1)
+                found.append(speed(record))
+        one, two = map(statistics.median, speeds.values())
+        result["processes"] = {"one": round(one, 1), "two": round(two, 1), "ratio": round(two / one, 3)}
+        print(result["processes"], file=sys.stderr)
+        for name, images in {"few": photos, "many": catalogue(folder, MANY)}.items():
+            _, record = classified(images, model, folder)
+            megabytes = record["peak_memory_bytes"] / 2**20
+            result[name] = {"images_per_second": round(speed(record), 1), "peak_mib": round(megabytes)}
+            print(name, result[name], file=sys.stderr)
+    for key in ("images_per_second", "peak_mib"):
+        result[f"{key}_ratio"] = round(result["many"][key] / result["few"][key], 3)
+    print(json.dumps(result | {"versions": versions()}))
+
+
+def speed(record: dict[str, Any]) -> float:
+    """Images a second, start-up left out."""
+    return record["timings"]["images_per_second_from_then_on"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""From the command to the first prediction: ``classify`` on one photo, with each engine, in turns.
+
+Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import statistics
+import time
+
+from benchmarks.commands import VALIDATION, classified, scratch, trained, versions
+
+ROUNDS = 5
+
+
+def main() -> None:
+    """Measures and prints one JSON line."""
+    photo = next(VALIDATION.rglob("*.jpg"))
+    seconds: dict[str, list[float]] = {"openvino": [], "tensorflow": []}
+    with scratch() as folder:
+        model = trained(folder)
+        for _ in range(ROUNDS):
+            for engine, found in seconds.items():
+                begin = time.time()
+                _, record = classified(photo, model, folder, "--engine", engine)
+                started = datetime.datetime.fromisoformat(record["timings"]["started"]).timestamp()
+                found.append(started - begin + record["timings"]["first_prediction_seconds"])
+    result = {
+        engine: {"median": round(statistics.median(found), 1), "worst": round(max(found), 1)}
+        for engine, found in seconds.items()
+    }
+    print(json.dumps(result | {"versions": versions()}))
+
+
+if __name__ == "__main__":
+    main()
