@@ -34,6 +34,9 @@ fuzz: $(VENV)/.dev ## feed 50,000 broken files to the image reader (about three 
 bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmarks/README.md
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.whole_line
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.ceiling
+	$(BIN)/python -m benchmarks.scale
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
