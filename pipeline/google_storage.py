@@ -60,7 +60,8 @@ def read(location: str, limits: Limits, admit: Callable[[int], None]) -> bytes:
     except (HTTPError, OSError) as error:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
     finally:
-        response.close() if response.status != 200 else response.release_conn()
+        response.close()  # which closes the connection only where something was left unread
+        response.release_conn()
     _check_sum(data, response.headers)
     return data
 

@@ -120,6 +120,14 @@ def test_the_size_is_known_before_the_bytes_come(storage: None) -> None:
     with pytest.raises(ImageError) as error:
         read("a.jpg", Limits(max_bytes=len(PICTURE) - 1))
     assert error.value.reason is Reason.TOO_MANY_BYTES
+    assert read("a.jpg") == PICTURE  # and not what was left unread
+
+
+def test_connections_are_kept(storage: None) -> None:
+    for _ in range(5):
+        read("a.jpg")
+    pool, endpoint = google_storage.connections()
+    assert pool.connection_from_url(endpoint).num_connections == 1
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch, free_port: object) -> None:

@@ -37,6 +37,9 @@ def test_lists_every_layer_with_its_parameters(tiny_model: Path, capfd: pytest.C
 
 
 def test_layers_know_what_they_take() -> None:
+    import keras
+
+    keras.backend.clear_session()  # layers are numbered from one again
     layers = {layer["name"]: layer for layer in Network.on(backbones.build("MobileNetV2", "none", SIDE), 3).layers()}
     assert layers["block_2_add"]["inputs"] == ["block_1_project_BN", "block_2_project_BN"]
     assert layers["features"]["inputs"] == ["global_average_pooling2d"]
