@@ -247,24 +247,24 @@ def _run(config: ClassifyConfig, run: Run, options: Any) -> None:
         with beam.Pipeline(runner=runner_for(options), options=options) as pipeline:
             classification(pipeline, config, run)
     except Exception as error:
-        kind, message = cause(str(error))
+        kind, message = cause(error)
         if kind in ("ModelDirError", "UserError"):
             raise UserError(message) from error
-        raise Fault(f"the run failed: {kind}: {message}" if kind else f"the run failed: {error}") from error
+        raise Fault(f"the run failed: {kind}: {message}") from error
 
 
-def cause(text: str) -> tuple[str, str]:
-    """The name and the message of the error that a worker's traceback ends with.
+def cause(error: Exception) -> tuple[str, str]:
+    """The name and the message of the error that a run failed by.
 
-    Runners pass a worker's exception on as text, some with more text around it.
+    Runners pass a worker's exception on as text, some with more text around it, unless the worker is a thread that
+    called for nothing else.
 
     Returns:
-        The class without its module, and the message; the whole text as the message where it holds no traceback.
+        The class without its module, and the message; of the traceback that ends the text of `error`, if there is one.
     """
+    text = str(error)
     found = re.findall(r"^((?:\w+\.)*\w*(?:Error|Exception|Failed)): (.*)$", text, flags=re.MULTILINE)
-    if not found:
-        return "", text
-    name, message = found[-1]
+    name, message = found[-1] if found else (type(error).__name__, text)
     return name.rpartition(".")[2], re.sub(r" \[while running '.*'\]$", "", message)
 
 

@@ -8,6 +8,7 @@ the terminal. The log file is deleted after a run that ended well or that the us
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import difflib
 import logging
@@ -168,6 +169,23 @@ def run(command: Callable[[], None], *, prog: str, verbose: bool = False, log_fi
         where = f" (details: {log})" if log and crashed else ""
         print(f"{prog}: error: {message}{where}", file=sys.stderr)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process.
+
+    Threads of a command that failed may still be at work, as those of Beam's workers. They are left where they are and
+    no longer heard: Python's own way out would wait for some of them, and end others, within C++ code, in a way that
+    aborts the process.
+    """
+    if code == 0:
+        sys.exit(0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    os._exit(code)
 
 
 def _call(command: Callable[[], None]) -> tuple[int, str, bool]:

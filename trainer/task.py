@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -353,4 +352,4 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer.task"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console.leave(main())

@@ -25,11 +25,12 @@ import pytest
 from PIL import Image
 
 from pipeline import classify as command_module
-from pipeline import engines
+from pipeline import engines, inference
+from pipeline.meter import counted
 from pipeline.records import OUTPUT_FORMATS
 from trainer import model_dir
 from trainer.console import UserError
-from trainer.model_dir import ModelDir
+from trainer.model_dir import ModelDir, ModelDirError
 from trainer.preprocessing import ImageSpec, Limits, read_image
 
 Classify = Callable[..., int]
@@ -328,7 +329,7 @@ def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
     monkeypatch.setattr(engines._OpenVino, "__call__", fail)
     monkeypatch.setattr(model_dir.ModelDir, "check_golden", lambda *_, **__: None)
     log = tmp_path / "log"
-    assert classify(drawn, tiny_model, tmp_path / "run", "--log-file", log) == 1
+    assert classify(drawn, tiny_model, tmp_path / "run", "--log-file", log, "--direct_num_workers=1") == 1
     line = capfd.readouterr().err.splitlines()[-1]
     assert "RuntimeError: the accelerator is on fire" in line
     assert str(log) in line
@@ -365,7 +366,6 @@ BAD_USE = {
     "a program as the list": ({"--input": "{python}"}, "is no text"),
     "no model directory": ({"--model-dir": "{tmp}/empty"}, "is no model directory"),
     "no such model directory": ({"--model-dir": "{tmp}/none"}, "is no model directory"),
-    "a model that does not reproduce itself": ({"--model-dir": "{spoilt}"}, "does not reproduce its golden images"),
     "an output that is something else": ({"--output": "{drawn}"}, "is no run directory"),
     "an output that cannot be made": ({"--output": "{tmp}/url.csv/run"}, "cannot be"),
     "an output below the input": ({"--output": "{drawn}/run"}, "is among the files of --input"),
@@ -385,15 +385,14 @@ BAD_USE = {
 
 @pytest.mark.parametrize("case", BAD_USE)
 def test_bad_use_is_one_line_and_leaves_nothing(
-    case: str, tiny_model: Path, model_copy: Path, drawn: Path, tmp_path: Path, contents: Contents,
-    capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    case: str, tiny_model: Path, drawn: Path, tmp_path: Path, contents: Contents, capfd: pytest.CaptureFixture[str]
+) -> None:
     from pipeline.__main__ import main
 
     (tmp_path / "empty").mkdir()
     (tmp_path / "url.csv").write_text("url,sku\na.jpg,1\n")
     (tmp_path / "linked").symlink_to(drawn)
-    places = {"tmp": tmp_path, "drawn": drawn, "spoilt": spoilt(model_copy), "python": sys.executable}
+    places = {"tmp": tmp_path, "drawn": drawn, "python": sys.executable}
     changes, words = BAD_USE[case]
     arguments = {"--input": str(drawn), "--model-dir": str(tiny_model), "--output": str(tmp_path / "new/run")}
     arguments |= {flag: value and value.format(**places) for flag, value in changes.items()}
@@ -407,13 +406,30 @@ def test_bad_use_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_that_does_not_reproduce_its_golden_images_labels_nothing(
+    workers: int, command: Callable[..., subprocess.CompletedProcess[str]], model_copy: Path, drawn: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """In a process that ends with the command: each worker finds out by itself, and the second is seconds late."""
+    run = tmp_path / "run"
+    words = ["--input", drawn, "--model-dir", spoilt(model_copy), "--output", run]
+    done = command("pipeline", "classify", *words, f"--direct_num_workers={workers}")
+    assert (done.returncode, done.stdout) == (2, "")
+    _, line = done.stderr.splitlines()
+    assert line.startswith("python -m pipeline classify: error: ")
+    assert "does not reproduce its golden images (4 of 4" in line
+    assert line.endswith("train it again or repair the installation")
+    assert not run.exists()
+
+
 def test_the_error_a_workers_traceback_ends_with() -> None:
     text = (
         "Traceback (most recent call last):\n  File x\nOSError: first\n\nDuring handling ...\n"
         "trainer.model_dir.ModelDirError: m: bad [while running 'Classify/X']\n"
     )
-    assert command_module.cause(text) == ("ModelDirError", "m: bad")
-    assert command_module.cause("no traceback") == ("", "no traceback")
+    assert command_module.cause(RuntimeError(text)) == ("ModelDirError", "m: bad")
+    assert command_module.cause(ModelDirError("m: bad [while running 'Read']")) == ("ModelDirError", "m: bad")
 
 
 @pytest.mark.parametrize(
@@ -432,6 +448,68 @@ def test_defaults_of_beam(flags: list[str], runner: str, mode: str, workers: int
     direct = options.view_as(DirectOptions)
     assert options.view_as(StandardOptions).runner == runner
     assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)
+
+
+@pytest.mark.parametrize(
+    ("flags", "threads", "expected"),
+    [
+        (["--direct_num_workers=1"], None, (1, 8)),
+        (["--direct_num_workers=2", "--direct_running_mode=multi_threading"], None, (2, 4)),
+        (["--direct_num_workers=2", "--direct_running_mode=multi_processing"], None, (1, 4)),
+        (["--direct_num_workers=0", "--direct_running_mode=multi_processing"], None, (1, 1)),
+        (["--direct_num_workers=99", "--direct_running_mode=multi_threading"], None, (99, 1)),
+        (["--direct_num_workers=2", "--direct_running_mode=multi_processing"], 3, (1, 3)),
+        (["--runner=FlinkRunner"], None, (None, 1)),
+        (["--runner=FlinkRunner"], 2, (None, 2)),
+    ],
+)
+def test_the_cores_are_divided_among_the_workers(
+    flags: list[str], threads: int | None, expected: tuple[int | None, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "cores", lambda: 8)
+    assert command_module.division_of_cores(command_module.beam_options(flags), threads) == expected
+
+
+@pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
+def test_while_it_runs_others_can_see_how_far_it_is_and_at_last_where_the_time_went(
+    mode: str, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    photos.mkdir()
+    for number in range(4000):
+        os.link(drawn / f"hat/{number % 12:02}.jpg", photos / f"{number:04}.jpg")
+    words = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", run, "--price-per-hour", 2]
+    flags = [f"--direct_running_mode={mode}", "--direct_num_workers=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *map(str, words), *flags], stdout=subprocess.PIPE, text=True
+    )
+    seen: list[tuple[int, int]] = []
+    while process.poll() is None:
+        for folder in run.glob("_temporary/*"):
+            counts = counted(str(folder))
+            seen.append((counts["listed"], counts["classified"]))
+        time.sleep(0.02)
+    printed = process.communicate()[0]
+    assert process.returncode == 0
+    assert any(listed == 4000 and 0 < classified < 4000 for listed, classified in seen)
+    assert not (run / "_temporary").exists()
+    record = json.loads((run / "run.json").read_text())
+    assert sum(int(size) * count for size, count in record["batches"].items()) == 4000
+    assert max(map(int, record["batches"])) == 16
+    assert record["workers"] == (2 if mode == "multi_processing" else 1)
+    assert sum(engine["images"] for engine in record["engines"]) == 4000
+    steps = record["timings"]["worker_seconds"]
+    assert min(steps["decoding"], steps["inference"], steps["rest"]) > 0
+    assert sum(steps.values()) < 2 * record["timings"]["seconds"]
+    assert record["timings"]["first_prediction_seconds"] < record["timings"]["seconds"]
+    assert record["peak_memory_bytes"] > 100 * 2**20
+    for words_of_it in (
+        "time of the workers: reading ",
+        "batches: ",
+        "the first prediction after ",
+        "a million images cost ",
+    ):
+        assert words_of_it in printed
 
 
 def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:

@@ -57,6 +57,36 @@ def test_a_fault_is_one_line_and_its_traceback_is_in_the_log(tmp_path: Path) -> 
     assert "Traceback" in log.read_text()
 
 
+LEFT_AT_WORK = """
+import atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from trainer import console
+def chatter():
+    while True:
+        time.sleep(0.5)
+        print("from a thread", file=sys.stderr)
+def clean_up():
+    time.sleep(1)
+    Path(sys.argv[1]).write_text("cleaned up")
+def command():
+    threading.Thread(target=chatter, daemon=True).start()
+    ThreadPoolExecutor().submit(time.sleep, 60)
+    raise console.UserError("give another folder")
+atexit.register(clean_up)
+print("result")
+console.leave(console.run(command, prog="prog"))
+"""
+
+
+def test_what_a_failed_command_left_at_work_neither_speaks_nor_delays_the_end(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", LEFT_AT_WORK, str(tmp_path / "file")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "result\n")
+    assert done.stderr.endswith("prog: error: give another folder\n")
+    assert (tmp_path / "file").read_text() == "cleaned up"
+
+
 def test_a_log_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert console.run(lambda: None, prog="prog", log_file=str(tmp_path / "no/log")) == 2
     assert capsys.readouterr().err.count("\n") == 1
