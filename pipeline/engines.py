@@ -79,30 +79,32 @@ def choose(model: ModelDir, threads: Threads, *, engine: str = AUTO, precision: 
         UserError: what is asked for by name is not to be had on this machine.
         ModelDirError: the golden images are not reproduced.
     """
-    passed_over: list[str] = []
-    failure: UserError | None = None
+    why_not: dict[str, UserError] = {}
     for name, wanted in _candidates(engine, precision):
         made = _tried(model, threads, name, wanted, forced=precision != AUTO)
-        if isinstance(made, UserError):
-            failure = made if failure is None or isinstance(made, ModelDirError) else failure
-            passed_over.append(f"not {name} in {wanted}: {made}")
+        if isinstance(made, ModelDirError):
+            why_not[f"{name} in {wanted} does not reproduce the golden images"] = made
             continue
-        why = "asked for" if AUTO not in (engine, precision) else "; ".join(passed_over) or "the fastest here"
+        if isinstance(made, Unsupported):
+            why_not.setdefault(str(made), UserError(f"--engine {name} --precision {wanted}: {made}"))
+            continue
+        why = "asked for" if AUTO not in (engine, precision) else "; ".join(why_not) or "the fastest here"
         made.choice = dataclasses.replace(made.choice, reason=why)
         logging.getLogger(__name__).info("engine: %s", made.choice.in_words())
         return made
-    assert failure is not None
-    raise failure
+    failures = list(why_not.values())
+    wrong = [error for error in failures if isinstance(error, ModelDirError)]
+    raise wrong[-1] if wrong else failures[0]  # the last one is of the highest precision
 
 
-def _tried(model: ModelDir, threads: Threads, name: str, precision: str, *, forced: bool) -> Engine | UserError:
+def _tried(
+    model: ModelDir, threads: Threads, name: str, precision: str, *, forced: bool
+) -> Engine | ModelDirError | Unsupported:
     """An engine, or why it cannot be used."""
     try:
         made: Engine = _BUILDERS[name](model, precision, threads, forced=forced)
         model.check_golden(made, tolerance=TOLERANCES[precision], advice=_ADVICE[precision])
-    except Unsupported as error:
-        return UserError(f"--engine {name} --precision {precision}: {error}")
-    except ModelDirError as error:
+    except (ModelDirError, Unsupported) as error:
         return error
     return made
 
@@ -144,9 +146,9 @@ class _TensorFlow:
 
         gpus = tf.config.list_physical_devices("GPU")
         if precision == BFLOAT16 and gpus:
-            raise Unsupported("on a GPU TensorFlow runs in float32, in tensor cores as TF32")
+            raise Unsupported("TensorFlow runs in float32 on a GPU")
         if precision == BFLOAT16 and not forced and not _multiplies_matrices_of_bfloat16():
-            raise Unsupported("TensorFlow gains by it only on processors with AMX")
+            raise Unsupported("TensorFlow gains by bfloat16 only on processors with AMX")
         with contextlib.suppress(RuntimeError):  # TensorFlow has run in this process already
             for gpu in gpus:
                 tf.config.experimental.set_memory_growth(gpu, True)
@@ -168,7 +170,7 @@ class _TensorFlow:
             size = min(size, len(images))
             if size == 1:
                 raise
-            self._largest = size // 2
+            self._largest = min(self._largest or size, size // 2)  # another thread may have come further down
             logging.getLogger(__name__).warning(
                 "%d images did not fit into memory at once: %d from now on", size, self._largest
             )
@@ -186,12 +188,12 @@ class _OpenVino:
 
     def __init__(self, model: ModelDir, precision: str, threads: Threads, *, forced: bool) -> None:
         if not _has_openvino():
-            raise Unsupported("it is not installed (extra openvino)")
+            raise Unsupported("OpenVINO is not installed (extra openvino)")
         import openvino
 
         core = openvino.Core()
         if precision == BFLOAT16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise Unsupported("this processor has no instructions for it")
+            raise Unsupported("the processor has no instructions for bfloat16")
         try:
             network = core.read_model(str(model.path))
             if precision == BFLOAT16:

@@ -1,7 +1,7 @@
 """Objects of Google Cloud Storage: one GET each, over connections that the process keeps.
 
-The client library takes 1.2 ms of a core to fetch an object, about as much as decoding a photo; this, with the same
-credentials and checksums, 0.3 ms (``benchmarks/README.md``).
+With the credentials and the checksums of the client library, but a fraction of its work, which is as much for each
+object as decoding a photo.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
+from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import engines, storage
 from pipeline.engines import Engine
@@ -169,9 +168,10 @@ class _RowsFn(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[beam.pvalue.TaggedOutput]:
         assert self._started is not None
-        own, window = meter(self._folder), GlobalWindow()
+        own = meter(self._folder)
         own.add_seconds(ALL, time.perf_counter() - self._started)
-        yield beam.pvalue.TaggedOutput(_MEASUREMENTS, WindowedValue(own.take(), window.max_timestamp(), (window,)))
+        measurement = GlobalWindows.windowed_value_at_end_of_window(own.take())
+        yield beam.pvalue.TaggedOutput(_MEASUREMENTS, measurement)
         self.teardown()
 
     def teardown(self) -> None:

@@ -29,7 +29,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import lists, matching, storage, tables
@@ -118,9 +118,7 @@ class _PackFn(beam.DoFn):
             yield from self._packed()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        window = GlobalWindow()
-        for block in self._packed():
-            yield WindowedValue(block, window.max_timestamp(), (window,))
+        yield from map(GlobalWindows.windowed_value_at_end_of_window, self._packed())
 
     def _packed(self) -> Iterator[tuple[int, bytes]]:
         for partition, waiting in self._waiting.items():
@@ -239,7 +237,7 @@ def _counted(found: Iterable[ManifestRow | DeadLetter], folder: str) -> Iterator
     with own.working():
         for row in found:
             counts["listed"] += 1
-            counts["failed"] += isinstance(row, DeadLetter)
+            counts["wrong"] += isinstance(row, DeadLetter)
             if counts["listed"] >= _COUNTED_ROWS:
                 own.count(**counts)
                 counts.clear()

@@ -120,7 +120,7 @@ class Meter:
             self._first = self._first or time.time()
 
     def count(self, **counts: int) -> None:
-        """Adds to what `Watch` shows: ``listed``, ``classified``, ``failed``."""
+        """Adds to what `Watch` shows: ``listed``, the ``wrong`` ones of these, ``classified``, ``failed``."""
         with self._lock:
             self._counts.update(counts)
 
@@ -238,22 +238,24 @@ class Watch:
 
     def __exit__(self, *exception: object) -> None:
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(1.0)  # it may be waiting for a storage that does not answer
 
     def _show(self) -> None:
         """Two lines: while lists are read, and while images are classified."""
         progress, classifying, shown = Progress("listing", None, "images"), False, 0
         while not self._stopped.wait(self._interval):
             counts = counted(self._folder)
-            done = counts["classified"] + counts["failed"]
-            if counts["classified"] and not classifying:
+            if self._stopped.is_set():
+                break
+            failed = counts["wrong"] + counts["failed"]
+            if counts["classified"] + counts["failed"] and not classifying:
                 progress.close()
                 progress, classifying, shown = Progress("classifying", None, "images"), True, 0
             if classifying:
                 progress.expect(counts["listed"])
-            now = done if classifying else counts["listed"]
+            now = counts["classified"] + failed if classifying else counts["listed"]
             if now > shown:
-                progress.advance(now - shown, f"{counts['failed']:,} failed" if counts["failed"] else "")
+                progress.advance(now - shown, f"{failed:,} failed" if failed else "")
                 shown = now
         progress.close()
 

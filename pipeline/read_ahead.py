@@ -18,8 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
+from apache_beam.transforms.window import GlobalWindows
 
 from pipeline.images import DEAD_LETTERS, Outcome, dead_letters
 from pipeline.meter import READING, meter
@@ -103,14 +102,15 @@ class _ReadAheadFn(beam.DoFn):
             yield from self._next(reads)
 
     def finish_bundle(self) -> Iterator[Any]:
-        reads, window = self._reads, GlobalWindow()
+        reads, windowed = self._reads, GlobalWindows.windowed_value_at_end_of_window
         assert reads is not None
         reads.begin_all()
         while reads.under_way:
             for value in self._next(reads):
-                tagged = isinstance(value, beam.pvalue.TaggedOutput)
-                windowed = WindowedValue(value.value if tagged else value, window.max_timestamp(), (window,))
-                yield beam.pvalue.TaggedOutput(DEAD_LETTERS, windowed) if tagged else windowed
+                if isinstance(value, beam.pvalue.TaggedOutput):
+                    yield beam.pvalue.TaggedOutput(value.tag, windowed(value.value))
+                else:
+                    yield windowed(value)
 
     def teardown(self) -> None:
         if self._reads:

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import storage
@@ -203,8 +203,7 @@ class _WriteRowsFn(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._writer is not None:
-            window = GlobalWindow()
-            yield WindowedValue(self._close(), window.max_timestamp(), (window,))
+            yield GlobalWindows.windowed_value_at_end_of_window(self._close())
 
     def _close(self) -> Chunk:
         assert self._writer is not None

@@ -119,11 +119,11 @@ def test_the_watch_says_how_far_a_run_is(
     watch._interval = 0.005
     file = tmp_path / "progress-a.json"
     with watch:
-        for counts in ({"listed": 40}, {"listed": 100}, {"listed": 100, "classified": 30, "failed": 2}):
+        for counts in ({"listed": 40}, {"listed": 100}, {"listed": 100, "wrong": 1, "classified": 30, "failed": 1}):
             (tmp_path / "new").write_text(json.dumps(counts))
             (tmp_path / "new").rename(file)
             time.sleep(0.1)
-        file.write_text(json.dumps({"listed": 100, "classified": 97, "failed": 3}))
+        file.write_text(json.dumps({"listed": 100, "wrong": 1, "classified": 97, "failed": 2}))
         time.sleep(0.1)
     last = {title: rest for title, *rest in shown}
     assert last == {"listing": [100, None, ""], "classifying": [100, 100, "3 failed"]}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import meter, output
-from pipeline.records import Chunk, ClassStats
+from pipeline.records import Chunk, ClassStats, EngineChoice
 from trainer import model_dir
 from trainer.console import CommandFailed, UserError
 
@@ -31,21 +32,57 @@ def chunk(run: output.Run, folder: str, name: str, count: int) -> Chunk:
     return Chunk(folder, str(path), count)
 
 
+def results(inputs: int) -> dict[str, Any]:
+    """What a run has found besides its rows."""
+    return {
+        "inputs": inputs,
+        "duplicates": 0,
+        "stats": {},
+        "dead_letters": {},
+        "thumbnails": {},
+        "columns": pa.schema([]),
+        "measured": meter.NOTHING,
+    }
+
+
 def commit(run: output.Run, predictions: int, letters: int, **changes: Any) -> dict[str, Any]:
     chunks = [chunk(run, "predictions", "b", predictions - 1), chunk(run, "predictions", "a", 1)]
     if letters:
         chunks.append(chunk(run, "dead_letters", "c", letters))
     histogram = (0,) * 19 + (predictions,)
-    given: dict[str, Any] = {
-        "inputs": predictions + letters,
-        "duplicates": 0,
+    given = results(predictions + letters) | {
         "stats": {"hat": ClassStats(predictions, predictions * 0.99, histogram, (), ())},
         "dead_letters": {"corrupt": (letters, (("c/0", "torn"),))} if letters else {},
-        "thumbnails": {},
-        "columns": pa.schema([]),
-        "measured": meter.NOTHING,
     }
     return output.commit(run, chunks=chunks, **given | changes)
+
+
+def test_where_the_time_went_and_what_it_cost(run: output.Run) -> None:
+    """Of 2,000 images in 200 s, half of that before the first prediction, at 3.6 an hour."""
+    began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=200)
+    run = dataclasses.replace(run, started=began.isoformat(timespec="milliseconds"))
+    engine = EngineChoice("openvino", "bfloat16", "CPU", "the fastest here")
+    seconds = {"reading": 1.0, "decoding": 50.0, "inference": 120.0, "all": 180.0}
+    measured = meter.Measurement(
+        seconds, {3: 1, 16: 124}, {engine: 1987}, 5 * 2**20, frozenset({"a:1", "a:2"}), began.timestamp() + 100
+    )
+    record = commit(run, 1990, 10, measured=measured)
+    timings = record["timings"]
+    assert timings["worker_seconds"] == {"reading": 1.0, "decoding": 50.0, "inference": 120.0, "rest": 9.0}
+    assert timings["images_per_second"] == pytest.approx(10, rel=0.05)
+    assert timings["first_prediction_seconds"] == pytest.approx(100, abs=0.1)
+    assert timings["images_per_second_from_then_on"] == pytest.approx(20, rel=0.05)
+    assert record["cost_per_million_images"] == pytest.approx(100, rel=0.05)
+    assert (record["workers"], record["peak_memory_bytes"]) == (2, 5 * 2**20)
+    assert record["batches"] == {"16": 124, "3": 1}
+    assert record["engines"] == [dataclasses.asdict(engine) | {"images": 1987}]
+
+
+def test_without_a_price_and_without_an_image_that_could_be_read(run: output.Run) -> None:
+    record = commit(dataclasses.replace(run, price_per_hour=None), 1, 0)
+    assert record["cost_per_million_images"] is None
+    assert record["timings"]["first_prediction_seconds"] is None
+    assert record["timings"]["images_per_second_from_then_on"] is None
 
 
 def test_a_balanced_run_is_a_success(run: output.Run) -> None:
@@ -113,15 +150,7 @@ def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
     run: output.Run, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """One call to the storage fails once; the runner calls the last step again with the same files."""
-    given = {
-        "inputs": 10,
-        "duplicates": 0,
-        "stats": {},
-        "dead_letters": {},
-        "thumbnails": {},
-        "columns": pa.schema([]),
-        "measured": meter.NOTHING,
-    }
+    given = results(10)
     chunks = [chunk(run, "predictions", "a", 10)]
     calls: list[str] = []
 
@@ -150,15 +179,7 @@ def test_of_two_runs_in_one_place_one_stays_whole(
 ) -> None:
     other = dataclasses.replace(run, token="other")
     mine, its = chunk(run, "predictions", "mine", 10), chunk(other, "predictions", "its", 10)
-    given = {
-        "inputs": 10,
-        "duplicates": 0,
-        "stats": {},
-        "dead_letters": {},
-        "thumbnails": {},
-        "columns": pa.schema([]),
-        "measured": meter.NOTHING,
-    }
+    given = results(10)
     output.commit(other, chunks=[its], **given)
     before = contents(Path(run.output))
     with pytest.raises(UserError, match="another run has finished in"):
