@@ -120,7 +120,7 @@ def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         type=console.positive_int,
         default=BATCH_SIZE,
         metavar="N",
-        help="images that go through the network at once; halved where they do not fit into the memory of a GPU",
+        help="images handed to the engine at once; halved where they do not fit into the memory of a GPU",
     )
     add(
         "--engine-threads",

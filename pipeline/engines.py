@@ -17,7 +17,7 @@ import dataclasses
 import glob
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +32,8 @@ from trainer.saved_model import SavedModel
 TOLERANCES = {FLOAT32: GOLDEN_TOLERANCE, BFLOAT16: 0.1}
 _ADVICE = {FLOAT32: REPAIR, BFLOAT16: "leave --precision to itself, or give --precision float32"}
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
+_NO_BFLOAT16 = "the processor has no instructions for bfloat16"
+_IN_CACHE = 8  # images at once on a processor: what a network makes of 16 no longer fits, and takes a third longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,7 @@ def choose(model: ModelDir, threads: Threads, *, engine: str = AUTO, precision: 
     """
     why_not: dict[str, UserError] = {}
     for name, wanted in _candidates(engine, precision):
-        made = _tried(model, threads, name, wanted, forced=precision != AUTO)
+        made = _tried(model, threads, name, wanted)
         if isinstance(made, ModelDirError):
             why_not[f"{name} in {wanted} does not reproduce the golden images"] = made
             continue
@@ -97,12 +99,10 @@ def choose(model: ModelDir, threads: Threads, *, engine: str = AUTO, precision: 
     raise wrong[-1] if wrong else failures[0]  # the last one is of the highest precision
 
 
-def _tried(
-    model: ModelDir, threads: Threads, name: str, precision: str, *, forced: bool
-) -> Engine | ModelDirError | Unsupported:
+def _tried(model: ModelDir, threads: Threads, name: str, precision: str) -> Engine | ModelDirError | Unsupported:
     """An engine, or why it cannot be used."""
     try:
-        made: Engine = _BUILDERS[name](model, precision, threads, forced=forced)
+        made: Engine = _BUILDERS[name](model, precision, threads)
         model.check_golden(made, tolerance=TOLERANCES[precision], advice=_ADVICE[precision])
     except (ModelDirError, Unsupported) as error:
         return error
@@ -141,31 +141,31 @@ def _has_gpu() -> bool:
 class _TensorFlow:
     """The SavedModel in TensorFlow, on a GPU if there is one."""
 
-    def __init__(self, model: ModelDir, precision: str, threads: Threads, *, forced: bool) -> None:
+    def __init__(self, model: ModelDir, precision: str, threads: Threads) -> None:
+        if precision == BFLOAT16 and _has_gpu():
+            raise Unsupported("TensorFlow runs in float32 on a GPU")
+        if precision == BFLOAT16 and not _multiplies_bfloat16():
+            raise Unsupported(_NO_BFLOAT16)
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
-        if precision == BFLOAT16 and gpus:
-            raise Unsupported("TensorFlow runs in float32 on a GPU")
-        if precision == BFLOAT16 and not forced and not _multiplies_matrices_of_bfloat16():
-            raise Unsupported("TensorFlow gains by bfloat16 only on processors with AMX")
         with contextlib.suppress(RuntimeError):  # TensorFlow has run in this process already
             for gpu in gpus:
                 tf.config.experimental.set_memory_growth(gpu, True)
             tf.config.threading.set_intra_op_parallelism_threads(threads.per_batch)
             tf.config.threading.set_inter_op_parallelism_threads(threads.callers)
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": precision == BFLOAT16})
-        self._run = SavedModel(model.path)
+        self._run = SavedModel(model.path, bfloat16.kernels if precision == BFLOAT16 else None)
         self._too_large: tuple[type[Exception], ...] = (tf.errors.ResourceExhaustedError,)
-        self._largest = 0
+        self._largest = 0 if gpus else _IN_CACHE
         self.labels = model.info.labels
         self.choice = EngineChoice(TENSORFLOW, precision, "GPU" if gpus else "CPU")
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Classifies uint8 [N, H, W, 3]; in parts from the day that a batch did not fit into memory."""
+        """Classifies uint8 [N, H, W, 3]; on a GPU in parts once a batch did not fit into its memory."""
         size = self._largest or len(images)
         try:
-            parts = [self._run(images[start : start + size]) for start in range(0, len(images), size)]
+            return _in_parts(self._run, images, size)
         except self._too_large:
             size = min(size, len(images))
             if size == 1:
@@ -175,25 +175,25 @@ class _TensorFlow:
                 "%d images did not fit into memory at once: %d from now on", size, self._largest
             )
             return self(images)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _multiplies_matrices_of_bfloat16() -> bool:
+def _multiplies_bfloat16() -> bool:
     cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
+    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 class _OpenVino:
     """The SavedModel in OpenVINO, one stream of threads for each caller."""
 
-    def __init__(self, model: ModelDir, precision: str, threads: Threads, *, forced: bool) -> None:
+    def __init__(self, model: ModelDir, precision: str, threads: Threads) -> None:
         if not _has_openvino():
             raise Unsupported("OpenVINO is not installed (extra openvino)")
         import openvino
 
         core = openvino.Core()
         if precision == BFLOAT16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise Unsupported("the processor has no instructions for bfloat16")
+            raise Unsupported(_NO_BFLOAT16)
         try:
             network = core.read_model(str(model.path))
             if precision == BFLOAT16:
@@ -219,7 +219,9 @@ class _OpenVino:
         except IndexError:
             request = self._compiled.create_infer_request()
         try:
-            return request.infer([np.ascontiguousarray(images)], share_inputs=True)[0]
+            return _in_parts(
+                lambda part: request.infer([np.ascontiguousarray(part)], share_inputs=True)[0], images, _IN_CACHE
+            )
         finally:
             self._requests.append(request)
 
@@ -227,44 +229,18 @@ class _OpenVino:
 _BUILDERS: dict[str, Any] = {TENSORFLOW: _TensorFlow, OPENVINO: _OpenVino}
 
 
-def round_weights(network: Any) -> None:
-    """Rounds the convolutions of an `openvino.Model` to bfloat16 with `pipeline.bfloat16.kernels`.
+def _in_parts(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, size: int) -> np.ndarray:
+    parts = [run(images[start : start + size]) for start in range(0, len(images), size)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    What multiplies the channels after a convolution, as batch normalisation does, is put into its weights first:
-    OpenVINO does that later and would round the product once more.
-    """
+
+def round_weights(network: Any) -> None:
+    """Rounds the convolutions of an `openvino.Model` to bfloat16 with `pipeline.bfloat16.kernels`."""
     from openvino import opset13 as operations
 
     for node in network.get_ordered_ops():
-        if node.get_type_name() not in _CONVOLUTIONS or not _is_constant(node.input_value(1).get_node()):
-            continue
-        weights = np.array(node.input_value(1).get_node().data, np.float32)
-        factors = _factors_after(node)
-        if factors is not None:
-            channels = weights.ndim - 3  # of the output: one axis, or groups and those of each
-            weights *= factors.reshape(*weights.shape[:channels], 1, 1, 1)
-            _only_consumer(node).output(0).replace(node.output(0))
-        node.input(1).replace_source_output(operations.constant(bfloat16.kernels(weights)).output(0))
+        weights = node.input_value(1).get_node() if node.get_type_name() in _CONVOLUTIONS else None
+        if weights and weights.get_type_name() == "Constant":
+            rounded = bfloat16.kernels(np.array(weights.data, np.float32))
+            node.input(1).replace_source_output(operations.constant(rounded).output(0))
     network.validate_nodes_and_infer_types()
-
-
-def _factors_after(convolution: Any) -> np.ndarray | None:
-    """What each channel is multiplied by after a convolution, float32 [C]; None if that is not what comes next."""
-    consumer = _only_consumer(convolution)
-    if consumer is None or consumer.get_type_name() != "Multiply":
-        return None
-    constants = [value.get_node() for value in consumer.input_values() if _is_constant(value.get_node())]
-    channels = convolution.output(0).get_partial_shape()[1]
-    if len(constants) != 1 or constants[0].data.size != channels.get_length():
-        return None
-    shape = constants[0].data.shape
-    return constants[0].data.reshape(-1) if shape[-3:] == (channels.get_length(), 1, 1) else None
-
-
-def _only_consumer(node: Any) -> Any:
-    targets = list(node.output(0).get_target_inputs())
-    return targets[0].get_node() if len(targets) == 1 else None
-
-
-def _is_constant(node: Any) -> bool:
-    return node.get_type_name() == "Constant"

@@ -1,8 +1,8 @@
 """The SavedModel of a model directory: its signatures, and what of a network is made constant for them.
 
-In what is written the variables have become constants. So it loads in a third of the time, and whatever runs it merges
-into a convolution what follows it: batch normalisation, the offset, the activation. Who wants to train it further takes
-``model.keras``, which is beside it.
+In what is written the variables have become constants and batch normalisation part of the convolutions, see
+`trainer.graph`. So it loads in a third of the time, and whatever runs it puts the offset and the activation after a
+convolution into it, too. Who wants to train it further takes ``model.keras``, which is beside it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainer import graph
 from trainer.preprocessing import ImageSpec
 
 if TYPE_CHECKING:
@@ -28,19 +29,23 @@ class SavedModel:
 
     Args:
         path: the local model directory.
+        change: what is done to the weights of convolutions, see `trainer.graph.with_kernels`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], change: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
         import tensorflow as tf
 
         self._model = tf.saved_model.load(str(path))  # the signature alone would not keep it
-        self._signature = self._model.signatures["serving_default"]
+        self._function = self._model.signatures["serving_default"]
+        if change:
+            self._function = graph.with_kernels(graph.constant(self._function), change)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Classifies uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
         import tensorflow as tf
 
-        return self._signature(images=tf.constant(images))["probabilities"].numpy()
+        (probabilities,) = tf.nest.flatten(self._function(tf.constant(images)))
+        return probabilities.numpy()
 
 
 def folded(function: Any) -> Callable[..., list[tf.Tensor]]:
@@ -49,10 +54,9 @@ def folded(function: Any) -> Callable[..., list[tf.Tensor]]:
     It gives a list of tensors. Later changes of the variables do not reach it.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    constant = convert_variables_to_constants_v2(function)
-    return lambda *arguments: tf.nest.flatten(constant(*map(tf.convert_to_tensor, arguments)))
+    merged = graph.merged(graph.constant(function))
+    return lambda *arguments: tf.nest.flatten(merged(*map(tf.convert_to_tensor, arguments)))
 
 
 def export(model: keras.Model, info: ModelInfo, folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import engines
+from pipeline import bfloat16, engines
 from pipeline.engines import Threads
 from trainer import model_dir
 from trainer.console import UserError
@@ -109,21 +109,23 @@ def test_another_label_is_refused_however_near_it_is(model: ModelDir) -> None:
 
 
 @needs_bfloat16
+@pytest.mark.parametrize("name", ["tensorflow", "openvino"])
 def test_rounded_together_the_weights_of_a_real_network_keep_the_labels(
-    clothing_model: Path, clothing_images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    name: str, clothing_model: Path, clothing_images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MobileNetV2, whose first layers bear bfloat16 badly where each weight is rounded by itself."""
     model = model_dir.read(clothing_model)
-    exact = in_batches(engines.choose(model, TWO, engine="openvino", precision="float32"), clothing_images)
-    together = in_batches(engines.choose(model, TWO, engine="openvino", precision="bfloat16"), clothing_images)
-    monkeypatch.setattr(engines, "round_weights", lambda network: None)
+    exact = in_batches(engines.choose(model, TWO, engine=name, precision="float32"), clothing_images)
+    together = in_batches(engines.choose(model, TWO, engine=name, precision="bfloat16"), clothing_images)
+    monkeypatch.setattr(bfloat16, "kernels", lambda weights: weights)
     monkeypatch.setitem(engines.TOLERANCES, "bfloat16", 1.0)
     try:
-        alone = in_batches(engines.choose(model, TWO, engine="openvino", precision="bfloat16"), clothing_images)
+        alone = in_batches(engines.choose(model, TWO, engine=name, precision="bfloat16"), clothing_images)
         assert np.abs(together - exact).mean() < np.abs(alone - exact).mean() / 2
     except ModelDirError:  # not even the golden images keep their labels
         pass
     assert (together.argmax(1) == exact.argmax(1)).mean() >= 0.97
+    assert np.abs(together - exact).max() > 1e-4  # or it was not in bfloat16
 
 
 def in_batches(engine: engines.Engine, images: np.ndarray) -> np.ndarray:
@@ -139,6 +141,16 @@ def test_openvino_does_without_tensorflow(tiny_model: Path, repository: Path) ->
     words = [sys.executable, "-c", code, str(tiny_model)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=repository)
     assert done.stdout.strip() == "openvino []"
+
+
+def test_on_a_processor_no_more_images_are_run_at_once_than_its_caches_hold(
+    model: ModelDir, out_of_memory: type[Exception]
+) -> None:
+    engine = engines.choose(model, TWO, engine="tensorflow")
+    device = engine._run = Full(100, out_of_memory)  # type: ignore[attr-defined]
+    images = np.random.default_rng(0).integers(0, 255, (20, 4, 4, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(engine(images), images.mean(axis=(1, 2)))
+    assert device.sizes == [8, 8, 4]
 
 
 class Full:
@@ -163,6 +175,7 @@ def out_of_memory() -> type[Exception]:
 
 def test_a_batch_that_does_not_fit_is_halved_and_stays_so(model: ModelDir, out_of_memory: type[Exception]) -> None:
     engine = engines.choose(model, TWO, engine="tensorflow")
+    engine._largest = 0  # type: ignore[attr-defined]  # as on a GPU
     device = engine._run = Full(10, out_of_memory)  # type: ignore[attr-defined]
     images = np.random.default_rng(0).integers(0, 255, (64, 4, 4, 3), dtype=np.uint8)
     np.testing.assert_array_equal(engine(images), images.mean(axis=(1, 2)))
