@@ -36,7 +36,10 @@ bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmark
 	$(BIN)/python -m benchmarks.whole_line
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.ceiling
+	$(BIN)/python -m benchmarks.feature_pass
+	$(BIN)/python -m benchmarks.slow_storage
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.peers
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

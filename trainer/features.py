@@ -90,7 +90,7 @@ class Encoder:
         if self.network.lower is None:
             stored.insert(0, (np.uint8, (self.spec.size, self.spec.size, 3)))
         arrays = _open_arrays(self.folder, [f"values-{n}" for n in range(len(stored))], stored, len(examples))
-        run = self._runner(models, images_too=self.network.lower is None)
+        run = self.runner(models, images_too=self.network.lower is None)
         title = "reading photos" + (" and running the frozen network" if models else "")
         with (
             _Log(self.folder / "photos.jsonl", examples) as log,
@@ -135,7 +135,7 @@ class Encoder:
         copies = array.reshape(count, len(rows), *array.shape[1:])
         counter = self.folder / "copies.done"
         done = int(counter.read_text()) if counter.exists() else 0
-        run = self._runner([lower], varied=True)
+        run = self.runner([lower], varied=True)
         drawn = [augmentation.draws(seed, copy + 1, len(encoded.examples))[rows] for copy in range(count)]
         photos = dataset.read_photos((encoded.examples[row] for row in rows[done:]), self.spec, self.limits)
         progress = Progress(f"running the frozen network over {count} varied copies", len(rows), "photos", done=done)
@@ -151,10 +151,19 @@ class Encoder:
                 progress.advance(len(batch))
         return copies
 
-    def _runner(
+    def runner(
         self, models: Sequence[keras.Model], *, images_too: bool = False, varied: bool = False
     ) -> Callable[..., list[np.ndarray]]:
-        """Images, and how to vary them, to the outputs of models that take each other's outputs, as they are kept."""
+        """A function that runs models, each of which takes the output of the one before it.
+
+        Args:
+            models: what is run.
+            images_too: whether the images themselves are its first output.
+            varied: whether it also takes how to vary the images, as `trainer.augmentation.variation` says it.
+
+        Returns:
+            A function of uint8 [N, H, W, 3] to one array [N, ...] for each output, in the types they are kept in.
+        """
         import tensorflow as tf
 
         if not models:

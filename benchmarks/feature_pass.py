@@ -1,0 +1,65 @@
+"""What ``train`` loses around the frozen network while it encodes the photos: photos a second, against a ceiling.
+
+In turns, several times: photos read and decoded on all cores, and nothing else; batches run through the frozen network
+on all cores, and nothing else; `trainer.features.Encoder`, which does both at once. One after the other on the same
+cores they would reach 1 / (1 / decoding + 1 / network) photos a second. Real photos are needed:
+``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import statistics
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.commands import TRAINING, scratch, versions
+from trainer import backbones, dataset, distribution
+from trainer.dataset import Photo
+from trainer.features import Encoder
+from trainer.network import NOTHING, Network
+from trainer.preprocessing import DEFAULT_LIMITS, ImageSpec
+
+ROUNDS, BATCH, SPEC = 5, 32, ImageSpec(224)
+
+
+def main() -> None:
+    """Measures and prints one JSON line."""
+    found: dict[str, list[float]] = collections.defaultdict(list)
+    with scratch() as folder:
+        os.environ["KERAS_HOME"] = str(folder / "keras")
+        devices = distribution.find()
+        network = Network.on(backbones.build("MobileNetV2", "imagenet", SPEC.size), 10, fine_tune=NOTHING)
+        examples = dataset.find_examples(str(TRAINING))
+        for round_ in range(ROUNDS):
+            kept = folder / f"round-{round_}"
+            kept.mkdir()
+            encoder = Encoder(network, devices, SPEC, DEFAULT_LIMITS, BATCH, kept)
+            start = time.perf_counter()
+            images = [photo.image for photo in dataset.read_photos(examples, SPEC) if isinstance(photo, Photo)]
+            decoding = len(images) / (time.perf_counter() - start)
+            run = encoder.runner([network.lower])
+            batches = [np.stack(images[first : first + BATCH]) for first in range(0, len(images), BATCH)]
+            run(batches[0])
+            start = time.perf_counter()
+            for batch in batches:
+                run(batch)
+            running = len(images) / (time.perf_counter() - start)
+            start = time.perf_counter()
+            encoder.encode(examples, with_features=True)
+            whole = len(examples) / (time.perf_counter() - start)
+            ceiling = 1 / (1 / decoding + 1 / running)
+            row = {"decoding": decoding, "network": running, "encoder": whole, "of_ceiling": whole / ceiling}
+            for key, value in row.items():
+                found[key].append(value)
+            print({key: round(value, 3) for key, value in row.items()}, file=sys.stderr)
+    medians = {key: round(statistics.median(values), 3) for key, values in found.items()}
+    print(json.dumps(medians | {"cores": os.cpu_count(), "versions": versions()}))
+
+
+if __name__ == "__main__":
+    main()

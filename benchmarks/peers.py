@@ -1,0 +1,182 @@
+"""``classify`` against what else labels a folder of photos: the same network, photos and batch size, interleaved.
+
+`PEERS` are the tools, each with a script in ``benchmarks/peer_scripts`` that is written as its documentation says, in
+an environment of its own, which this command makes below ``build/peers``. In each round every tool is run on a few
+photos and on all of them, as a command of its own: what it does a second is what the other photos take longer, and its
+start-up what is left over. Each writes its labels to a file. They are compared with those of the network in float32 on
+photos as it was trained on, so what a tool reads and resizes in another way shows there, too.
+
+Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.commands import VALIDATION, catalogue, classified, scratch, trained, versions
+from trainer import model_dir
+from trainer.console import counted
+
+SCRIPTS, ENVIRONMENTS = Path(__file__).parent / "peer_scripts", Path(__file__).parents[1] / "build/peers"
+TENSORFLOW = ("tensorflow==2.21.0", "keras==3.15.1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What is run: flags for ``train``, pixels along each side, and how many photos, few and all."""
+
+    flags: tuple[object, ...]
+    size: int
+    few: int
+    all: int
+
+
+# Stretched to the square, as every one of the tools does by itself.
+NETWORKS = {
+    "MobileNetV2": Network(("--resize", "stretch"), 224, 341, 3409),
+    "Xception": Network(
+        (
+            "--resize",
+            "stretch",
+            "--backbone",
+            "Xception",
+            "--image-size",
+            299,
+            "--weights",
+            "none",
+            "--data",
+            VALIDATION,
+        ),
+        299,
+        32,
+        341,
+    ),
+}
+PEERS = {
+    "tf_data": TENSORFLOW,
+    "beam_run_inference": (*TENSORFLOW, "apache-beam==2.77.0", "tensorflow-hub==0.16.1", "pillow==12.3.0"),
+    "ray_data": (*TENSORFLOW, "ray[data]==2.60.0", "pillow==12.3.0"),
+    "daft_udf": (*TENSORFLOW, "daft==0.7.26"),
+}
+OURS = {"classify, OpenVINO": ("openvino", "auto"), "classify, TensorFlow": ("tensorflow", "auto")}
+
+Labels = dict[str, str]
+Tool = Callable[[Path], tuple[float, Labels]]
+
+
+def environment(name: str) -> Path:
+    """The Python of a peer, with all that it needs; made if it is not there."""
+    folder = ENVIRONMENTS / name
+    done, wanted = folder / "requirements.txt", "\n".join(PEERS[name])
+    if not done.exists() or done.read_text() != wanted:
+        print(f"making an environment for {name} in {folder}", file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=True)
+        subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", *PEERS[name]], check=True)
+        done.write_text(wanted)
+    return folder / "bin/python"
+
+
+def peer(name: str, python: Path, model: Path, network: Network, batch_size: int, folder: Path) -> Tool:
+    """A peer's script as a `Tool`: a folder of photos to the seconds it took and the labels it found."""
+    names = model_dir.read(model).info.labels
+    output = folder / f"{name}.csv"
+
+    def run(photos: Path) -> tuple[float, Labels]:
+        output.unlink(missing_ok=True)
+        words = [python, SCRIPTS / f"{name}.py", model / "model.keras", photos, output, network.size, batch_size]
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "RAY_USAGE_STATS_ENABLED": "0", "DO_NOT_TRACK": "true"}
+        start = time.monotonic()
+        done = subprocess.run(
+            list(map(str, words)), env=os.environ | quiet, cwd=folder, capture_output=True, text=True, check=False
+        )
+        seconds = time.monotonic() - start
+        if done.returncode:
+            sys.exit(f"{name} failed:\n{done.stderr[-4000:]}")
+        with output.open(newline="") as file:
+            return seconds, {Path(path).name: names[int(index)] for path, index, _ in csv.reader(file)}
+
+    return run
+
+
+def own(engine: str, precision: str, model: Path, batch_size: int, folder: Path) -> Tool:
+    """``classify`` as a `Tool`."""
+
+    def run(photos: Path) -> tuple[float, Labels]:
+        flags = ("--engine", engine, "--precision", precision, "--batch-size", batch_size)
+        seconds, _ = classified(photos, model, folder, *flags)
+        labels = {}
+        for part in sorted((folder / "run/predictions").iterdir()):
+            for row in map(json.loads, part.read_text().splitlines()):
+                labels[Path(row["uri"]).name] = row["label"]
+        return seconds, labels
+
+    return run
+
+
+def compared(name: str, rounds: int, batch_size: int, folder: Path) -> dict[str, Any]:
+    """All tools on one network: what each does a second, its start-up, and how many labels are those of float32."""
+    network = NETWORKS[name]
+    model = trained(folder, *network.flags)
+    few, all_ = catalogue(folder, network.few), catalogue(folder, network.all)
+    tools: dict[str, Tool] = {
+        name: functools.partial(own(engine, precision, model, batch_size, folder))
+        for name, (engine, precision) in OURS.items()
+    }
+    tools |= {name: peer(name, environment(name), model, network, batch_size, folder) for name in PEERS}
+    _, truth = own("tensorflow", "float32", model, batch_size, folder)(all_)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in tools}
+    agreeing: dict[str, float] = {}
+    for round_ in range(rounds):
+        for tool, run in tools.items():
+            (seconds_few, _), (seconds_all, labels) = run(few), run(all_)
+            if labels.keys() != truth.keys():
+                print(f"{tool}: {counted(len(truth.keys() - labels.keys()), 'photo')} lost", file=sys.stderr)
+            agreeing[tool] = sum(labels.get(photo) == label for photo, label in truth.items()) / len(truth)
+            speed = (network.all - network.few) / (seconds_all - seconds_few)
+            found[tool].append((speed, seconds_few - network.few / speed))
+            print(f"{name}, round {round_ + 1}: {tool}: {speed:.1f} images/s", file=sys.stderr)
+    result: dict[str, Any] = {}
+    for tool, rows in found.items():
+        speeds, start_ups = zip(*rows, strict=True)
+        result[tool] = {
+            "images_per_second": round(statistics.median(speeds), 1),
+            "rounds": [round(speed, 1) for speed in speeds],
+            "start_up_seconds": round(statistics.median(start_ups), 1),
+            "labels_as_float32": round(agreeing[tool], 4),
+        }
+    fastest = max(result[name]["images_per_second"] for name in PEERS)
+    ratios = {tool: round(result[tool]["images_per_second"] / fastest, 2) for tool in OURS}
+    return result | {"times_the_fastest_peer": ratios}
+
+
+def main() -> None:
+    """Measures and prints one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="that one only (default: all)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=32)
+    arguments = parser.parse_args()
+    result = {}
+    for name in arguments.network or NETWORKS:
+        with scratch() as folder:
+            result[name] = compared(name, arguments.rounds, arguments.batch_size, folder)
+    print(json.dumps(result | {"batch_size": arguments.batch_size, "versions": versions() | {"peers": PEERS}}))
+
+
+if __name__ == "__main__":
+    main()

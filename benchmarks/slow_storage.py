@@ -1,0 +1,119 @@
+"""Whether ``classify`` waits for its storage: images a second from ``gs://`` and ``s3://`` that answer after 50 ms.
+
+A server on loopback takes the place of both; it holds the photos in memory and answers each GET 50 ms after it came,
+as many at a time as come. In turns with the same photos on the local disk; start-up is left out. The server has no
+cores of its own, so that what it works is among what is lost. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED``
+names their folder, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.commands import catalogue, classified, scratch, trained, versions
+
+ROUNDS, PHOTOS, SECONDS, BUCKET = 3, 6_000, 0.05, "shop"
+
+
+class Storage(asyncio.Protocol):
+    """One connection to the server, as HTTP/1.1 without anything that no client here needs.
+
+    Args:
+        objects: what is served, by the last part of its path.
+    """
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self._objects = objects
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport, self._received = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._received += data
+        while b"\r\n\r\n" in self._received:
+            head, self._received = self._received.split(b"\r\n\r\n", 1)
+            path = urllib.parse.unquote(head.split(b" ", 2)[1].decode().partition("?")[0])
+            asyncio.get_running_loop().call_later(SECONDS, self._answer, path.rpartition("/")[2])
+
+    def _answer(self, name: str) -> None:
+        found = self._objects.get(name)
+        status, content = (b"200 OK", found) if found else (b"404 Not Found", b"")
+        self._transport.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(content), content))
+
+
+async def serve(port: int, folder: Path) -> None:
+    """Serves the photos of a folder until the process is stopped."""
+    objects = {file.name: file.read_bytes() for file in folder.rglob("*.jpg")}
+    server = await asyncio.get_running_loop().create_server(lambda: Storage(objects), "127.0.0.1", port)
+    print("ready", flush=True)
+    await server.serve_forever()
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[None]:
+    """Runs the server in a process of its own, and leads this one's commands to it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "benchmarks.slow_storage", str(port), str(folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        host = f"http://127.0.0.1:{port}"
+        os.environ |= {
+            "STORAGE_EMULATOR_HOST": host,
+            "AWS_ENDPOINT_URL": host,
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+        }
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def main() -> None:
+    """Measures and prints one JSON line."""
+    with scratch() as folder:
+        model, photos = trained(folder), catalogue(folder, PHOTOS)
+        lists = {}
+        for name, prefix in {"local": "", "gs": f"gs://{BUCKET}/", "s3": f"s3://{BUCKET}/"}.items():
+            lists[name] = folder / f"{name}.txt"
+            files = sorted(photos.rglob("*.jpg"))
+            lists[name].write_text("".join(f"{prefix}{file.name if prefix else file}\n" for file in files))
+        found: dict[str, list[float]] = {name: [] for name in lists}
+        with served(photos):
+            for _ in range(ROUNDS):
+                for name, where in lists.items():
+                    _, record = classified(where, model, folder)
+                    assert record["counts"]["predictions"] == PHOTOS, record["counts"]
+                    found[name].append(record["timings"]["images_per_second_from_then_on"])
+                    print(name, round(found[name][-1], 1), file=sys.stderr)
+    medians = {name: round(statistics.median(values), 1) for name, values in found.items()}
+    ratios = {
+        f"{name}_of_local": round(
+            statistics.median(map(lambda one, local: one / local, found[name], found["local"])), 3
+        )
+        for name in ("gs", "s3")
+    }
+    print(json.dumps(medians | ratios | {"seconds_to_answer": SECONDS, "versions": versions()}))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))
+    else:
+        main()
