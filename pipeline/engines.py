@@ -12,7 +12,6 @@ probability further off than `TOLERANCES` says.
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import glob
 import importlib.util
@@ -147,15 +146,18 @@ class _TensorFlow:
         if precision == BFLOAT16 and not _multiplies_bfloat16():
             raise Unsupported(_NO_BFLOAT16)
         import tensorflow as tf
+        from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
         gpus = tf.config.list_physical_devices("GPU")
-        with contextlib.suppress(RuntimeError):  # TensorFlow has run in this process already
-            for gpu in gpus:
-                tf.config.experimental.set_memory_growth(gpu, True)
-            tf.config.threading.set_intra_op_parallelism_threads(threads.per_batch)
-            tf.config.threading.set_inter_op_parallelism_threads(threads.callers)
-        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": precision == BFLOAT16})
-        self._run = SavedModel(model.path, bfloat16.kernels if precision == BFLOAT16 else None)
+        config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=threads.per_batch,
+            inter_op_parallelism_threads=threads.callers,
+            use_per_session_threads=True,
+            gpu_options=tf.compat.v1.GPUOptions(allow_growth=True),
+        )
+        if precision == BFLOAT16:
+            config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = RewriterConfig.ON
+        self._run = SavedModel(model.path, config, bfloat16.kernels if precision == BFLOAT16 else None)
         self._too_large: tuple[type[Exception], ...] = (tf.errors.ResourceExhaustedError,)
         self._largest = 0 if gpus else _IN_CACHE
         self.labels = model.info.labels

@@ -29,23 +29,28 @@ class SavedModel:
 
     Args:
         path: the local model directory.
+        config: a `tf.compat.v1.ConfigProto` for this network alone, as the number of its threads.
         change: what is done to the weights of convolutions, see `trainer.graph.with_kernels`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], change: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        config: Any = None,
+        change: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
         import tensorflow as tf
 
-        self._model = tf.saved_model.load(str(path))  # the signature alone would not keep it
-        self._function = self._model.signatures["serving_default"]
+        loaded = tf.saved_model.load(str(path))
+        function = graph.constant(loaded.signatures["serving_default"])
         if change:
-            self._function = graph.with_kernels(graph.constant(self._function), change)
+            function = graph.with_kernels(function, change)
+        self._images, self._probabilities = function.inputs[0].name, function.outputs[0].name
+        self._session = tf.compat.v1.Session(graph=function.graph, config=config)  # eager mode has one config for all
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Classifies uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
-        import tensorflow as tf
-
-        (probabilities,) = tf.nest.flatten(self._function(tf.constant(images)))
-        return probabilities.numpy()
+        return self._session.run(self._probabilities, {self._images: images})
 
 
 def folded(function: Any) -> Callable[..., list[tf.Tensor]]:
