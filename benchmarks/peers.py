@@ -37,33 +37,30 @@ TENSORFLOW = ("tensorflow==2.21.0", "keras==3.15.1")
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What is run: flags for ``train``, pixels along each side, and how many photos, few and all."""
+    """What is run: flags for ``train``, pixels along each side, how many photos, few and all, and which weights."""
 
     flags: tuple[object, ...]
     size: int
     few: int
     all: int
+    random_weights: bool = False
 
 
+RANDOM_WEIGHTS = """
+import sys, keras
+keras.utils.set_random_seed(0)
+shape = (int(sys.argv[2]), int(sys.argv[2]), 3)
+getattr(keras.applications, sys.argv[1])(weights=None, include_top=False, input_shape=shape).save_weights(sys.argv[3])
+"""
 # Stretched to the square, as every one of the tools does by itself.
 NETWORKS = {
     "MobileNetV2": Network(("--resize", "stretch"), 224, 341, 3409),
     "Xception": Network(
-        (
-            "--resize",
-            "stretch",
-            "--backbone",
-            "Xception",
-            "--image-size",
-            299,
-            "--weights",
-            "none",
-            "--data",
-            VALIDATION,
-        ),
+        ("--resize", "stretch", "--backbone", "Xception", "--image-size", 299, "--data", VALIDATION),
         299,
         32,
         341,
+        random_weights=True,
     ),
 }
 PEERS = {
@@ -128,10 +125,19 @@ def own(engine: str, precision: str, model: Path, batch_size: int, folder: Path)
     return run
 
 
+def weights(name: str, network: Network, folder: Path) -> tuple[object, ...]:
+    """The flag for random weights, which serve to measure speed, or none: ImageNet's."""
+    if not network.random_weights:
+        return ()
+    file = folder / "random.weights.h5"
+    subprocess.run([sys.executable, "-c", RANDOM_WEIGHTS, name, str(network.size), file], check=True)
+    return "--weights", file
+
+
 def compared(name: str, rounds: int, batch_size: int, folder: Path) -> dict[str, Any]:
     """All tools on one network: what each does a second, its start-up, and how many labels are those of float32."""
     network = NETWORKS[name]
-    model = trained(folder, *network.flags)
+    model = trained(folder, *network.flags, *weights(name, network, folder))
     few, all_ = catalogue(folder, network.few), catalogue(folder, network.all)
     tools: dict[str, Tool] = {
         name: functools.partial(own(engine, precision, model, batch_size, folder))
