@@ -288,6 +288,13 @@ print(peak() - before)
     assert grown < 2 * side * side  # converted at once it would be nine times its pixels
 
 
+@pytest.mark.parametrize("rule", RESIZE_RULES)
+def test_a_palette_that_is_missing_does_not_end_the_run(rule: str) -> None:
+    """Pillow gives such a picture, and asks for its palette as soon as it is to be converted."""
+    data = png(8, 8, zlib.compress((b"\0" + bytes(range(8))) * 8), color_type=3)
+    assert read_image(data, ImageSpec(8, rule)).shape == (8, 8, 3)
+
+
 WHOLE = encoded(Image.fromarray(QUARTERS.repeat(4, 0).repeat(4, 1)), "JPEG", quality=95)
 NOISE = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 NOISE_PNG = encoded(Image.fromarray(NOISE), "PNG")
