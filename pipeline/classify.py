@@ -256,8 +256,8 @@ def _run(config: ClassifyConfig, run: Run, options: Any) -> None:
 def cause(error: Exception) -> tuple[str, str]:
     """The name and the message of the error that a run failed by.
 
-    Runners pass a worker's exception on as text, some with more text around it, unless the worker is a thread that
-    called for nothing else.
+    Runners pass a worker's exception on as text, some with more text around it, or as it is where the worker is the
+    very thread that runs the job.
 
     Returns:
         The class without its module, and the message; of the traceback that ends the text of `error`, if there is one.

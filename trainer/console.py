@@ -180,8 +180,9 @@ def leave(code: int) -> NoReturn:
     """
     if code == 0:
         sys.exit(0)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with contextlib.suppress(Exception):
         atexit._run_exitfuncs()

@@ -153,6 +153,20 @@ def test_on_a_processor_no_more_images_are_run_at_once_than_its_caches_hold(
     assert device.sizes == [8, 8, 4]
 
 
+def test_gpus_are_not_filled_before_the_network_is_loaded(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for GPUs: what counts is that TensorFlow is told before it loads anything, which takes them."""
+    import tensorflow as tf
+
+    told: list[object] = []
+    load = tf.saved_model.load
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *given: told.append(given))
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: told.append("loaded") or load(path))
+    engine = engines.choose(model, TWO, engine="tensorflow", precision="float32")
+    assert told == [("first", True), ("second", True), "loaded"]
+    assert engine.choice.device == "GPU"
+
+
 class Full:
     """A device with room for so many images."""
 
