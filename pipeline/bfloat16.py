@@ -5,7 +5,7 @@ and what was dark becomes grey wherever a photo is bright. The first layers of M
 of clothes, 17 got another label. Here each weight is rounded together with the error that the ones before it have
 left, as Floyd and Steinberg do with the pixels of a picture (Proc. SID 17, 1976), from the largest weight to the
 smallest, so that the sum stays what it was to half the last bit of the smallest. One photo of the 341 gets another
-label then, and the network is as fast.
+label then (four with another such network), and the network is as fast.
 """
 
 from __future__ import annotations
