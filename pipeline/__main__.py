@@ -22,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         if beam_flags:
-            classify.refuse_unknown_beam_flags(beam_flags, chosen.flags())
+            from pipeline import runners
+
+            runners.refuse_unknown_beam_flags(beam_flags, chosen.flags())
         classify.run_command(arguments, beam_flags, ["python", "-m", "pipeline", *argv])
 
     return console.run(command, prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file)

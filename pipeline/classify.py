@@ -6,12 +6,11 @@ import argparse
 import dataclasses
 import functools
 import json
-import os
 import re
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN, EngineChoice
 from trainer import console
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 BATCH_SIZE = 16
 TOP_K = 5
 MAX_FAILURE_RATE = 0.05
-LOCAL_RUNNER = "FnApiRunner"
-_NEVER_MS = 10**11
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,11 +202,11 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import StandardOptions
 
-    from pipeline import engines, inference, manifest, output, report
+    from pipeline import engines, inference, manifest, output, report, runners
     from pipeline.meter import Watch
 
-    options = beam_options(config.beam_options)
-    if is_local(options):
+    options = runners.beam_options(config.beam_options)
+    if runners.is_local(options):
         engines.check(config.inference.engine)
     FileSystems.set_options(options)  # this process reads the model and the manifest before Beam does, s3:// needs them
     with inference.fetched(config.model_dir) as model:
@@ -233,7 +230,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         started=output.now(),
     )
     runner = options.view_as(StandardOptions).runner
-    with output.attempt(run, here=is_local(options)):
+    with output.attempt(run, here=runners.is_local(options)):
         console.say(f"classifying {report.shown(config.manifest.inputs)} with model {info.id} on {runner}")
         with Watch(run.temporary):
             _run(config, run, options)
@@ -243,8 +240,10 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
 def _run(config: ClassifyConfig, run: Run, options: Any) -> None:
     import apache_beam as beam
 
+    from pipeline import runners
+
     try:
-        with beam.Pipeline(runner=runner_for(options), options=options) as pipeline:
+        with beam.Pipeline(runner=runners.runner_for(options), options=options) as pipeline:
             classification(pipeline, config, run)
     except Exception as error:
         kind, message = cause(error)
@@ -268,99 +267,9 @@ def cause(error: Exception) -> tuple[str, str]:
     return name.rpartition(".")[2], re.sub(r" \[while running '.*'\]$", "", message)
 
 
-def beam_options(flags: Sequence[str]) -> Any:
-    """Beam's options for some flags, with the defaults of this project.
-
-    Without ``--runner`` (or with ``DirectRunner``, which is a switch between three runners, one of them downloaded)
-    the job runs on Beam's FnApiRunner, in one process with a thread for each core.
-    """
-    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-    from apache_beam.runners.runner import create_runner
-
-    options = PipelineOptions(list(flags))
-    standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
-    if standard.runner in (None, "DirectRunner"):
-        standard.runner = LOCAL_RUNNER
-    if standard.runner == LOCAL_RUNNER and not any(flag.startswith("--direct_") for flag in flags):
-        direct.direct_num_workers = os.cpu_count()
-        direct.direct_running_mode = "multi_threading"
-    if direct.direct_num_workers < 0:
-        raise UserError("--direct_num_workers: a number of workers, or 0 for one for each core")
-    if standard.no_wait_until_finish:
-        raise UserError("--no_wait_until_finish: this command waits for its run, to check and show it; leave it out")
-    try:
-        create_runner(standard.runner)
-    except ValueError as error:
-        raise UserError(f"--runner: {error}") from error
-    return options
-
-
-def is_local(options: Any) -> bool:
-    """Whether the workers are threads or processes of this machine, which end with this one."""
-    from apache_beam.options.pipeline_options import StandardOptions
-
-    return options.view_as(StandardOptions).runner == LOCAL_RUNNER
-
-
-def division_of_cores(options: Any, threads: int | None) -> tuple[int | None, int]:
-    """How many threads of a worker process run batches at once, None if only the worker knows, and on how many cores.
-
-    Args:
-        options: Beam's.
-        threads: for each batch, None to choose.
-    """
-    from apache_beam.options.pipeline_options import DirectOptions
-
-    from pipeline.inference import cores
-
-    if not is_local(options):
-        return None, threads or 1
-    direct = options.view_as(DirectOptions)
-    workers = direct.direct_num_workers or cores()
-    callers = 1 if direct.direct_running_mode == "multi_processing" else workers
-    return callers, threads or max(1, cores() // workers)
-
-
-def runner_for(options: Any) -> Any:
-    """The runner that Beam's options name.
-
-    In its mode ``multi_threading`` the FnApiRunner tells its workers to send what they have written once a second, from
-    a thread of its own and without a lock: what is written meanwhile is lost, or makes the reader allocate without end
-    (Beam 2.77: ``TimeBasedBufferingClosableOutputStream``; of 200,000 grouped lines some hundred were missing in every
-    third run). Here the same workers send what they have written when it is enough, or when they are done.
-    """
-    from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
-    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-    from apache_beam.transforms import environments
-
-    direct, name = options.view_as(DirectOptions), options.view_as(StandardOptions).runner
-    if name != LOCAL_RUNNER or direct.direct_running_mode != "multi_threading":
-        return name
-    direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
-    environment = environments.EmbeddedPythonGrpcEnvironment(
-        data_buffer_time_limit_ms=_NEVER_MS, capabilities=environments.python_sdk_capabilities()
-    )
-    return FnApiRunner(default_environment=environment)
-
-
-def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
-    """Raises UserError if Beam does not know one of `flags`, naming the nearest flag of Beam's or of our `own`."""
-    from apache_beam.options import pipeline_options
-
-    class BeamParser(console.Parser, pipeline_options._BeamArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise UserError(message)
-
-    parser = BeamParser(add_help=False, conflict_handler="resolve")
-    for options in pipeline_options.PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)
-    _, unknown = parser.parse_known_args(list(flags))
-    console.refuse_unknown(unknown, [*own, *parser.flags()])
-
-
 def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
     """Flags to a `ClassifyConfig`, with paths that mean the same on every worker."""
-    from pipeline import storage
+    from pipeline import runners, storage
     from pipeline.inference import InferenceConfig
     from pipeline.manifest import Manifest
 
@@ -368,7 +277,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
     base_uri = arguments.base_uri and storage.absolute(arguments.base_uri)
     for path in (arguments.model_dir, arguments.output):
         storage.check(path)
-    callers, threads = division_of_cores(beam_options(beam_flags), arguments.engine_threads)
+    callers, threads = runners.division_of_cores(runners.beam_options(beam_flags), arguments.engine_threads)
     return ClassifyConfig(
         manifest=Manifest(inputs, arguments.uri_column, base_uri),
         model_dir=storage.absolute(arguments.model_dir),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import recipes
-from pipeline import classify, lists, output, records, sources, tables, web
+from pipeline import classify, lists, output, records, runners, sources, tables, web
 from trainer import activations, console, evaluate, model_dir, options, predict, sweep
 from trainer.preprocessing import FORMATS, RESIZE_RULES, Reason
 
@@ -80,7 +80,7 @@ def test_every_command_in_it_is_one(readme: str) -> None:
                 continue
             arguments, unknown = parser(f"{words[2]} {words[3]}").parse_known_args(words[4:])
             if words[2] == "pipeline":
-                classify.refuse_unknown_beam_flags(unknown, [])
+                runners.refuse_unknown_beam_flags(unknown, [])
             else:
                 assert not unknown
             assert arguments.model_dir or arguments.output

@@ -25,11 +25,10 @@ import pytest
 from PIL import Image
 
 from pipeline import classify as command_module
-from pipeline import engines, inference
+from pipeline import engines, runners
 from pipeline.meter import counted
 from pipeline.records import OUTPUT_FORMATS
 from trainer import model_dir
-from trainer.console import UserError
 from trainer.model_dir import ModelDir, ModelDirError
 from trainer.preprocessing import ImageSpec, Limits, read_image
 
@@ -433,44 +432,6 @@ def test_the_error_a_workers_traceback_ends_with() -> None:
     assert command_module.cause(ModelDirError("m: bad [while running 'Read']")) == ("ModelDirError", "m: bad")
 
 
-@pytest.mark.parametrize(
-    ("flags", "runner", "mode", "workers"),
-    [
-        ([], "FnApiRunner", "multi_threading", os.cpu_count()),
-        (["--runner=DirectRunner"], "FnApiRunner", "multi_threading", os.cpu_count()),
-        (["--direct_num_workers=1"], "FnApiRunner", "in_memory", 1),
-        (["--runner=FlinkRunner"], "FlinkRunner", "in_memory", 1),
-    ],
-)
-def test_defaults_of_beam(flags: list[str], runner: str, mode: str, workers: int) -> None:
-    from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
-
-    options = command_module.beam_options(flags)
-    direct = options.view_as(DirectOptions)
-    assert options.view_as(StandardOptions).runner == runner
-    assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)
-
-
-@pytest.mark.parametrize(
-    ("flags", "threads", "expected"),
-    [
-        (["--direct_num_workers=1"], None, (1, 8)),
-        (["--direct_num_workers=2", "--direct_running_mode=multi_threading"], None, (2, 4)),
-        (["--direct_num_workers=2", "--direct_running_mode=multi_processing"], None, (1, 4)),
-        (["--direct_num_workers=0", "--direct_running_mode=multi_processing"], None, (1, 1)),
-        (["--direct_num_workers=99", "--direct_running_mode=multi_threading"], None, (99, 1)),
-        (["--direct_num_workers=2", "--direct_running_mode=multi_processing"], 3, (1, 3)),
-        (["--runner=FlinkRunner"], None, (None, 1)),
-        (["--runner=FlinkRunner"], 2, (None, 2)),
-    ],
-)
-def test_the_cores_are_divided_among_the_workers(
-    flags: list[str], threads: int | None, expected: tuple[int | None, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inference, "cores", lambda: 8)
-    assert command_module.division_of_cores(command_module.beam_options(flags), threads) == expected
-
-
 @pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
 def test_while_it_runs_others_can_see_how_far_it_is_and_at_last_where_the_time_went(
     mode: str, tiny_model: Path, drawn: Path, tmp_path: Path
@@ -531,33 +492,9 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
     run = output.Run(
         "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 2, 0.05, None, False, output.now()
     )
-    pipeline = beam.Pipeline(options=command_module.beam_options(flags))
+    pipeline = beam.Pipeline(options=runners.beam_options(flags))
     command_module.classification(pipeline, config, run)
     job = pipeline.run().job
     names = {transform.unique_name for transform in job.proto_pipeline.components.transforms.values()}
     steps = ("Manifest", "Group by location", "Read", "Decode", "Classify", "Write predictions", "Commit")
     assert set(steps) <= {name.split("/")[0] for name in names}
-
-
-def test_nothing_is_lost_in_a_bundle_that_takes_seconds(tmp_path: Path, peak_of: Callable[[str, Path], int]) -> None:
-    """Beam's own threads would lose some of these rows between two steps, or make up sizes of terabytes."""
-    (tmp_path / "list.txt").write_text("".join(f"{n}.jpg\n" for n in range(400_000)))
-    body = """
-import resource
-import apache_beam as beam
-from apache_beam.testing.util import assert_that, equal_to
-from pipeline.classify import beam_options, runner_for
-from pipeline.manifest import GroupByLocation, Manifest, ReadManifest
-resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
-options = beam_options(["--direct_num_workers=2", "--direct_running_mode=multi_threading"])
-with beam.Pipeline(runner=runner_for(options), options=options) as pipeline:
-    rows, _ = pipeline | ReadManifest(Manifest((sys.argv[1],)), sys.argv[1] + ".d")
-    assert_that(rows.results | GroupByLocation() | beam.combiners.Count.Globally(), equal_to([400_000]))
-"""
-    assert peak_of(body, tmp_path / "list.txt") < 2 * 2**30
-
-
-def test_flags_of_beam_are_known() -> None:
-    command_module.refuse_unknown_beam_flags(["--project=shop", "--region", "europe-west4", "--num_workers=3"], [])
-    with pytest.raises(UserError, match="unknown argument --regoin; did you mean --region"):
-        command_module.refuse_unknown_beam_flags(["--regoin=x"], [])

@@ -1,0 +1,96 @@
+"""Which runner a run has, with which workers: Beam's flags, and the defaults of this project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from apache_beam.options import pipeline_options
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import create_runner
+from apache_beam.transforms import environments
+
+from pipeline.inference import cores
+from trainer import console
+from trainer.console import UserError
+
+LOCAL_RUNNER = "FnApiRunner"
+_NEVER_MS = 10**11
+
+
+def beam_options(flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options for some flags, with the defaults of this project.
+
+    Without ``--runner`` (or with ``DirectRunner``, which is a switch between three runners, one of them downloaded)
+    the job runs on Beam's FnApiRunner, in one process with a thread for each core.
+    """
+    options = PipelineOptions(list(flags))
+    standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
+    if standard.runner in (None, "DirectRunner"):
+        standard.runner = LOCAL_RUNNER
+    if standard.runner == LOCAL_RUNNER and not any(flag.startswith("--direct_") for flag in flags):
+        direct.direct_num_workers = os.cpu_count()
+        direct.direct_running_mode = "multi_threading"
+    if direct.direct_num_workers < 0:
+        raise UserError("--direct_num_workers: a number of workers, or 0 for one for each core")
+    if standard.no_wait_until_finish:
+        raise UserError("--no_wait_until_finish: this command waits for its run, to check and show it; leave it out")
+    try:
+        create_runner(standard.runner)
+    except ValueError as error:
+        raise UserError(f"--runner: {error}") from error
+    return options
+
+
+def is_local(options: PipelineOptions) -> bool:
+    """Whether the workers are threads or processes of this machine, which end with this one."""
+    return options.view_as(StandardOptions).runner == LOCAL_RUNNER
+
+
+def division_of_cores(options: PipelineOptions, threads: int | None) -> tuple[int | None, int]:
+    """How many threads of a worker process run batches at once, None if only the worker knows, and on how many cores.
+
+    Args:
+        options: Beam's.
+        threads: for each batch, None to choose.
+    """
+    if not is_local(options):
+        return None, threads or 1
+    direct = options.view_as(DirectOptions)
+    workers = direct.direct_num_workers or cores()
+    callers = 1 if direct.direct_running_mode == "multi_processing" else workers
+    return callers, threads or max(1, cores() // workers)
+
+
+def runner_for(options: PipelineOptions) -> Any:
+    """The runner that Beam's options name.
+
+    In its mode ``multi_threading`` the FnApiRunner tells its workers to send what they have written once a second, from
+    a thread of its own and without a lock: what is written meanwhile is lost, or makes the reader allocate without end
+    (Beam 2.77: ``TimeBasedBufferingClosableOutputStream``; of 200,000 grouped lines some hundred were missing in every
+    third run). Here the same workers send what they have written when it is enough, or when they are done.
+    """
+    direct, name = options.view_as(DirectOptions), options.view_as(StandardOptions).runner
+    if name != LOCAL_RUNNER or direct.direct_running_mode != "multi_threading":
+        return name
+    direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
+    environment = environments.EmbeddedPythonGrpcEnvironment(
+        data_buffer_time_limit_ms=_NEVER_MS, capabilities=environments.python_sdk_capabilities()
+    )
+    return FnApiRunner(default_environment=environment)
+
+
+def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
+    """Raises UserError if Beam does not know one of `flags`, naming the nearest flag of Beam's or of our `own`."""
+
+    class BeamParser(console.Parser, pipeline_options._BeamArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UserError(message)
+
+    parser = BeamParser(add_help=False, conflict_handler="resolve")
+    for options in pipeline_options.PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(flags))
+    console.refuse_unknown(unknown, [*own, *parser.flags()])
