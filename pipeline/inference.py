@@ -17,6 +17,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import engines, storage
 from pipeline.engines import Engine
+from pipeline.machine import cores
 from pipeline.meter import ALL, INFERENCE, meter
 from pipeline.records import EntryImage, EntryScores, Prediction
 from trainer import model_dir
@@ -122,13 +123,6 @@ class SavedModelHandler(ModelHandler[EntryImage, EntryScores, Engine]):
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         """Batches of one size: Beam's own grow from one, which wastes the first hundreds of images."""
         return self._batching_kwargs
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Rows(beam.PTransform):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 from pipeline.images import DEAD_LETTERS, Outcome, dead_letters
+from pipeline.machine import cores, memory
 from pipeline.meter import READING, meter
 from pipeline.records import DeadLetter, Entry, EntryData
 from pipeline.sources import read_bytes
@@ -30,7 +30,7 @@ from trainer.preprocessing import ImageError, Limits
 READS = 64
 _LOCAL_FILES = 16  # that one thread reads in turn: they are there in no time, and waking a thread is not
 _BLOCK_BYTES = 2**20
-_LEAST_BYTES, _MOST_BYTES, _SHARE_OF_MEMORY = 64 * 2**20, 512 * 2**20, 1 / 16
+_LEAST_BYTES, _MOST_BYTES, _SHARE_OF_MEMORY = 64 * 2**20, 512 * 2**20, 1 / 8
 
 
 class Budget:
@@ -236,5 +236,5 @@ def _threads() -> ThreadPoolExecutor:
 
 @functools.cache
 def _budget() -> Budget:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Budget(int(min(max(memory * _SHARE_OF_MEMORY, _LEAST_BYTES), _MOST_BYTES)))
+    share = int(memory() * _SHARE_OF_MEMORY / cores())
+    return Budget(min(max(share, _LEAST_BYTES), _MOST_BYTES))

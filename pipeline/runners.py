@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -12,27 +11,28 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
 from apache_beam.transforms import environments
 
-from pipeline.inference import cores
+from pipeline.machine import cores, memory
+from pipeline.worker_processes import ProcessRunner
 from trainer import console
 from trainer.console import UserError
 
 LOCAL_RUNNER = "FnApiRunner"
 _NEVER_MS = 10**11
+_WORKER_BYTES = 3 * 2**29  # with TensorFlow; see benchmarks/README.md
 
 
 def beam_options(flags: Sequence[str]) -> PipelineOptions:
     """Beam's options for some flags, with the defaults of this project.
 
     Without ``--runner`` (or with ``DirectRunner``, which is a switch between three runners, one of them downloaded)
-    the job runs on Beam's FnApiRunner, in one process with a thread for each core.
+    the job runs on Beam's FnApiRunner, with a process for each core, or fewer where memory is short.
     """
     options = PipelineOptions(list(flags))
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
     if standard.runner in (None, "DirectRunner"):
         standard.runner = LOCAL_RUNNER
-    if standard.runner == LOCAL_RUNNER and not any(flag.startswith("--direct_") for flag in flags):
-        direct.direct_num_workers = os.cpu_count()
-        direct.direct_running_mode = "multi_threading"
+    if standard.runner == LOCAL_RUNNER:
+        _set_workers(direct, flags)
     if direct.direct_num_workers < 0:
         raise UserError("--direct_num_workers: a number of workers, or 0 for one for each core")
     if standard.no_wait_until_finish:
@@ -42,6 +42,17 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     except ValueError as error:
         raise UserError(f"--runner: {error}") from error
     return options
+
+
+def _set_workers(direct: DirectOptions, flags: Sequence[str]) -> None:
+    """What the flags leave open of the workers of the local runner."""
+    given = {flag.split("=")[0] for flag in flags}
+    if "--direct_num_workers" not in given:
+        direct.direct_num_workers = max(1, min(cores(), memory() // _WORKER_BYTES))
+    elif direct.direct_num_workers == 0:
+        direct.direct_num_workers = cores()
+    if "--direct_running_mode" not in given and direct.direct_num_workers != 1:
+        direct.direct_running_mode = "multi_processing"
 
 
 def is_local(options: PipelineOptions) -> bool:
@@ -59,23 +70,27 @@ def division_of_cores(options: PipelineOptions, threads: int | None) -> tuple[in
     if not is_local(options):
         return None, threads or 1
     direct = options.view_as(DirectOptions)
-    workers = direct.direct_num_workers or cores()
+    workers = direct.direct_num_workers
     callers = 1 if direct.direct_running_mode == "multi_processing" else workers
     return callers, threads or max(1, cores() // workers)
 
 
 def runner_for(options: PipelineOptions) -> Any:
-    """The runner that Beam's options name.
+    """The runner that Beam's options name, for one run.
 
-    In its mode ``multi_threading`` the FnApiRunner tells its workers to send what they have written once a second, from
-    a thread of its own and without a lock: what is written meanwhile is lost, or makes the reader allocate without end
-    (Beam 2.77: ``TimeBasedBufferingClosableOutputStream``; of 200,000 grouped lines some hundred were missing in every
-    third run). Here the same workers send what they have written when it is enough, or when they are done.
+    The FnApiRunner's own worker processes give way to those of `pipeline.worker_processes`. Its threads it would tell
+    to send what they have written once a second, from a thread of its own and without a lock: what is written meanwhile
+    is lost, or makes the reader allocate without end (Beam 2.77: ``TimeBasedBufferingClosableOutputStream``; of 200,000
+    grouped lines some hundred were missing in every third run). Here they send it when it is enough, or when they are
+    done.
     """
     direct, name = options.view_as(DirectOptions), options.view_as(StandardOptions).runner
-    if name != LOCAL_RUNNER or direct.direct_running_mode != "multi_threading":
+    mode = direct.direct_running_mode
+    if name != LOCAL_RUNNER or mode == "in_memory":
         return name
     direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
+    if mode == "multi_processing":
+        return ProcessRunner()
     environment = environments.EmbeddedPythonGrpcEnvironment(
         data_buffer_time_limit_ms=_NEVER_MS, capabilities=environments.python_sdk_capabilities()
     )

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,11 +181,13 @@ def read_rows() -> Callable[..., list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def classify() -> Callable[..., int]:
-    """Runs ``classify`` in this process, which is quicker than a new one. Returns the exit code."""
+    """Runs ``classify`` in this process and threads of it, which is quicker than new ones. Returns the exit code."""
     from pipeline.__main__ import main
 
     def run(where: object, model_dir: object, output: object, *more: object) -> int:
-        flags: Sequence[object] = ("--input", where, "--model-dir", model_dir, "--output", output, *more)
+        flags = ["--input", where, "--model-dir", model_dir, "--output", output, *more]
+        if not any(str(flag).startswith("--direct_") for flag in more):
+            flags.append("--direct_running_mode=multi_threading")
         return main(["classify", *map(str, flags)])
 
     return run

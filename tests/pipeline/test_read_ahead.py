@@ -144,3 +144,16 @@ def test_a_fault_of_the_program_fails_the_bundle_and_gives_everything_back(
             break
         time.sleep(0.01)
     assert budget._taken == 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "gibibytes", "mebibytes"), [(2, 24, 512), (1, 1, 128), (64, 64, 128), (64, 16, 64), (8, 1024, 512)]
+)
+def test_the_budgets_of_all_processes_together_are_an_eighth_of_memory_where_that_will_do(
+    cores: int, gibibytes: int, mebibytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "cores", lambda: cores)
+    monkeypatch.setattr(read_ahead, "memory", lambda: gibibytes * 2**30)
+    own = read_ahead._budget.__wrapped__()
+    assert own.try_take(mebibytes * 2**20)
+    assert not own.try_take(1)

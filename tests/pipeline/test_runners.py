@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,17 +15,36 @@ from trainer.console import UserError
 @pytest.mark.parametrize(
     ("flags", "runner", "mode", "workers"),
     [
-        ([], "FnApiRunner", "multi_threading", os.cpu_count()),
-        (["--runner=DirectRunner"], "FnApiRunner", "multi_threading", os.cpu_count()),
+        ([], "FnApiRunner", "multi_processing", 8),
+        (["--runner=DirectRunner"], "FnApiRunner", "multi_processing", 8),
         (["--direct_num_workers=1"], "FnApiRunner", "in_memory", 1),
+        (["--direct_num_workers=3"], "FnApiRunner", "multi_processing", 3),
+        (["--direct_num_workers", "0"], "FnApiRunner", "multi_processing", 8),
+        (["--direct_running_mode=multi_threading"], "FnApiRunner", "multi_threading", 8),
         (["--runner=FlinkRunner"], "FlinkRunner", "in_memory", 1),
     ],
 )
-def test_defaults_of_beam(flags: list[str], runner: str, mode: str, workers: int) -> None:
+def test_defaults_of_beam(
+    flags: list[str], runner: str, mode: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "cores", lambda: 8)
+    monkeypatch.setattr(runners, "memory", lambda: 32 * 2**30)
     options = runners.beam_options(flags)
     direct = options.view_as(DirectOptions)
     assert options.view_as(StandardOptions).runner == runner
     assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)
+
+
+@pytest.mark.parametrize(("gigabytes", "mode", "workers"), [(8, "multi_processing", 5), (1, "in_memory", 1)])
+def test_fewer_workers_where_memory_is_short(
+    gigabytes: int, mode: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "cores", lambda: 8)
+    monkeypatch.setattr(runners, "memory", lambda: gigabytes * 2**30)
+    options = runners.beam_options([])
+    direct = options.view_as(DirectOptions)
+    assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)
+    assert runners.division_of_cores(options, None) == (1, 8 // workers)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +54,7 @@ def test_defaults_of_beam(flags: list[str], runner: str, mode: str, workers: int
         (["--direct_num_workers=2", "--direct_running_mode=multi_threading"], None, (2, 4)),
         (["--direct_num_workers=2", "--direct_running_mode=multi_processing"], None, (1, 4)),
         (["--direct_num_workers=0", "--direct_running_mode=multi_processing"], None, (1, 1)),
+        (["--direct_num_workers=0", "--direct_running_mode=multi_threading"], None, (8, 1)),
         (["--direct_num_workers=99", "--direct_running_mode=multi_threading"], None, (99, 1)),
         (["--direct_num_workers=2", "--direct_running_mode=multi_processing"], 3, (1, 3)),
         (["--runner=FlinkRunner"], None, (None, 1)),

@@ -1,0 +1,35 @@
+"""What this process may use of the machine: cores and memory, also where a container gives it less than there is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_LIMITS = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """How many cores there are for this process, one at least."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, period = _limit("cpu.max", 2)
+    return max(1, min(available, quota // period)) if quota and period else available
+
+
+def memory() -> int:
+    """How many bytes of memory there are for this process and its children."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    (limit,) = _limit("memory.max", 1)
+    return min(physical, limit) if limit else physical
+
+
+def _limit(name: str, count: int) -> list[int]:
+    """The numbers of a file of Linux's control groups, version 2; zeros where it sets no limit.
+
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html
+    """
+    try:
+        words = (_LIMITS / name).read_text(encoding="ascii").split()
+    except OSError:
+        words = []
+    numbers = [int(word) if word.isdigit() else 0 for word in words]
+    return numbers if len(numbers) == count else [0] * count
