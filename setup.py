@@ -5,6 +5,7 @@ from setuptools import setup
 BASE = [
     "tensorflow>=2.21,<2.22",
     "apache-beam[gcp]>=2.77,<2.78",
+    "aiohttp>=3.12,<4",
     "google-cloud-storage>=3.4,<4",
     "pillow>=12,<13",
     "numpy>=2.1,<3",

@@ -160,13 +160,13 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     class_stats = predictions | "Statistics" >> beam.CombineGlobally(stats.ClassStatistics())
     measured = measurements | "Measurements" >> beam.CombineGlobally(meter.Total())
     reasons = dead_letters | "Reasons" >> beam.CombineGlobally(stats.DeadLetterStatistics())
-    thumbnails = (
+    examples = (
         class_stats
         | "Examples" >> beam.FlatMap(report.pictured)
         | beam.Reshuffle()
-        | "Thumbnails" >> beam.Map(report.thumbnail, limits=config.limits)
-        | beam.Filter(bool)
+        | "Read examples" >> read_ahead.ReadAhead(config.limits, run.temporary)
     )
+    thumbnails = examples.results | "Thumbnails" >> beam.Map(report.thumbnail, limits=config.limits) | beam.Filter(bool)
     return (
         pipeline
         | beam.Create([run])

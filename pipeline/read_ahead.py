@@ -1,12 +1,13 @@
 """Reads images ahead of what decodes and classifies them, many at a time, within a bound of memory.
 
 A GET takes 20 to 100 ms and a photo a few of decoding and inference: one by one a worker would wait most of its time.
-Each bundle keeps a number of reads under way in the threads of its process, and goes on with whichever is done first.
-What has been read and not been taken yet counts against one budget of bytes of the process.
+Each bundle keeps a number of reads under way, in threads of its process or in its one event loop, and goes on with
+whichever is done first. What has been read and not been taken yet counts against one budget of bytes of the process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -19,17 +20,19 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from pipeline import event_loop
 from pipeline.images import DEAD_LETTERS, Outcome, dead_letters
 from pipeline.machine import cores, memory
 from pipeline.meter import READING, meter
 from pipeline.records import DeadLetter, Entry, EntryData
-from pipeline.sources import read_bytes
+from pipeline.sources import is_awaited, read_async, read_bytes
 from trainer.files import is_remote
 from trainer.preprocessing import ImageError, Limits
 
 READS = 64
 _LOCAL_FILES = 16  # that one thread reads in turn: they are there in no time, and waking a thread is not
 _BLOCK_BYTES = 2**20
+_SECONDS_TO_ASK_AGAIN = 0.01
 _LEAST_BYTES, _MOST_BYTES, _SHARE_OF_MEMORY = 64 * 2**20, 512 * 2**20, 1 / 8
 
 
@@ -143,8 +146,11 @@ class _Reads:
         self.under_way = 0
 
     def begin(self, entry: Entry) -> None:
-        """Reads an image in another thread; a local one soon."""
+        """Reads an image, not in this thread; a local one soon."""
         self.under_way += 1
+        if is_awaited(entry.location):
+            event_loop.submit(self._read_awaited(entry))
+            return
         if is_remote(entry.location):
             _threads().submit(self._read, [entry])
             return
@@ -187,6 +193,26 @@ class _Reads:
                 break
         self._passed_on(block)
 
+    async def _read_awaited(self, entry: Entry) -> None:
+        """Reads an image in the event loop."""
+        block, held = _Block(), 0
+
+        async def admit(size: int) -> None:
+            nonlocal held
+            _budget().give(held)
+            held = 0
+            while not _budget().try_take(size):
+                await asyncio.sleep(_SECONDS_TO_ASK_AGAIN)
+            held = size
+
+        if not self._abandoned:
+            try:
+                block.add(entry, await read_async(entry.location, self._limits, admit))
+            except BaseException as error:
+                block.fail(entry, error)
+            _budget().give(held - block.size)
+        self._passed_on(block)
+
     def _read_one(self, entry: Entry, block: _Block) -> _Block:
         held = 0
 
@@ -202,14 +228,11 @@ class _Reads:
         size = 0
         try:
             data = read_bytes(entry.location, self._limits, admit)
+            block.add(entry, data)
             size = len(data)
-            block.results.append(EntryData(entry, data))
-        except ImageError as error:
-            block.results.append(dead_letters(entry, error))
-        except BaseException as error:  # it belongs to the bundle, whose thread raises it
-            block.error = error
+        except BaseException as error:
+            block.fail(entry, error)
         _budget().give(held - size)  # what was announced may not have been right
-        block.size += size
         return block
 
     def _passed_on(self, block: _Block) -> _Block:
@@ -227,6 +250,18 @@ class _Block:
     results: list[EntryData | list[DeadLetter]] = dataclasses.field(default_factory=list)
     size: int = 0
     error: BaseException | None = None
+
+    def add(self, entry: Entry, data: bytes) -> None:
+        """One more image."""
+        self.results.append(EntryData(entry, data))
+        self.size += len(data)
+
+    def fail(self, entry: Entry, error: BaseException) -> None:
+        """An image that cannot be read, or a fault, which belongs to the bundle: its thread raises it."""
+        if isinstance(error, ImageError):
+            self.results.append(dead_letters(entry, error))
+        else:
+            self.error = error
 
 
 @functools.cache

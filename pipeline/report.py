@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.records import ClassStats, Example
-from pipeline.sources import read_bytes
+from pipeline.records import ClassStats, Entry, EntryData, Example
 from trainer import page
 from trainer.preprocessing import ImageError, Limits, Reason, read_thumbnail
 
@@ -14,16 +13,17 @@ THUMBNAIL_SIDE = 160
 CLASSES_WITH_PICTURES = 60
 
 
-def pictured(stats: Mapping[str, ClassStats]) -> Iterator[str]:
-    """The locations of the photos that the report shows: those of the most frequent classes."""
+def pictured(stats: Mapping[str, ClassStats]) -> Iterator[Entry]:
+    """The photos that the report shows, those of the most frequent classes, as entries of no line of the manifest."""
     frequent = sorted(stats.values(), key=lambda own: own.count, reverse=True)[:CLASSES_WITH_PICTURES]
-    yield from dict.fromkeys(example.location for own in frequent for example in own.surest + own.least_sure)
+    for location in dict.fromkeys(example.location for own in frequent for example in own.surest + own.least_sure):
+        yield Entry(location, ())
 
 
-def thumbnail(location: str, *, limits: Limits) -> tuple[str, bytes] | None:
-    """A location with its photo as a small JPEG; None if it can no longer be read."""
+def thumbnail(data: EntryData, *, limits: Limits) -> tuple[str, bytes] | None:
+    """A location with its photo as a small JPEG; None if there is no photo there any more."""
     try:
-        return location, page.jpeg(read_thumbnail(read_bytes(location, limits), THUMBNAIL_SIDE, limits))
+        return data.entry.location, page.jpeg(read_thumbnail(data.data, THUMBNAIL_SIDE, limits))
     except ImageError:
         return None
 

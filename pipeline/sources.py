@@ -1,7 +1,7 @@
 """Where the bytes of images are: local files, ``gs://``, ``s3://``, ``http(s)://``, and whatever else Beam can read.
 
-One client for each kind of store in a process, shared by its threads. Nothing is read far beyond the limit of bytes,
-whatever size a server announces.
+One client for each kind of store in a process, shared by its threads, or in an event loop, see `is_awaited`. Nothing is
+read far beyond the limit of bytes, whatever size a server announces.
 """
 
 from __future__ import annotations
@@ -9,23 +9,37 @@ from __future__ import annotations
 import io
 import os
 import stat
-import threading
 from collections.abc import Callable
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline import google_storage, storage, web
+from pipeline import amazon_storage, google_storage, objects, web
 from trainer.files import is_remote
 from trainer.preprocessing import ImageError, Limits, Reason
 
 Admit = Callable[[int], None]
 
-_lock = threading.Lock()
-
 
 def _admit_all(size: int) -> None:
     pass
+
+
+def is_awaited(location: str) -> bool:
+    """Whether it is `read_async` that reads it, not `read_bytes`."""
+    return _scheme(location) in _ASYNCHRONOUS
+
+
+async def read_async(location: str, limits: Limits, admit: objects.Admit) -> bytes:
+    """`read_bytes` for what is read in an event loop, always the same in a process."""
+    data = await _ASYNCHRONOUS[_scheme(location)](location, limits, admit)
+    if len(data) > limits.max_bytes:
+        raise too_many_bytes(limits)
+    return data
+
+
+def _scheme(location: str) -> str:
+    return location.partition("://")[0]
 
 
 def read_bytes(location: str, limits: Limits, admit: Admit = _admit_all) -> bytes:
@@ -42,7 +56,7 @@ def read_bytes(location: str, limits: Limits, admit: Admit = _admit_all) -> byte
         UserError: reading it needs an extra that is not installed.
     """
     if is_remote(location):
-        data = _READERS.get(location.partition("://")[0], _read_with_beam)(location, limits, admit)
+        data = _READERS.get(_scheme(location), _read_with_beam)(location, limits, admit)
     else:
         data = _read_file(location, limits, admit)
     if len(data) > limits.max_bytes:
@@ -93,31 +107,8 @@ def _read_with_beam(location: str, limits: Limits, admit: Admit) -> bytes:
     except (OSError, BeamIOError) as error:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
     except ValueError as error:
-        scheme = location.partition("://")[0]
-        raise ImageError(Reason.NOT_FOUND, f"{scheme}:// is not read here") from error
+        raise ImageError(Reason.NOT_FOUND, f"{_scheme(location)}:// is not read here") from error
 
 
-def _read_amazon(location: str, limits: Limits, admit: Admit) -> bytes:
-    storage.check(location)
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
-
-    bucket, _, key = location.removeprefix("s3://").partition("/")
-    try:
-        with _lock:  # or threads that come at the same time would make a client each
-            client = storage.amazon_client()
-        answer = client.get_object(Bucket=bucket, Key=key)
-        with answer["Body"] as body:
-            admit(min(answer["ContentLength"], limits.max_bytes + 1))
-            return body.read(limits.max_bytes + 1)
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise ImageError(web.reason_of(status) or Reason.READ_FAILED, str(error)) from error
-    except NoCredentialsError as error:
-        raise ImageError(Reason.PERMISSION_DENIED, str(error)) from error
-    except ParamValidationError as error:
-        raise ImageError(Reason.NOT_FOUND, f"{location} names no object: {error}") from error
-    except (BotoCoreError, OSError) as error:
-        raise ImageError(Reason.READ_FAILED, str(error)) from error
-
-
-_READERS = {"gs": google_storage.read, "s3": _read_amazon, "http": web.read, "https": web.read}
+_READERS = {"http": web.read, "https": web.read}
+_ASYNCHRONOUS = {"gs": google_storage.read, "s3": amazon_storage.read}

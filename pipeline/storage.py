@@ -40,11 +40,11 @@ def check(path: str) -> None:
 
 @functools.cache
 def amazon_client() -> Any:
-    """The process's client for ``s3://``, with its own connection pool and retries; safe to use from any thread."""
+    """The process's client for ``s3://``; safe to use from any thread."""
     import boto3
     from botocore.config import Config
 
-    return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=64))
+    return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 5}))
 
 
 def absolute(path: str) -> str:

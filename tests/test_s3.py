@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import sources, storage
+from pipeline import amazon_storage, event_loop, sources, storage
 from trainer.console import UserError
 from trainer.preprocessing import ImageError, Limits, Reason
 
@@ -40,13 +40,27 @@ def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
 
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
-    storage.amazon_client.cache_clear()
+    forget()
     bucket = boto3.resource("s3").Bucket(BUCKET)
     bucket.create(CreateBucketConfiguration={"LocationConstraint": s3["AWS_DEFAULT_REGION"]})
     yield bucket
     bucket.objects.all().delete()
     bucket.delete()
-    storage.amazon_client.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    """The clients and credentials that this process keeps."""
+    for cache in (storage.amazon_client, amazon_storage.credentials, amazon_storage.place):
+        cache.cache_clear()
+
+
+async def admit(size: int) -> None:
+    assert size <= 1000
+
+
+def read(location: str, limits: Limits = Limits()) -> bytes:  # noqa: B008, it is frozen
+    return event_loop.submit(sources.read_async(location, limits, admit)).result()
 
 
 def upload(bucket: Any, folder: Path, prefix: str) -> list[str]:
@@ -90,8 +104,9 @@ def test_the_whole_command_on_s3(
 
 
 def test_objects_are_read_and_what_fails_has_its_reason(bucket: Any) -> None:
-    bucket.put_object(Key="a b#1?.jpg", Body=b"x" * 1000)
-    assert sources.read_bytes(f"s3://{BUCKET}/a b#1?.jpg", Limits()) == b"x" * 1000
+    for number, key in enumerate(("a b#1?.jpg", "/a.jpg", "a//b.jpg", "a/../b%20~+ü.jpg", "a.jpg")):
+        bucket.put_object(Key=key, Body=b"%d" % number * 1000, ChecksumAlgorithm="CRC32")
+        assert read(f"s3://{BUCKET}/{key}") == b"%d" % number * 1000
     for location, limits, reason in (
         (f"s3://{BUCKET}/none.jpg", Limits(), Reason.NOT_FOUND),
         ("s3://another-bucket/a.jpg", Limits(), Reason.NOT_FOUND),
@@ -100,7 +115,7 @@ def test_objects_are_read_and_what_fails_has_its_reason(bucket: Any) -> None:
         (f"s3://{BUCKET}/a b#1?.jpg", Limits(max_bytes=999), Reason.TOO_MANY_BYTES),
     ):
         with pytest.raises(ImageError) as error:
-            sources.read_bytes(location, limits)
+            read(location, limits)
         assert error.value.reason is reason, location
 
 
@@ -108,11 +123,11 @@ def test_without_credentials_permission_is_denied(bucket: Any, monkeypatch: pyte
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    storage.amazon_client.cache_clear()
+    forget()
     with pytest.raises(ImageError) as error:
-        sources.read_bytes(f"s3://{BUCKET}/a.jpg", Limits())
+        read(f"s3://{BUCKET}/a.jpg")
     assert error.value.reason is Reason.PERMISSION_DENIED
-    storage.amazon_client.cache_clear()
+    forget()
 
 
 def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,4 +135,4 @@ def test_without_the_extra_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"s3:// needs the extra aws: pip install -e '\.\[aws\]'"):
-        sources.read_bytes(f"s3://{BUCKET}/a.jpg", Limits())
+        read(f"s3://{BUCKET}/a.jpg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import gzip
 import http.server
 import threading
@@ -10,17 +11,20 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import ClassVar
 
+import google.auth
+import google.auth.credentials
 import google_crc32c
 import pytest
+from google.auth.exceptions import DefaultCredentialsError, TransportError
 
-from pipeline import google_storage, sources
+from pipeline import event_loop, google_storage, objects, sources
 from trainer.preprocessing import ImageError, Limits, Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
 
 
 class Storage(http.server.BaseHTTPRequestHandler):
-    """Objects by their names: ``denied``, ``busy``, ``changed``, ``packed``, ``cut`` and pictures."""
+    """Objects by their names: ``denied``, ``none``, ``changed``, ``packed``, ``token`` and pictures."""
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[list[str]] = []
@@ -57,13 +61,8 @@ class Storage(http.server.BaseHTTPRequestHandler):
     def do_none(self) -> None:
         self.answer(404, b"no")
 
-    def do_busy(self) -> None:
-        first = sum("busy" in path for path in self.asked) == 1
-        self.answer(503, b"later", Retry_After="0") if first else self.do_picture()
-
-    def do_cut(self) -> None:
-        self.answer(200, PICTURE[:50], Content_Length=str(len(PICTURE)))
-        self.close_connection = True
+    def do_token(self) -> None:
+        self.answer(200, self.headers["Authorization"].encode())
 
     def log_message(self, *_: object) -> None:
         pass
@@ -76,23 +75,31 @@ def checksum(data: bytes) -> str:
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Storage)
+    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-    google_storage.connections.cache_clear()
+    google_storage.access.cache_clear()
     Storage.asked.clear()
     yield
-    pool, _ = google_storage.connections()
-    pool.clear()
-    google_storage.connections.cache_clear()
+    event_loop.submit(closed()).result()
+    google_storage.access.cache_clear()
     server.shutdown()
     server.server_close()
 
 
-def read(name: str, limits: Limits = Limits()) -> bytes:  # noqa: B008, it is frozen
-    return sources.read_bytes(f"gs://shop/{name}", limits)
+async def closed() -> None:
+    await objects.connections().close()
+    objects.connections.cache_clear()
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a b#1?&ü/c.jpg", "busy", "packed"])
+def read(name: str) -> bytes:
+    async def admit(size: int) -> None:
+        assert size == len(PICTURE) or name == "token"
+
+    return event_loop.submit(sources.read_async(f"gs://shop/{name}", Limits(), admit)).result()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a b#1?&ü/c.jpg", "a//b%20c.jpg", "packed"])
 def test_objects_are_read_whole(storage: None, name: str) -> None:
     assert read(name) == PICTURE
 
@@ -103,55 +110,57 @@ def test_objects_are_read_whole(storage: None, name: str) -> None:
         ("none", Reason.NOT_FOUND),
         ("denied", Reason.PERMISSION_DENIED),
         ("changed", Reason.READ_FAILED),
-        ("cut", Reason.READ_FAILED),
         ("", Reason.NOT_FOUND),
     ],
 )
-def test_each_failure_has_its_reason(storage: None, name: str, reason: Reason) -> None:
+def test_each_failure_has_its_reason(storage: None, name: str, reason: Reason, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "RETRY_SECONDS", 0.1)
     with pytest.raises(ImageError) as error:
         read(name)
     assert error.value.reason is reason
 
 
-def test_the_size_is_known_before_the_bytes_come(storage: None) -> None:
-    told: list[int] = []
-    sources.read_bytes("gs://shop/a.jpg", Limits(), told.append)
-    assert told == [len(PICTURE)]
-    with pytest.raises(ImageError) as error:
-        read("a.jpg", Limits(max_bytes=len(PICTURE) - 1))
-    assert error.value.reason is Reason.TOO_MANY_BYTES
-    assert read("a.jpg") == PICTURE  # and not what was left unread
-
-
-def test_connections_are_kept(storage: None) -> None:
-    for _ in range(5):
-        read("a.jpg")
-    pool, endpoint = google_storage.connections()
-    assert pool.connection_from_url(endpoint).num_connections == 1
-
-
-def test_nobody_there(monkeypatch: pytest.MonkeyPatch, free_port: object) -> None:
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")  # type: ignore[operator]
-    google_storage.connections.cache_clear()
-    pool, _ = google_storage.connections()
-    pool.connection_pool_kw["retries"] = False
-    with pytest.raises(ImageError) as error:
-        read("a.jpg")
-    assert error.value.reason is Reason.READ_FAILED
-    google_storage.connections.cache_clear()
-
-
-def test_credentials_that_are_missing_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    import google.auth
-    from google.auth.exceptions import DefaultCredentialsError
+def test_credentials_that_are_missing_are_said_and_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = []
 
     def fail(**_: object) -> None:
+        searches.append(1)
         raise DefaultCredentialsError("no credentials were found")
 
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setattr(google.auth, "default", fail)
-    google_storage.connections.cache_clear()
-    with pytest.raises(ImageError, match="no credentials were found") as error:
-        read("a.jpg")
-    assert error.value.reason is Reason.PERMISSION_DENIED
-    google_storage.connections.cache_clear()
+    google_storage.access.cache_clear()
+    for _ in range(3):
+        with pytest.raises(ImageError, match="no credentials were found") as error:
+            read("a.jpg")
+        assert error.value.reason is Reason.PERMISSION_DENIED
+    assert len(searches) == 1
+    google_storage.access.cache_clear()
+
+
+class Short(google.auth.credentials.Credentials):
+    """Tokens that are old at once, or that nobody gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = 0
+
+    def refresh(self, request: object) -> None:
+        if self.given == 2:
+            raise TransportError("the metadata server does not answer")
+        self.given += 1
+        self.token = f"token {self.given}"
+        self.expiry = datetime.datetime(2020, 1, 1)
+
+
+def test_a_token_is_renewed_before_it_is_too_old(storage: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = google_storage.access().endpoint
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    monkeypatch.setattr(google.auth, "default", lambda **_: (Short(), "project"))
+    google_storage.access.cache_clear()
+    google_storage.access().endpoint = endpoint
+    assert read("token") == b"Bearer token 1"
+    assert read("token") == b"Bearer token 2"
+    with pytest.raises(ImageError, match="metadata server") as error:
+        read("token")
+    assert error.value.reason is Reason.READ_FAILED

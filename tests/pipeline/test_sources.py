@@ -30,7 +30,6 @@ def test_each_failure_has_its_reason(tmp_path: Path) -> None:
     assert reason_of(str(tmp_path / "pipe.jpg")) is Reason.NOT_FOUND  # reading it would wait for ever
     assert reason_of("carrier-pigeon://loft/a.jpg") is Reason.NOT_FOUND
     assert reason_of("/nul\0byte.jpg") is Reason.NOT_FOUND
-    assert reason_of("gs://bucket-only") is Reason.NOT_FOUND
     (tmp_path / "large.jpg").write_bytes(b"x" * 101)
     assert reason_of(str(tmp_path / "large.jpg"), Limits(max_bytes=100)) is Reason.TOO_MANY_BYTES
     assert len(sources.read_bytes(str(tmp_path / "large.jpg"), Limits(max_bytes=101))) == 101

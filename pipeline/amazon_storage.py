@@ -1,0 +1,112 @@
+"""Objects of Amazon S3, and of whatever speaks as it does, with the credentials, places and checksums of boto3."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import google_crc32c
+
+from pipeline import objects, storage
+from trainer.preprocessing import ImageError, Limits, Reason
+
+_CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
+    "x-amz-checksum-crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
+    "x-amz-checksum-crc32c": lambda data: google_crc32c.value(data).to_bytes(4, "big"),
+    "x-amz-checksum-sha1": lambda data: hashlib.sha1(data).digest(),
+    "x-amz-checksum-sha256": lambda data: hashlib.sha256(data).digest(),
+}
+
+
+async def read(location: str, limits: Limits, admit: objects.Admit) -> bytes:
+    """`pipeline.objects.get` for ``s3://BUCKET/KEY``. Raises UserError without the extra ``aws``."""
+    storage.check(location)
+    from botocore.exceptions import BotoCoreError, NoCredentialsError, ParamValidationError
+
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+    if not bucket or not key:
+        raise ImageError(Reason.NOT_FOUND, f"{location} names no object")
+
+    async def request() -> tuple[str, dict[str, str]]:
+        return signed(bucket, key)
+
+    try:
+        return await objects.get(request, _is_intact, limits, admit)
+    except NoCredentialsError as error:
+        raise ImageError(Reason.PERMISSION_DENIED, str(error)) from error
+    except ParamValidationError as error:
+        raise ImageError(Reason.NOT_FOUND, f"{location} names no object: {error}") from error
+    except BotoCoreError as error:
+        raise ImageError(Reason.READ_FAILED, str(error)) from error
+
+
+def signed(bucket: str, key: str) -> tuple[str, dict[str, str]]:
+    """The URL of an object, and the headers that a request is let in for.
+
+    Raises:
+        BotoCoreError: there are no credentials, or this cannot be the name of a bucket.
+    """
+    from botocore.auth import S3SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.exceptions import NoCredentialsError
+
+    if credentials() is None:
+        raise NoCredentialsError
+    beginning, region = place(bucket)
+    url = f"{beginning}/{quote(key, safe='/~')}"
+    request = AWSRequest("GET", url, headers={"x-amz-checksum-mode": "ENABLED"})
+    S3SigV4Auth(credentials().get_frozen_credentials(), "s3", region).add_auth(request)
+    return url, dict(request.headers)
+
+
+@functools.cache
+def credentials() -> Any:
+    """The process's credentials, which renew themselves; None if there are none: looking for them may take seconds."""
+    import boto3
+
+    return boto3.Session().get_credentials()
+
+
+@functools.lru_cache(1024)
+def place(bucket: str) -> tuple[str, str]:
+    """What the URLs of a bucket's objects begin with, as boto3 makes them, and the bucket's region."""
+    import boto3
+    from botocore.config import Config
+
+    client = storage.amazon_client()
+    region = _region(client, bucket) or client.meta.region_name
+    is_amazons = client.meta.endpoint_url.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    config = Config(s3={"addressing_style": "virtual"}) if is_amazons else None
+    client = boto3.client("s3", region_name=region, config=config)
+    url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "key"})
+    return url.partition("?")[0].removesuffix("/key"), region
+
+
+def _region(client: Any, bucket: str) -> str | None:
+    """Where a bucket is; the storage says so to everybody, with the answer or with the error."""
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        answer = error.response
+    return answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
+
+
+def _is_intact(data: bytes, headers: objects.Headers) -> bool:
+    """Compares what came with the checksums of the whole object that the storage keeps, as far as they are known here.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+    """
+    if headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
+        return True
+    return all(
+        base64.b64decode(headers[name]) == checksum(data)
+        for name, checksum in _CHECKSUMS.items()
+        if name in headers and "-" not in headers[name]
+    )

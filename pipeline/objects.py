@@ -1,0 +1,108 @@
+"""Objects of object stores over HTTP: one GET each, many at a time, in one event loop of the process.
+
+What the stores' own clients do for an object takes as long as decoding a photo, in Python; and threads that each wait
+for an object take turns with those that decode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import aiohttp
+from google.api_core.exceptions import RetryError
+from google.api_core.retry import AsyncRetry
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from pipeline import web
+from trainer.preprocessing import ImageError, Limits, Reason
+
+CONNECTIONS = 64
+RETRY_SECONDS = 30.0
+_RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
+
+Admit = Callable[[int], Awaitable[None]]
+Headers = CIMultiDictProxy[str]
+
+
+async def get(
+    request: Callable[[], Awaitable[tuple[str, Mapping[str, str]]]],
+    is_intact: Callable[[bytes, Headers], bool],
+    limits: Limits,
+    admit: Admit,
+) -> bytes:
+    """Reads an object; always in the same event loop of a process.
+
+    Args:
+        request: gives the URL, with everything quoted that must be, and the headers; asked for each attempt.
+        is_intact: whether what came fits the checksums that the headers hold.
+        limits: what is too large.
+        admit: is told how many bytes come, and returns when there is room for them.
+
+    Raises:
+        ImageError: with the reason.
+    """
+
+    async def attempt() -> bytes:
+        url, headers = await request()
+        async with connections().get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
+            if response.status in _RETRIED_STATUS:
+                response.raise_for_status()
+            reason = web.reason_of(response.status)
+            if reason:
+                raise ImageError(reason, f"HTTP {response.status} {response.reason or ''}".rstrip())
+            data = await _body(response, limits, admit)
+            if not is_intact(data, response.headers):
+                raise _ChangedError("the checksum does not fit: the object was changed on its way")
+            return data
+
+    retry = AsyncRetry(_is_transient, initial=0.5, maximum=16.0, timeout=RETRY_SECONDS)
+    try:
+        return await retry(attempt)()
+    except RetryError as error:
+        raise ImageError(Reason.READ_FAILED, str(error.cause)) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ImageError(Reason.READ_FAILED, str(error)) from error
+
+
+async def _body(response: aiohttp.ClientResponse, limits: Limits, admit: Admit) -> bytes:
+    """What an answer holds, never much beyond the limit of bytes."""
+    announced = response.content_length
+    size = min(web.UNKNOWN_SIZE, limits.max_bytes) if announced is None else announced
+    if size <= limits.max_bytes:
+        await admit(size)
+        deadline = time.monotonic() + web.BODY_SECONDS
+        found = bytearray()
+        async for block in response.content.iter_any():
+            found += block
+            if len(found) > limits.max_bytes:
+                break
+            if time.monotonic() > deadline:
+                raise ImageError(Reason.READ_FAILED, f"not read whole in {web.BODY_SECONDS:.0f} s")
+        else:
+            return bytes(found)
+    raise ImageError(Reason.TOO_MANY_BYTES, f"more than {limits.max_bytes:,} bytes")
+
+
+class _ChangedError(Exception):
+    pass
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Whether the same request may go well later. Source: https://cloud.google.com/storage/docs/retry-strategy"""
+    kinds = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, _ChangedError)
+    return isinstance(error, kinds) and not isinstance(error, aiohttp.InvalidURL)
+
+
+@functools.cache
+def connections() -> aiohttp.ClientSession:
+    """The process's connections, which are kept; for one event loop."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+        timeout=aiohttp.ClientTimeout(None, sock_connect=web.CONNECT_SECONDS, sock_read=web.READ_SECONDS),
+        headers={"Accept-Encoding": "identity"},  # what is stored packed is unpacked before it comes
+        auto_decompress=False,
+    )
