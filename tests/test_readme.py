@@ -133,7 +133,7 @@ def test_the_tables_of_manifests(readme: str) -> None:
         assert kinds[kind] == {ending for ending, own in lists.ENDINGS.items() if own == kind}
     uris = table_under(readme, "Manifests", 1)
     schemes = {scheme for row in uris for scheme in re.findall(r"`(\w+)://`", row[0])}
-    assert schemes == {"file", *sources._READERS}
+    assert schemes == {"file", *sources._READERS, *sources._ASYNCHRONOUS}
     said = uris[-1][1]
     limits = {"to connect": web.CONNECT_SECONDS, "without a byte": web.READ_SECONDS, "for the body": web.BODY_SECONDS}
     counts = {"connections": web.CONNECTIONS_PER_HOST, "redirects": web.REDIRECTS, "times more": web.RETRIES}
