@@ -1,7 +1,7 @@
 """What ``classify`` loses around the network: images a second, against a ceiling measured in the same run.
 
-In turns, several times: photos read and decoded by a thread for each core, and nothing else; batches classified by a
-thread for each core, and nothing else; the whole command, from files to ``_SUCCESS``. One after the other on the same
+In turns, several times: photos read and decoded by a process for each core, and nothing else; batches classified by a
+process for each core, and nothing else; the whole command, from files to ``_SUCCESS``. One after the other on the same
 cores, decoding and inference would reach 1 / (1 / decoding + 1 / inference) images a second. What a command takes for a
 single photo is its start-up, and left out. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder,
 see CONTRIBUTING.md.
@@ -9,19 +9,22 @@ see CONTRIBUTING.md.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import statistics
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.commands import catalogue, classified, scratch, trained, versions
-from pipeline import engines, inference
+from pipeline import engines
+from pipeline.machine import cores
 from trainer import model_dir
 from trainer.preprocessing import read_image
 
@@ -29,47 +32,85 @@ ROUNDS, PHOTOS, ALONE, BATCH = 3, 10_000, 3_000, 16
 ENGINES = ("openvino", "tensorflow")
 
 
-def rate(work: Callable[[list[Any]], None], items: list[Any]) -> float:
-    """Items a second that a thread for each core gets through."""
-    parts = [items[core :: inference.cores()] for core in range(inference.cores())]
-    threads = [threading.Thread(target=work, args=(part,)) for part in parts]
+class Alone:
+    """What a process has at hand to decode, or to classify.
+
+    Args:
+        name: of the engine.
+        model: its directory.
+        files: photos, some of which are decoded for it.
+    """
+
+    def __init__(self, name: str, model: Path, files: Sequence[Path]) -> None:
+        directory = model_dir.read(model)
+        self.engine = engines.choose(directory, engines.Threads(1, 1), engine=name)
+        self.spec = directory.info.image
+        self.images = [read_image(file.read_bytes(), self.spec) for file in files[: 16 * BATCH]]
+
+
+_alone: Alone
+
+
+def prepare(*arguments: Any) -> None:
+    """Makes this process ready."""
+    global _alone
+    _alone = Alone(*arguments)
+
+
+def precision() -> str:
+    """That the engine computes in."""
+    return _alone.engine.choice.precision
+
+
+def decode(files: Sequence[Path]) -> int:
+    """Reads and decodes photos. Returns how many."""
+    for file in files:
+        read_image(file.read_bytes(), _alone.spec)
+    return len(files)
+
+
+def infer(files: Sequence[Path]) -> int:
+    """Classifies as many images, in batches. Returns how many."""
+    images = _alone.images
+    for number in range(len(files) // BATCH):
+        first = number * BATCH % len(images)
+        _alone.engine(np.stack(images[first : first + BATCH]))
+    return len(files) // BATCH * BATCH
+
+
+def rate(
+    work: Callable[[Sequence[Path]], int], files: Sequence[Path], processes: Sequence[ProcessPoolExecutor]
+) -> float:
+    """Images a second that the processes get through together."""
     start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(items) / (time.perf_counter() - start)
+    parts = [files[number :: len(processes)] for number in range(len(processes))]
+    done = [process.submit(work, part) for process, part in zip(processes, parts, strict=True)]
+    return sum(part.result() for part in done) / (time.perf_counter() - start)
 
 
 def measured(name: str, model: Path, photos: Path, folder: Path) -> dict[str, Any]:
     """The speeds of one engine, medians of several rounds, and how near the command comes to its ceiling."""
-    directory = model_dir.read(model)
-    engine = engines.choose(directory, engines.Threads(inference.cores(), 1), engine=name)
     files = sorted(photos.rglob("*.jpg"))[:ALONE]
-    images = [read_image(file.read_bytes(), directory.info.image) for file in files[: 16 * BATCH]]
-
-    def decode(part: list[Path]) -> None:
-        for file in part:
-            read_image(file.read_bytes(), directory.info.image)
-
-    def infer(part: list[int]) -> None:
-        for number in part:
-            first = number * BATCH % len(images)
-            engine(np.stack(images[first : first + BATCH]))
-
-    infer(list(range(4)))
     found: dict[str, list[float]] = {"decoding": [], "inference": [], "classify": [], "of_ceiling": []}
-    for _ in range(ROUNDS):
-        decoding, inferring = rate(decode, files), BATCH * rate(infer, list(range(ALONE // BATCH)))
-        one, _ = classified(files[0], model, folder, "--engine", name)
-        all_, record = classified(photos, model, folder, "--engine", name)
-        whole = (record["counts"]["predictions"] - 1) / (all_ - one)
-        ceiling = 1 / (1 / decoding + 1 / inferring)
-        for key, value in zip(found, (decoding, inferring, whole, whole / ceiling), strict=True):
-            found[key].append(round(value, 3 if key == "of_ceiling" else 1))
-        print(name, {key: values[-1] for key, values in found.items()}, file=sys.stderr)
+    with contextlib.ExitStack() as stack:
+        context, arguments = multiprocessing.get_context("spawn"), (name, model, files)
+        processes = [
+            stack.enter_context(ProcessPoolExecutor(1, context, initializer=prepare, initargs=arguments))
+            for _ in range(cores())
+        ]
+        rate(infer, files[: 4 * BATCH], processes)
+        for _ in range(ROUNDS):
+            decoding, inferring = rate(decode, files, processes), rate(infer, files, processes)
+            one, _ = classified(files[0], model, folder, "--engine", name)
+            all_, record = classified(photos, model, folder, "--engine", name)
+            whole = (record["counts"]["predictions"] - 1) / (all_ - one)
+            ceiling = 1 / (1 / decoding + 1 / inferring)
+            for key, value in zip(found, (decoding, inferring, whole, whole / ceiling), strict=True):
+                found[key].append(round(value, 3 if key == "of_ceiling" else 1))
+            print(name, {key: values[-1] for key, values in found.items()}, file=sys.stderr)
+        own = processes[0].submit(precision).result()
     medians = {key: statistics.median(values) for key, values in found.items()}
-    return medians | {"rounds_of_ceiling": found["of_ceiling"], "precision": engine.choice.precision}
+    return medians | {"rounds_of_ceiling": found["of_ceiling"], "precision": own}
 
 
 def main() -> None:
@@ -77,7 +118,7 @@ def main() -> None:
     with scratch() as folder:
         model, photos = trained(folder), catalogue(folder, PHOTOS)
         result = {name: measured(name, model, photos, folder) for name in ENGINES}
-    print(json.dumps(result | {"cores": inference.cores(), "versions": versions()}))
+    print(json.dumps(result | {"cores": cores(), "versions": versions()}))
 
 
 if __name__ == "__main__":
