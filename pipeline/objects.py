@@ -7,9 +7,12 @@ for an object take turns with those that decode.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import aiohttp
 from google.api_core.exceptions import RetryError
@@ -17,7 +20,7 @@ from google.api_core.retry import AsyncRetry
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from pipeline import web
+from pipeline import event_loop, web
 from trainer.preprocessing import ImageError, Limits, Reason
 
 CONNECTIONS = 64
@@ -99,10 +102,17 @@ def _is_transient(error: BaseException) -> bool:
 
 @functools.cache
 def connections() -> aiohttp.ClientSession:
-    """The process's connections, which are kept; for one event loop."""
-    return aiohttp.ClientSession(
+    """The process's connections, which are kept to its end; for one event loop."""
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=CONNECTIONS),
         timeout=aiohttp.ClientTimeout(None, sock_connect=web.CONNECT_SECONDS, sock_read=web.READ_SECONDS),
         headers={"Accept-Encoding": "identity"},  # what is stored packed is unpacked before it comes
         auto_decompress=False,
     )
+    atexit.register(_close, session)
+    return session
+
+
+def _close(session: aiohttp.ClientSession) -> None:
+    with contextlib.suppress(TimeoutError, FutureTimeoutError):
+        event_loop.submit(session.close()).result(1.0)

@@ -129,6 +129,7 @@ def test_the_whole_command_on_object_storage(
     assert "holds a finished run" in again.stderr
     replaced = command("pipeline", *arguments, "--overwrite", "--direct_num_workers=1", **emulator)
     assert replaced.returncode == 0, replaced.stderr
+    assert all(line.startswith(("classifying", "listing: ")) for line in replaced.stderr.splitlines()), replaced.stderr
     assert "predictions/part-00000-of-00001.jsonl" in names_in(bucket, "runs/1/")
     assert "predictions/part-00000-of-00002.jsonl" not in names_in(bucket, "runs/1/")
 
