@@ -39,8 +39,8 @@ async def read(location: str, limits: Limits, admit: objects.Admit) -> bytes:
         return await objects.get(request, _is_intact, limits, admit)
     except NoCredentialsError as error:
         raise ImageError(Reason.PERMISSION_DENIED, str(error)) from error
-    except ParamValidationError as error:
-        raise ImageError(Reason.NOT_FOUND, f"{location} names no object: {error}") from error
+    except (ParamValidationError, UnicodeError) as error:
+        raise ImageError(Reason.NOT_FOUND, f"{location!r} names no object: {error}") from error
     except BotoCoreError as error:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
 
@@ -88,13 +88,19 @@ def place(bucket: str) -> tuple[str, str]:
 
 
 def _region(client: Any, bucket: str) -> str | None:
-    """Where a bucket is; the storage says so to everybody, with the answer or with the error."""
-    from botocore.exceptions import ClientError
+    """Where a bucket is; the storage says so to everybody, with the answer or with the error.
+
+    None where it says nothing, or does not answer: then objects are asked for where the settings say, many at a time.
+    """
+    from botocore.exceptions import ClientError, HTTPClientError
+    from botocore.exceptions import ConnectionError as UnreachableError
 
     try:
         answer = client.head_bucket(Bucket=bucket)
     except ClientError as error:
         answer = error.response
+    except (UnreachableError, HTTPClientError):
+        return None
     return answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
 
 
@@ -106,7 +112,7 @@ def _is_intact(data: bytes, headers: objects.Headers) -> bool:
     if headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
         return True
     return all(
-        base64.b64decode(headers[name]) == checksum(data)
+        headers[name] == base64.b64encode(checksum(data)).decode()
         for name, checksum in _CHECKSUMS.items()
         if name in headers and "-" not in headers[name]
     )

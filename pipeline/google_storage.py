@@ -25,9 +25,9 @@ async def read(location: str, limits: Limits, admit: objects.Admit) -> bytes:
     bucket, _, name = location.removeprefix("gs://").partition("/")
     if not bucket or not name:
         raise ImageError(Reason.NOT_FOUND, f"{location} names no object")
-    path = f"download/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?alt=media"
 
     async def request() -> tuple[str, dict[str, str]]:
+        path = f"download/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?alt=media"
         return f"{access().endpoint}/{path}", await access().headers()
 
     try:
@@ -36,6 +36,8 @@ async def read(location: str, limits: Limits, admit: objects.Admit) -> bytes:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
     except GoogleAuthError as error:
         raise ImageError(Reason.PERMISSION_DENIED, str(error)) from error
+    except UnicodeError as error:
+        raise ImageError(Reason.NOT_FOUND, f"{location!r} names no object: {error}") from error
 
 
 class Access:
@@ -88,6 +90,6 @@ def _is_intact(data: bytes, headers: objects.Headers) -> bool:
     """Compares what came with the checksum that the storage keeps, unless that is of a packed form of it."""
     if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return True
-    kinds = dict(part.strip().split("=", 1) for part in ",".join(headers.getall("x-goog-hash", [])).split(",") if part)
-    expected = kinds.get("crc32c")
-    return expected is None or base64.b64decode(expected) == google_crc32c.value(data).to_bytes(4, "big")
+    kept = [part.strip() for part in ",".join(headers.getall("x-goog-hash", [])).split(",")]
+    own = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+    return all(part == f"crc32c={own}" for part in kept if part.startswith("crc32c="))

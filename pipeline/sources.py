@@ -32,10 +32,7 @@ def is_awaited(location: str) -> bool:
 
 async def read_async(location: str, limits: Limits, admit: objects.Admit) -> bytes:
     """`read_bytes` for what is read in an event loop, always the same in a process."""
-    data = await _ASYNCHRONOUS[_scheme(location)](location, limits, admit)
-    if len(data) > limits.max_bytes:
-        raise too_many_bytes(limits)
-    return data
+    return await _ASYNCHRONOUS[_scheme(location)](location, limits, admit)
 
 
 def _scheme(location: str) -> str:

@@ -112,6 +112,7 @@ def test_objects_are_read_and_what_fails_has_its_reason(bucket: Any) -> None:
         ("s3://another-bucket/a.jpg", Limits(), Reason.NOT_FOUND),
         (f"s3://{BUCKET}", Limits(), Reason.NOT_FOUND),
         ("s3://?!/a.jpg", Limits(), Reason.NOT_FOUND),
+        (f"s3://{BUCKET}/\ud800.jpg", Limits(), Reason.NOT_FOUND),
         (f"s3://{BUCKET}/a b#1?.jpg", Limits(max_bytes=999), Reason.TOO_MANY_BYTES),
     ):
         with pytest.raises(ImageError) as error:

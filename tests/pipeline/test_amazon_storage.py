@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -60,6 +60,21 @@ def test_a_key_is_quoted_and_nothing_of_it_is_taken_for_a_path(settings: None) -
     assert "x-amz-checksum-mode" in headers["Authorization"]
 
 
+def test_a_storage_that_does_not_answer_is_asked_for_objects_where_the_settings_say(
+    settings: None, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
+) -> None:
+    """And is not asked again for each object where the bucket is, which takes boto3 seconds."""
+    monkeypatch.undo()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    place, region = amazon_storage.place("shop")
+    assert (place.rpartition("/")[2], region) == ("shop", "eu-central-1")
+    assert amazon_storage.place("shop") == (place, region)
+    assert amazon_storage.place.cache_info().hits == 1
+
+
 @pytest.mark.parametrize(
     ("headers", "intact"),
     [
@@ -70,6 +85,7 @@ def test_a_key_is_quoted_and_nothing_of_it_is_taken_for_a_path(settings: None) -
         ({"x-amz-checksum-crc32": CRC32, "x-amz-checksum-sha256": "AAAA"}, False),
         ({"x-amz-checksum-crc32c": "AAAAAA=="}, False),
         ({"x-amz-checksum-sha1": "AAAA"}, False),
+        ({"x-amz-checksum-crc32": "this is no checksum"}, False),
         ({"x-amz-checksum-crc32": "AAAAAA==-3"}, True),  # of three parts
         ({"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-type": "COMPOSITE"}, True),
         ({"x-amz-checksum-crc64nvme": "AAAAAAAAAAA="}, True),  # which nothing here computes

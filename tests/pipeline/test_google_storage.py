@@ -48,6 +48,9 @@ class Storage(http.server.BaseHTTPRequestHandler):
     def do_changed(self) -> None:
         self.answer(200, PICTURE[:-1] + b"!", x_goog_hash=f"crc32c={checksum(PICTURE)}")
 
+    def do_odd(self) -> None:
+        self.answer(200, PICTURE, x_goog_hash="md5,,crc32c=no checksum at all")
+
     def do_packed(self) -> None:  # kept with gzip and unpacked by the server; the checksum is that of the packed form
         headers = {
             "x_goog_hash": f"crc32c={checksum(gzip.compress(PICTURE))}",
@@ -111,6 +114,8 @@ def test_objects_are_read_whole(storage: None, name: str) -> None:
         ("denied", Reason.PERMISSION_DENIED),
         ("changed", Reason.READ_FAILED),
         ("", Reason.NOT_FOUND),
+        ("\ud800.jpg", Reason.NOT_FOUND),  # half a character, as JSON may hold one
+        ("odd", Reason.READ_FAILED),
     ],
 )
 def test_each_failure_has_its_reason(storage: None, name: str, reason: Reason, monkeypatch: pytest.MonkeyPatch) -> None:
