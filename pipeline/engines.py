@@ -18,18 +18,17 @@ import glob
 import importlib.util
 import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline import bfloat16
 from pipeline.records import AUTO, BFLOAT16, FLOAT32, OPENVINO, TENSORFLOW, EngineChoice
+from trainer import bfloat16
 from trainer.console import UserError
-from trainer.model_dir import GOLDEN_TOLERANCE, REPAIR, ModelDir, ModelDirError
+from trainer.model_dir import GOLDEN_MARGIN, GOLDEN_TOLERANCE, REPAIR, ModelDir, ModelDirError
 from trainer.saved_model import SavedModel
 
-TOLERANCES = {FLOAT32: GOLDEN_TOLERANCE, BFLOAT16: 0.1}
+TOLERANCES = {FLOAT32: GOLDEN_TOLERANCE, BFLOAT16: GOLDEN_MARGIN / 2}
 _ADVICE = {FLOAT32: REPAIR, BFLOAT16: "leave --precision to itself, or give --precision float32"}
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _NO_BFLOAT16 = "the processor has no instructions for bfloat16"
@@ -144,10 +143,9 @@ class _TensorFlow:
     def __init__(self, model: ModelDir, precision: str, threads: Threads) -> None:
         if precision == BFLOAT16 and _has_gpu():
             raise Unsupported("TensorFlow runs in float32 on a GPU")
-        if precision == BFLOAT16 and not _multiplies_bfloat16():
+        if precision == BFLOAT16 and not bfloat16.is_native():
             raise Unsupported(_NO_BFLOAT16)
         import tensorflow as tf
-        from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
         gpus = tf.config.list_physical_devices("GPU")
         with contextlib.suppress(RuntimeError):  # TensorFlow has taken the GPUs already
@@ -159,9 +157,7 @@ class _TensorFlow:
             use_per_session_threads=True,
             gpu_options=tf.compat.v1.GPUOptions(allow_growth=True),
         )
-        if precision == BFLOAT16:
-            config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = RewriterConfig.ON
-        self._run = SavedModel(model.path, config, bfloat16.kernels if precision == BFLOAT16 else None)
+        self._run = SavedModel(model.path, config, in_bfloat16=precision == BFLOAT16)
         self._too_large: tuple[type[Exception], ...] = (tf.errors.ResourceExhaustedError,)
         self._largest = 0 if gpus else _IN_CACHE
         self.labels = model.info.labels
@@ -181,12 +177,6 @@ class _TensorFlow:
                 "%d images did not fit into memory at once: %d from now on", size, self._largest
             )
             return self(images)
-
-
-def _multiplies_bfloat16() -> bool:
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 class _OpenVino:
@@ -241,7 +231,7 @@ def _in_parts(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, size:
 
 
 def round_weights(network: Any) -> None:
-    """Rounds the convolutions of an `openvino.Model` to bfloat16 with `pipeline.bfloat16.kernels`."""
+    """Rounds the convolutions of an `openvino.Model` to bfloat16 with `trainer.bfloat16.kernels`."""
     from openvino import opset13 as operations
 
     for node in network.get_ordered_ops():

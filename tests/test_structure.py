@@ -27,7 +27,7 @@ def test_imports_point_one_way(repository: Path) -> None:
     for file in (repository / "trainer").glob("*.py"):
         wrong = {name for name in imports(file) if name.split(".")[0] in ("pipeline", "apache_beam", "demo")}
         assert not wrong, f"{file} imports {wrong}"
-    allowed = {"preprocessing", "model_dir", "saved_model", "console", "page", "files"}
+    allowed = {"preprocessing", "model_dir", "saved_model", "bfloat16", "console", "page", "files"}
     for file in (repository / "pipeline").glob("*.py"):
         used = {name.split(".")[1] for name in imports(file) if name.startswith("trainer.")}
         assert used <= allowed, f"{file} imports trainer.{used - allowed}"
@@ -35,7 +35,10 @@ def test_imports_point_one_way(repository: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [f"trainer.{name}" for name in ("preprocessing", "model_dir", "saved_model", "console", "page", "files")],
+    [
+        f"trainer.{name}"
+        for name in ("preprocessing", "model_dir", "saved_model", "bfloat16", "console", "page", "files")
+    ],
 )
 def test_what_both_sides_share_is_light(module: str, repository: Path) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"

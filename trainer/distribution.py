@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainer import bfloat16
 from trainer.console import Fault, UserError, say
 
 if TYPE_CHECKING:
@@ -208,3 +209,11 @@ def policy(precision: str, gpus: int) -> str:
     if precision == "auto":
         return "mixed_float16" if gpus else "float32"
     return precision
+
+
+def frozen_in_bfloat16(precision: str, devices: Devices) -> bool:
+    """Whether the part of a network that is not fitted computes in bfloat16: with ``auto``, on one CPU that can.
+
+    What is fitted computes as `policy` says. On processors without such instructions bfloat16 would be slower.
+    """
+    return precision == "auto" and not devices.gpus and devices.replicas == 1 and bfloat16.is_native()

@@ -12,13 +12,13 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer import augmentation, dataset, saved_model
+from trainer import augmentation, dataset, graph, saved_model
 from trainer.augmentation import Augmentation
 from trainer.console import Progress, UserError
 from trainer.dataset import Example, Photo, Unreadable
@@ -67,6 +67,7 @@ class Encoder:
         spec, limits: how photos are read.
         batch_size: photos that go through the network at once.
         folder: where the files are kept, on a local disk.
+        in_bfloat16: whether convolutions compute in bfloat16, on the one processor there is.
     """
 
     network: Network
@@ -75,6 +76,7 @@ class Encoder:
     limits: Limits
     batch_size: int
     folder: Path
+    in_bfloat16: bool = False
 
     def encode(self, examples: Sequence[Example], *, with_features: bool) -> Encoded:
         """Runs the frozen part once over each photo.
@@ -83,14 +85,12 @@ class Encoder:
             examples: labelled photos.
             with_features: whether the features above the cut are wanted too.
         """
-        models = [self.network.lower] if self.network.lower else []
-        if with_features and self.network.upper is not None:
-            models.append(self.network.upper)
+        models = self._models(with_features)
         stored = [_stored(model) for model in models]
         if self.network.lower is None:
             stored.insert(0, (np.uint8, (self.spec.size, self.spec.size, 3)))
         arrays = _open_arrays(self.folder, [f"values-{n}" for n in range(len(stored))], stored, len(examples))
-        run = self.runner(models, images_too=self.network.lower is None)
+        run = self.runner(models, images_too=self.network.lower is None, in_bfloat16=self.in_bfloat16)
         title = "reading photos" + (" and running the frozen network" if models else "")
         with (
             _Log(self.folder / "photos.jsonl", examples) as log,
@@ -106,12 +106,35 @@ class Encoder:
                 log.add(batch)
                 progress.advance(len(batch), f"{len(log.unreadable)} unreadable" if log.unreadable else "")
         count = len(log.kept)
+        values = arrays[0][:count]
         features = arrays[-1][:count] if with_features and len(arrays) > 1 else None
         if self.network.upper is None:
-            features = arrays[0][:count]
+            features = values
         uris = tuple(example for example, _ in log.kept)
         hashes = tuple(content_hash for _, content_hash in log.kept)
-        return Encoded(arrays[0][:count], features, uris, hashes, tuple(log.unreadable))
+        return Encoded(values, features, uris, hashes, tuple(log.unreadable))
+
+    def encode_exactly(self, encoded: Encoded, rows: np.ndarray) -> None:
+        """Runs the frozen part over some photos again, in full precision.
+
+        Args:
+            encoded: all photos; its values and features are replaced where they were computed in bfloat16.
+            rows: int [M], the photos whose values are.
+
+        Raises:
+            UserError: a photo was changed since it was encoded.
+        """
+        models = self._models(encoded.features is not None)
+        if not models:
+            return  # the images are what they are
+        arrays = [encoded.values] if self.network.lower is not None else []
+        if encoded.features is not None and encoded.features is not encoded.values:
+            arrays.append(encoded.features)
+        run = self.runner(models)
+        title = "running the frozen network in full precision on what validates"
+        for here, images in self._again(encoded, rows, "exact", title):
+            for array, values in zip(arrays, run(images), strict=True):
+                array[rows[here]] = values
 
     def copies(self, encoded: Encoded, rows: np.ndarray, varied: Augmentation, count: int, seed: int) -> np.ndarray:
         """Runs the frozen part once over each of some varied copies of photos.
@@ -133,26 +156,44 @@ class Encoder:
         assert lower is not None  # at the pixels each epoch has copies of its own
         (array,) = _open_arrays(self.folder, ["copies"], [_stored(lower)], count * len(rows))
         copies = array.reshape(count, len(rows), *array.shape[1:])
-        counter = self.folder / "copies.done"
-        done = int(counter.read_text()) if counter.exists() else 0
-        run = self.runner([lower], varied=True)
+        run = self.runner([lower], varied=True, in_bfloat16=self.in_bfloat16)
         drawn = [augmentation.draws(seed, copy + 1, len(encoded.examples))[rows] for copy in range(count)]
+        title = f"running the frozen network over {count} varied copies"
+        for here, images in self._again(encoded, rows, "copies", title):
+            for copy in range(count):
+                how = augmentation.variation(varied, drawn[copy][here], self.spec.size)
+                copies[copy, here] = run(images, *how)[0]
+        return copies
+
+    def _again(self, encoded: Encoded, rows: np.ndarray, name: str, title: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """Reads photos a second time, from where an interrupted run of that name had come to.
+
+        Yields:
+            The part of `rows` that a batch is, and its images; it counts as done when the next one is asked for.
+        """
+        counter = self.folder / f"{name}.done"
+        done = int(counter.read_text()) if counter.exists() else 0
         photos = dataset.read_photos((encoded.examples[row] for row in rows[done:]), self.spec, self.limits)
-        progress = Progress(f"running the frozen network over {count} varied copies", len(rows), "photos", done=done)
-        with progress:
+        with Progress(title, len(rows), "photos", done=done) as progress:
             while batch := list(itertools.islice(photos, self.batch_size)):
                 images = np.stack([_unchanged(photo, encoded, rows[done + n]) for n, photo in enumerate(batch)])
-                here = slice(done, done + len(batch))
-                for copy in range(count):
-                    how = augmentation.variation(varied, drawn[copy][here], self.spec.size)
-                    copies[copy, here] = run(images, *how)[0]
+                yield slice(done, done + len(batch)), images
                 done += len(batch)
                 _replace(counter, str(done))
                 progress.advance(len(batch))
-        return copies
+
+    def _models(self, with_features: bool) -> list[keras.Model]:
+        """What is run one after the other: what gives the values, and what gives the features above them."""
+        lower, upper = self.network.lower, self.network.upper
+        return [model for model in (lower, upper if with_features else None) if model is not None]
 
     def runner(
-        self, models: Sequence[keras.Model], *, images_too: bool = False, varied: bool = False
+        self,
+        models: Sequence[keras.Model],
+        *,
+        images_too: bool = False,
+        varied: bool = False,
+        in_bfloat16: bool = False,
     ) -> Callable[..., list[np.ndarray]]:
         """A function that runs models, each of which takes the output of the one before it.
 
@@ -160,6 +201,7 @@ class Encoder:
             models: what is run.
             images_too: whether the images themselves are its first output.
             varied: whether it also takes how to vary the images, as `trainer.augmentation.variation` says it.
+            in_bfloat16: see `trainer.graph.in_session`; for one replica.
 
         Returns:
             A function of uint8 [N, H, W, 3] to one array [N, ...] for each output, in the types they are kept in.
@@ -181,17 +223,24 @@ class Encoder:
         if varied:
             signature += [tf.TensorSpec((None, 8), tf.float32), tf.TensorSpec((None, 3, 4), tf.float32)]
         function = tf.function(compute, input_signature=signature)
-        if self.devices.replicas == 1:
-            function = saved_model.folded(function.get_concrete_function())
+        run = self._compiled(function, in_bfloat16)
+        return lambda *arrays: [arrays[0], *run(*arrays)] if images_too else run(*arrays)
 
-        def run(*arrays: np.ndarray) -> list[np.ndarray]:
-            count = len(arrays[0])
-            numbers, _ = self.devices.parts(count, local=True)
-            parts = [self.devices.per_replica([array[part] for part in numbers]) for array in arrays]
-            encoded = [self.devices.local(value, count) for value in self.devices.run(function, *parts)]
-            return [arrays[0], *encoded] if images_too else encoded
+    def _compiled(self, function: Any, in_bfloat16: bool) -> Callable[..., list[np.ndarray]]:
+        if self.devices.replicas > 1:
+            return lambda *arrays: self._on_all(function, *arrays)
+        concrete = function.get_concrete_function()
+        if in_bfloat16:
+            return graph.in_session(graph.merged(graph.constant(concrete)), in_bfloat16=True)
+        folded = saved_model.folded(concrete)
+        return lambda *arrays: [value.numpy() for value in folded(*arrays)]
 
-        return run
+    def _on_all(self, function: Any, *arrays: np.ndarray) -> list[np.ndarray]:
+        """Runs a function on all devices of this process, a part of the rows on each."""
+        count = len(arrays[0])
+        numbers, _ = self.devices.parts(count, local=True)
+        parts = [self.devices.per_replica([array[part] for part in numbers]) for array in arrays]
+        return [self.devices.local(value, count) for value in self.devices.run(function, *parts)]
 
 
 def _stored(model: keras.Model) -> tuple[Any, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Graphs of TensorFlow, rewritten so that their convolutions do what comes after them.
+"""Graphs of TensorFlow, rewritten so that their convolutions do what comes after them, and run, in bfloat16 if need be.
 
 TensorFlow itself puts the offset and the activation after a convolution into it, but not what multiplies its channels,
 as batch normalisation does: after a depthwise convolution that stays a pass over all of its output, and the offset and
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from trainer import bfloat16
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -74,6 +76,30 @@ def with_kernels(function: Any, change: Callable[[np.ndarray], np.ndarray]) -> A
         weights = change(np.ascontiguousarray(values[node.input[1]].transpose(order)))
         node.input[1] = graph.add_constant(f"{node.name}/weights", weights.transpose(np.argsort(order)))
     return graph.function()
+
+
+def in_session(function: Any, config: Any = None, *, in_bfloat16: bool = False) -> Callable[..., list[np.ndarray]]:
+    """Runs a concrete function in a session of its own, since eager mode has one configuration for all of a process.
+
+    Args:
+        function: as `constant` gives it.
+        config: a `tf.compat.v1.ConfigProto`, as the number of threads.
+        in_bfloat16: whether convolutions, with weights rounded by `trainer.bfloat16.kernels`, and what is between them
+            compute in bfloat16; for processors, see `trainer.bfloat16.is_native`.
+
+    Returns:
+        A function of one array for each input to one for each output. Safe to call from several threads.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+
+    config = config or tf.compat.v1.ConfigProto()
+    if in_bfloat16:
+        function = with_kernels(function, bfloat16.kernels)
+        config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = RewriterConfig.ON
+    inputs, outputs = ([tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs))
+    session = tf.compat.v1.Session(graph=function.graph, config=config)
+    return lambda *arrays: session.run(outputs, dict(zip(inputs, arrays, strict=True)))
 
 
 class _Step(NamedTuple):

@@ -54,6 +54,11 @@ class Job:
         """Keras's dtype policy."""
         return distribution.policy(self.config.precision, self.devices.gpus)
 
+    @property
+    def frozen_in_bfloat16(self) -> bool:
+        """Whether what is frozen computes in bfloat16, where it is not for validation."""
+        return distribution.frozen_in_bfloat16(self.config.precision, self.devices)
+
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
@@ -95,12 +100,16 @@ def prepare(job: Job, examples: Sequence[Example], held_out: Sequence[Example]) 
     config, strategy = job.config, job.devices.strategy
     backbone = build_backbone(config, job.policy, config.weights, strategy)
     network = add_head(config, len(job.labels), job.policy, backbone, strategy)
-    encoder = Encoder(network, job.devices, config.image, config.limits, config.batch_size, job.scratch)
+    encoder = Encoder(
+        network, job.devices, config.image, config.limits, config.batch_size, job.scratch, job.frozen_in_bfloat16
+    )
     encoded = encoder.encode([*examples, *held_out], with_features=config.head is not None)
     job.devices.check_same("photos", [encoded.labels, encoded.content_hashes])
     checks.report_unreadable(encoded, len(examples) + len(held_out))
     validates = checks.validation_mask(encoded, {example.uri for example in held_out})
     checks.report_classes(encoded, validates, job.labels)
+    if job.frozen_in_bfloat16:
+        encoder.encode_exactly(encoded, np.flatnonzero(validates))
     copies = None
     if network.lower is not None and config.augmentation:
         copies = encoder.copies(encoded, np.flatnonzero(~validates), config.augmentation, config.copies, config.seed)

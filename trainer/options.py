@@ -284,7 +284,12 @@ def _add_fitting(add: Any) -> None:
         choices=("frozen", "fitted"),
         help="whether fine-tuning changes batch normalisation (default: frozen, fitted from scratch)",
     )
-    add("--precision", choices=PRECISIONS, default="auto", help="of the computations; auto: half on a GPU, full else")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of the computations; auto: half on a GPU; else full, and bfloat16 in what is frozen if the CPU has it",
+    )
     add(
         "--seed",
         type=console.seed,

@@ -29,28 +29,18 @@ class SavedModel:
 
     Args:
         path: the local model directory.
-        config: a `tf.compat.v1.ConfigProto` for this network alone, as the number of its threads.
-        change: what is done to the weights of convolutions, see `trainer.graph.with_kernels`.
+        config, in_bfloat16: see `trainer.graph.in_session`.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        config: Any = None,
-        change: Callable[[np.ndarray], np.ndarray] | None = None,
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], config: Any = None, *, in_bfloat16: bool = False) -> None:
         import tensorflow as tf
 
-        loaded = tf.saved_model.load(str(path))
-        function = graph.constant(loaded.signatures["serving_default"])
-        if change:
-            function = graph.with_kernels(function, change)
-        self._images, self._probabilities = function.inputs[0].name, function.outputs[0].name
-        self._session = tf.compat.v1.Session(graph=function.graph, config=config)  # eager mode has one config for all
+        function = graph.constant(tf.saved_model.load(str(path)).signatures["serving_default"])
+        self._run = graph.in_session(function, config, in_bfloat16=in_bfloat16)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Classifies uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
-        return self._session.run(self._probabilities, {self._images: images})
+        return self._run(images)[0]
 
 
 def folded(function: Any) -> Callable[..., list[tf.Tensor]]:

@@ -289,6 +289,7 @@ def _describe(
             **config.what_changes_the_result,
             "cut": network.cut,
             "policy": job.policy,
+            "frozen_in_bfloat16": job.frozen_in_bfloat16,
             "workers": job.devices.workers,
             "replicas": job.devices.replicas,
             "best_epoch": 0,
@@ -321,11 +322,18 @@ def _write(
 
 
 def _golden_images(validation: Evaluated, config: TrainConfig) -> np.ndarray:
-    """A few validation photos, one of each class before a second of any: uint8 [G, H, W, 3]."""
+    """A few validation photos with a clear label, one of each class before a second of any: uint8 [G, H, W, 3].
+
+    If so many are not clear, it is the clearest.
+    """
+    second, first = np.sort(validation.probabilities, axis=1)[:, -2:].T
+    margins = first - second
+    count = max(int((margins >= model_dir.GOLDEN_MARGIN).sum()), GOLDEN_IMAGES)
     seen: collections.Counter[int] = collections.Counter()
     ranked = []
-    for path, label in zip(validation.uris, validation.truth, strict=True):
-        ranked.append((seen[label], path))
+    for row in np.sort(np.argsort(-margins, kind="stable")[:count]).tolist():
+        label = validation.truth[row]
+        ranked.append((seen[label], validation.uris[row]))
         seen[label] += 1
     chosen = [dataset.Example(path, "") for _, path in sorted(ranked, key=lambda item: item[0])[:GOLDEN_IMAGES]]
     photos = [dataset.read_photo(example, config.image, config.limits) for example in chosen]

@@ -8,22 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import bfloat16, engines
+from pipeline import engines
 from pipeline.engines import Threads
-from trainer import model_dir
+from trainer import bfloat16, model_dir
 from trainer.console import UserError
 from trainer.model_dir import ModelDir, ModelDirError
 
 TWO = Threads(callers=2, per_batch=1)
 
 
-def has_bfloat16() -> bool:
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="this processor has no instructions for bfloat16")
+needs_bfloat16 = pytest.mark.skipif(not bfloat16.is_native(), reason="this processor has no instructions for bfloat16")
 
 
 @pytest.fixture
@@ -73,7 +67,7 @@ def test_threads_do_not_get_each_others_rows(name: str, model: ModelDir) -> None
 def test_by_itself_it_takes_the_fastest_that_is_right(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
     best = engines.choose(model, TWO).choice
     assert best.engine == "openvino"
-    assert best.precision == ("bfloat16" if has_bfloat16() else "float32")
+    assert best.precision == ("bfloat16" if bfloat16.is_native() else "float32")
     monkeypatch.setitem(engines.TOLERANCES, "bfloat16", 0.0)
     second = engines.choose(model, TWO).choice
     assert (second.engine, second.precision) == ("openvino", "float32")

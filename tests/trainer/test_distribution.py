@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from trainer import distribution
+from trainer import bfloat16, distribution
 from trainer.console import Fault, UserError
 from trainer.distribution import Devices
 
@@ -94,3 +95,15 @@ def test_precision_is_half_on_gpus_only() -> None:
     assert distribution.policy("auto", 0) == "float32"
     assert distribution.policy("auto", 1) == "mixed_float16"
     assert distribution.policy("mixed_bfloat16", 0) == "mixed_bfloat16"
+
+
+def test_what_is_frozen_is_in_bfloat16_on_one_processor_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = Devices(Strategy(1)), Devices(Strategy(2))  # type: ignore[arg-type]
+    monkeypatch.setattr(bfloat16, "is_native", lambda: True)
+    assert distribution.frozen_in_bfloat16("auto", one)
+    assert not distribution.frozen_in_bfloat16("float32", one)
+    assert not distribution.frozen_in_bfloat16("mixed_bfloat16", one)  # all of it is, then
+    assert not distribution.frozen_in_bfloat16("auto", two)
+    assert not distribution.frozen_in_bfloat16("auto", dataclasses.replace(one, gpus=1))
+    monkeypatch.setattr(bfloat16, "is_native", lambda: False)
+    assert not distribution.frozen_in_bfloat16("auto", one)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer import augmentation, backbones, dataset, distribution, features
+from trainer import augmentation, backbones, bfloat16, dataset, distribution, features
 from trainer.augmentation import DEFAULT
 from trainer.console import UserError
 from trainer.dataset import Example, Photo
@@ -17,6 +17,7 @@ from trainer.network import Network
 from trainer.preprocessing import DEFAULT_LIMITS, ImageSpec, Reason
 
 SPEC = ImageSpec(32)
+needs_bfloat16 = pytest.mark.skipif(not bfloat16.is_native(), reason="this processor has no instructions for bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,10 @@ def examples(drawn: Path, tmp_path: Path) -> list[Example]:
     return [*found[:10], Example(str(tmp_path / "broken.jpg"), "hat"), *found[10:]]
 
 
-def encoder(network: Network, folder: Path) -> Encoder:
+def encoder(network: Network, folder: Path, *, in_bfloat16: bool = False) -> Encoder:
     folder.mkdir(exist_ok=True)
-    return Encoder(network, distribution.find(), SPEC, DEFAULT_LIMITS, batch_size=8, folder=folder)
+    devices = distribution.find()
+    return Encoder(network, devices, SPEC, DEFAULT_LIMITS, batch_size=8, folder=folder, in_bfloat16=in_bfloat16)
 
 
 def images(examples: list[Example]) -> np.ndarray:
@@ -83,6 +85,52 @@ def test_copies_are_varied_as_said(networks: dict[str, Network], examples: list[
         expected = network.lower(varied, training=False)  # type: ignore[misc]
         np.testing.assert_allclose(copies[copy], expected, rtol=2e-3, atol=1e-3)
     assert np.abs(copies[0] - copies[1]).max() > 0.1
+
+
+def off_by(found: Any, expected: np.ndarray) -> np.ndarray:
+    """How far each row is from what it should be, as a part of that."""
+    axes = tuple(range(1, expected.ndim))
+    wide = expected.astype(np.float64)
+    return np.sqrt(np.square(found - wide).sum(axis=axes) / np.square(wide).sum(axis=axes))
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("fine_tune", ["none", "inside", "all"])
+def test_in_bfloat16_all_but_what_is_encoded_exactly(
+    fine_tune: str, networks: dict[str, Network], examples: list[Example], tmp_path: Path
+) -> None:
+    network = networks[fine_tune]
+    exact = encoder(network, tmp_path / "exact").encode(examples, with_features=True)
+    work = encoder(network, tmp_path / "kept", in_bfloat16=True)
+    encoded = work.encode(examples, with_features=True)
+    pairs = [(encoded.features, exact.features)] + ([(encoded.values, exact.values)] if network.lower else [])
+    for found, expected in pairs:
+        off = off_by(found, expected)
+        assert off.min() > 1e-4
+        assert off.max() < 0.05
+    rows = np.arange(1, 36, 3)
+    work.encode_exactly(encoded, rows)
+    again = encoder(network, tmp_path / "kept", in_bfloat16=True).encode(examples, with_features=True)
+    for found in (encoded, again):  # it is in the files, too
+        for name in ("values", "features"):
+            off = off_by(getattr(found, name), getattr(exact, name))
+            assert off[rows].max() < 1e-4
+            if name == "features" or network.lower:
+                assert np.delete(off, rows).min() > 1e-4
+            else:
+                np.testing.assert_array_equal(encoded.values, exact.values)
+
+
+@needs_bfloat16
+def test_copies_are_in_bfloat16(networks: dict[str, Network], examples: list[Example], tmp_path: Path) -> None:
+    exact = encoder(networks["inside"], tmp_path / "exact")
+    encoded = exact.encode(examples, with_features=False)
+    rows = np.arange(0, 36, 5)
+    expected = exact.copies(encoded, rows, DEFAULT, 2, seed=1)
+    found = encoder(networks["inside"], tmp_path / "kept", in_bfloat16=True).copies(encoded, rows, DEFAULT, 2, seed=1)
+    off = off_by(found.reshape(-1, *found.shape[2:]), expected.reshape(-1, *found.shape[2:]))
+    assert off.min() > 1e-4
+    assert off.max() < 0.05
 
 
 class Killed(Exception):

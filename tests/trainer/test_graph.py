@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer import graph
+from trainer import bfloat16, graph
 
 
 @pytest.fixture
@@ -95,3 +95,20 @@ def test_kernels_are_changed_as_they_are_meant(images: np.ndarray) -> None:
         found = outputs_of(graph.with_kernels(function_of(network), change), images)
         assert shapes.pop() == shape
         np.testing.assert_allclose(found, plain * factors, rtol=1e-4, atol=1e-5)
+
+
+def test_in_a_session_it_gives_the_same(network: Any, images: np.ndarray) -> None:
+    function = function_of(network)
+    (found,) = graph.in_session(function)(images)
+    np.testing.assert_allclose(found, outputs_of(function, images), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(not bfloat16.is_native(), reason="this processor has no instructions for bfloat16")
+def test_in_bfloat16_it_gives_nearly_the_same(network: Any, images: np.ndarray) -> None:
+    function = function_of(network)
+    exact = outputs_of(function, images)
+    (found,) = graph.in_session(function, in_bfloat16=True)(images)
+    np.testing.assert_allclose(found, exact, atol=0.05 * exact.std())
+    assert np.abs(found - exact).max() > 1e-4 * exact.std()  # or it was not in bfloat16
+    (after,) = graph.in_session(function)(images)
+    np.testing.assert_allclose(after, exact, rtol=1e-5, atol=1e-6)  # the process has not changed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer import console, dataset, distribution, learning, options
+from trainer import bfloat16, console, dataset, distribution, learning, options
 from trainer.checkpoints import Checkpoints
 from trainer.learning import Job
 
@@ -61,6 +61,20 @@ def test_what_is_frozen_stays_and_what_is_not_does_not(drawn: Path, tmp_path: Pa
         np.testing.assert_array_equal(variable.numpy(), before[variable.path])
     changed = [not np.array_equal(v.numpy(), before[v.path]) for v in network.upper.trainable_variables]
     assert all(changed)
+
+
+@pytest.mark.skipif(not bfloat16.is_native(), reason="this processor has no instructions for bfloat16")
+def test_what_validates_is_not_in_bfloat16(drawn: Path, tmp_path: Path, weights: str) -> None:
+    found = {}
+    for precision in ("float32", "auto"):
+        flags = ("--weights", weights, "--precision", precision)
+        found[precision] = learning.prepare(
+            job(drawn, tmp_path / precision, *flags), dataset.find_examples(str(drawn)), []
+        )
+    validates = found["auto"].validates
+    off = np.abs(found["auto"].encoded.values - found["float32"].encoded.values).max(axis=1)
+    assert off[validates].max() < 1e-5
+    assert off[~validates].min() > 1e-4
 
 
 def test_fitting_again_begins_anew(drawn: Path, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import checkpoints, model_dir
+from trainer import bfloat16, checkpoints, console, model_dir, options, task
 from trainer.__main__ import main
+from trainer.preprocessing import read_image
+from trainer.report import Evaluated
 
 Contents = Callable[[Path], dict[str, bytes]]
 TINY = ("--backbone", "small", "--image-size", "32", "--epochs", "2")
@@ -312,9 +314,30 @@ def test_model_json_says_how_it_was_made(tiny_model: Path) -> None:
     assert (training["batch_size"], training["seed"], training["weights"]) == (32, 0, "none")
     assert (training["main"]["epochs"], training["main"]["learning_rate"], training["head"]) == (4, 0.001, None)
     assert (training["cut"], training["policy"], training["replicas"]) == ("all", "float32", 1)
+    assert training["frozen_in_bfloat16"] == bfloat16.is_native()
     assert len(training["epochs_run"]) == 4
     assert 1 <= training["best_epoch"] <= 4
     assert set(info["versions"]) == {"python", "tensorflow", "keras", "numpy", "pillow"}
+
+
+def test_golden_images_are_those_whose_label_is_clear(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that could be either of two things would make a sound engine, in bfloat16, look wrong."""
+    parser = console.Parser()
+    options.add_arguments(parser)
+    words = ["--data", drawn, "--model-dir", "nowhere", "--backbone", "residual", "--image-size", 32]
+    config = options.config_from(parser.parse_args(list(map(str, words))))
+    uris = [str(drawn / label / f"0{n}.jpg") for label in ("dress", "hat") for n in (0, 1)]
+    images = [read_image(Path(uri).read_bytes(), config.image) for uri in uris]
+    rows = {"clear": [0.9, 0.1], "other": [0.2, 0.8], "tie": [0.55, 0.45], "near": [0.41, 0.59]}
+    monkeypatch.setattr(task, "GOLDEN_IMAGES", 2)
+    for names, expected in (
+        (("clear", "tie", "near", "other"), [0, 3]),
+        (("clear", "other", "other", "tie"), [0, 2]),  # one of each class
+        (("tie", "near", "tie", "other"), [1, 3]),
+    ):
+        said = np.array([rows[name] for name in names])
+        evaluated = Evaluated("photos", uris, np.array([0, 0, 1, 1]), said, 0)
+        np.testing.assert_array_equal(task._golden_images(evaluated, config), [images[n] for n in expected])
 
 
 def test_a_gate_that_is_missed_leaves_no_model(drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import bfloat16
+from trainer import bfloat16
+
+
+def test_knows_whether_the_processor_has_it() -> None:
+    import openvino
+
+    assert bfloat16.is_native() == ("BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def test_rounds_to_the_nearest_as_tensorflow_does() -> None:

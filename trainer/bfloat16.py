@@ -10,9 +10,18 @@ label then (four with another such network), and the network is as fast.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 _KEPT, _HALF = np.uint32(0xFFFF0000), np.uint32(0x7FFF)
+
+
+def is_native() -> bool:
+    """Whether this processor has instructions for bfloat16; Linux says so."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

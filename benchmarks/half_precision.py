@@ -1,0 +1,66 @@
+"""What bfloat16 in the frozen network changes in what `train` learns: accuracy, log loss and seconds.
+
+`train` with ``--precision float32`` and as it does by itself, in turns, with a fifth of the real photos to validate on,
+five times, so that each photo is validated on once: a fifth alone differs by chance more than by precision. Arguments
+are passed on to `train`, such as ``--fine-tune top``. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names
+their folder, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.commands import TRAINING, VALIDATION, scratch, timed, versions
+
+PARTS, PRECISIONS = 5, ("float32", "auto")
+
+
+def main(*flags: str) -> None:
+    """Measures all and prints one JSON line."""
+    photos = sorted(file for folder in (TRAINING, VALIDATION) for file in folder.rglob("*.jpg"))
+    parts = np.array_split(np.random.default_rng(0).permutation(len(photos)), PARTS)
+    rows: dict[str, list[dict[str, Any]]] = {precision: [] for precision in PRECISIONS}
+    with scratch() as folder:
+        for part in parts:
+            lists = folder / "training.csv", folder / "validation.csv"
+            _write(lists[0], [photos[number] for number in np.setdiff1d(np.arange(len(photos)), part)])
+            _write(lists[1], [photos[number] for number in part])
+            for precision in PRECISIONS:
+                model = folder / "model"
+                words = ("train", "--data", lists[0], "--validation-data", lists[1], "--model-dir", model)
+                more = ("--overwrite", "--precision", precision, *flags)
+                seconds, _ = timed("trainer", *words, *more, keras_home=folder / "keras")
+                written = json.loads((model / "model.json").read_text())
+                row = {name: written["metrics"][name] for name in ("examples", "accuracy", "log_loss")}
+                row |= {"seconds": seconds, "in_bfloat16": written["training"]["frozen_in_bfloat16"]}
+                rows[precision].append(row)
+                print(precision, row, file=sys.stderr)
+    result = {precision: _summary(found) for precision, found in rows.items()}
+    print(json.dumps(result | {"flags": flags, "cores": os.cpu_count(), "versions": versions()}))
+
+
+def _write(path: Path, photos: list[Path]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("uri", "label"), *((str(photo), photo.parent.name) for photo in photos)])
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    weights = [row["examples"] for row in rows]
+    means = {
+        name: round(float(np.average([row[name] for row in rows], weights=weights)), 4)
+        for name in ("accuracy", "log_loss")
+    }
+    seconds = round(statistics.median(row["seconds"] for row in rows), 1)
+    return means | {"photos": sum(weights), "seconds": seconds, "in_bfloat16": rows[0]["in_bfloat16"]}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
