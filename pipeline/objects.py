@@ -21,6 +21,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from pipeline import event_loop, web
+from pipeline.proxies import proxy_for
 from trainer.preprocessing import ImageError, Limits, Reason
 
 CONNECTIONS = 64
@@ -50,8 +51,18 @@ async def get(
     """
 
     async def attempt() -> bytes:
-        url, headers = await request()
-        async with connections().get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
+        text, headers = await request()
+        url = URL(text, encoded=True)
+        proxy = proxy_for(url.scheme, url.host or "")
+        if proxy and url.scheme == "http":  # the proxy reads the request itself; aiohttp leaves out what is its
+            headers = {**headers, **proxy.headers}
+        async with connections().get(
+            url,
+            headers=headers,
+            allow_redirects=False,
+            proxy=proxy.url if proxy else None,
+            proxy_headers=proxy.headers if proxy else None,
+        ) as response:
             if response.status in _RETRIED_STATUS:
                 response.raise_for_status()
             reason = web.reason_of(response.status)
@@ -67,6 +78,9 @@ async def get(
         return await retry(attempt)()
     except RetryError as error:
         raise ImageError(Reason.READ_FAILED, str(error.cause)) from error
+    except aiohttp.ClientHttpProxyError as error:
+        reason = web.reason_of(error.status) or Reason.READ_FAILED
+        raise ImageError(reason, f"the proxy says HTTP {error.status} {error.message}") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
 
@@ -96,6 +110,8 @@ class _ChangedError(Exception):
 
 def _is_transient(error: BaseException) -> bool:
     """Whether the same request may go well later. Source: https://cloud.google.com/storage/docs/retry-strategy"""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return error.status in _RETRIED_STATUS
     kinds = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, _ChangedError)
     return isinstance(error, kinds) and not isinstance(error, aiohttp.InvalidURL)
 
@@ -108,6 +124,7 @@ def connections() -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(None, sock_connect=web.CONNECT_SECONDS, sock_read=web.READ_SECONDS),
         headers={"Accept-Encoding": "identity"},  # what is stored packed is unpacked before it comes
         auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
     )
     atexit.register(_close, session)
     return session

@@ -8,10 +8,12 @@ import time
 import urllib.parse
 from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError, MaxRetryError
 
+from pipeline.proxies import Proxy, proxy_for
 from trainer.preprocessing import ImageError, Limits, Reason
 
 CONNECTIONS_PER_HOST = 4
@@ -55,9 +57,11 @@ def read(url: str, limits: Limits, admit: Callable[[int], None]) -> bytes:
 
 
 def _answer(url: str) -> urllib3.BaseHTTPResponse:
-    with _lock:  # or threads that come at the same time would make a pool each
-        pool = _pool()
     try:
+        parts = urllib.parse.urlsplit(url)
+        proxy = proxy_for(parts.scheme, parts.hostname or "")
+        with _lock:  # or threads that come at the same time would make a pool each
+            pool = _pool(proxy)
         return pool.request("GET", url, preload_content=False, redirect=False)
     except (LocationParseError, LocationValueError, ValueError) as error:
         raise ImageError(Reason.NOT_FOUND, f"{url} is no URL: {error}") from error
@@ -104,8 +108,8 @@ def reason_of(status: int) -> Reason | None:
 
 
 @functools.cache
-def _pool() -> urllib3.PoolManager:
-    """The process's connections; a thread that finds all those to a host in use waits."""
+def _pool(proxy: Proxy | None) -> urllib3.PoolManager:
+    """The process's connections by a proxy, or by none; a thread that finds all those to a host in use waits."""
     retries = urllib3.Retry(
         total=RETRIES,
         connect=1,
@@ -119,14 +123,17 @@ def _pool() -> urllib3.PoolManager:
         retry_after_max=RETRY_AFTER_SECONDS,
         raise_on_status=False,
     )
-    return urllib3.PoolManager(
-        num_pools=64,
-        maxsize=CONNECTIONS_PER_HOST,
-        block=True,
-        retries=retries,
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        headers={
+    options: dict[str, Any] = {
+        "num_pools": 64,
+        "maxsize": CONNECTIONS_PER_HOST,
+        "block": True,
+        "retries": retries,
+        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        "headers": {
             "User-Agent": f"catalogue-classifier/{metadata.version('catalogue-classifier')}",
             "Accept": "image/*,*/*;q=0.5",
         },
-    )
+    }
+    if proxy:
+        return urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, **options)
+    return urllib3.PoolManager(**options)

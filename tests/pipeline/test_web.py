@@ -130,7 +130,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.02)
     web._pool.cache_clear()
     yield
-    web._pool().clear()
+    web._pool(None).clear()
     web._pool.cache_clear()
 
 
