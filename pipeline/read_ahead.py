@@ -149,7 +149,7 @@ class _Reads:
         """Reads an image, not in this thread; a local one soon."""
         self.under_way += 1
         if is_awaited(entry.location):
-            event_loop.submit(self._read_awaited(entry))
+            event_loop.start(self._read_awaited(entry))
             return
         if is_remote(entry.location):
             _threads().submit(self._read, [entry])

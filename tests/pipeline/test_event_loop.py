@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import queue
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -40,12 +43,37 @@ def test_errors_come_back() -> None:
         event_loop.submit(fail()).result(5)
 
 
+def test_what_is_started_is_kept_until_it_is_done() -> None:
+    """The loop alone would forget a task that nothing else holds on to."""
+    waiting: list[weakref.ref[asyncio.Future[None]]] = []
+    done: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    async def wait() -> None:
+        future = asyncio.get_running_loop().create_future()
+        waiting.append(weakref.ref(future))
+        await future
+        done.put("done")
+
+    async def answer() -> None:
+        future = waiting[0]()
+        assert future is not None
+        future.set_result(None)
+
+    event_loop.start(wait())
+    event_loop.submit(nothing()).result(5)
+    gc.collect()
+    event_loop.submit(answer()).result(5)
+    assert done.get(timeout=5) == "done"
+    event_loop.submit(nothing()).result(5)
+    assert not event_loop._started
+
+
 async def nothing() -> None:
     pass
 
 
 def test_what_comes_one_by_one_is_done_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its thread wakes fifty times a second, however much there is to do."""
+    """Its thread wakes thirty times a second, however much there is to do."""
     wakes, select = [], event_loop._Patient.select
 
     def counted(self: event_loop._Patient, timeout: float | None = None) -> object:
