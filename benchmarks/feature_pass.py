@@ -1,9 +1,9 @@
 """What ``train`` loses around the frozen network while it encodes the photos: photos a second, against a ceiling.
 
 In turns, several times: photos read and decoded on all cores, and nothing else; batches run through the frozen network
-on all cores, and nothing else; `trainer.features.Encoder`, which does both at once. One after the other on the same
-cores they would reach 1 / (1 / decoding + 1 / network) photos a second. Real photos are needed:
-``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+on all cores, and nothing else, in the precision that `train` takes by itself; `trainer.features.Encoder`, which does
+both at once. One after the other on the same cores they would reach 1 / (1 / decoding + 1 / network) photos a second.
+Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ def main() -> None:
     with scratch() as folder:
         os.environ["KERAS_HOME"] = str(folder / "keras")
         devices = distribution.find()
+        in_bfloat16 = distribution.frozen_in_bfloat16("auto", devices)
         network = Network.on(backbones.build("MobileNetV2", "imagenet", SPEC.size), 10, fine_tune=NOTHING)
         examples = dataset.find_examples(str(TRAINING))
         for round_ in range(ROUNDS):
             kept = folder / f"round-{round_}"
             kept.mkdir()
-            encoder = Encoder(network, devices, SPEC, DEFAULT_LIMITS, BATCH, kept)
+            encoder = Encoder(network, devices, SPEC, DEFAULT_LIMITS, BATCH, kept, in_bfloat16)
             start = time.perf_counter()
             images = [photo.image for photo in dataset.read_photos(examples, SPEC) if isinstance(photo, Photo)]
             decoding = len(images) / (time.perf_counter() - start)
-            run = encoder.runner([network.lower])
+            run = encoder.runner([network.lower], in_bfloat16=in_bfloat16)
             batches = [np.stack(images[first : first + BATCH]) for first in range(0, len(images), BATCH)]
             run(batches[0])
             start = time.perf_counter()
@@ -58,7 +59,8 @@ def main() -> None:
                 found[key].append(value)
             print({key: round(value, 3) for key, value in row.items()}, file=sys.stderr)
     medians = {key: round(statistics.median(values), 3) for key, values in found.items()}
-    print(json.dumps(medians | {"cores": os.cpu_count(), "versions": versions()}))
+    result = medians | {"in_bfloat16": in_bfloat16, "cores": os.cpu_count(), "versions": versions()}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
