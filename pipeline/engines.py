@@ -14,7 +14,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import glob
 import importlib.util
 import logging
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline import machine
 from pipeline.records import AUTO, BFLOAT16, FLOAT32, OPENVINO, TENSORFLOW, EngineChoice
 from trainer import bfloat16
 from trainer.console import UserError
@@ -130,7 +130,7 @@ def _has_openvino() -> bool:
 
 def _has_gpu() -> bool:
     """Whether TensorFlow can use a GPU; it is not imported where there is none."""
-    if not glob.glob("/dev/nvidia[0-9]*"):
+    if not machine.has_gpu():
         return False
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores and memory, also where a container gives it less than there is."""
+"""What this process may use of the machine: cores, memory, also where a container gives it less than there is, GPUs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 _LIMITS = Path("/sys/fs/cgroup")
+_DEVICES = Path("/dev")
 
 
 def cores() -> int:
@@ -20,6 +21,11 @@ def memory() -> int:
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     (limit,) = _limit("memory.max", 1)
     return min(physical, limit) if limit else physical
+
+
+def has_gpu() -> bool:
+    """Whether there is a GPU of NVIDIA's; whether TensorFlow can use it takes seconds to find out."""
+    return any(_DEVICES.glob("nvidia[0-9]*"))
 
 
 def _limit(name: str, count: int) -> list[int]:

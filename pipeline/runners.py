@@ -11,7 +11,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
 from apache_beam.transforms import environments
 
-from pipeline.machine import cores, memory
+from pipeline.machine import cores, has_gpu, memory
 from pipeline.worker_processes import ProcessRunner
 from trainer import console
 from trainer.console import UserError
@@ -25,7 +25,8 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     """Beam's options for some flags, with the defaults of this project.
 
     Without ``--runner`` (or with ``DirectRunner``, which is a switch between three runners, one of them downloaded)
-    the job runs on Beam's FnApiRunner, with a process for each core, or fewer where memory is short.
+    the job runs on Beam's FnApiRunner, with a process for each core, or fewer where memory is short. Where there is a
+    GPU they are threads of one process: it has room for the network once.
     """
     options = PipelineOptions(list(flags))
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
@@ -48,11 +49,11 @@ def _set_workers(direct: DirectOptions, flags: Sequence[str]) -> None:
     """What the flags leave open of the workers of the local runner."""
     given = {flag.split("=")[0] for flag in flags}
     if "--direct_num_workers" not in given:
-        direct.direct_num_workers = max(1, min(cores(), memory() // _WORKER_BYTES))
+        direct.direct_num_workers = cores() if has_gpu() else max(1, min(cores(), memory() // _WORKER_BYTES))
     elif direct.direct_num_workers == 0:
         direct.direct_num_workers = cores()
     if "--direct_running_mode" not in given and direct.direct_num_workers != 1:
-        direct.direct_running_mode = "multi_processing"
+        direct.direct_running_mode = "multi_threading" if has_gpu() else "multi_processing"
 
 
 def is_local(options: PipelineOptions) -> bool:

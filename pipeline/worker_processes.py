@@ -2,11 +2,13 @@
 
 Threads of one process wait for one another a good part of the time, as Python has it; processes do not. But with its
 own worker processes the FnApiRunner waits without end for one that has died, as does one that takes more memory than
-there is.
+there is; of one that failed it hears when all those before it in its list are done; and none of them gets Beam's flags,
+such as where S3 is.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +24,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
 from apache_beam.transforms.environments import Environment, python_sdk_capabilities
-from google.protobuf import json_format, text_format
+from google.protobuf import text_format
 
 _URN = "catalogue_classifier:env:worker_process:v1"
 _SECONDS_TO_LEAVE = 5.0
@@ -46,6 +48,7 @@ class ProcessRunner(FnApiRunner):
         Raises:
             WorkerLostError: a worker ended by itself; the others have been ended, too.
         """
+        self._crew.options = options.get_all_options(drop_default=True)
         try:
             return super().run_pipeline(pipeline, options)
         except Exception as error:
@@ -59,12 +62,14 @@ class _Crew:
 
     Attributes:
         name: by which each finds it.
+        options: Beam's, for each of them.
         lost: set when one of them ended by itself.
         reason: what happened to it.
     """
 
     def __init__(self) -> None:
         self.name, self.lost, self.reason = uuid.uuid4().hex, threading.Event(), ""
+        self.options: dict[str, Any] = {}
         self._handlers: list[_Handler] = []
         self._lock, self._ending = threading.Lock(), False
         _crews[self.name] = self
@@ -74,10 +79,14 @@ class _Crew:
         self._handlers.append(handler)
 
     def lose(self, reason: str) -> None:
-        """One worker has ended: what the runner waits for, of any of them, has failed."""
+        """One worker has ended."""
         with self._lock:
             self.reason = self.reason or reason
         self.lost.set()
+        self.fail(reason)
+
+    def fail(self, reason: str) -> None:
+        """What the runner waits for, of any worker, has failed."""
         for handler in self._handlers:
             handler.fail(reason)
 
@@ -122,14 +131,27 @@ class _Handler(GrpcWorkerHandler):
         self._crew.join(self)
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = threading.Event()
+        self._push = self.control_conn.push
+        self.control_conn.push = self._push_and_watch  # type: ignore[method-assign, assignment]
+
+    def _push_and_watch(self, request: Any) -> Any:
+        """Sends a request to the worker; if a bundle fails, what the other workers are at has failed, too."""
+        future = self._push(request)
+        if future and request.WhichOneof("request") == "process_bundle":
+            threading.Thread(target=self._watch_bundle, args=(future,), name="watch bundle", daemon=True).start()
+        return future
+
+    def _watch_bundle(self, future: Any) -> None:
+        error = future.get().error
+        if error:
+            self._crew.fail(error)
 
     def start_worker(self) -> None:
-        options = self.provision_info.provision_info.pipeline_options
         environment = {
             **os.environ,
             "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(self.control_api_service_descriptor()),
             "LOGGING_API_SERVICE_DESCRIPTOR": text_format.MessageToString(self.logging_api_service_descriptor()),
-            "PIPELINE_OPTIONS": json_format.MessageToJson(options),
+            "PIPELINE_OPTIONS": json.dumps({"options": self._crew.options}, default=str),
             "WORKER_ID": self.worker_id,
         }
         words = [sys.executable, "-m", "pipeline.worker"]

@@ -103,6 +103,24 @@ def test_the_whole_command_on_s3(
     assert "data:image/jpeg;base64," in text(bucket, "runs/1/report.html")
 
 
+def test_flags_of_beam_reach_the_workers(
+    bucket: Any, s3: dict[str, str], tiny_model: Path, drawn: Path, tmp_path: Path, command: Command
+) -> None:
+    """They read the list, with Beam, which may be told by its flags where S3 is."""
+    bucket.put_object(Key="lists/hats.txt", Body="".join(f"{file}\n" for file in (drawn / "hat").iterdir()).encode())
+    flags = {
+        "--s3_endpoint_url": s3["AWS_ENDPOINT_URL"], "--s3_access_key_id": s3["AWS_ACCESS_KEY_ID"],
+        "--s3_secret_access_key": s3["AWS_SECRET_ACCESS_KEY"], "--s3_region_name": s3["AWS_DEFAULT_REGION"],
+    }  # fmt: skip
+    arguments = [
+        "classify", "--input", f"s3://{BUCKET}/lists/hats.txt", "--model-dir", tiny_model, "--output", tmp_path / "run",
+        "--direct_num_workers=2", *(word for flag in flags.items() for word in flag),
+    ]  # fmt: skip
+    done = command("pipeline", *arguments, **dict.fromkeys(s3, "") | {"AWS_EC2_METADATA_DISABLED": "true"})
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run/run.json").read_text())["counts"]["predictions"] == 12
+
+
 def test_objects_are_read_and_what_fails_has_its_reason(bucket: Any) -> None:
     for number, key in enumerate(("a b#1?.jpg", "/a.jpg", "a//b.jpg", "a/../b%20~+ü.jpg", "a.jpg")):
         bucket.put_object(Key=key, Body=b"%d" % number * 1000, ChecksumAlgorithm="CRC32")

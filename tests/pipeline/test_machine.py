@@ -1,4 +1,4 @@
-"""Cores and memory, with and without a container's limits."""
+"""Cores and memory, with and without a container's limits, and GPUs."""
 
 from __future__ import annotations
 
@@ -48,6 +48,14 @@ def test_memory(file: str | None, expected: int, tmp_path: Path, monkeypatch: py
     if file:
         (tmp_path / "memory.max").write_text(file)
     assert machine.memory() == expected
+
+
+@pytest.mark.parametrize(("names", "expected"), [(["nvidia0", "nvidiactl"], True), (["nvidiactl", "null"], False)])
+def test_gpus(names: list[str], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_DEVICES", tmp_path)
+    for name in names:
+        (tmp_path / name).touch()
+    assert machine.has_gpu() == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system ties no process to cores")

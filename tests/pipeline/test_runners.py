@@ -29,6 +29,7 @@ def test_defaults_of_beam(
 ) -> None:
     monkeypatch.setattr(runners, "cores", lambda: 8)
     monkeypatch.setattr(runners, "memory", lambda: 32 * 2**30)
+    monkeypatch.setattr(runners, "has_gpu", lambda: False)
     options = runners.beam_options(flags)
     direct = options.view_as(DirectOptions)
     assert options.view_as(StandardOptions).runner == runner
@@ -41,10 +42,27 @@ def test_fewer_workers_where_memory_is_short(
 ) -> None:
     monkeypatch.setattr(runners, "cores", lambda: 8)
     monkeypatch.setattr(runners, "memory", lambda: gigabytes * 2**30)
+    monkeypatch.setattr(runners, "has_gpu", lambda: False)
     options = runners.beam_options([])
     direct = options.view_as(DirectOptions)
     assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)
     assert runners.division_of_cores(options, None) == (1, 8 // workers)
+
+
+@pytest.mark.parametrize(
+    ("flags", "mode", "workers"),
+    [
+        ([], "multi_threading", 8),
+        (["--direct_num_workers=1"], "in_memory", 1),
+        (["--direct_running_mode=multi_processing"], "multi_processing", 8),
+    ],
+)
+def test_a_gpu_has_one_network(flags: list[str], mode: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "cores", lambda: 8)
+    monkeypatch.setattr(runners, "memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(runners, "has_gpu", lambda: True)
+    direct = runners.beam_options(flags).view_as(DirectOptions)
+    assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import worker_processes
+from pipeline import runners, worker_processes
 from pipeline.meter import counted
 
 Start = Callable[[], subprocess.Popen[str]]
@@ -109,3 +109,22 @@ def test_a_runner_without_a_lost_worker_fails_by_what_it_fails_by() -> None:
     _ = pipeline | beam.Create([0]) | beam.Map(lambda number: 1 // number)
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         pipeline.run()
+
+
+def test_a_worker_that_fails_is_heard_of_while_those_before_it_are_at_work() -> None:
+    import apache_beam as beam
+
+    def work(number: int) -> None:
+        if number:
+            raise ValueError(f"number {number}")
+        time.sleep(60)
+
+    flags = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    options = runners.beam_options(flags)
+    pipeline = beam.Pipeline(runner=runners.runner_for(options), options=options)
+    numbers = pipeline | beam.Create([0, 1], reshuffle=False) | beam.Map(lambda number: (number, number))
+    _ = numbers | beam.GroupByKey() | beam.MapTuple(lambda number, _: work(number))
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match="ValueError: number 1"):
+        pipeline.run()
+    assert time.monotonic() - start < 30
