@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import functools
 import hashlib
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -26,23 +29,46 @@ _CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
 async def read(location: str, limits: Limits, admit: objects.Admit) -> bytes:
     """`pipeline.objects.get` for ``s3://BUCKET/KEY``. Raises UserError without the extra ``aws``."""
     storage.check(location)
-    from botocore.exceptions import BotoCoreError, NoCredentialsError, ParamValidationError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
     bucket, _, key = location.removeprefix("s3://").partition("/")
     if not bucket or not key:
         raise ImageError(Reason.NOT_FOUND, f"{location} names no object")
 
     async def request() -> tuple[str, dict[str, str]]:
+        await _prepared(bucket)
         return signed(bucket, key)
 
     try:
-        return await objects.get(request, _is_intact, limits, admit)
-    except NoCredentialsError as error:
+        return await objects.get(request, _is_intact, limits, admit, _refusal)
+    except (NoCredentialsError, ClientError) as error:  # the latter from whom the credentials are asked of
         raise ImageError(Reason.PERMISSION_DENIED, str(error)) from error
     except (ParamValidationError, UnicodeError) as error:
         raise ImageError(Reason.NOT_FOUND, f"{location!r} names no object: {error}") from error
     except BotoCoreError as error:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
+
+
+async def _prepared(bucket: str) -> None:
+    """Has looked for whatever `signed` needs, which may take seconds, while other reads go on."""
+    loop = asyncio.get_running_loop()
+    if bucket not in _looked_for:
+        _looked_for[bucket] = loop.run_in_executor(None, _look_for, bucket)
+    await _looked_for[bucket]
+    keys = credentials()
+    if hasattr(keys, "refresh_needed") and keys.refresh_needed():
+        await loop.run_in_executor(None, keys.get_frozen_credentials)
+
+
+_looked_for: dict[str, asyncio.Future[None]] = {}
+
+
+def _look_for(bucket: str) -> None:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    with contextlib.suppress(BotoCoreError, ClientError):  # `signed` raises it for each object
+        if credentials() is not None:
+            place(bucket)
 
 
 def signed(bucket: str, key: str) -> tuple[str, dict[str, str]]:
@@ -102,6 +128,15 @@ def _region(client: Any, bucket: str) -> str | None:
     except (UnreachableError, HTTPClientError):
         return None
     return answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
+
+
+def _refusal(body: bytes) -> str:
+    """The code of an error that says nothing of the object, such as ``ExpiredToken``, which has the status 400.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+    """
+    code = re.search(rb"<Code>([A-Za-z]*(?:Token|Signature|Authorization|AccessKey)[A-Za-z]*)</Code>", body)
+    return code[1].decode() if code else ""
 
 
 def _is_intact(data: bytes, headers: objects.Headers) -> bool:

@@ -99,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     console.add_limit_arguments(parser)
     parser.epilog = (
         "Any other flag is Beam's: --runner, --direct_num_workers, --project and so on. Without --runner the job runs "
-        "on this machine, in a process for each core."
+        "on this machine, in a process for each core, or in threads of one process where there is a GPU."
     )
 
 

@@ -118,7 +118,7 @@ def _candidates(engine: str, precision: str) -> Iterator[tuple[str, str]]:
     """Engines and precisions, the fastest first, GPUs before all."""
     engines = [OPENVINO, TENSORFLOW] if engine == AUTO else [engine]
     if engine == AUTO and _has_gpu():
-        engines = [TENSORFLOW]
+        engines.reverse()
     for name in engines:
         for wanted in (BFLOAT16, FLOAT32) if precision == AUTO else (precision,):
             yield name, wanted
@@ -151,6 +151,8 @@ class _TensorFlow:
         with contextlib.suppress(RuntimeError):  # TensorFlow has taken the GPUs already
             for gpu in gpus:  # loading, which comes before the session, would take all of their memory
                 tf.config.experimental.set_memory_growth(gpu, True)
+        if gpus:  # or convolutions are in TensorFloat-32, of 10 bits
+            tf.config.experimental.enable_tensor_float_32_execution(False)
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=threads.per_batch,
             inter_op_parallelism_threads=threads.callers,

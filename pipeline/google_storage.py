@@ -12,7 +12,7 @@ from urllib.parse import quote
 import google.auth
 import google_crc32c
 from google.auth.credentials import TokenState
-from google.auth.exceptions import GoogleAuthError, TransportError
+from google.auth.exceptions import GoogleAuthError
 
 from pipeline import objects
 from trainer.preprocessing import ImageError, Limits, Reason
@@ -32,8 +32,6 @@ async def read(location: str, limits: Limits, admit: objects.Admit) -> bytes:
 
     try:
         return await objects.get(request, _is_intact, limits, admit)
-    except TransportError as error:
-        raise ImageError(Reason.READ_FAILED, str(error)) from error
     except GoogleAuthError as error:
         raise ImageError(Reason.PERMISSION_DENIED, str(error)) from error
     except UnicodeError as error:
@@ -53,7 +51,7 @@ class Access:
     def __init__(self) -> None:
         self._credentials: Any = None
         self._error: GoogleAuthError | None = None
-        self._refreshing = asyncio.Lock()
+        self._refreshing: asyncio.Future[None] | None = None
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
         if emulator:
             self.endpoint = (emulator if "://" in emulator else f"http://{emulator}").rstrip("/")
@@ -66,18 +64,30 @@ class Access:
             self._error = error
 
     async def headers(self) -> dict[str, str]:
-        """Those that a request is let in for. Raises GoogleAuthError."""
+        """Those that a request is let in for.
+
+        A token is renewed before it has expired; while that takes its time, or fails, the old one serves.
+
+        Raises:
+            GoogleAuthError: there is none; TransportError, one of these, if the same may go well later.
+        """
         headers: dict[str, str] = {}
         if self._error:
             raise self._error
         if self._credentials:
-            async with self._refreshing:
-                if self._credentials.token_state is not TokenState.FRESH:
-                    from google.auth.transport.requests import Request
-
-                    await asyncio.get_running_loop().run_in_executor(None, self._credentials.refresh, Request())
+            state = self._credentials.token_state
+            if state is not TokenState.FRESH and (self._refreshing is None or self._refreshing.done()):
+                self._refreshing = asyncio.get_running_loop().run_in_executor(None, self._refresh)
+                self._refreshing.add_done_callback(lambda future: future.exception())  # nobody may wait for it
+            if state is TokenState.INVALID and self._refreshing:
+                await self._refreshing
             self._credentials.apply(headers)
         return headers
+
+    def _refresh(self) -> None:
+        from google.auth.transport.requests import Request
+
+        self._credentials.refresh(Request())
 
 
 @functools.cache

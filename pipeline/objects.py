@@ -17,6 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 import aiohttp
 from google.api_core.exceptions import RetryError
 from google.api_core.retry import AsyncRetry
+from google.auth.exceptions import TransportError
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -26,6 +27,7 @@ from trainer.preprocessing import ImageError, Limits, Reason
 
 CONNECTIONS = 64
 RETRY_SECONDS = 30.0
+_ERROR_BYTES = 4096
 _RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
 
 Admit = Callable[[int], Awaitable[None]]
@@ -37,6 +39,7 @@ async def get(
     is_intact: Callable[[bytes, Headers], bool],
     limits: Limits,
     admit: Admit,
+    refusal: Callable[[bytes], str] = lambda body: "",
 ) -> bytes:
     """Reads an object; always in the same event loop of a process.
 
@@ -45,6 +48,7 @@ async def get(
         is_intact: whether what came fits the checksums that the headers hold.
         limits: what is too large.
         admit: is told how many bytes come, and returns when there is room for them.
+        refusal: what in the body of an error says that it is no fault of the object but of who asks; empty if not.
 
     Raises:
         ImageError: with the reason.
@@ -53,7 +57,7 @@ async def get(
     async def attempt() -> bytes:
         text, headers = await request()
         url = URL(text, encoded=True)
-        proxy = proxy_for(url.scheme, url.host or "")
+        proxy = proxy_for(url.scheme, url.authority)
         if proxy and url.scheme == "http":  # the proxy reads the request itself; aiohttp leaves out what is its
             headers = {**headers, **proxy.headers}
         async with connections().get(
@@ -67,7 +71,9 @@ async def get(
                 response.raise_for_status()
             reason = web.reason_of(response.status)
             if reason:
-                raise ImageError(reason, f"HTTP {response.status} {response.reason or ''}".rstrip())
+                why = refusal(await response.content.read(_ERROR_BYTES))
+                message = f"HTTP {response.status} {response.reason or ''} {why}".rstrip()
+                raise ImageError(Reason.PERMISSION_DENIED if why else reason, message)
             data = await _body(response, limits, admit)
             if not is_intact(data, response.headers):
                 raise _ChangedError("the checksum does not fit: the object was changed on its way")
@@ -112,7 +118,7 @@ def _is_transient(error: BaseException) -> bool:
     """Whether the same request may go well later. Source: https://cloud.google.com/storage/docs/retry-strategy"""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return error.status in _RETRIED_STATUS
-    kinds = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, _ChangedError)
+    kinds = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, TransportError, _ChangedError)
     return isinstance(error, kinds) and not isinstance(error, aiohttp.InvalidURL)
 
 

@@ -31,7 +31,7 @@ class Proxy:
 
 @functools.lru_cache(10_000)
 def proxy_for(scheme: str, host: str) -> Proxy | None:
-    """The proxy for requests to a host, None if it is asked itself; what the process's environment said first.
+    """The proxy for requests to a host, or a host and port; None if it is asked itself. The environment is read once.
 
     Raises:
         ImageError: it is of another kind.

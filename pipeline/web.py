@@ -59,7 +59,7 @@ def read(url: str, limits: Limits, admit: Callable[[int], None]) -> bytes:
 def _answer(url: str) -> urllib3.BaseHTTPResponse:
     try:
         parts = urllib.parse.urlsplit(url)
-        proxy = proxy_for(parts.scheme, parts.hostname or "")
+        proxy = proxy_for(parts.scheme, parts.netloc.rpartition("@")[2])
         with _lock:  # or threads that come at the same time would make a pool each
             pool = _pool(proxy)
         return pool.request("GET", url, preload_content=False, redirect=False)

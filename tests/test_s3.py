@@ -53,6 +53,7 @@ def forget() -> None:
     """The clients and credentials that this process keeps."""
     for cache in (storage.amazon_client, amazon_storage.credentials, amazon_storage.place):
         cache.cache_clear()
+    amazon_storage._looked_for.clear()
 
 
 async def admit(size: int) -> None:

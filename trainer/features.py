@@ -78,6 +78,15 @@ class Encoder:
     folder: Path
     in_bfloat16: bool = False
 
+    @property
+    def has_rounded(self) -> bool:
+        """Whether some of what is in the files was computed in bfloat16, be it by an earlier run on another machine."""
+        return self._rounded.exists()
+
+    @property
+    def _rounded(self) -> Path:
+        return self.folder / "bfloat16"
+
     def encode(self, examples: Sequence[Example], *, with_features: bool) -> Encoded:
         """Runs the frozen part once over each photo.
 
@@ -90,6 +99,8 @@ class Encoder:
         if self.network.lower is None:
             stored.insert(0, (np.uint8, (self.spec.size, self.spec.size, 3)))
         arrays = _open_arrays(self.folder, [f"values-{n}" for n in range(len(stored))], stored, len(examples))
+        if self.in_bfloat16 and models:
+            self._rounded.touch()
         run = self.runner(models, images_too=self.network.lower is None, in_bfloat16=self.in_bfloat16)
         title = "reading photos" + (" and running the frozen network" if models else "")
         with (
@@ -156,6 +167,8 @@ class Encoder:
         assert lower is not None  # at the pixels each epoch has copies of its own
         (array,) = _open_arrays(self.folder, ["copies"], [_stored(lower)], count * len(rows))
         copies = array.reshape(count, len(rows), *array.shape[1:])
+        if self.in_bfloat16:
+            self._rounded.touch()
         run = self.runner([lower], varied=True, in_bfloat16=self.in_bfloat16)
         drawn = [augmentation.draws(seed, copy + 1, len(encoded.examples))[rows] for copy in range(count)]
         title = f"running the frozen network over {count} varied copies"

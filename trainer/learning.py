@@ -108,7 +108,7 @@ def prepare(job: Job, examples: Sequence[Example], held_out: Sequence[Example]) 
     checks.report_unreadable(encoded, len(examples) + len(held_out))
     validates = checks.validation_mask(encoded, {example.uri for example in held_out})
     checks.report_classes(encoded, validates, job.labels)
-    if job.frozen_in_bfloat16:
+    if encoder.has_rounded:
         encoder.encode_exactly(encoded, np.flatnonzero(validates))
     copies = None
     if network.lower is not None and config.augmentation:

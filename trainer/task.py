@@ -253,6 +253,7 @@ def _describe_learnt(job: Job, prepared: Prepared, learnt: Learnt) -> model_dir.
     names = np.array(encoded.labels)[~validates]
     content = sorted(zip(encoded.labels, encoded.content_hashes, strict=True))
     fitting = {
+        "frozen_in_bfloat16": prepared.encoder.has_rounded,
         "best_epoch": learnt.main.best_epoch,
         "epochs_run": list(learnt.main.epochs),
         "head_epochs_run": list(learnt.head.epochs) if learnt.head else [],
@@ -289,7 +290,7 @@ def _describe(
             **config.what_changes_the_result,
             "cut": network.cut,
             "policy": job.policy,
-            "frozen_in_bfloat16": job.frozen_in_bfloat16,
+            "frozen_in_bfloat16": False,
             "workers": job.devices.workers,
             "replicas": job.devices.replicas,
             "best_epoch": 0,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
+from botocore.exceptions import ClientError
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from pipeline import amazon_storage, storage
+from pipeline import amazon_storage, event_loop, objects, storage
+from trainer.preprocessing import ImageError, Limits, Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
 CRC32 = base64.b64encode(zlib.crc32(PICTURE).to_bytes(4, "big")).decode()
@@ -31,7 +35,9 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[None
     caches = (storage.amazon_client, amazon_storage.credentials, amazon_storage.place)
     for cache in caches:
         cache.cache_clear()
+    amazon_storage._looked_for.clear()
     yield
+    amazon_storage._looked_for.clear()
     for cache in caches:
         cache.cache_clear()
 
@@ -93,3 +99,61 @@ def test_a_storage_that_does_not_answer_is_asked_for_objects_where_the_settings_
 )
 def test_checksums_of_the_whole_are_compared(headers: dict[str, str], intact: bool) -> None:
     assert amazon_storage._is_intact(PICTURE, CIMultiDictProxy(CIMultiDict(headers))) is intact
+
+
+async def admit(size: int) -> None:
+    pass
+
+
+def read(location: str) -> bytes:
+    return event_loop.submit(amazon_storage.read(location, Limits(), admit)).result()
+
+
+class Refused:
+    """Credentials of a role that may not be taken."""
+
+    def refresh_needed(self) -> bool:
+        return True
+
+    def get_frozen_credentials(self) -> None:
+        assert threading.current_thread().name != "event loop"  # which others wait for
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not this role"}}, "AssumeRole")
+
+
+def test_a_role_that_may_not_be_taken_is_no_fault(settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amazon_storage, "credentials", Refused)
+    with pytest.raises(ImageError, match="not this role") as error:
+        read("s3://shop/a.jpg")
+    assert error.value.reason is Reason.PERMISSION_DENIED
+
+
+def test_other_reads_go_on_while_a_bucket_is_looked_for(settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def find(bucket: str) -> tuple[str, str]:
+        threads.append(threading.current_thread().name)
+        return "http://127.0.0.1:1/shop", "eu-central-1"
+
+    monkeypatch.setattr(amazon_storage, "place", functools.cache(find))
+    monkeypatch.setattr(objects, "RETRY_SECONDS", 0.1)
+    for _ in range(2):
+        with pytest.raises(ImageError):
+            read("s3://shop/a.jpg")
+    assert len(threads) == 1
+    assert threads != ["event loop"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (
+            b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>The provided token</Message></Error>",
+            "ExpiredToken",
+        ),
+        (b"<Error><Code>SignatureDoesNotMatch</Code></Error>", "SignatureDoesNotMatch"),
+        (b"<Error><Code>NoSuchKey</Code><Key>Token</Key></Error>", ""),
+        (b"no XML", ""),
+    ],
+)
+def test_what_is_wrong_with_who_asks(body: bytes, code: str) -> None:
+    assert amazon_storage._refusal(body) == code

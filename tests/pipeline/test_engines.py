@@ -79,6 +79,14 @@ def test_by_itself_it_takes_the_fastest_that_is_right(model: ModelDir, monkeypat
     assert third.reason.count("OpenVINO") == 1
 
 
+def test_a_gpu_is_tried_first_and_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
+    found = list(engines._candidates("auto", "auto"))
+    assert [name for name, _ in found] == ["tensorflow", "tensorflow", "openvino", "openvino"]
+    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    assert list(engines._candidates("auto", "float32")) == [("openvino", "float32"), ("tensorflow", "float32")]
+
+
 def test_what_is_asked_for_and_not_to_be_had_is_refused(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(engines.TOLERANCES, "float32", -1.0)
     with pytest.raises(ModelDirError, match="does not reproduce its golden images"):

@@ -8,7 +8,7 @@ import gzip
 import http.server
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import google.auth
@@ -143,29 +143,56 @@ def test_credentials_that_are_missing_are_said_and_looked_for_once(monkeypatch: 
     google_storage.access.cache_clear()
 
 
-class Short(google.auth.credentials.Credentials):
-    """Tokens that are old at once, or that nobody gives."""
+class Given(google.auth.credentials.Credentials):
+    """Tokens that last so many seconds; the one who gives them does not answer while it is away."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         super().__init__()
-        self.given = 0
+        self.seconds, self.given, self.away = seconds, 0, 0
 
     def refresh(self, request: object) -> None:
-        if self.given == 2:
+        if self.away:
+            self.away -= 1
             raise TransportError("the metadata server does not answer")
         self.given += 1
         self.token = f"token {self.given}"
-        self.expiry = datetime.datetime(2020, 1, 1)
+        self.expiry = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+        self.expiry += datetime.timedelta(seconds=self.seconds)
 
 
-def test_a_token_is_renewed_before_it_is_too_old(storage: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def given(storage: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Given]:
+    """Makes the credentials of this process."""
     endpoint = google_storage.access().endpoint
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
-    monkeypatch.setattr(google.auth, "default", lambda **_: (Short(), "project"))
-    google_storage.access.cache_clear()
-    google_storage.access().endpoint = endpoint
+
+    def begin(seconds: float) -> Given:
+        credentials = Given(seconds)
+        monkeypatch.setattr(google.auth, "default", lambda **_: (credentials, "project"))
+        google_storage.access.cache_clear()
+        google_storage.access().endpoint = endpoint
+        return credentials
+
+    return begin
+
+
+def test_a_token_that_is_too_old_is_renewed(given: Callable[[float], Given], monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = given(-1)
     assert read("token") == b"Bearer token 1"
-    assert read("token") == b"Bearer token 2"
+    credentials.away = 1
+    assert read("token") == b"Bearer token 2"  # asked for again
+    monkeypatch.setattr(objects, "RETRY_SECONDS", 0.1)
+    credentials.away = 1000
     with pytest.raises(ImageError, match="metadata server") as error:
         read("token")
     assert error.value.reason is Reason.READ_FAILED
+
+
+def test_a_token_serves_as_long_as_it_lasts(given: Callable[[float], Given]) -> None:
+    credentials = given(60)  # soon to be renewed
+    assert read("token") == b"Bearer token 1"
+    credentials.away = 1000
+    assert {read("token") for _ in range(3)} == {b"Bearer token 1"}
+    credentials.away = 0
+    found = {read("token") for _ in range(3)}
+    assert b"Bearer token 2" in found | {read("token")}

@@ -52,6 +52,9 @@ class Storage(http.server.BaseHTTPRequestHandler):
     def do_denied(self) -> None:
         self.answer(403, b"no")
 
+    def do_expired(self) -> None:
+        self.answer(400, b"<Code>ExpiredToken</Code>")
+
     def do_none(self) -> None:
         self.answer(404, b"no")
 
@@ -95,7 +98,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Read]:
         def is_intact(data: bytes, headers: objects.Headers) -> bool:
             return not data.endswith(b"!")
 
-        return event_loop.submit(objects.get(request, is_intact, limits, admit)).result()
+        def refusal(body: bytes) -> str:
+            return "ExpiredToken" if b"ExpiredToken" in body else ""
+
+        return event_loop.submit(objects.get(request, is_intact, limits, admit, refusal)).result()
 
     yield run
     event_loop.submit(closed()).result()
@@ -119,6 +125,7 @@ def test_objects_are_read_whole(read: Read, name: str) -> None:
     [
         ("none", Reason.NOT_FOUND),
         ("denied", Reason.PERMISSION_DENIED),
+        ("expired", Reason.PERMISSION_DENIED),
         ("moved", Reason.READ_FAILED),
         ("busy", Reason.READ_FAILED),
         ("changed", Reason.READ_FAILED),

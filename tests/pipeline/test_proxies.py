@@ -82,6 +82,18 @@ def test_objects_and_images_of_the_web_come_through_it(gateway: int, monkeypatch
     ]
 
 
+def test_a_port_may_be_named(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy has a picture for each URL, the host itself, which is not there, has none."""
+    monkeypatch.setenv("http_proxy", f"127.0.0.1:{gateway}")
+    monkeypatch.setenv("no_proxy", "127.0.0.1:1")
+    for port, read in (("1", False), ("2", True)):
+        try:
+            data = sources.read_bytes(f"http://127.0.0.1:{port}/a.jpg", Limits(), lambda _: None)
+        except ImageError:
+            data = b""
+        assert (data == PICTURE) is read
+
+
 def test_a_tunnel_that_is_refused_is_not_asked_for_again(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", f"http://me@127.0.0.1:{gateway}")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "https://storage.invalid")
@@ -93,11 +105,13 @@ def test_a_tunnel_that_is_refused_is_not_asked_for_again(gateway: int, monkeypat
 
 def test_some_hosts_are_asked_themselves(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{gateway}")
-    monkeypatch.setenv("no_proxy", "localhost,.internal")
+    monkeypatch.setenv("no_proxy", "localhost,.internal,store:9000")
     assert proxy_for("https", "storage.googleapis.com") == Proxy(f"http://127.0.0.1:{gateway}")
     assert proxy_for("http", "storage.googleapis.com") is None
     assert proxy_for("https", "localhost") is None
-    assert proxy_for("https", "minio.internal") is None
+    assert proxy_for("https", "minio.internal:443") is None
+    assert proxy_for("https", "store:9000") is None
+    assert proxy_for("https", "store:9001") is not None
 
 
 def test_a_proxy_of_another_kind_is_said(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from trainer import bfloat16, console, dataset, distribution, learning, options
 from trainer.checkpoints import Checkpoints
+from trainer.features import Encoder
 from trainer.learning import Job
 
 
@@ -75,6 +76,27 @@ def test_what_validates_is_not_in_bfloat16(drawn: Path, tmp_path: Path, weights:
     off = np.abs(found["auto"].encoded.values - found["float32"].encoded.values).max(axis=1)
     assert off[validates].max() < 1e-5
     assert off[~validates].min() > 1e-4
+    assert [found[precision].encoder.has_rounded for precision in ("float32", "auto")] == [False, True]
+
+
+@pytest.mark.skipif(not bfloat16.is_native(), reason="this processor has no instructions for bfloat16")
+def test_nor_where_a_machine_without_it_goes_on(
+    drawn: Path, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = dataset.find_examples(str(drawn))
+    exact = learning.prepare(
+        job(drawn, tmp_path / "exact", "--weights", weights, "--precision", "float32"), examples, []
+    )
+    run = job(drawn, tmp_path / "scratch", "--weights", weights)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Encoder, "encode_exactly", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            learning.prepare(run, examples, [])
+    monkeypatch.setattr(bfloat16, "is_native", lambda: False)
+    resumed = learning.prepare(run, examples, [])
+    assert resumed.encoder.has_rounded
+    off = np.abs(resumed.encoded.values - exact.encoded.values).max(axis=1)
+    assert off[resumed.validates].max() < 1e-5
 
 
 def test_fitting_again_begins_anew(drawn: Path, tmp_path: Path) -> None:
