@@ -33,7 +33,7 @@ def main(model_file: str, photos: str, output: str, size: int, batch_size: int) 
     handler = TFModelHandlerNumpy(model_file, min_batch_size=batch_size, max_batch_size=batch_size)
     files = sorted(map(str, Path(photos).rglob("*.jpg")))
     options = PipelineOptions(
-        ["--runner=FnApiRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=0"]
+        ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=0"]
     )
     with beam.Pipeline(options=options) as pipeline:
         _ = (
