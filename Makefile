@@ -37,6 +37,7 @@ bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmark
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.ceiling
 	$(BIN)/python -m benchmarks.feature_pass
+	$(BIN)/python -m benchmarks.half_precision
 	$(BIN)/python -m benchmarks.slow_storage
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.peers

@@ -38,11 +38,11 @@ def timed(module: str, *arguments: object, keras_home: Path) -> tuple[float, str
     return time.monotonic() - start, done.stdout
 
 
-def trained(folder: Path, *flags: object) -> Path:
-    """A model directory: MobileNetV2 at 224 with a head for the real photos, unless the flags say otherwise."""
+def trained(folder: Path, *flags: object, on_few: bool = False) -> Path:
+    """A model directory: MobileNetV2 at 224 with a head for the real photos, or a few, unless the flags say otherwise."""
     model = folder / "model"
-    arguments = ("train", "--data", TRAINING, "--validation-data", VALIDATION, "--model-dir", model, *flags)
-    timed("trainer", *arguments, keras_home=folder / "keras")
+    photos = ("--data", VALIDATION) if on_few else ("--data", TRAINING, "--validation-data", VALIDATION)
+    timed("trainer", "train", *photos, "--model-dir", model, *flags, keras_home=folder / "keras")
     return model
 
 

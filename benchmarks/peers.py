@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands import VALIDATION, catalogue, classified, scratch, trained, versions
+from benchmarks.commands import catalogue, classified, scratch, trained, versions
 from trainer import model_dir
 from trainer.console import counted
 
@@ -56,7 +56,7 @@ getattr(keras.applications, sys.argv[1])(weights=None, include_top=False, input_
 NETWORKS = {
     "MobileNetV2": Network(("--resize", "stretch"), 224, 341, 3409),
     "Xception": Network(
-        ("--resize", "stretch", "--backbone", "Xception", "--image-size", 299, "--data", VALIDATION),
+        ("--resize", "stretch", "--backbone", "Xception", "--image-size", 299),
         299,
         32,
         341,
@@ -137,7 +137,7 @@ def weights(name: str, network: Network, folder: Path) -> tuple[object, ...]:
 def compared(name: str, rounds: int, batch_size: int, folder: Path) -> dict[str, Any]:
     """All tools on one network: what each does a second, its start-up, and how many labels are those of float32."""
     network = NETWORKS[name]
-    model = trained(folder, *network.flags, *weights(name, network, folder))
+    model = trained(folder, *network.flags, *weights(name, network, folder), on_few=network.random_weights)
     few, all_ = catalogue(folder, network.few), catalogue(folder, network.all)
     tools: dict[str, Tool] = {
         name: functools.partial(own(engine, precision, model, batch_size, folder))

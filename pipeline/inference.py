@@ -153,6 +153,7 @@ class _RowsFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self.teardown()  # of a bundle that failed
+        meter(self._folder).forget()
         meter(self._folder).begin()
         self._started = time.perf_counter()
 

@@ -1,8 +1,9 @@
 """What a worker process does in a run: how many images, in what time, with how much memory.
 
-A process has one `Meter` for each run. Its steps add to it; when a bundle ends, what has come together since the last
-one ended leaves the pipeline as a `Measurement`, so that ``run.json`` has it on every runner. While bundles run, the
-counts are also written to a small file in the run directory: who can read that can see how far the run is, see `Watch`.
+A process has one `Meter` for each run. The steps of a bundle, which is the work of one thread, add to it; when the
+bundle ends, what has come together leaves the pipeline as a `Measurement`, so that ``run.json`` has it on every runner,
+and nothing of a bundle that failed and is tried again. While bundles run, the counts are also written to a small file
+in the run directory: who can read that can see how far the run is, see `Watch`.
 """
 
 from __future__ import annotations
@@ -75,6 +76,19 @@ def total(measurements: Iterable[Measurement]) -> Measurement:
     )
 
 
+class _Bundle(threading.local):
+    """What the bundle of a thread has done so far."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.seconds = collections.defaultdict[str, float](float)
+        self.batches = collections.Counter[int]()
+        self.engines = collections.Counter[EngineChoice]()
+        self.first: float | None = None
+
+
 class Meter:
     """What this process does in one run; shared by its threads.
 
@@ -90,13 +104,7 @@ class Meter:
         self._counts = collections.Counter[str]()
         self._written: dict[str, int] = {}
         self._active, self._writes = 0, False
-        self._reset()
-
-    def _reset(self) -> None:
-        self._seconds = collections.defaultdict[str, float](float)
-        self._batches = collections.Counter[int]()
-        self._engines = collections.Counter[EngineChoice]()
-        self._first: float | None = None
+        self._bundle = _Bundle()
 
     @contextlib.contextmanager
     def timing(self, step: str) -> Iterator[None]:
@@ -108,16 +116,14 @@ class Meter:
             self.add_seconds(step, time.perf_counter() - start)
 
     def add_seconds(self, step: str, seconds: float) -> None:
-        """Adds seconds of a thread to a step."""
-        with self._lock:
-            self._seconds[step] += seconds
+        """Adds seconds of this thread to a step."""
+        self._bundle.seconds[step] += seconds
 
     def add_batch(self, size: int, engine: EngineChoice) -> None:
         """Notes that a batch was classified."""
-        with self._lock:
-            self._batches[size] += 1
-            self._engines[engine] += size
-            self._first = self._first or time.time()
+        self._bundle.batches[size] += 1
+        self._bundle.engines[engine] += size
+        self._bundle.first = self._bundle.first or time.time()
 
     def count(self, **counts: int) -> None:
         """Adds to what `Watch` shows: ``listed``, the ``wrong`` ones of these, ``classified``, ``failed``."""
@@ -149,18 +155,22 @@ class Meter:
             self.end()
 
     def take(self) -> Measurement:
-        """What came together since the last time."""
-        with self._lock:
-            taken = Measurement(
-                dict(self._seconds),
-                dict(self._batches),
-                dict(self._engines),
-                peak_bytes(),
-                frozenset([self._name]),
-                self._first,
-            )
-            self._reset()
+        """What came together in this thread since the last time."""
+        own = self._bundle
+        taken = Measurement(
+            dict(own.seconds),
+            dict(own.batches),
+            dict(own.engines),
+            peak_bytes(),
+            frozenset([self._name]),
+            own.first,
+        )
+        own.forget()
         return taken
+
+    def forget(self) -> None:
+        """A bundle begins in this thread; the one before it may have failed."""
+        self._bundle.forget()
 
     def _keep_writing(self) -> None:
         while True:

@@ -74,20 +74,35 @@ def test_another_model_in_the_same_place_is_refused(tiny_model: Path, tmp_path: 
 
 
 def test_each_bundle_says_what_it_did(tmp_path: Path) -> None:
-    own = meter(str(tmp_path))
-    own.add_batch(2, EngineChoice("tensorflow", "float32", "CPU"))
-    own.add_seconds("decoding", 0.25)
+    folder = str(tmp_path)
+
+    def work(scores: EntryScores) -> EntryScores:
+        meter(folder).add_batch(1, EngineChoice("tensorflow", "float32", "CPU"))
+        meter(folder).add_seconds("decoding", 0.25)
+        return scores
+
     scores = [EntryScores(Entry(f"/{n}", ((f"{n}", {}),)), "hash", (("hat", 0.9),)) for n in range(2)]
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        rows, measurements = pipeline | beam.Create(scores) | inference.Rows("model", str(tmp_path))
+        rows, measurements = (
+            pipeline | beam.Create(scores, reshuffle=False) | beam.Map(work) | inference.Rows("model", folder)
+        )
         assert_that(rows | beam.Map(lambda row: row.uri), equal_to(["0", "1"]))
         total = (
             measurements
             | beam.CombineGlobally(Total())
             | beam.Map(lambda one: (one.batches, one.seconds["decoding"], one.seconds["all"] > 0, len(one.processes)))
         )
-        assert_that(total, equal_to([({2: 1}, 0.25, True, 1)]), label="measurements")
-    assert own.take().batches == {}
+        assert_that(total, equal_to([({1: 2}, 0.5, True, 1)]), label="measurements")
+
+
+def test_a_bundle_that_is_tried_again_counts_once(tmp_path: Path) -> None:
+    choice, rows = EngineChoice("tensorflow", "float32", "CPU"), inference._RowsFn("model", str(tmp_path))
+    rows.start_bundle()
+    meter(str(tmp_path)).add_batch(16, choice)  # and then it failed
+    rows.start_bundle()
+    meter(str(tmp_path)).add_batch(16, choice)
+    (measured,) = rows.finish_bundle()
+    assert measured.value.value.engines == {choice: 16}
 
 
 def test_a_remote_directory_that_cannot_be_read() -> None:

@@ -43,6 +43,20 @@ def test_what_is_taken_is_taken_once(tmp_path: Path) -> None:
     assert second.processes == first.processes
 
 
+def test_a_bundle_has_what_its_thread_did(tmp_path: Path) -> None:
+    own, taken = Meter(str(tmp_path)), []
+    own.add_batch(16, CPU)
+
+    def other() -> None:
+        own.add_batch(3, CPU)
+        taken.append(own.take().engines)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert [*taken, own.take().engines] == [{CPU: 3}, {CPU: 16}]
+
+
 def test_the_total_of_several_processes() -> None:
     one = Measurement({"reading": 1.0, "all": 4.0}, {16: 2}, {CPU: 32}, 100, frozenset({"a"}), 50.0)
     two = Measurement({"reading": 0.5}, {16: 1, 8: 1}, {CPU: 24}, 300, frozenset({"b"}), 40.0)
