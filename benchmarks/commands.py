@@ -39,7 +39,7 @@ def timed(module: str, *arguments: object, keras_home: Path) -> tuple[float, str
 
 
 def trained(folder: Path, *flags: object, on_few: bool = False) -> Path:
-    """A model directory: MobileNetV2 at 224 with a head for the real photos, or a few, unless the flags say otherwise."""
+    """A model directory: MobileNetV2 at 224 with a head for the real photos, or for a few, unless the flags differ."""
     model = folder / "model"
     photos = ("--data", VALIDATION) if on_few else ("--data", TRAINING, "--validation-data", VALIDATION)
     timed("trainer", "train", *photos, "--model-dir", model, *flags, keras_home=folder / "keras")
