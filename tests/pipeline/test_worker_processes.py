@@ -15,19 +15,19 @@ import pytest
 from pipeline import runners, worker_processes
 from pipeline.meter import counted
 
-Start = Callable[[], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
 def start(tiny_model: Path, drawn: Path, tmp_path: Path) -> Iterator[Start]:
-    """Starts a run with two workers that takes a while; gives it when it classifies."""
+    """Starts a run with two workers that takes a while; gives it when it classifies, or as soon as they are there."""
     photos, run = tmp_path / "photos", tmp_path / "run"
     photos.mkdir()
     for number in range(20_000):
         os.link(drawn / f"hat/{number % 12:02}.jpg", photos / f"{number}.jpg")
     started: list[subprocess.Popen[str]] = []
 
-    def begin() -> subprocess.Popen[str]:
+    def begin(*, classifies: bool = True) -> subprocess.Popen[str]:
         words = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", run, "--direct_num_workers=2"]
         words += ["--engine", "openvino", "--log-file", tmp_path / "log"]
         process = subprocess.Popen(
@@ -35,7 +35,9 @@ def start(tiny_model: Path, drawn: Path, tmp_path: Path) -> Iterator[Start]:
         )
         started.append(process)
         for _ in range(1200):
-            if any(counted(str(folder))["classified"] for folder in run.glob("_temporary/*")):
+            if classifies and any(counted(str(folder))["classified"] for folder in run.glob("_temporary/*")):
+                return process
+            if not classifies and len(children(process)) == 2:
                 return process
             assert process.poll() is None
             time.sleep(0.05)
@@ -78,6 +80,17 @@ def test_a_run_that_loses_a_worker_fails_at_once(
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 1
     assert f"error: the run failed: WorkerLostError: {words}" in errors.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+    wait_for_end(workers)
+
+
+def test_a_run_that_loses_a_worker_before_it_has_worked_fails_at_once(start: Start, tmp_path: Path) -> None:
+    process = start(classifies=False)
+    workers = children(process)
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert "error: the run failed: WorkerLostError: a worker process was killed" in errors.splitlines()[-1]
     assert not (tmp_path / "run").exists()
     wait_for_end(workers)
 
