@@ -47,8 +47,8 @@ FORMAT = 1
 INFO_FILE = "model.json"
 GOLDEN_TOLERANCE = 1e-3
 GOLDEN_MARGIN = 0.2
-"""How far the first probability of a golden image is from the second: what is off by less than half of it has the same
-first label, and a network that is sound is not refused for a photo that could be either of two things."""
+"""How far the first probability of a golden image is from the second, where there are enough such photos. What is off
+by less than half of it has the same first label: no sound network is refused for what could be either of two things."""
 SERVE_BYTES_NOTE = (
     "serve_bytes decodes with TensorFlow's own operations (JPEG, PNG, GIF, BMP): no EXIF orientation, no CMYK, no "
     "transparency over white, no colour profiles, no scaling while a JPEG is read. Scores differ a little from those "
