@@ -34,7 +34,7 @@ def main() -> None:
         print(result["processes"], file=sys.stderr)
         for name, images in {"few": photos, "many": catalogue(folder, MANY)}.items():
             _, record = classified(images, model, folder)
-            megabytes = record["peak_memory_bytes"] / 2**20
+            megabytes = record["peak_worker_memory_bytes"] / 2**20
             result[name] = {"images_per_second": round(speed(record), 1), "peak_mib": round(megabytes)}
             print(name, result[name], file=sys.stderr)
     for key in ("images_per_second", "peak_mib"):

@@ -87,13 +87,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="share of images that may fail before the run is no success",
     )
-    add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="of the rows")
+    add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="how the rows are written")
     add("--overwrite", action="store_true", help="replace the finished run that is there")
     add(
         "--price-per-hour",
         type=console.non_negative_float,
         metavar="P",
-        help="of all machines together: tells the cost of a million images",
+        help="what all machines cost together: for the cost of a million images",
     )
     _add_engine_arguments(parser)
     console.add_limit_arguments(parser)
@@ -111,7 +111,7 @@ def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         default=ENGINES[0],
         help="by itself the fastest that reproduces the golden images of the model on the worker",
     )
-    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="that it computes in")
+    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="the type of numbers that it computes in")
     add(
         "--batch-size",
         type=console.positive_int,
@@ -311,7 +311,8 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
         yield f"{label:{width}}  {own['count']:9,}  {own['share']:6.1%}  {trained:>11}  {own['mean_score']:10.3f}"
     failed = sum(counts["dead_letters"].values())
     yield ""
-    yield f"{counts['inputs']:,} images: {counts['predictions']:,} classified, {console.counted(failed, 'dead letter')}"
+    inputs, letters = console.counted(counts["inputs"], "image"), console.counted(failed, "dead letter")
+    yield f"{inputs}: {counts['predictions']:,} classified, {letters}"
     for reason, count in sorted(counts["dead_letters"].items(), key=lambda item: -item[1]):
         yield f"  {reason:20} {count:9,}"
     if counts["duplicates"]:
@@ -325,20 +326,25 @@ def _performance(record: dict[str, Any]) -> Iterator[str]:
     timings = record["timings"]
     for own in record["engines"]:
         engine = EngineChoice(own["engine"], own["precision"], own["device"], own["reason"])
-        yield f"{own['images']:,} images by {engine.in_words()}"
+        yield f"{console.counted(own['images'], 'image')} by {engine.in_words()}"
     worked = sum(timings["worker_seconds"].values())
     if worked:
         shares = ", ".join(f"{step} {seconds / worked:.1%}" for step, seconds in timings["worker_seconds"].items())
-        yield f"time of the workers: {shares}"
+        yield f"time of the workers, once started: {shares}"
         sizes = ", ".join(f"{count:,} of {size}" for size, count in record["batches"].items())
-        yield f"batches: {sizes}; peak memory of a worker process: {record['peak_memory_bytes'] / 2**20:,.0f} MiB"
+        peak = f"{record['peak_worker_memory_bytes'] / 2**20:,.0f} MiB"
+        yield f"batches: {sizes}; peak memory of a worker process: {peak}"
     speed = f"{timings['seconds']:,.1f} s, {timings['images_per_second']:,.1f} images a second, start-up included"
-    if timings["first_prediction_seconds"] is not None:
+    started = timings["images_per_second_from_then_on"]
+    if started is not None:
         speed += f"; the first prediction after {timings['first_prediction_seconds']:,.1f} s, then "
-        speed += f"{timings['images_per_second_from_then_on']:,.1f} images a second"
+        speed += f"{started:,.1f} images a second"
     yield speed
     if record["cost_per_million_images"] is not None:
-        yield f"a million images cost {record['cost_per_million_images']:,.2f}, at {record['price_per_hour']:g} an hour"
+        cost = f"at {record['price_per_hour']:g} an hour a million images cost {record['cost_per_million_images']:,.2f}"
+        if started is not None:
+            cost += f", {record['cost_per_million_images_from_then_on']:,.2f} without the start-up"
+        yield cost
 
 
 def run_command(arguments: argparse.Namespace, beam_flags: Sequence[str], command: Sequence[str]) -> None:

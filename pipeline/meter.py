@@ -260,7 +260,8 @@ class Watch:
             failed = counts["wrong"] + counts["failed"]
             if counts["classified"] + counts["failed"] and not classifying:
                 progress.close()
-                progress, classifying, shown = Progress("classifying", None, "images"), True, 0
+                classifying, shown = True, counts["classified"] + failed  # before the first look, nobody knows how fast
+                progress = Progress("classifying", None, "images", done=shown)
             if classifying:
                 progress.expect(counts["listed"])
             now = counts["classified"] + failed if classifying else counts["listed"]

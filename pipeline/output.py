@@ -36,7 +36,7 @@ from pipeline.meter import ALL, DECODING, INFERENCE, READING, Measurement
 from pipeline.records import Chunk, ClassStats
 from pipeline.report import run_page
 from pipeline.tables import DEAD_LETTERS, PREDICTIONS
-from trainer.console import CommandFailed, UserError
+from trainer.console import CommandFailed, UserError, counted
 from trainer.files import is_remote
 from trainer.model_dir import ModelInfo
 
@@ -184,10 +184,8 @@ class Counts:
                 f"{self.dead_letter_rows:,} rows of dead letters, {failed:,} reasons"
             )
         if self.inputs and failed / self.inputs > max_failure_rate:
-            share = f"{failed / self.inputs:.1%}"
-            found.append(
-                f"{failed:,} of {self.inputs:,} images failed ({share}, --max-failure-rate {max_failure_rate})"
-            )
+            share = f"a share of {failed / self.inputs:.3g}, above --max-failure-rate {max_failure_rate:g}"
+            found.append(f"{failed:,} of {counted(self.inputs, 'image')} failed, {share}")
         return found
 
 
@@ -338,7 +336,6 @@ def _class_stats(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassStat
 def _run_record(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]:
     finished = now()
     timings = _timings(run.started, finished, counts.inputs, measured)
-    cost = None if run.price_per_hour is None else run.price_per_hour / 3600 / timings["images_per_second"] * 1e6
     problems = counts.problems(run.max_failure_rate)
     return {
         "format": FORMAT,
@@ -363,11 +360,19 @@ def _run_record(run: Run, counts: Counts, measured: Measurement) -> dict[str, An
         "engines": [dataclasses.asdict(engine) | {"images": n} for engine, n in sorted(measured.engines.items())],
         "batches": {str(size): count for size, count in sorted(measured.batches.items(), reverse=True)},
         "workers": len(measured.processes),
-        "peak_memory_bytes": measured.peak_bytes,
+        "peak_worker_memory_bytes": measured.peak_bytes,
         "price_per_hour": run.price_per_hour,
-        "cost_per_million_images": cost,
+        "cost_per_million_images": _cost(run, timings["images_per_second"]),
+        "cost_per_million_images_from_then_on": _cost(run, timings["images_per_second_from_then_on"]),
         "versions": {"python": platform.python_version()} | _versions(),
     }
+
+
+def _cost(run: Run, images_per_second: float | None) -> float | None:
+    """Of a million images, in the currency of the price."""
+    if run.price_per_hour is None or images_per_second is None:
+        return None
+    return run.price_per_hour / 3600 / images_per_second * 1e6
 
 
 def _versions() -> dict[str, str]:

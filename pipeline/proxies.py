@@ -42,7 +42,8 @@ def proxy_for(scheme: str, host: str) -> Proxy | None:
     parts = urllib.parse.urlsplit(found if "://" in found else f"http://{found}")
     if parts.scheme not in ("http", "https"):
         raise ImageError(
-            Reason.READ_FAILED, f"{parts.scheme}:// is no proxy for {scheme}://: set {scheme}_proxy to http://"
+            Reason.READ_FAILED,
+            f"{parts.scheme}:// is no proxy for {scheme}://: set {scheme}_proxy to http://HOST:PORT",
         )
     _, _, address = parts.netloc.rpartition("@")
     url = f"{parts.scheme}://{address}"

@@ -23,6 +23,7 @@ from trainer.preprocessing import DEFAULT_LIMITS, Limits
 
 _terminal: TextIO | None = None
 _BAR = 20
+_REDRAWN, _FIRST_LINE, _NEXT_LINE = 0.2, 2.0, 10.0  # seconds
 
 
 class UserError(Exception):
@@ -73,8 +74,8 @@ def positive_int(text: str) -> int:
 
 
 def non_negative_int(text: str) -> int:
-    """An argument type: a whole number from zero."""
-    return int(_number(text, int, lambda value: 0 <= value < 2**31, "a whole number from zero"))
+    """An argument type: a whole number of at least 0."""
+    return int(_number(text, int, lambda value: 0 <= value < 2**31, "a whole number of at least 0"))
 
 
 def positive_ints(text: str) -> tuple[int, ...]:
@@ -83,8 +84,8 @@ def positive_ints(text: str) -> tuple[int, ...]:
 
 
 def non_negative_float(text: str) -> float:
-    """An argument type: a number from zero, not infinite."""
-    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number from zero")
+    """An argument type: a number of at least 0, not infinite."""
+    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 
 
 def positive_float(text: str) -> float:
@@ -259,7 +260,7 @@ def say(text: str = "") -> None:
 
 
 class Progress:
-    """How far a long step is: one line that is redrawn on a terminal, a line every ten seconds elsewhere.
+    """How far a long step is: one line that is redrawn on a terminal; elsewhere a line after two seconds and every ten.
 
     Args:
         title: what is being done, such as ``"reading photos"``.
@@ -289,7 +290,8 @@ class Progress:
         """Counts `steps` more as done; `note` stands at the end of the line."""
         self._done += steps
         self._note = note
-        if time.monotonic() - self._shown >= (0.2 if self._redraws else 10.0):
+        pause = _REDRAWN if self._redraws else _NEXT_LINE if self._last_text else _FIRST_LINE
+        if time.monotonic() - self._shown >= pause:
             self._show(final=False)
 
     def close(self) -> None:

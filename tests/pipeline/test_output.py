@@ -61,7 +61,7 @@ def test_where_the_time_went_and_what_it_cost(run: output.Run) -> None:
     """Of 2,000 images in 200 s, half of that before the first prediction, at 3.6 an hour."""
     began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=200)
     run = dataclasses.replace(run, started=began.isoformat(timespec="milliseconds"))
-    engine = EngineChoice("openvino", "bfloat16", "CPU", "the fastest here")
+    engine = EngineChoice("openvino", "bfloat16", "CPU", "asked for")
     seconds = {"reading": 1.0, "decoding": 50.0, "inference": 120.0, "all": 180.0}
     measured = meter.Measurement(
         seconds, {3: 1, 16: 124}, {engine: 1987}, 5 * 2**20, frozenset({"a:1", "a:2"}), began.timestamp() + 100
@@ -73,7 +73,8 @@ def test_where_the_time_went_and_what_it_cost(run: output.Run) -> None:
     assert timings["first_prediction_seconds"] == pytest.approx(100, abs=0.1)
     assert timings["images_per_second_from_then_on"] == pytest.approx(20, rel=0.05)
     assert record["cost_per_million_images"] == pytest.approx(100, rel=0.05)
-    assert (record["workers"], record["peak_memory_bytes"]) == (2, 5 * 2**20)
+    assert record["cost_per_million_images_from_then_on"] == pytest.approx(50, rel=0.05)
+    assert (record["workers"], record["peak_worker_memory_bytes"]) == (2, 5 * 2**20)
     assert record["batches"] == {"16": 124, "3": 1}
     assert record["engines"] == [dataclasses.asdict(engine) | {"images": 1987}]
 
@@ -81,6 +82,7 @@ def test_where_the_time_went_and_what_it_cost(run: output.Run) -> None:
 def test_without_a_price_and_without_an_image_that_could_be_read(run: output.Run) -> None:
     record = commit(dataclasses.replace(run, price_per_hour=None), 1, 0)
     assert record["cost_per_million_images"] is None
+    assert record["cost_per_million_images_from_then_on"] is None
     assert record["timings"]["first_prediction_seconds"] is None
     assert record["timings"]["images_per_second_from_then_on"] is None
 

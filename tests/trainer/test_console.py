@@ -107,6 +107,20 @@ def test_progress_says_how_far_and_how_fast(capsys: pytest.CaptureFixture[str]) 
     assert line.endswith("all well")
 
 
+def test_a_log_gets_a_line_soon_and_then_seldom(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    progress = console.Progress("reading", 300, "photos")
+    for _ in range(30):
+        now += 1
+        progress.advance(10)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["20", "120", "220"]
+    assert lines[0] == "reading: 20 of 300 photos  10.0/s  28 s left"
+
+
 def test_a_milestone_is_said_at_once_but_not_every_moment(capsys: pytest.CaptureFixture[str]) -> None:
     """A line for each epoch in a log, unless there are many in a second."""
     progress = console.Progress("fitting", 4, "steps")
