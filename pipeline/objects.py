@@ -10,7 +10,6 @@ import asyncio
 import atexit
 import contextlib
 import functools
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
@@ -21,14 +20,13 @@ from google.auth.exceptions import TransportError
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from pipeline import event_loop, web
+from pipeline import answers, event_loop
 from pipeline.proxies import proxy_for
 from trainer.preprocessing import ImageError, Limits, Reason
 
 CONNECTIONS = 64
 RETRY_SECONDS = 30.0
 _ERROR_BYTES = 4096
-_RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
 
 Admit = Callable[[int], Awaitable[None]]
 Headers = CIMultiDictProxy[str]
@@ -55,26 +53,13 @@ async def get(
     """
 
     async def attempt() -> bytes:
-        text, headers = await request()
-        url = URL(text, encoded=True)
-        proxy = proxy_for(url.scheme, url.authority)
-        if proxy and url.scheme == "http":  # the proxy reads the request itself; aiohttp leaves out what is its
-            headers = {**headers, **proxy.headers}
-        async with connections().get(
-            url,
-            headers=headers,
-            allow_redirects=False,
-            proxy=proxy.url if proxy else None,
-            proxy_headers=proxy.headers if proxy else None,
-        ) as response:
-            if response.status in _RETRIED_STATUS:
-                response.raise_for_status()
-            reason = web.reason_of(response.status)
-            if reason:
-                why = refusal(await response.content.read(_ERROR_BYTES))
-                message = f"HTTP {response.status} {response.reason or ''} {why}".rstrip()
-                raise ImageError(Reason.PERMISSION_DENIED if why else reason, message)
-            data = await _body(response, limits, admit)
+        async with _answer(*await request()) as response:
+            await _check(response, refusal)
+            await admit(answers.expected_size(response.content_length, limits))
+            body = answers.Body(limits)
+            async for block in response.content.iter_any():
+                body.add(block)
+            data = bytes(body)
             if not is_intact(data, response.headers):
                 raise _ChangedError("the checksum does not fit: the object was changed on its way")
             return data
@@ -85,29 +70,36 @@ async def get(
     except RetryError as error:
         raise ImageError(Reason.READ_FAILED, str(error.cause)) from error
     except aiohttp.ClientHttpProxyError as error:
-        reason = web.reason_of(error.status) or Reason.READ_FAILED
+        reason = answers.reason_of(error.status) or Reason.READ_FAILED
         raise ImageError(reason, f"the proxy says HTTP {error.status} {error.message}") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
 
 
-async def _body(response: aiohttp.ClientResponse, limits: Limits, admit: Admit) -> bytes:
-    """What an answer holds, never much beyond the limit of bytes."""
-    announced = response.content_length
-    size = min(web.UNKNOWN_SIZE, limits.max_bytes) if announced is None else announced
-    if size <= limits.max_bytes:
-        await admit(size)
-        deadline = time.monotonic() + web.BODY_SECONDS
-        found = bytearray()
-        async for block in response.content.iter_any():
-            found += block
-            if len(found) > limits.max_bytes:
-                break
-            if time.monotonic() > deadline:
-                raise ImageError(Reason.READ_FAILED, f"not read whole in {web.BODY_SECONDS:.0f} s")
-        else:
-            return bytes(found)
-    raise ImageError(Reason.TOO_MANY_BYTES, f"more than {limits.max_bytes:,} bytes")
+def _answer(text: str, headers: Mapping[str, str]) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    """Asks for an object, by a proxy if the environment names one."""
+    url = URL(text, encoded=True)
+    proxy = proxy_for(url.scheme, url.authority)
+    if proxy and url.scheme == "http":  # the proxy reads the request itself; aiohttp leaves out what is its
+        headers = {**headers, **proxy.headers}
+    return connections().get(
+        url,
+        headers=headers,
+        allow_redirects=False,
+        proxy=proxy.url if proxy else None,
+        proxy_headers=proxy.headers if proxy else None,
+    )
+
+
+async def _check(response: aiohttp.ClientResponse, refusal: Callable[[bytes], str]) -> None:
+    """Raises what an answer without an object means: ImageError, or ClientResponseError if it is asked for again."""
+    if response.status in answers.RETRIED_STATUS:
+        response.raise_for_status()
+    reason = answers.reason_of(response.status)
+    if reason:
+        why = refusal(await response.content.read(_ERROR_BYTES))
+        message = f"HTTP {response.status} {response.reason or ''} {why}".rstrip()
+        raise ImageError(Reason.PERMISSION_DENIED if why else reason, message)
 
 
 class _ChangedError(Exception):
@@ -117,7 +109,7 @@ class _ChangedError(Exception):
 def _is_transient(error: BaseException) -> bool:
     """Whether the same request may go well later. Source: https://cloud.google.com/storage/docs/retry-strategy"""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return error.status in _RETRIED_STATUS
+        return error.status in answers.RETRIED_STATUS
     kinds = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, TransportError, _ChangedError)
     return isinstance(error, kinds) and not isinstance(error, aiohttp.InvalidURL)
 
@@ -127,7 +119,7 @@ def connections() -> aiohttp.ClientSession:
     """The process's connections, which are kept to its end; for one event loop."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-        timeout=aiohttp.ClientTimeout(None, sock_connect=web.CONNECT_SECONDS, sock_read=web.READ_SECONDS),
+        timeout=aiohttp.ClientTimeout(None, sock_connect=answers.CONNECT_SECONDS, sock_read=answers.READ_SECONDS),
         headers={"Accept-Encoding": "identity"},  # what is stored packed is unpacked before it comes
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline import amazon_storage, google_storage, objects, web
+from pipeline import amazon_storage, answers, google_storage, objects, web
 from trainer.files import is_remote
 from trainer.preprocessing import ImageError, Limits, Reason
 
@@ -57,13 +57,8 @@ def read_bytes(location: str, limits: Limits, admit: Admit = _admit_all) -> byte
     else:
         data = _read_file(location, limits, admit)
     if len(data) > limits.max_bytes:
-        raise too_many_bytes(limits)
+        raise answers.too_many_bytes(limits)
     return data
-
-
-def too_many_bytes(limits: Limits) -> ImageError:
-    """The error for a file above the limit."""
-    return ImageError(Reason.TOO_MANY_BYTES, f"more than {limits.max_bytes:,} bytes")
 
 
 def _read_file(path: str, limits: Limits, admit: Admit) -> bytes:
@@ -93,7 +88,7 @@ def _whole(file: io.FileIO, limits: Limits) -> bytes:
 
 
 def _read_with_beam(location: str, limits: Limits, admit: Admit) -> bytes:
-    admit(web.UNKNOWN_SIZE)
+    admit(answers.UNKNOWN_SIZE)
     try:
         with FileSystems.open(location, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             return file.read(limits.max_bytes + 1)

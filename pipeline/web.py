@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable
 from importlib import metadata
@@ -13,15 +12,13 @@ from typing import Any
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError, MaxRetryError
 
+from pipeline import answers
 from pipeline.proxies import Proxy, proxy_for
 from trainer.preprocessing import ImageError, Limits, Reason
 
 CONNECTIONS_PER_HOST = 4
 REDIRECTS = 5
-CONNECT_SECONDS, READ_SECONDS, BODY_SECONDS = 10.0, 20.0, 60.0
 RETRIES, BACKOFF_SECONDS, RETRY_AFTER_SECONDS = 3, 0.5, 20
-_RETRIED_STATUS = (429, 500, 502, 503, 504)
-UNKNOWN_SIZE = 1 << 20  # bytes, where a server does not say
 _BLOCK = 1 << 16
 _lock = threading.Lock()
 
@@ -42,7 +39,7 @@ def read(url: str, limits: Limits, admit: Callable[[int], None]) -> bytes:
         try:
             where = response.get_redirect_location()
             if not where:
-                return body(response, limits, admit)
+                return _body(response, limits, admit)
             url = urllib.parse.urljoin(url, where)
         except ValueError as error:
             raise ImageError(Reason.NOT_FOUND, f"redirected to what is no URL: {error}") from error
@@ -71,40 +68,21 @@ def _answer(url: str) -> urllib3.BaseHTTPResponse:
         raise ImageError(Reason.READ_FAILED, str(error)) from error
 
 
-def body(response: urllib3.BaseHTTPResponse, limits: Limits, admit: Callable[[int], None]) -> bytes:
+def _body(response: urllib3.BaseHTTPResponse, limits: Limits, admit: Callable[[int], None]) -> bytes:
     """Reads what a server answers with, never much beyond the limit of bytes.
 
     Raises:
         ImageError: its status says that it is no image, it is too large, or it takes too long.
     """
-    reason = reason_of(response.status)
+    reason = answers.reason_of(response.status)
     if reason:
         raise ImageError(reason, f"HTTP {response.status} {response.reason or ''}".rstrip())
     announced = response.headers.get("Content-Length", "")
-    size = int(announced) if announced.isdecimal() else min(UNKNOWN_SIZE, limits.max_bytes)
-    if size <= limits.max_bytes:
-        admit(size)
-        deadline = time.monotonic() + BODY_SECONDS
-        found = bytearray()
-        while len(found) <= limits.max_bytes:
-            block = response.read1(_BLOCK)
-            if not block:
-                return bytes(found)
-            found += block
-            if time.monotonic() > deadline:
-                raise ImageError(Reason.READ_FAILED, f"not read whole in {BODY_SECONDS:.0f} s")
-    raise ImageError(Reason.TOO_MANY_BYTES, f"more than {limits.max_bytes:,} bytes")
-
-
-def reason_of(status: int) -> Reason | None:
-    """What an HTTP status means for an image; None if it has one."""
-    if 200 <= status < 300:
-        return None
-    if status in (401, 403, 407, 451):
-        return Reason.PERMISSION_DENIED
-    if 400 <= status < 500 and status not in (408, 425, 429):
-        return Reason.NOT_FOUND
-    return Reason.READ_FAILED
+    admit(answers.expected_size(int(announced) if announced.isdecimal() else None, limits))
+    found = answers.Body(limits)
+    while block := response.read1(_BLOCK):
+        found.add(block)
+    return bytes(found)
 
 
 @functools.cache
@@ -117,7 +95,7 @@ def _pool(proxy: Proxy | None) -> urllib3.PoolManager:
         status=RETRIES,
         other=RETRIES,
         redirect=0,
-        status_forcelist=_RETRIED_STATUS,
+        status_forcelist=answers.RETRIED_STATUS,
         backoff_factor=BACKOFF_SECONDS,
         backoff_max=RETRY_AFTER_SECONDS,
         retry_after_max=RETRY_AFTER_SECONDS,
@@ -128,7 +106,7 @@ def _pool(proxy: Proxy | None) -> urllib3.PoolManager:
         "maxsize": CONNECTIONS_PER_HOST,
         "block": True,
         "retries": retries,
-        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        "timeout": urllib3.Timeout(connect=answers.CONNECT_SECONDS, read=answers.READ_SECONDS),
         "headers": {
             "User-Agent": f"catalogue-classifier/{metadata.version('catalogue-classifier')}",
             "Accept": "image/*,*/*;q=0.5",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import recipes
-from pipeline import classify, lists, output, records, runners, sources, tables, web
+from pipeline import answers, classify, lists, output, records, runners, sources, tables, web
 from trainer import activations, console, evaluate, model_dir, options, predict, sweep
 from trainer.preprocessing import FORMATS, RESIZE_RULES, Reason
 
@@ -135,7 +135,8 @@ def test_the_tables_of_manifests(readme: str) -> None:
     schemes = {scheme for row in uris for scheme in re.findall(r"`(\w+)://`", row[0])}
     assert schemes == {"file", *sources._READERS, *sources._ASYNCHRONOUS}
     said = uris[-1][1]
-    limits = {"to connect": web.CONNECT_SECONDS, "without a byte": web.READ_SECONDS, "for the body": web.BODY_SECONDS}
+    seconds = answers.CONNECT_SECONDS, answers.READ_SECONDS, answers.BODY_SECONDS
+    limits = dict(zip(("to connect", "without a byte", "for the body"), seconds, strict=True))
     counts = {"connections": web.CONNECTIONS_PER_HOST, "redirects": web.REDIRECTS, "times more": web.RETRIES}
     for words in (
         *(f"{seconds:.0f} s {what}" for what, seconds in limits.items()),

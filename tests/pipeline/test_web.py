@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline import sources, web
+from pipeline import answers, sources, web
 from trainer.preprocessing import ImageError, Limits, Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
@@ -125,8 +125,8 @@ def shop() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(web, "READ_SECONDS", 0.5)
-    monkeypatch.setattr(web, "BODY_SECONDS", 1.5)
+    monkeypatch.setattr(answers, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(answers, "BODY_SECONDS", 1.5)
     monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.02)
     web._pool.cache_clear()
     yield
@@ -197,7 +197,7 @@ def test_whatever_fails_leaves_its_place_to_the_next(shop: str) -> None:
 
 def test_a_host_gets_a_few_connections_at_a_time(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Shop.most = 0
-    monkeypatch.setattr(web, "READ_SECONDS", 20)
+    monkeypatch.setattr(answers, "READ_SECONDS", 20)
     web._pool.cache_clear()
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda n: sources.read_bytes(f"{shop}/slow/{n}", Limits()), range(24)))
