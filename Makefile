@@ -31,16 +31,11 @@ format: $(VENV)/.dev ## put the code in form
 fuzz: $(VENV)/.dev ## feed 50,000 broken files to the image reader (about three minutes)
 	$(BIN)/python tests/fuzz_images.py --count 50000
 
+BENCHMARKS := decode whole_line startup ceiling feature_pass half_precision slow_storage scale peers
+
 bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmarks/README.md
-	$(BIN)/python -m benchmarks.decode
-	$(BIN)/python -m benchmarks.whole_line
-	$(BIN)/python -m benchmarks.startup
-	$(BIN)/python -m benchmarks.ceiling
-	$(BIN)/python -m benchmarks.feature_pass
-	$(BIN)/python -m benchmarks.half_precision
-	$(BIN)/python -m benchmarks.slow_storage
-	$(BIN)/python -m benchmarks.scale
-	$(BIN)/python -m benchmarks.peers
+	@missed=; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; done; \
+	test -z "$$missed" || { echo "not reached:$$missed"; exit 1; }
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

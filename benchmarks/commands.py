@@ -10,12 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline.machine import cores
+
 SHARED = Path(os.environ.get("CATALOGUE_CLASSIFIER_SHARED", Path(__file__).parents[2] / "shared"))
+_PACKAGES = ("apache-beam", "keras", "openvino", "pillow", "tensorflow")
 TRAINING, VALIDATION = (SHARED / "datasets/clothing" / name for name in ("train", "validation"))
 
 
@@ -69,6 +72,15 @@ def classified(where: Path, model: Path, folder: Path, *flags: object) -> tuple[
     return seconds, json.loads((run / "run.json").read_text())
 
 
-def versions() -> dict[str, str]:
-    """Of what makes a difference."""
-    return {name: metadata.version(name) for name in ("apache-beam", "keras", "openvino", "pillow", "tensorflow")}
+def finish(result: Mapping[str, Any], wanted: Mapping[str, bool] | None = None) -> None:
+    """Prints the one JSON line of a benchmark, and fails if what must hold does not.
+
+    Args:
+        result: what was measured; cores and versions are added.
+        wanted: what must hold, in words -> whether it does.
+    """
+    machine = {"cores": cores(), "versions": {name: metadata.version(name) for name in _PACKAGES}}
+    print(json.dumps({**machine, **result}), flush=True)
+    missed = [words for words, holds in (wanted or {}).items() if not holds]
+    if missed:
+        sys.exit("not reached: " + "; ".join(missed))

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands import catalogue, classified, scratch, trained, versions
+from benchmarks.commands import catalogue, classified, finish, scratch, trained
 from trainer import model_dir
 from trainer.console import counted
 
@@ -70,6 +70,7 @@ PEERS = {
     "daft_udf": (*TENSORFLOW, "daft==0.7.26"),
 }
 OURS = {"classify, OpenVINO": ("openvino", "auto"), "classify, TensorFlow": ("tensorflow", "auto")}
+WANTED = {"classify, OpenVINO": 3.0, "classify, TensorFlow": 1.6}  # times the fastest peer
 
 Labels = dict[str, str]
 Tool = Callable[[Path], tuple[float, Labels]]
@@ -177,11 +178,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
     arguments = parser.parse_args()
-    result = {}
+    result: dict[str, Any] = {}
+    wanted: dict[str, bool] = {}
     for name in arguments.network or NETWORKS:
         with scratch() as folder:
             result[name] = compared(name, arguments.rounds, arguments.batch_size, folder)
-    print(json.dumps(result | {"batch_size": arguments.batch_size, "versions": versions() | {"peers": PEERS}}))
+        ratios = result[name]["times_the_fastest_peer"]
+        wanted |= {f"{name}: {tool}: {ratio} times": ratios[tool] >= ratio for tool, ratio in WANTED.items()}
+    finish(result | {"batch_size": arguments.batch_size, "peers": PEERS}, wanted)
 
 
 if __name__ == "__main__":

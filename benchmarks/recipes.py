@@ -8,15 +8,13 @@ photos of clothes on the validation photos. Every model then classifies a few ph
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
-from benchmarks.commands import SHARED, TRAINING, VALIDATION, scratch, timed
+from benchmarks.commands import SHARED, TRAINING, VALIDATION, finish, scratch, timed
 
 README = Path(__file__).parents[1] / "README.md"
 PHOTOS = 8
@@ -78,8 +76,7 @@ def main(names: list[str]) -> None:
             except subprocess.CalledProcessError as error:  # such as weights that are not to be had here
                 results[name] = {"failed": error.stderr.splitlines()[-1]}
             print(name, results[name], file=sys.stderr, flush=True)
-    versions = {name: metadata.version(name) for name in ("tensorflow", "keras")}
-    print(json.dumps({"recipes": results, "cores": os.cpu_count(), "versions": versions}))
+    finish({"recipes": results})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import statistics
 import sys
 
-from benchmarks.commands import TRAINING, VALIDATION, scratch, timed
+from benchmarks.commands import TRAINING, VALIDATION, finish, scratch, timed
 from trainer.preprocessing import RESIZE_RULES
 
 SEEDS = (0, 1, 2)
@@ -34,7 +34,7 @@ def main() -> None:
         rule: {name: round(statistics.mean(values), 4) for name, values in found.items()}
         for rule, found in measured.items()
     }
-    print(json.dumps({"seeds": SEEDS, "measured": measured, "means": means}))
+    finish({"seeds": SEEDS, "measured": measured, "means": means})
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ the most memory that the worker had. One worker process with one thread against 
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from typing import Any
 
-from benchmarks.commands import catalogue, classified, scratch, trained, versions
+from benchmarks.commands import catalogue, classified, finish, scratch, trained
 
 FEW, MANY, ROUNDS = 10_000, 100_000, 3
 
@@ -39,7 +38,12 @@ def main() -> None:
             print(name, result[name], file=sys.stderr)
     for key in ("images_per_second", "peak_mib"):
         result[f"{key}_ratio"] = round(result["many"][key] / result["few"][key], 3)
-    print(json.dumps(result | {"versions": versions()}))
+    wanted = {
+        "as fast with many": result["images_per_second_ratio"] >= 0.95,
+        "no more memory with many": result["peak_mib_ratio"] <= 1.05,
+        "1.8 times as fast with two processes": result["processes"]["ratio"] >= 1.8,
+    }
+    finish(result, wanted)
 
 
 def speed(record: dict[str, Any]) -> float:
