@@ -34,8 +34,9 @@ fuzz: $(VENV)/.dev ## feed 50,000 broken files to the image reader (about three 
 BENCHMARKS := decode whole_line startup ceiling feature_pass half_precision slow_storage scale peers
 
 bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmarks/README.md
-	@missed=; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; done; \
-	test -z "$$missed" || { echo "not reached:$$missed"; exit 1; }
+	@bad=; for name in $(BENCHMARKS); do \
+		echo "benchmarks.$$name" >&2; $(BIN)/python -m benchmarks.$$name || bad="$$bad $$name"; \
+	done; test -z "$$bad" || { echo "failed, or limits not reached:$$bad" >&2; exit 1; }
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

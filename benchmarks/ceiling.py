@@ -105,7 +105,7 @@ def measured(name: str, model: Path, photos: Path, folder: Path) -> dict[str, An
             whole = (record["counts"]["predictions"] - 1) / (all_ - one)
             ceiling = 1 / (1 / decoding + 1 / inferring)
             for key, value in zip(found, (decoding, inferring, whole, whole / ceiling), strict=True):
-                found[key].append(round(value, 3 if key == "of_ceiling" else 1))
+                found[key].append(value)
             print(name, {key: values[-1] for key, values in found.items()}, file=sys.stderr)
         own = processes[0].submit(precision).result()
     medians = {key: statistics.median(values) for key, values in found.items()}

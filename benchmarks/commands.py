@@ -72,15 +72,32 @@ def classified(where: Path, model: Path, folder: Path, *flags: object) -> tuple[
     return seconds, json.loads((run / "run.json").read_text())
 
 
-def finish(result: Mapping[str, Any], wanted: Mapping[str, bool] | None = None) -> None:
+def finish(result: dict[str, Any], wanted: Mapping[str, bool] | None = None) -> None:
     """Prints the one JSON line of a benchmark, and fails if what must hold does not.
 
     Args:
-        result: what was measured; cores and versions are added.
+        result: what was measured, not rounded; name, cores and versions are added.
         wanted: what must hold, in words -> whether it does.
     """
-    machine = {"cores": cores(), "versions": {name: metadata.version(name) for name in _PACKAGES}}
-    print(json.dumps({**machine, **result}), flush=True)
+    about = {"benchmark": Path(sys.argv[0]).stem, "cores": cores(), "versions": _versions()}
+    print(json.dumps(_rounded(about | result)), flush=True)
     missed = [words for words, holds in (wanted or {}).items() if not holds]
     if missed:
         sys.exit("not reached: " + "; ".join(missed))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _rounded(value: Any) -> Any:
+    """With four significant digits in all that it holds."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: _rounded(own) for key, own in value.items()}
+    return [_rounded(own) for own in value] if isinstance(value, list | tuple) else value

@@ -75,11 +75,11 @@ def main() -> None:
             differences.append(np.abs(plain.astype(int) - scaled).mean())
         count = PHOTOS * ROUNDS
         result[name] = {
-            "plain_ms": round(1000 * seconds["plain"] / count, 1),
-            "scaled_ms": round(1000 * seconds["scaled"] / count, 1),
-            "ratio": round(seconds["plain"] / seconds["scaled"], 2),
-            "mean_difference": round(float(np.mean(differences)), 3),
-            "largest_mean_difference": round(float(np.max(differences)), 3),
+            "plain_ms": 1000 * seconds["plain"] / count,
+            "scaled_ms": 1000 * seconds["scaled"] / count,
+            "ratio": seconds["plain"] / seconds["scaled"],
+            "mean_difference": float(np.mean(differences)),
+            "largest_mean_difference": float(np.max(differences)),
         }
     wanted = {f"{name}: four times as fast": own["ratio"] >= 4 for name, own in result.items()}
     finish(result, wanted | {f"{name}: alike": own["mean_difference"] <= 1.5 for name, own in result.items()})

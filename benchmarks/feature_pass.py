@@ -57,7 +57,7 @@ def main() -> None:
             for key, value in row.items():
                 found[key].append(value)
             print({key: round(value, 3) for key, value in row.items()}, file=sys.stderr)
-    medians = {key: round(statistics.median(values), 3) for key, values in found.items()}
+    medians = {key: statistics.median(values) for key, values in found.items()}
     finish(medians | {"in_bfloat16": in_bfloat16}, {"0.9 of the ceiling": medians["of_ceiling"] >= 0.9})
 
 

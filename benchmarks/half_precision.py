@@ -54,11 +54,8 @@ def _write(path: Path, photos: list[Path]) -> None:
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     weights = [row["examples"] for row in rows]
-    means = {
-        name: round(float(np.average([row[name] for row in rows], weights=weights)), 4)
-        for name in ("accuracy", "log_loss")
-    }
-    seconds = round(statistics.median(row["seconds"] for row in rows), 1)
+    means = {name: float(np.average([row[name] for row in rows], weights=weights)) for name in ("accuracy", "log_loss")}
+    seconds = statistics.median(row["seconds"] for row in rows)
     return means | {"photos": sum(weights), "seconds": seconds, "in_bfloat16": rows[0]["in_bfloat16"]}
 
 

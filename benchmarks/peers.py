@@ -161,13 +161,13 @@ def compared(name: str, rounds: int, batch_size: int, folder: Path) -> dict[str,
     for tool, rows in found.items():
         speeds, start_ups = zip(*rows, strict=True)
         result[tool] = {
-            "images_per_second": round(statistics.median(speeds), 1),
-            "rounds": [round(speed, 1) for speed in speeds],
-            "start_up_seconds": round(statistics.median(start_ups), 1),
-            "labels_as_float32": round(agreeing[tool], 4),
+            "images_per_second": statistics.median(speeds),
+            "rounds": speeds,
+            "start_up_seconds": statistics.median(start_ups),
+            "labels_as_float32": agreeing[tool],
         }
     fastest = max(result[name]["images_per_second"] for name in PEERS)
-    ratios = {tool: round(result[tool]["images_per_second"] / fastest, 2) for tool in OURS}
+    ratios = {tool: result[tool]["images_per_second"] / fastest for tool in OURS}
     return result | {"times_the_fastest_peer": ratios}
 
 

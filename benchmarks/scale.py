@@ -29,15 +29,15 @@ def main() -> None:
                 _, record = classified(photos, model, folder, *flags, "--engine-threads", 1)
                 found.append(speed(record))
         one, two = map(statistics.median, speeds.values())
-        result["processes"] = {"one": round(one, 1), "two": round(two, 1), "ratio": round(two / one, 3)}
+        result["processes"] = {"one": one, "two": two, "ratio": two / one}
         print(result["processes"], file=sys.stderr)
         for name, images in {"few": photos, "many": catalogue(folder, MANY)}.items():
             _, record = classified(images, model, folder)
             megabytes = record["peak_worker_memory_bytes"] / 2**20
-            result[name] = {"images_per_second": round(speed(record), 1), "peak_mib": round(megabytes)}
+            result[name] = {"images_per_second": speed(record), "peak_mib": megabytes}
             print(name, result[name], file=sys.stderr)
     for key in ("images_per_second", "peak_mib"):
-        result[f"{key}_ratio"] = round(result["many"][key] / result["few"][key], 3)
+        result[f"{key}_ratio"] = result["many"][key] / result["few"][key]
     wanted = {
         "as fast with many": result["images_per_second_ratio"] >= 0.95,
         "no more memory with many": result["peak_mib_ratio"] <= 1.05,

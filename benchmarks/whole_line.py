@@ -25,13 +25,13 @@ def main() -> None:
         one, _ = classified(next(VALIDATION.rglob("*.jpg")), model, folder)
         all_, record = classified(TRAINING.parent, model, folder)
     result = {
-        "train_seconds": round(ours, 1),
-        "validation_accuracy": round(accuracy, 4),
-        "plain_seconds": round(plain, 1),
-        "plain_validation_accuracy": round(float(printed.split()[-1]), 4),
-        "ratio": round(ours / plain, 3),
-        "classify_one_seconds": round(one, 1),
-        "classify_all_seconds": round(all_, 1),
+        "train_seconds": ours,
+        "validation_accuracy": accuracy,
+        "plain_seconds": plain,
+        "plain_validation_accuracy": float(printed.split()[-1]),
+        "ratio": ours / plain,
+        "classify_one_seconds": one,
+        "classify_all_seconds": all_,
         "classified": record["counts"]["predictions"],
         "engine": record["engines"][0]["engine"],
     }

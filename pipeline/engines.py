@@ -30,6 +30,12 @@ from trainer.saved_model import SavedModel
 
 TOLERANCES = {FLOAT32: GOLDEN_TOLERANCE, BFLOAT16: GOLDEN_MARGIN / 2}
 _ADVICE = {FLOAT32: REPAIR, BFLOAT16: "leave --precision to itself, or give --precision float32"}
+_FIRST_CHOICE = {  # by whether the engine and whether the precision was asked for
+    (False, False): "the fastest; reproduces the golden images",
+    (False, True): "the fastest in this precision",
+    (True, False): "asked for, in its fastest precision",
+    (True, True): "asked for",
+}
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _NO_BFLOAT16 = "the processor has no instructions for bfloat16"
 # Images at once on a processor: few fit into its cache, many take few calls. With MobileNetV2 at 224 pixels OpenVINO is
@@ -91,11 +97,7 @@ def choose(model: ModelDir, threads: Threads, *, engine: str = AUTO, precision: 
         if isinstance(made, Unsupported):
             why_not.setdefault(str(made), UserError(f"--engine {name} --precision {wanted}: {made}"))
             continue
-        why = (
-            "asked for"
-            if AUTO not in (engine, precision)
-            else "; ".join(why_not) or "the fastest; reproduces the golden images"
-        )
+        why = "; ".join(why_not) or _FIRST_CHOICE[engine != AUTO, precision != AUTO]
         made.choice = dataclasses.replace(made.choice, reason=why)
         logging.getLogger(__name__).info("engine: %s", made.choice.in_words())
         return made

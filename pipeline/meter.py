@@ -251,24 +251,33 @@ class Watch:
         self._thread.join(1.0)  # it may be waiting for a storage that does not answer
 
     def _show(self) -> None:
-        """Two lines: while lists are read, and while images are classified."""
-        progress, classifying, shown = Progress("listing", None, "images"), False, 0
+        """Two lines: while lists are read, and while images are classified.
+
+        Each begins with the first look that finds something: how long that much took nobody knows.
+        """
+        progress: Progress | None = None
+        classifying, shown = False, 0
         while not self._stopped.wait(self._interval):
             counts = counted(self._folder)
             if self._stopped.is_set():
                 break
             failed = counts["wrong"] + counts["failed"]
-            if counts["classified"] + counts["failed"] and not classifying:
-                progress.close()
-                classifying, shown = True, counts["classified"] + failed  # before the first look, nobody knows how fast
-                progress = Progress("classifying", None, "images", done=shown)
+            if not classifying and counts["classified"] + counts["failed"]:
+                if progress:
+                    progress.close()
+                classifying, progress = True, None
+            now = counts["classified"] + failed if classifying else counts["listed"]
+            if not progress:
+                if not now:
+                    continue
+                progress, shown = Progress("classifying" if classifying else "listing", None, "images", done=now), now
             if classifying:
                 progress.expect(counts["listed"])
-            now = counts["classified"] + failed if classifying else counts["listed"]
             if now > shown:
                 progress.advance(now - shown, f"{failed:,} failed" if failed else "")
                 shown = now
-        progress.close()
+        if progress:
+            progress.close()
 
 
 def counted(folder: str) -> collections.Counter[str]:

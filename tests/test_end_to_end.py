@@ -31,7 +31,8 @@ def run(clothing_model: Path, clothing: Path, command: Command, tmp_path_factory
     arguments = ("--input", clothing / "validation", "--model-dir", clothing_model, "--output", output, "--top-k", 10)
     done = command("pipeline", "classify", *arguments, "--precision", "float32")
     assert done.returncode == 0, done.stderr
-    (line,) = done.stderr.splitlines()
+    line, *others = done.stderr.splitlines()
+    assert all(other.startswith(("listing: ", "classifying: ")) for other in others), done.stderr
     assert line.startswith(f"classifying {clothing / 'validation'} with model ")
     assert line.endswith(" on FnApiRunner")
     return output

@@ -31,13 +31,6 @@ def test_what_a_status_means(status: int, reason: Reason | None) -> None:
     assert answers.reason_of(status) is reason
 
 
-def test_what_is_tried_again_may_pass_by_itself() -> None:
-    for status in answers.RETRIED_STATUS:
-        reason = answers.reason_of(status)
-        assert reason is not None
-        assert reason.transient
-
-
 def test_how_much_will_come() -> None:
     assert answers.expected_size(1000, LIMITS) == 1000
     assert answers.expected_size(None, LIMITS) == 1000

@@ -70,6 +70,11 @@ def test_by_itself_it_takes_the_fastest_that_is_right(model: ModelDir, monkeypat
     assert best.precision == ("bfloat16" if bfloat16.is_native() else "float32")
     if bfloat16.is_native():
         assert best.reason == "the fastest; reproduces the golden images"
+        for asked, reason in (
+            ({"engine": "tensorflow"}, "asked for, in its fastest precision"),
+            ({"precision": "float32"}, "the fastest in this precision"),
+        ):
+            assert engines.choose(model, TWO, **asked).choice.reason == reason
     monkeypatch.setitem(engines.TOLERANCES, "bfloat16", 0.0)
     second = engines.choose(model, TWO).choice
     assert (second.engine, second.precision) == ("openvino", "float32")
@@ -148,11 +153,21 @@ def test_openvino_does_without_tensorflow(tiny_model: Path, repository: Path) ->
 def test_on_a_processor_no_more_images_are_run_at_once_than_its_caches_hold(
     model: ModelDir, out_of_memory: type[Exception]
 ) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (20, 4, 4, 3), dtype=np.uint8)
     engine = engines.choose(model, TWO, engine="tensorflow")
     device = engine._run = Full(100, out_of_memory)  # type: ignore[attr-defined]
-    images = np.random.default_rng(0).integers(0, 255, (20, 4, 4, 3), dtype=np.uint8)
     np.testing.assert_array_equal(engine(images), images.mean(axis=(1, 2)))
     assert device.sizes == [8, 8, 4]
+
+    class Request:
+        def infer(self, inputs: list[np.ndarray], **options: object) -> list[np.ndarray]:
+            return [device(inputs[0])]
+
+    engine = engines.choose(model, TWO, engine="openvino")
+    engine._requests.append(Request())  # type: ignore[attr-defined]
+    device.sizes.clear()
+    np.testing.assert_array_equal(engine(images), images.mean(axis=(1, 2)))
+    assert device.sizes == [4, 4, 4, 4, 4]
 
 
 def test_gpus_are_not_filled_before_the_network_is_loaded(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:

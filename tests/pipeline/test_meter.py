@@ -123,7 +123,6 @@ def test_the_watch_says_how_far_a_run_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown: list[tuple[str, int, int | None, str]] = []
-
     progresses: list[console.Progress] = []
 
     class Recorded(console.Progress):

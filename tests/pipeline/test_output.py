@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import meter, output
+from pipeline import classify, meter, output
 from pipeline.records import Chunk, ClassStats, EngineChoice
 from trainer import model_dir
 from trainer.console import CommandFailed, UserError
@@ -85,6 +85,20 @@ def test_without_a_price_and_without_an_image_that_could_be_read(run: output.Run
     assert record["cost_per_million_images_from_then_on"] is None
     assert record["timings"]["first_prediction_seconds"] is None
     assert record["timings"]["images_per_second_from_then_on"] is None
+
+
+@pytest.mark.parametrize(
+    ("price", "cost"), [(3.6, "at 3.6 an hour a million images cost "), (0.0, "at 0 an hour"), (None, "")]
+)
+def test_what_it_cost_is_said_only_where_there_is_a_price(run: output.Run, price: float | None, cost: str) -> None:
+    """And without a prediction, so that nobody knows when the run had started up."""
+    record = commit(dataclasses.replace(run, price_per_hour=price), 1, 0)
+    *_, last = classify._performance(record)
+    if cost:
+        assert last.startswith(cost)
+        assert "start-up" not in last
+    else:
+        assert "a million" not in last
 
 
 def test_a_balanced_run_is_a_success(run: output.Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import http.server
 import threading
 import time
@@ -26,10 +27,13 @@ class Shop(http.server.BaseHTTPRequestHandler):
     now = most = 0
     refused: ClassVar[dict[str, int]] = {}
     agents: ClassVar[set[str]] = set()
+    asked: ClassVar[collections.Counter[str]] = collections.Counter()
 
     def do_GET(self) -> None:
         kind, _, rest = self.path.lstrip("/").partition("/")
         type(self).agents.add(self.headers["User-Agent"])
+        with self.lock:
+            self.asked[self.path] += 1
         getattr(self, f"do_{kind}", self.do_picture)(rest)
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
@@ -168,6 +172,15 @@ def test_what_fails_has_its_reason_and_takes_no_longer_than_said(shop: str, path
         sources.read_bytes(f"{shop}/{path}", Limits(max_bytes=1_000_000))
     assert error.value.reason is reason
     assert time.monotonic() - start < 8
+
+
+@pytest.mark.parametrize("status", [404, 408, 429, 500, 501, 502, 503, 504])
+def test_what_may_pass_by_itself_is_asked_for_again(shop: str, status: int) -> None:
+    Shop.asked.clear()
+    with pytest.raises(ImageError):
+        sources.read_bytes(f"{shop}/status/{status}", Limits())
+    again = status not in (404, 501)
+    assert Shop.asked == {f"/status/{status}": 1 + web.RETRIES * again}
 
 
 @pytest.mark.parametrize(

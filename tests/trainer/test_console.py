@@ -121,6 +121,17 @@ def test_a_log_gets_a_line_soon_and_then_seldom(
     assert lines[0] == "reading: 20 of 300 photos  10.0/s  28 s left"
 
 
+def test_what_an_earlier_run_has_done_makes_none_of_the_speed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    progress = console.Progress("reading", 300, "photos", done=100)
+    now = 4.0
+    progress.advance(40)
+    assert capsys.readouterr().err == "reading: 140 of 300 photos  10.0/s  16 s left\n"
+
+
 def test_a_milestone_is_said_at_once_but_not_every_moment(capsys: pytest.CaptureFixture[str]) -> None:
     """A line for each epoch in a log, unless there are many in a second."""
     progress = console.Progress("fitting", 4, "steps")
