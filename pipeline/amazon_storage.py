@@ -16,6 +16,7 @@ from urllib.parse import quote
 import google_crc32c
 
 from pipeline import objects, storage
+from pipeline.machine import freeze_heap
 from trainer.preprocessing import ImageError, Limits, Reason
 
 _CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
@@ -69,6 +70,7 @@ def _look_for(bucket: str) -> None:
     with contextlib.suppress(BotoCoreError, ClientError):  # `signed` raises it for each object
         if credentials() is not None:
             place(bucket)
+    freeze_heap()  # boto3 has read all that Amazon's services can do
 
 
 def signed(bucket: str, key: str) -> tuple[str, dict[str, str]]:

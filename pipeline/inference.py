@@ -17,7 +17,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import engines, storage
 from pipeline.engines import Engine
-from pipeline.machine import cores
+from pipeline.machine import cores, freeze_heap
 from pipeline.meter import ALL, INFERENCE, meter
 from pipeline.records import EntryImage, EntryScores, Prediction
 from trainer import model_dir
@@ -99,7 +99,9 @@ class SavedModelHandler(ModelHandler[EntryImage, EntryScores, Engine]):
         with fetched(self._path) as model:
             if model.info.id != self._model_id:
                 raise ModelDirError(f"{self._path} holds model {model.info.id}, the run began with {self._model_id}")
-            return engines.choose(model, threads, engine=config.engine, precision=config.precision)
+            engine = engines.choose(model, threads, engine=config.engine, precision=config.precision)
+        freeze_heap()
+        return engine
 
     def run_inference(
         self, batch: Sequence[EntryImage], model: Engine, inference_args: dict[str, Any] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import gc
 import hashlib
 import threading
 import zlib
@@ -125,6 +126,13 @@ def test_a_role_that_may_not_be_taken_is_no_fault(settings: None, monkeypatch: p
     with pytest.raises(ImageError, match="not this role") as error:
         read("s3://shop/a.jpg")
     assert error.value.reason is Reason.PERMISSION_DENIED
+
+
+def test_what_is_loaded_for_a_bucket_is_not_looked_through_for_rubbish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amazon_storage, "credentials", lambda: None)
+    gc.unfreeze()
+    amazon_storage._look_for("shop")
+    assert gc.get_freeze_count() > 0
 
 
 def test_other_reads_go_on_while_a_bucket_is_looked_for(settings: None, monkeypatch: pytest.MonkeyPatch) -> None:

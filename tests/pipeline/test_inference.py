@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import apache_beam as beam
@@ -52,6 +53,7 @@ def test_the_handler_gives_what_the_model_gives(engine: str, tiny_model: Path, t
     images, golden = model_dir.read(tiny_model).golden()
     handler = inference.SavedModelHandler(str(tiny_model), info.id, config(8, engine), str(tmp_path))
     model = handler.load_model()
+    assert not any(found is model for found in gc.get_objects())  # what is kept is not looked through for rubbish
     batch = [EntryImage(Entry(f"/{number}", ()), f"{number}", image) for number, image in enumerate(images)]
     results = list(handler.run_inference(batch, model))
     assert [result.entry.location for result in results] == [f"/{number}" for number in range(len(images))]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,20 @@ import pytest
 from pipeline import machine
 
 GIBIBYTE = 2**30
+
+
+def test_what_is_kept_is_no_longer_looked_through() -> None:
+    class Node:
+        own: Node
+
+    kept, rubbish = Node(), Node()
+    kept.own, rubbish.own = kept, rubbish
+    gone = weakref.ref(rubbish)
+    del rubbish
+    machine.freeze_heap()
+    assert not any(found is kept for found in gc.get_objects())
+    assert gone() is None
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize(
