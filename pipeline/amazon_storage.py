@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import datetime
 import functools
 import hashlib
+import hmac
 import re
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import google_crc32c
+from yarl import URL
 
 from pipeline import objects, storage
 from pipeline.machine import freeze_heap
 from trainer.preprocessing import ImageError, Limits, Reason
 
+_SHA256_OF_NOTHING = hashlib.sha256().hexdigest()
 _CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
     "x-amz-checksum-crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
     "x-amz-checksum-crc32c": lambda data: google_crc32c.value(data).to_bytes(4, "big"),
@@ -79,17 +83,47 @@ def signed(bucket: str, key: str) -> tuple[str, dict[str, str]]:
     Raises:
         BotoCoreError: there are no credentials, or this cannot be the name of a bucket.
     """
-    from botocore.auth import S3SigV4Auth
-    from botocore.awsrequest import AWSRequest
     from botocore.exceptions import NoCredentialsError
 
     if credentials() is None:
         raise NoCredentialsError
-    beginning, region = place(bucket)
-    url = f"{beginning}/{quote(key, safe='/~')}"
-    request = AWSRequest("GET", url, headers={"x-amz-checksum-mode": "ENABLED"})
-    S3SigV4Auth(credentials().get_frozen_credentials(), "s3", region).add_auth(request)
-    return url, dict(request.headers)
+    where = place(bucket)
+    name = quote(key, safe="/~")
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    return f"{where.url}/{name}", signature(where, name, credentials().get_frozen_credentials(), now)
+
+
+def signature(where: Place, name: str, keys: Any, now: str) -> dict[str, str]:
+    """The headers of a GET in Signature Version 4.
+
+    As botocore makes them, but in a fifth of its time, which is half of what reading an object takes.
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+
+    Args:
+        where: of the bucket.
+        name: of the object, quoted.
+        keys: of botocore: access key, secret key and token.
+        now: ``20261122T123456Z``, UTC.
+    """
+    headers = {"X-Amz-Checksum-Mode": "ENABLED", "X-Amz-Content-SHA256": _SHA256_OF_NOTHING, "X-Amz-Date": now}
+    if keys.token:
+        headers["X-Amz-Security-Token"] = keys.token
+    lines = [f"host:{where.host}", *(f"{header.lower()}:{value}" for header, value in headers.items())]
+    names = ";".join(line.partition(":")[0] for line in lines)
+    request = "\n".join(["GET", f"{where.path}/{name}", "", *lines, "", names, _SHA256_OF_NOTHING])
+    scope = f"{now[:8]}/{where.region}/s3/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(request.encode()).hexdigest()])
+    signed = hmac.digest(_signing_key(keys.secret_key, scope), text.encode(), "sha256").hex()
+    by = f"Credential={keys.access_key}/{scope}, SignedHeaders={names}, Signature={signed}"
+    return headers | {"Authorization": f"AWS4-HMAC-SHA256 {by}"}
+
+
+@functools.lru_cache(64)
+def _signing_key(secret: str, scope: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 @functools.cache
@@ -100,9 +134,18 @@ def credentials() -> Any:
     return boto3.Session().get_credentials()
 
 
+class Place(NamedTuple):
+    """Where the objects of a bucket are: what their URLs begin with, host and path of that, the bucket's region."""
+
+    url: str
+    host: str
+    path: str
+    region: str
+
+
 @functools.lru_cache(1024)
-def place(bucket: str) -> tuple[str, str]:
-    """What the URLs of a bucket's objects begin with, as boto3 makes them, and the bucket's region."""
+def place(bucket: str) -> Place:
+    """Where the objects of a bucket are, as boto3 has it."""
     import boto3
     from botocore.config import Config
 
@@ -111,8 +154,9 @@ def place(bucket: str) -> tuple[str, str]:
     is_amazons = client.meta.endpoint_url.endswith((".amazonaws.com", ".amazonaws.com.cn"))
     config = Config(s3={"addressing_style": "virtual"}) if is_amazons else None
     client = boto3.client("s3", region_name=region, config=config)
-    url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "key"})
-    return url.partition("?")[0].removesuffix("/key"), region
+    whole = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "key"})
+    url = URL(whole.partition("?")[0].removesuffix("/key"), encoded=True)
+    return Place(str(url).removesuffix("/"), url.host_port_subcomponent or "", url.raw_path.removesuffix("/"), region)
 
 
 def _region(client: Any, bucket: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import functools
 import gc
 import hashlib
@@ -11,10 +12,14 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from pipeline import amazon_storage, event_loop, objects, storage
+from pipeline.amazon_storage import Place
 from trainer.preprocessing import ImageError, Limits, Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
@@ -44,27 +49,45 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[None
 
 
 @pytest.mark.parametrize(
-    ("bucket", "place"),
+    ("bucket", "url", "path", "region"),
     [
-        ("shop", ("https://shop.s3.eu-central-1.amazonaws.com", "eu-central-1")),
-        ("shop-paris", ("https://shop-paris.s3.eu-west-3.amazonaws.com", "eu-west-3")),
-        ("shop.paris", ("https://s3.eu-west-3.amazonaws.com/shop.paris", "eu-west-3")),
+        ("shop", "https://shop.s3.eu-central-1.amazonaws.com", "", "eu-central-1"),
+        ("shop-paris", "https://shop-paris.s3.eu-west-3.amazonaws.com", "", "eu-west-3"),
+        ("shop.paris", "https://s3.eu-west-3.amazonaws.com/shop.paris", "/shop.paris", "eu-west-3"),
     ],
 )
-def test_a_bucket_is_where_boto3_finds_it(settings: None, bucket: str, place: tuple[str, str]) -> None:
-    assert amazon_storage.place(bucket) == place
+def test_a_bucket_is_where_boto3_finds_it(settings: None, bucket: str, url: str, path: str, region: str) -> None:
+    assert amazon_storage.place(bucket) == (url, url.removeprefix("https://").removesuffix(path), path, region)
 
 
 def test_an_endpoint_of_ones_own(settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
-    assert amazon_storage.place("shop") == ("http://127.0.0.1:9000/shop", "eu-central-1")
+    place = ("http://127.0.0.1:9000/shop", "127.0.0.1:9000", "/shop", "eu-central-1")
+    assert amazon_storage.place("shop") == place
+
+
+@pytest.mark.parametrize("token", [None, "of/a+role=="])
+@pytest.mark.parametrize("endpoint", ["", "http://localhost", "http://[::1]:9000", "https://storage.shop.example:443"])
+def test_a_request_is_signed_as_botocore_signs_it(
+    settings: None, monkeypatch: pytest.MonkeyPatch, endpoint: str, token: str | None
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    keys = Credentials("AKID", "secret/with+signs", token)
+    monkeypatch.setattr(amazon_storage, "credentials", lambda: keys)
+    for bucket in ("shop", "shop.paris"):
+        for key in ("a.jpg", "/a//../b c#1?&ü%20~.jpg", "emoji/🧦=1,2;x.jpg", "a:b@c!$'()*+.jpg"):
+            url, headers = amazon_storage.signed(bucket, key)
+            request = AWSRequest("GET", url, headers={"X-Amz-Checksum-Mode": "ENABLED"})
+            now = datetime.datetime.strptime(headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
+            monkeypatch.setattr("botocore.auth.get_current_datetime", lambda now=now: now)
+            S3SigV4Auth(keys.get_frozen_credentials(), "s3", amazon_storage.place(bucket).region).add_auth(request)
+            assert headers == dict(request.headers)
 
 
 def test_a_key_is_quoted_and_nothing_of_it_is_taken_for_a_path(settings: None) -> None:
     url, headers = amazon_storage.signed("shop", "/a//../b c#1?&ü%20~.jpg")
     assert url.endswith(".amazonaws.com//a//../b%20c%231%3F%26%C3%BC%2520~.jpg")
-    assert "/eu-central-1/s3/aws4_request" in headers["Authorization"]
-    assert "x-amz-checksum-mode" in headers["Authorization"]
+    assert headers["X-Amz-Checksum-Mode"] == "ENABLED"
 
 
 def test_a_storage_that_does_not_answer_is_asked_for_objects_where_the_settings_say(
@@ -76,9 +99,9 @@ def test_a_storage_that_does_not_answer_is_asked_for_objects_where_the_settings_
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    place, region = amazon_storage.place("shop")
-    assert (place.rpartition("/")[2], region) == ("shop", "eu-central-1")
-    assert amazon_storage.place("shop") == (place, region)
+    place = amazon_storage.place("shop")
+    assert (place.path, place.region) == ("/shop", "eu-central-1")
+    assert amazon_storage.place("shop") == place
     assert amazon_storage.place.cache_info().hits == 1
 
 
@@ -138,9 +161,9 @@ def test_what_is_loaded_for_a_bucket_is_not_looked_through_for_rubbish(monkeypat
 def test_other_reads_go_on_while_a_bucket_is_looked_for(settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
 
-    def find(bucket: str) -> tuple[str, str]:
+    def find(bucket: str) -> Place:
         threads.append(threading.current_thread().name)
-        return "http://127.0.0.1:1/shop", "eu-central-1"
+        return Place("http://127.0.0.1:1/shop", "127.0.0.1:1", "/shop", "eu-central-1")
 
     monkeypatch.setattr(amazon_storage, "place", functools.cache(find))
     monkeypatch.setattr(objects, "RETRY_SECONDS", 0.1)
