@@ -11,11 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pipeline.machine import cores
+from trainer.console import versions
 
 SHARED = Path(os.environ.get("CATALOGUE_CLASSIFIER_SHARED", Path(__file__).parents[2] / "shared"))
 _PACKAGES = ("apache-beam", "keras", "openvino", "pillow", "tensorflow")
@@ -79,19 +79,11 @@ def finish(result: dict[str, Any], wanted: Mapping[str, bool] | None = None) -> 
         result: what was measured, not rounded; name, cores and versions are added.
         wanted: what must hold, in words -> whether it does.
     """
-    about = {"benchmark": Path(sys.argv[0]).stem, "cores": cores(), "versions": _versions()}
+    about = {"benchmark": Path(sys.argv[0]).stem, "cores": cores(), "versions": versions(_PACKAGES)}
     print(json.dumps(_rounded(about | result)), flush=True)
     missed = [words for words, holds in (wanted or {}).items() if not holds]
     if missed:
         sys.exit("not reached: " + "; ".join(missed))
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def _rounded(value: Any) -> Any:

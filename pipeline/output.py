@@ -25,7 +25,6 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from pipeline.meter import ALL, DECODING, INFERENCE, READING, Measurement
 from pipeline.records import Chunk, ClassStats
 from pipeline.report import run_page
 from pipeline.tables import DEAD_LETTERS, PREDICTIONS
-from trainer.console import CommandFailed, UserError, counted
+from trainer.console import CommandFailed, UserError, counted, versions
 from trainer.files import is_remote
 from trainer.model_dir import ModelInfo
 
@@ -364,7 +363,7 @@ def _run_record(run: Run, counts: Counts, measured: Measurement) -> dict[str, An
         "price_per_hour": run.price_per_hour,
         "cost_per_million_images": _cost(run, timings["images_per_second"]),
         "cost_per_million_images_from_then_on": _cost(run, timings["images_per_second_from_then_on"]),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": {"python": platform.python_version()} | versions(_PACKAGES),
     }
 
 
@@ -373,15 +372,6 @@ def _cost(run: Run, images_per_second: float | None) -> float | None:
     if run.price_per_hour is None or images_per_second is None:
         return None
     return run.price_per_hour / 3600 / images_per_second * 1e6
-
-
-def _versions() -> dict[str, str]:
-    """Of the packages that are installed where the run is committed."""
-    found = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def _timings(started: str, finished: str, images: int, measured: Measurement) -> dict[str, Any]:

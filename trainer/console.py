@@ -123,6 +123,17 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of those packages that are installed."""
+    from importlib import metadata
+
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def refuse_unknown(unknown: Sequence[str], known: Sequence[str]) -> None:
     """Raises UserError if `unknown` is not empty, naming the flag of `known` that looks most like its first one."""
     if unknown:

@@ -14,7 +14,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ from trainer import (
     pretrained,
 )
 from trainer.checkpoints import FEATURES, Checkpoints
-from trainer.console import CommandFailed, UserError, counted, say
+from trainer.console import CommandFailed, UserError, counted, say, versions
 from trainer.learning import Job, Learnt, Prepared
 from trainer.network import Network
 from trainer.options import TrainConfig
@@ -300,7 +299,7 @@ def _describe(
         },
         network=tuple(network.layers()),
         data={"photos": job.photos, **data},
-        versions={"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        versions={"python": platform.python_version()} | versions(_PACKAGES),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         files={},
     )

@@ -10,6 +10,7 @@ import sys
 import termios
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trainer import console
@@ -130,6 +131,10 @@ def test_what_an_earlier_run_has_done_makes_none_of_the_speed(
     now = 4.0
     progress.advance(40)
     assert capsys.readouterr().err == "reading: 140 of 300 photos  10.0/s  16 s left\n"
+
+
+def test_versions_of_what_is_installed() -> None:
+    assert console.versions(["numpy", "no-such-package"]) == {"numpy": np.__version__}
 
 
 def test_a_milestone_is_said_at_once_but_not_every_moment(capsys: pytest.CaptureFixture[str]) -> None:
