@@ -335,14 +335,14 @@ def _performance(record: dict[str, Any]) -> Iterator[str]:
         peak = f"{record['peak_worker_memory_bytes'] / 2**20:,.0f} MiB"
         yield f"batches: {sizes}; peak memory of a worker process: {peak}"
     speed = f"{timings['seconds']:,.1f} s, {timings['images_per_second']:,.1f} images a second, start-up included"
-    started = timings["images_per_second_from_then_on"]
-    if started is not None:
+    then = timings["images_per_second_from_then_on"]
+    if then is not None:
         speed += f"; the first prediction after {timings['first_prediction_seconds']:,.1f} s, then "
-        speed += f"{started:,.1f} images a second"
+        speed += f"{then:,.1f} images a second"
     yield speed
     if record["cost_per_million_images"] is not None:
         cost = f"at {record['price_per_hour']:g} an hour a million images cost {record['cost_per_million_images']:,.2f}"
-        if started is not None:
+        if then is not None:
             cost += f", {record['cost_per_million_images_from_then_on']:,.2f} without the start-up"
         yield cost
 
