@@ -15,6 +15,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
 WORKDIR /app
 COPY setup.py pyproject.toml constraints.txt ./
+COPY catalogue catalogue
 COPY trainer trainer
 COPY pipeline pipeline
 RUN pip install --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"

@@ -1,6 +1,6 @@
 """The one packaging file: pip installs from it, and so do Beam's workers, to whom --setup_file ships it."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 BASE = [
     "tensorflow>=2.21,<2.22",
@@ -35,7 +35,7 @@ setup(
     version="0.1.0",
     description="Teach a network a shop's own product classes, then label a catalogue of millions with it.",
     license="Apache-2.0",
-    packages=["trainer", "pipeline"],
+    packages=find_packages(include=["catalogue*", "pipeline*", "trainer*"]),
     python_requires=">=3.10,<3.13",
     install_requires=BASE,
     extras_require=EXTRAS,

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.commands import catalogue, classified, finish, scratch, trained
-from pipeline import engines
+from catalogue.images.reader import read_image
+from catalogue.model_dir import directory as model_dir
+from pipeline.inference import engines
 from pipeline.machine import cores
-from trainer import model_dir
-from trainer.preprocessing import read_image
 
 ROUNDS, PHOTOS, ALONE, BATCH = 3, 10_000, 3_000, 16
 ENGINES = ("openvino", "tensorflow")

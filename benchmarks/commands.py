@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from catalogue.cli.console import versions
 from pipeline.machine import cores
-from trainer.console import versions
 
 SHARED = Path(os.environ.get("CATALOGUE_CLASSIFIER_SHARED", Path(__file__).parents[2] / "shared"))
 _PACKAGES = ("apache-beam", "keras", "openvino", "pillow", "tensorflow")

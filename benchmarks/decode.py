@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.commands import TRAINING, finish
-from trainer.preprocessing import ImageSpec, read_image
+from catalogue.images.reader import ImageSpec, read_image
 
 WIDTH, HEIGHT = 4032, 3024
 SPEC = ImageSpec(224, "stretch")

@@ -1,7 +1,8 @@
 """What ``train`` loses around the frozen network while it encodes the photos: photos a second, against a ceiling.
 
 In turns, several times: photos read and decoded on all cores, and nothing else; batches run through the frozen network
-on all cores, and nothing else, in the precision that `train` takes by itself; `trainer.features.Encoder`, which does
+on all cores, and nothing else, in the precision that `train` takes by itself; `trainer.fitting.features.Encoder`,
+which does
 both at once. One after the other on the same cores they would reach 1 / (1 / decoding + 1 / network) photos a second.
 Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
 """
@@ -17,11 +18,13 @@ import time
 import numpy as np
 
 from benchmarks.commands import TRAINING, finish, scratch
-from trainer import backbones, dataset, distribution
-from trainer.dataset import Photo
-from trainer.features import Encoder
-from trainer.network import NOTHING, Network
-from trainer.preprocessing import DEFAULT_LIMITS, ImageSpec
+from catalogue.images.reader import DEFAULT_LIMITS, ImageSpec
+from trainer.data import dataset
+from trainer.data.dataset import Photo
+from trainer.fitting import distribution
+from trainer.fitting.features import Encoder
+from trainer.networks import backbones
+from trainer.networks.network import NOTHING, Network
 
 ROUNDS, BATCH, SPEC = 5, 32, ImageSpec(224)
 

@@ -83,8 +83,8 @@ def read(path: str) -> None:
     """Reads a list as `classify` does, and prints how many rows, seconds and bytes of memory it took."""
     import apache_beam as beam
 
-    from pipeline.manifest import Manifest, ReadManifest
-    from pipeline.runners import beam_options, runner_for
+    from pipeline.manifest.reading import Manifest, ReadManifest
+    from pipeline.runner.runners import beam_options, runner_for
 
     counted: list[str] = []
     start = time.monotonic()

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 import pipeline
+from catalogue.cli import console
 from pipeline import classify
-from trainer import console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         if beam_flags:
-            from pipeline import runners
+            from pipeline.runner import runners
 
             runners.refuse_unknown_beam_flags(beam_flags, chosen.flags())
         classify.run_command(arguments, beam_flags, ["python", "-m", "pipeline", *argv])

@@ -18,9 +18,9 @@ from urllib.parse import quote
 import google_crc32c
 from yarl import URL
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import objects, storage
 from pipeline.machine import freeze_heap
-from trainer.preprocessing import ImageError, Limits, Reason
 
 _SHA256_OF_NOTHING = hashlib.sha256().hexdigest()
 _CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from trainer.preprocessing import ImageError, Limits, Reason
+from catalogue.images.reader import ImageError, Limits, Reason
 
 CONNECT_SECONDS, READ_SECONDS, BODY_SECONDS = 10.0, 20.0, 60.0
 RETRIED_STATUS = (408, 429, 500, 502, 503, 504)

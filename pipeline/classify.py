@@ -12,17 +12,17 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from catalogue.cli import console
+from catalogue.cli.console import CommandFailed, Fault, UserError
 from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN, EngineChoice
-from trainer import console
-from trainer.console import CommandFailed, Fault, UserError
 
 if TYPE_CHECKING:
     import apache_beam as beam
 
-    from pipeline.inference import InferenceConfig
-    from pipeline.manifest import Manifest
-    from pipeline.output import Run
-    from trainer.preprocessing import Limits
+    from catalogue.images.reader import Limits
+    from pipeline.inference.handler import InferenceConfig
+    from pipeline.manifest.reading import Manifest
+    from pipeline.run_dir.output import Run
 
 BATCH_SIZE = 16
 TOP_K = 5
@@ -133,7 +133,12 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     from apache_beam.ml.inference.base import RunInference
     from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
-    from pipeline import images, inference, manifest, meter, output, read_ahead, report, stats, tables
+    from pipeline.inference import handler as inference
+    from pipeline.manifest import reading as manifest
+    from pipeline.metering import meter
+    from pipeline.reading import decode as images
+    from pipeline.reading import read_ahead
+    from pipeline.run_dir import output, report, stats, tables
 
     handler = inference.SavedModelHandler(config.model_dir, run.model.id, config.inference, run.temporary)
 
@@ -202,8 +207,12 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import StandardOptions
 
-    from pipeline import engines, inference, manifest, output, report, runners
-    from pipeline.meter import Watch
+    from pipeline.inference import engines
+    from pipeline.inference import handler as inference
+    from pipeline.manifest import reading as manifest
+    from pipeline.metering.meter import Watch
+    from pipeline.run_dir import output, report
+    from pipeline.runner import runners
 
     options = runners.beam_options(config.beam_options)
     if runners.is_local(options):
@@ -240,7 +249,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
 def _run(config: ClassifyConfig, run: Run, options: Any) -> None:
     import apache_beam as beam
 
-    from pipeline import runners
+    from pipeline.runner import runners
 
     try:
         with beam.Pipeline(runner=runners.runner_for(options), options=options) as pipeline:
@@ -269,9 +278,10 @@ def cause(error: Exception) -> tuple[str, str]:
 
 def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
     """Flags to a `ClassifyConfig`, with paths that mean the same on every worker."""
-    from pipeline import runners, storage
-    from pipeline.inference import InferenceConfig
-    from pipeline.manifest import Manifest
+    from pipeline import storage
+    from pipeline.inference.handler import InferenceConfig
+    from pipeline.manifest.reading import Manifest
+    from pipeline.runner import runners
 
     inputs = tuple(map(storage.absolute, arguments.input))
     base_uri = arguments.base_uri and storage.absolute(arguments.base_uri)
@@ -349,7 +359,8 @@ def _performance(record: dict[str, Any]) -> Iterator[str]:
 
 def run_command(arguments: argparse.Namespace, beam_flags: Sequence[str], command: Sequence[str]) -> None:
     """The command: classifies, prints the closing table, and fails if the run is no success."""
-    from pipeline import output, storage
+    from pipeline import storage
+    from pipeline.run_dir import output
 
     config = config_from(arguments, beam_flags)
     record = classify(config, command)

@@ -14,8 +14,8 @@ import google_crc32c
 from google.auth.credentials import TokenState
 from google.auth.exceptions import GoogleAuthError
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import objects
-from trainer.preprocessing import ImageError, Limits, Reason
 
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_only",)
 

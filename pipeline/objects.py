@@ -20,9 +20,9 @@ from google.auth.exceptions import TransportError
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import answers, event_loop
 from pipeline.proxies import proxy_for
-from trainer.preprocessing import ImageError, Limits, Reason
 
 CONNECTIONS = 64
 RETRY_SECONDS = 30.0

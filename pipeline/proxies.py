@@ -8,7 +8,7 @@ import functools
 import urllib.parse
 import urllib.request
 
-from trainer.preprocessing import ImageError, Reason
+from catalogue.images.reader import ImageError, Reason
 
 
 @dataclasses.dataclass(frozen=True)

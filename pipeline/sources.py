@@ -14,9 +14,9 @@ from collections.abc import Callable
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from catalogue.images.reader import ImageError, Limits, Reason
+from catalogue.storage.files import is_remote
 from pipeline import amazon_storage, answers, google_storage, objects, web
-from trainer.files import is_remote
-from trainer.preprocessing import ImageError, Limits, Reason
 
 Admit = Callable[[int], None]
 

@@ -19,8 +19,8 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import GoogleAPIError
 
-from trainer.console import UserError
-from trainer.files import is_remote
+from catalogue.cli.console import UserError
+from catalogue.storage.files import is_remote
 
 # What reading and writing may raise: BeamIOError is an OSError, a path of no known kind a ValueError.
 ERRORS = (OSError, ValueError, GoogleAPIError)

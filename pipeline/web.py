@@ -12,9 +12,9 @@ from typing import Any
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError, MaxRetryError
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import answers
 from pipeline.proxies import Proxy, proxy_for
-from trainer.preprocessing import ImageError, Limits, Reason
 
 CONNECTIONS_PER_HOST = 4
 REDIRECTS = 5

@@ -27,8 +27,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin  # noqa: E402
 
+from catalogue.images.reader import ImageError, ImageSpec, read_image  # noqa: E402
 from demo import draw  # noqa: E402
-from trainer.preprocessing import ImageError, ImageSpec, read_image  # noqa: E402
 
 MAX_SECONDS, MAX_BYTES = 2.0, 512 * 2**20
 SPECS = [ImageSpec(64, "stretch"), ImageSpec(64, "crop"), ImageSpec(64, "pad")]

@@ -135,8 +135,8 @@ def test_the_whole_command_on_object_storage(
 
 
 def test_folders_and_globs_on_object_storage(bucket: object, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import manifest
-    from pipeline.manifest import Manifest
+    from pipeline.manifest import reading as manifest
+    from pipeline.manifest.reading import Manifest
 
     upload(bucket, drawn, "photos")
     bucket.blob("photos/.hidden.jpg").upload_from_string(b"x")  # type: ignore[attr-defined]
@@ -155,8 +155,8 @@ def test_folders_and_globs_on_object_storage(bucket: object, drawn: Path, monkey
 
 
 def test_objects_are_read_and_what_fails_has_its_reason(bucket: object, emulator: dict[str, str]) -> None:
+    from catalogue.images.reader import ImageError, Limits, Reason
     from pipeline import event_loop, google_storage, sources
-    from trainer.preprocessing import ImageError, Limits, Reason
 
     async def admit(size: int) -> None:
         assert size == 1000

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.preprocessing import ImageError, ImageSpec, Reason, read_image, read_thumbnail
+from catalogue.images.reader import ImageError, ImageSpec, Reason, read_image, read_thumbnail
 
 # Name: (width, height) upright, and the mean colours of the quarters: top left, top right, bottom left, bottom right.
 PICTURES = {

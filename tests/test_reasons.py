@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from trainer.preprocessing import Reason
+from catalogue.images.reader import Reason
 
 
 class _Refuses(http.server.BaseHTTPRequestHandler):

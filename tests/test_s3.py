@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from catalogue.cli.console import UserError
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import amazon_storage, event_loop, sources, storage
-from trainer.console import UserError
-from trainer.preprocessing import ImageError, Limits, Reason
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Server = Callable[..., "contextlib.AbstractContextManager[None]"]

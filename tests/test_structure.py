@@ -1,21 +1,44 @@
-"""What must stay true of the tree: who imports whom, and what is light."""
+"""The shape of the tree: import directions, cycles, light imports, tests beside the code."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+PACKAGES = ("catalogue", "trainer", "pipeline")
 HEAVY = ("tensorflow", "keras", "apache_beam")
 
 
-def imports(file: Path) -> set[str]:
-    """Every module that a file imports, anywhere in it."""
+def modules(repository: Path, package: str) -> dict[str, Path]:
+    """Every module of a package, however deep: dotted name -> file."""
+    found = {}
+    for file in sorted((repository / package).rglob("*.py")):
+        parts = file.relative_to(repository).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def nodes(tree: ast.AST, *, top_level: bool) -> Iterator[ast.AST]:
+    """The nodes of a module; with `top_level` only those that run when it is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if top_level and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        yield from nodes(node, top_level=top_level)
+
+
+def imports(file: Path, *, top_level: bool = False) -> set[str]:
+    """The modules that a file imports, without those for type checking only."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in nodes(ast.parse(file.read_text(encoding="utf-8")), top_level=top_level):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -23,37 +46,69 @@ def imports(file: Path) -> set[str]:
     return found
 
 
-def test_imports_point_one_way(repository: Path) -> None:
-    for file in (repository / "trainer").glob("*.py"):
-        wrong = {name for name in imports(file) if name.split(".")[0] in ("pipeline", "apache_beam", "demo")}
-        assert not wrong, f"{file} imports {wrong}"
-    allowed = {"preprocessing", "model_dir", "saved_model", "bfloat16", "console", "page", "files"}
-    for file in (repository / "pipeline").glob("*.py"):
-        used = {name.split(".")[1] for name in imports(file) if name.startswith("trainer.")}
-        assert used <= allowed, f"{file} imports trainer.{used - allowed}"
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        ("catalogue", {"trainer", "pipeline", "demo"}),
+        ("trainer", {"pipeline", "apache_beam", "demo"}),
+        ("pipeline", {"trainer", "demo"}),
+    ],
+)
+def test_imports_point_one_way(package: str, forbidden: set[str], repository: Path) -> None:
+    for name, file in modules(repository, package).items():
+        wrong = {imported for imported in imports(file) if imported.split(".")[0] in forbidden}
+        assert not wrong, f"{name} imports {wrong}"
+
+
+def test_no_module_imports_itself_by_way_of_others(repository: Path) -> None:
+    files = {name: file for package in PACKAGES for name, file in modules(repository, package).items()}
+    graph = {name: {other for other in imports(file) if other in files} - {name} for name, file in files.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
 @pytest.mark.parametrize(
-    "module",
-    [
-        f"trainer.{name}"
-        for name in ("preprocessing", "model_dir", "saved_model", "bfloat16", "console", "page", "files")
-    ],
+    "arguments", [["trainer", "--help"], ["trainer", "train", "--help"], ["trainer.task", "--help"]]
 )
-def test_what_both_sides_share_is_light(module: str, repository: Path) -> None:
-    code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
+def test_the_trainers_help_is_light(arguments: list[str], repository: Path) -> None:
+    assert loaded(arguments, repository) == []
+
+
+@pytest.mark.parametrize("arguments", [["pipeline", "--help"], ["pipeline", "classify", "--help"]])
+def test_the_pipelines_help_is_light(arguments: list[str], repository: Path) -> None:
+    assert loaded(arguments, repository) == []
+
+
+def loaded(arguments: list[str], repository: Path) -> list[str]:
+    """Which of the heavy packages a command has imported when it ends."""
+    code = f"""
+import runpy, sys
+sys.argv = {arguments!r}
+try:
+    runpy.run_module({arguments[0]!r}, run_name="__main__", alter_sys=True)
+except SystemExit as error:
+    assert not error.code, error
+print()
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)
-    assert done.stdout.strip() == "[]"
+    return ast.literal_eval(done.stdout.splitlines()[-1])
 
 
 def test_records_need_the_standard_library_only(repository: Path) -> None:
-    modules = {name.split(".")[0] for name in imports(repository / "pipeline/records.py")}
-    assert modules <= set(sys.stdlib_module_names)
+    found = {name.split(".")[0] for name in imports(repository / "pipeline/records.py")}
+    assert found <= set(sys.stdlib_module_names)
 
 
-def test_tests_mirror_the_packages(repository: Path) -> None:
-    """Every module with behaviour of its own has its tests; records hold values and `page` is tested by the reports."""
-    for package, without in (("trainer", {"page"}), ("pipeline", {"records"})):
-        modules = {file.stem for file in (repository / package).glob("[a-z]*.py")}
-        tests = {file.stem.removeprefix("test_") for file in (repository / "tests" / package).glob("test_*.py")}
-        assert tests == modules - without
+def test_every_test_has_its_module(repository: Path) -> None:
+    """Tests mirror the packages folder by folder, so that the tests of a module are found where its name says."""
+    for package in PACKAGES:
+        for test in (repository / "tests" / package).rglob("test_*.py"):
+            own = repository / test.relative_to(repository / "tests").parent / test.name.removeprefix("test_")
+            assert own.is_file() or own.with_suffix("").is_dir(), f"{test} tests nothing that exists"
+
+
+def test_every_folder_has_tests(repository: Path) -> None:
+    for package in PACKAGES:
+        for folder in {file.parent for file in modules(repository, package).values()}:
+            mirrored = repository / "tests" / folder.relative_to(repository)
+            assert list(mirrored.rglob("test_*.py")), f"{folder} has no tests in {mirrored}"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer import model_dir
+from catalogue.model_dir import directory as model_dir
 
 NETWORK = ("--backbone", "convolutional", "--image-size", "24", "--augment", "--batch-size", "10", "--mixup", "0.2")
 
@@ -81,7 +81,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of weights stands for a pretrained network."""
     import keras
 
-    from trainer import backbones
+    from trainer.networks import backbones
 
     keras.utils.set_random_seed(9)
     path = tmp_path_factory.mktemp("weights") / "residual.weights.h5"

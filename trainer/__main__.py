@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import trainer
-from trainer import activations, console, evaluate, options, predict, sweep, task
+from catalogue.cli import console
+from trainer import task
+from trainer.commands import evaluate, predict, sweep
+from trainer.commands import inspect as activations
+from trainer.commands import train_flags as options
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,29 +19,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer import (
-    checkpoints,
-    checks,
-    console,
-    dataset,
-    distribution,
-    evaluate,
-    evaluation,
-    events,
-    files,
-    inference,
-    learning,
-    model_dir,
-    options,
-    pretrained,
-)
-from trainer.checkpoints import FEATURES, Checkpoints
-from trainer.console import CommandFailed, UserError, counted, say, versions
-from trainer.learning import Job, Learnt, Prepared
-from trainer.network import Network
-from trainer.options import TrainConfig
-from trainer.preprocessing import POLICY
-from trainer.report import Evaluated, evaluation_page
+from catalogue.cli import console
+from catalogue.cli.console import CommandFailed, UserError, counted, say, versions
+from catalogue.images.reader import POLICY
+from catalogue.model_dir import directory as model_dir
+from catalogue.storage import files
+from trainer.commands import evaluate
+from trainer.commands import train_flags as options
+from trainer.commands.train_flags import TrainConfig
+from trainer.data import checks, dataset
+from trainer.evaluation import inference
+from trainer.evaluation import metrics as evaluation
+from trainer.evaluation.report import Evaluated, evaluation_page
+from trainer.fitting import checkpoints, distribution, events, learning
+from trainer.fitting.checkpoints import FEATURES, Checkpoints
+from trainer.fitting.learning import Job, Learnt, Prepared
+from trainer.networks import pretrained
+from trainer.networks.network import Network
 
 if TYPE_CHECKING:
     import keras
@@ -275,7 +269,7 @@ def _describe(
     class_shares: dict[str, float],
     data: dict[str, Any],
 ) -> model_dir.ModelInfo:
-    """What is known of the model before it is written; `trainer.model_dir.write` fills in the rest."""
+    """What is known of the model before it is written; `catalogue.model_dir.directory.write` fills in the rest."""
     config = job.config
     return model_dir.ModelInfo(
         id="",

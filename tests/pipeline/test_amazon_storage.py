@@ -18,9 +18,9 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import amazon_storage, event_loop, objects, storage
 from pipeline.amazon_storage import Place
-from trainer.preprocessing import ImageError, Limits, Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
 CRC32 = base64.b64encode(zlib.crc32(PICTURE).to_bytes(4, "big")).decode()

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import answers
-from trainer.preprocessing import ImageError, Limits, Reason
 
 LIMITS = Limits(max_bytes=1000)
 

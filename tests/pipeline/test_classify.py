@@ -25,13 +25,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from catalogue.images.reader import ImageSpec, Limits, read_image
+from catalogue.model_dir import directory as model_dir
+from catalogue.model_dir.directory import ModelDir, ModelDirError
 from pipeline import classify as command_module
-from pipeline import engines, runners
-from pipeline.meter import counted
+from pipeline.inference import engines
+from pipeline.metering.meter import counted
 from pipeline.records import OUTPUT_FORMATS
-from trainer import model_dir
-from trainer.model_dir import ModelDir, ModelDirError
-from trainer.preprocessing import ImageSpec, Limits, read_image
+from pipeline.runner import runners
 
 Classify = Callable[..., int]
 Rows = Callable[..., list[dict[str, Any]]]
@@ -428,7 +429,7 @@ def test_a_model_that_does_not_reproduce_its_golden_images_labels_nothing(
 def test_the_error_a_workers_traceback_ends_with() -> None:
     text = (
         "Traceback (most recent call last):\n  File x\nOSError: first\n\nDuring handling ...\n"
-        "trainer.model_dir.ModelDirError: m: bad [while running 'Classify/X']\n"
+        "catalogue.model_dir.directory.ModelDirError: m: bad [while running 'Classify/X']\n"
     )
     assert command_module.cause(RuntimeError(text)) == ("ModelDirError", "m: bad")
     assert command_module.cause(ModelDirError("m: bad [while running 'Read']")) == ("ModelDirError", "m: bad")
@@ -481,9 +482,9 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
     """Beam's dry run makes the job that Dataflow would be sent, everything in it pickled, without a network."""
     import apache_beam as beam
 
-    from pipeline import output
-    from pipeline.inference import InferenceConfig
-    from pipeline.manifest import Manifest
+    from pipeline.inference.handler import InferenceConfig
+    from pipeline.manifest.reading import Manifest
+    from pipeline.run_dir import output
 
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=catalogue", "--region=europe-west4",
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip

@@ -17,8 +17,8 @@ import google_crc32c
 import pytest
 from google.auth.exceptions import DefaultCredentialsError, TransportError
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import event_loop, google_storage, objects, sources
-from trainer.preprocessing import ImageError, Limits, Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
 

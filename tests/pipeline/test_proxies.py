@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import pytest
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import event_loop, google_storage, objects, proxies, sources, web
 from pipeline.proxies import Proxy, proxy_for
-from trainer.preprocessing import ImageError, Limits, Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
 

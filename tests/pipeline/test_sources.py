@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import sources
-from trainer.preprocessing import ImageError, Limits, Reason
 
 LIMITS = Limits()
 

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 import pytest
 
+from catalogue.images.reader import ImageError, Limits, Reason
 from pipeline import answers, sources, web
-from trainer.preprocessing import ImageError, Limits, Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
 

@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import checkpoints, console, model_dir, options, task
+from catalogue.cli import console
+from catalogue.images.reader import read_image
+from catalogue.model_dir import directory as model_dir
+from trainer import task
 from trainer.__main__ import main
-from trainer.preprocessing import read_image
-from trainer.report import Evaluated
+from trainer.commands import train_flags as options
+from trainer.evaluation.report import Evaluated
+from trainer.fitting import checkpoints
 
 Contents = Callable[[Path], dict[str, bytes]]
 TINY = ("--backbone", "small", "--image-size", "32", "--epochs", "2")
@@ -372,8 +376,8 @@ def test_what_an_interrupted_run_left_outlives_one_that_fails(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as one that starts again while the network is down."""
-    from trainer import learning
-    from trainer.console import UserError
+    from catalogue.cli.console import UserError
+    from trainer.fitting import learning
 
     kept = tmp_path / "checkpoints-model"
     for error, code in ((KeyboardInterrupt(), 130), (UserError("no network"), 2)):

@@ -1,0 +1,1 @@
+"""Command-line helpers: errors of one line, argument types, progress, logging."""

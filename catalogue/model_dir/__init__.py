@@ -1,0 +1,1 @@
+"""The model directory: the contract between the trainer and everything that classifies."""

@@ -1,0 +1,1 @@
+"""Files and objects: local paths, object stores and the web."""

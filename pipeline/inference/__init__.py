@@ -1,0 +1,1 @@
+"""Inference engines, and Beam's RunInference over a model directory."""

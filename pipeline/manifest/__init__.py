@@ -1,0 +1,1 @@
+"""The manifest: inputs to rows, and rows grouped by image."""

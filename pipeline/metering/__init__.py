@@ -1,0 +1,1 @@
+"""Measurements of workers, and the progress display."""

@@ -1,0 +1,1 @@
+"""Read images ahead, and decode them."""

@@ -1,0 +1,1 @@
+"""The run directory: rows, statistics, report, commit."""

@@ -1,0 +1,112 @@
+"""A run as one HTML page, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from catalogue.html import page
+from catalogue.images.reader import ImageError, Limits, Reason, read_thumbnail
+from pipeline.records import ClassStats, Entry, EntryData, Example
+
+THUMBNAIL_SIDE = 160
+CLASSES_WITH_PICTURES = 60
+
+
+def pictured(stats: Mapping[str, ClassStats]) -> Iterator[Entry]:
+    """The photos that the report shows, those of the most frequent classes, as entries of no line of the manifest."""
+    frequent = sorted(stats.values(), key=lambda own: own.count, reverse=True)[:CLASSES_WITH_PICTURES]
+    for location in dict.fromkeys(example.location for own in frequent for example in own.surest + own.least_sure):
+        yield Entry(location, ())
+
+
+def thumbnail(data: EntryData, *, limits: Limits) -> tuple[str, bytes] | None:
+    """A location with its photo as a small JPEG; None if there is no photo there any more."""
+    try:
+        return data.entry.location, page.jpeg(read_thumbnail(data.data, THUMBNAIL_SIDE, limits))
+    except ImageError:
+        return None
+
+
+def shown(inputs: Sequence[str]) -> str:
+    """The inputs for people, who may have given a glob without quotes and so each of its files."""
+    return ", ".join(inputs[:3]) + (f" and {len(inputs) - 3:,} more" if len(inputs) > 3 else "")
+
+
+def run_page(
+    record: Mapping[str, Any],
+    class_stats: Mapping[str, Any],
+    stats: Mapping[str, ClassStats],
+    dead_letters: Mapping[str, tuple[tuple[str, str], ...]],
+    thumbnails: Mapping[str, bytes],
+) -> str:
+    """The page.
+
+    Args:
+        record: the content of ``run.json``.
+        class_stats: the content of ``class_stats.json``.
+        stats: label -> statistics, with the examples.
+        dead_letters: reason -> examples as (URI, message).
+        thumbnails: location -> JPEG.
+    """
+    counts, timings = record["counts"], record["timings"]
+    failed = sum(counts["dead_letters"].values())
+    figures = {
+        "images": f"{counts['inputs']:,}",
+        "classified": f"{counts['predictions']:,}",
+        "dead letters": f"{failed:,}",
+        "duplicates": f"{counts['duplicates']:,}",
+        "images a second": f"{timings['images_per_second']:,.1f}",
+        "status": record["status"],
+    }
+    problems = "".join(f"<p><b>{page.text(problem)}</b></p>" for problem in record["problems"])
+    ranked = sorted(class_stats["classes"].items(), key=lambda item: -item[1]["count"])
+    galleries = [_galleries(label, stats[label], thumbnails) for label, _ in ranked if label in stats]
+    return page.document(
+        "Run",
+        f"{shown(record['input'])}, model {record['model_id']}, finished {timings['finished']}",
+        [
+            page.cards(figures),
+            problems,
+            page.section("Classes", _class_table(ranked)),
+            page.section("Dead letters", _dead_letter_table(counts["dead_letters"], dead_letters)),
+            page.section("Photos: the surest and the least sure of each class", *galleries[:CLASSES_WITH_PICTURES]),
+        ],
+    )
+
+
+def _class_table(ranked: list[tuple[str, Any]]) -> str:
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1%}"
+
+    def row(label: str, own: Mapping[str, Any]) -> list[str]:
+        counts = own["score_histogram"]
+        chart = page.histogram(counts, f"scores of {label} from 0 to 1: {counts}") if counts else ""
+        cells = [percent(own["share"]), percent(own["share_in_training"]), percent(own["mean_score"])]
+        return [page.text(label), f"{own['count']:,}", *cells, chart]
+
+    head = ["class", "images", "share", "share in training", "mean score", "scores from 0 to 1"]
+    return page.table(head, (row(label, own) for label, own in ranked))
+
+
+def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, tuple[tuple[str, str], ...]]) -> str:
+    if not counts:
+        return "<p>None.</p>"
+    reasons = {reason.code: reason for reason in Reason}
+
+    def row(code: str, count: int) -> list[str]:
+        shown = "<br>".join(f"{page.text(uri)}: {page.text(message)}" for uri, message in examples[code])
+        sentence = page.text(reasons[code].sentence)
+        return [page.text(code), f"{count:,}", sentence, shown]
+
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    return page.table(["reason", "images", "", "for example"], (row(*item) for item in ranked), wide=(2, 3))
+
+
+def _galleries(label: str, own: ClassStats, thumbnails: Mapping[str, bytes]) -> str:
+    def figure(example: Example) -> str:
+        return page.figure(thumbnails.get(example.location), f"{example.score:.1%}", example.uri)
+
+    rows = {"surest": own.surest, "least sure": tuple(reversed(own.least_sure))}
+    shown = (f"<p>{title}</p>{page.gallery(map(figure, examples))}" for title, examples in rows.items() if examples)
+    return f"<h3>{page.text(label)}</h3>" + "".join(shown)

@@ -1,0 +1,113 @@
+"""Which runner a run has, with which workers: Beam's flags, and the defaults of this project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from apache_beam.options import pipeline_options
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import create_runner
+from apache_beam.transforms import environments
+
+from catalogue.cli import console
+from catalogue.cli.console import UserError
+from pipeline.machine import cores, has_gpu, memory
+from pipeline.runner.worker_processes import ProcessRunner
+
+LOCAL_RUNNER = "FnApiRunner"
+_NEVER_MS = 10**11
+_WORKER_BYTES = 3 * 2**29  # with TensorFlow; see benchmarks/README.md
+
+
+def beam_options(flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options for some flags, with the defaults of this project.
+
+    Without ``--runner`` (or with ``DirectRunner``, which is a switch between three runners, one of them downloaded)
+    the job runs on Beam's FnApiRunner, with a process for each core, or fewer where memory is short. Where there is a
+    GPU they are threads of one process: it has room for the network once.
+    """
+    options = PipelineOptions(list(flags))
+    standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
+    if standard.runner in (None, "DirectRunner"):
+        standard.runner = LOCAL_RUNNER
+    if standard.runner == LOCAL_RUNNER:
+        _set_workers(direct, flags)
+    if direct.direct_num_workers < 0:
+        raise UserError("--direct_num_workers: a number of workers, or 0 for one for each core")
+    if standard.no_wait_until_finish:
+        raise UserError("--no_wait_until_finish: this command waits for its run, to check and show it; leave it out")
+    try:
+        create_runner(standard.runner)
+    except ValueError as error:
+        raise UserError(f"--runner: {error}") from error
+    return options
+
+
+def _set_workers(direct: DirectOptions, flags: Sequence[str]) -> None:
+    """What the flags leave open of the workers of the local runner."""
+    given = {flag.split("=")[0] for flag in flags}
+    if "--direct_num_workers" not in given:
+        direct.direct_num_workers = cores() if has_gpu() else max(1, min(cores(), memory() // _WORKER_BYTES))
+    elif direct.direct_num_workers == 0:
+        direct.direct_num_workers = cores()
+    if "--direct_running_mode" not in given and direct.direct_num_workers != 1:
+        direct.direct_running_mode = "multi_threading" if has_gpu() else "multi_processing"
+
+
+def is_local(options: PipelineOptions) -> bool:
+    """Whether the workers are threads or processes of this machine, which end with this one."""
+    return options.view_as(StandardOptions).runner == LOCAL_RUNNER
+
+
+def division_of_cores(options: PipelineOptions, threads: int | None) -> tuple[int | None, int]:
+    """How many threads of a worker process run batches at once, None if only the worker knows, and on how many cores.
+
+    Args:
+        options: Beam's.
+        threads: for each batch, None to choose.
+    """
+    if not is_local(options):
+        return None, threads or 1
+    direct = options.view_as(DirectOptions)
+    workers = direct.direct_num_workers
+    callers = 1 if direct.direct_running_mode == "multi_processing" else workers
+    return callers, threads or max(1, cores() // workers)
+
+
+def runner_for(options: PipelineOptions) -> Any:
+    """The runner that Beam's options name, for one run.
+
+    The FnApiRunner's own worker processes give way to those of `pipeline.runner.worker_processes`. Its threads it
+    would tell
+    to send what they have written once a second, from a thread of its own and without a lock: what is written meanwhile
+    is lost, or makes the reader allocate without end (Beam 2.77: ``TimeBasedBufferingClosableOutputStream``; of 200,000
+    grouped lines some hundred were missing in every third run). Here they send it when it is enough, or when they are
+    done.
+    """
+    direct, name = options.view_as(DirectOptions), options.view_as(StandardOptions).runner
+    mode = direct.direct_running_mode
+    if name != LOCAL_RUNNER or mode == "in_memory":
+        return name
+    direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
+    if mode == "multi_processing":
+        return ProcessRunner()
+    environment = environments.EmbeddedPythonGrpcEnvironment(
+        data_buffer_time_limit_ms=_NEVER_MS, capabilities=environments.python_sdk_capabilities()
+    )
+    return FnApiRunner(default_environment=environment)
+
+
+def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
+    """Raises UserError if Beam does not know one of `flags`, naming the nearest flag of Beam's or of our `own`."""
+
+    class BeamParser(console.Parser, pipeline_options._BeamArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UserError(message)
+
+    parser = BeamParser(add_help=False, conflict_handler="resolve")
+    for options in pipeline_options.PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(flags))
+    console.refuse_unknown(unknown, [*own, *parser.flags()])

@@ -1,0 +1,29 @@
+"""A worker process of the local runner, ``python -m pipeline.runner.worker``. Ends with the command that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+
+def main() -> None:
+    """Works for the job that the environment variables of Beam's harness name."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who interrupts the command means it, and it ends its workers
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main(sys.argv)
+
+
+def _end_with_parent() -> None:
+    """Waits until nobody holds the other end of standard input any more, then ends this process, whatever it does."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

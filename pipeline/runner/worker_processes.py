@@ -1,0 +1,198 @@
+"""Beam's local runner with worker processes of which none is lost unnoticed, and none outlives its command.
+
+Threads of one process wait for one another a good part of the time, as Python has it; processes do not. But with its
+own worker processes the FnApiRunner waits without end for one that has died, as does one that takes more memory than
+there is; of one that failed it hears when all those before it in its list are done; and none of them gets Beam's flags,
+such as where S3 is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_fn_api_pb2, beam_runner_api_pb2
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
+from apache_beam.transforms.environments import Environment, python_sdk_capabilities
+from google.protobuf import text_format
+
+_URN = "catalogue_classifier:env:worker_process:v1"
+_SECONDS_TO_LEAVE = 5.0
+_SECONDS_TO_NOTICE = 0.2
+
+
+class WorkerLostError(Exception):
+    """A worker process ended before its work did."""
+
+
+class ProcessRunner(FnApiRunner):
+    """The FnApiRunner with a process for each worker; for one run."""
+
+    def __init__(self) -> None:
+        self._crew = _Crew()
+        super().__init__(default_environment=_WorkerProcess(self._crew.name, python_sdk_capabilities()))
+
+    def run_pipeline(self, pipeline: Any, options: PipelineOptions) -> Any:
+        """Runs it to its end.
+
+        Raises:
+            WorkerLostError: a worker ended by itself; the others have been ended, too.
+        """
+        self._crew.options = options.get_all_options(drop_default=True)
+        try:
+            return super().run_pipeline(pipeline, options)
+        except Exception as error:
+            if self._crew.lost.is_set():
+                raise WorkerLostError(self._crew.reason) from error
+            raise
+
+
+class _Crew:
+    """The workers of a run.
+
+    Attributes:
+        name: by which each finds it.
+        options: Beam's, for each of them.
+        lost: set when one of them ended by itself.
+        reason: what happened to it.
+    """
+
+    def __init__(self) -> None:
+        self.name, self.lost, self.reason = uuid.uuid4().hex, threading.Event(), ""
+        self.options: dict[str, Any] = {}
+        self._handlers: list[_Handler] = []
+        self._lock, self._ending = threading.Lock(), False
+        _crews[self.name] = self
+
+    def join(self, handler: _Handler) -> None:
+        """One more worker."""
+        self._handlers.append(handler)
+
+    def lose(self, reason: str) -> None:
+        """One worker has ended."""
+        with self._lock:
+            self.reason = self.reason or reason
+        self.lost.set()
+        self.fail(reason)
+
+    def fail(self, reason: str) -> None:
+        """What the runner waits for, of any worker, has failed."""
+        for handler in self._handlers:
+            handler.fail(reason)
+
+    def end(self) -> None:
+        """The run has failed: what it failed by may have been the end of a process, about to be noticed."""
+        with self._lock:
+            first, self._ending = not self._ending, True
+        if first:
+            self.lost.wait(_SECONDS_TO_NOTICE)
+
+
+_crews: weakref.WeakValueDictionary[str, _Crew] = weakref.WeakValueDictionary()
+
+
+@Environment.register_urn(_URN, bytes)
+class _WorkerProcess(Environment):
+    def __init__(self, crew: str, *more: Any) -> None:
+        super().__init__(*more)
+        self._crew = crew
+
+    def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
+        return _URN, self._crew.encode()
+
+    @staticmethod
+    def from_runner_api_parameter(
+        payload: bytes,
+        capabilities: Iterable[str],
+        artifacts: Iterable[beam_runner_api_pb2.ArtifactInformation],
+        resource_hints: Mapping[str, bytes],
+        context: Any,
+    ) -> _WorkerProcess:
+        return _WorkerProcess(payload.decode(), capabilities, artifacts, resource_hints)
+
+
+@WorkerHandler.register_environment(_URN, bytes)
+class _Handler(GrpcWorkerHandler):
+    """Starts a worker process, and ends it."""
+
+    def __init__(self, payload: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
+        super().__init__(state, provision_info, grpc_server)
+        self._crew = _crews[payload.decode()]
+        self._crew.join(self)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closing = threading.Event()
+        self._push = self.control_conn.push
+        self.control_conn.push = self._push_and_watch  # type: ignore[method-assign, assignment]
+
+    def _push_and_watch(self, request: Any) -> Any:
+        """Sends a request to the worker; if a bundle fails, what the other workers are at has failed, too."""
+        future = self._push(request)
+        if future and request.WhichOneof("request") == "process_bundle":
+            threading.Thread(target=self._watch_bundle, args=(future,), name="watch bundle", daemon=True).start()
+        return future
+
+    def _watch_bundle(self, future: Any) -> None:
+        error = future.get().error
+        if error:
+            self._crew.fail(error)
+
+    def start_worker(self) -> None:
+        environment = {
+            **os.environ,
+            "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(self.control_api_service_descriptor()),
+            "LOGGING_API_SERVICE_DESCRIPTOR": text_format.MessageToString(self.logging_api_service_descriptor()),
+            "PIPELINE_OPTIONS": json.dumps({"options": self._crew.options}, default=str),
+            "WORKER_ID": self.worker_id,
+        }
+        words = [sys.executable, "-m", "pipeline.runner.worker"]
+        self._process = subprocess.Popen(words, env=environment, stdin=subprocess.PIPE)
+        threading.Thread(target=self._watch, args=(self._process,), name="watch worker", daemon=True).start()
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        reason = _explained(process.wait())
+        while not self._closing.is_set():  # the runner may be about to wait for more
+            self._crew.lose(reason)
+            self._closing.wait(_SECONDS_TO_NOTICE)
+
+    def fail(self, reason: str) -> None:
+        """Answers with an error whatever the runner waits for."""
+        for future in list(self.control_conn._futures_by_id.values()):
+            future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=future.instruction_id, error=reason))
+
+    def close(self) -> None:
+        """Ends the process: at once if it is still at work, as then the run has failed."""
+        failed = bool(self.control_conn._futures_by_id)
+        if failed:
+            self._crew.end()
+        self._closing.set()
+        if failed and self._process:
+            self._process.kill()
+        super().close()
+
+    def stop_worker(self) -> None:
+        """Waits for the process, which has been told that there is nothing more to do."""
+        if self._process:
+            with self._process as process:
+                try:
+                    process.wait(_SECONDS_TO_LEAVE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _explained(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return (
+            "a worker process was killed, as the system does where memory runs out: give it more, or take fewer "
+            "workers (--direct_num_workers)"
+        )
+    return "a worker process ended before its work did, " + (f"by signal {-code}" if code < 0 else f"exit code {code}")

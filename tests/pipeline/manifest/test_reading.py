@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import collections
+import decimal
+import os
+from pathlib import Path
+
+import pytest
+
+from catalogue.cli.console import UserError
+from pipeline.manifest import reading as manifest
+from pipeline.manifest.reading import Manifest
+from pipeline.records import DeadLetter, ManifestRow
+
+
+def make(folder: Path, *files: str) -> None:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(b"x")
+
+
+def rows(where: object, **options: object) -> list[ManifestRow | DeadLetter]:
+    return list(manifest.rows(str(where), Manifest((str(where),), **options)))
+
+
+def uris(where: object) -> list[str]:
+    return [row.uri for row in rows(where) if isinstance(row, ManifestRow)]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos [2019]"  # brackets are no wildcard in the name of a folder that exists
+    make(folder, "a.jpg", "b.PNG", ".hidden.jpg", "notes.txt", "deep/er/c.jpg", "deep/.cache/d.jpg", "deep/e.jpg")
+    return folder
+
+
+def test_a_folder_gives_every_file_below_it_but_those_with_a_dot(photos: Path) -> None:
+    expected = {"a.jpg", "b.PNG", "notes.txt", "deep/er/c.jpg", "deep/.cache/d.jpg", "deep/e.jpg"}
+    assert {os.path.relpath(uri, photos) for uri in uris(photos)} == expected
+    found = rows(f"{photos}/")
+    assert all(isinstance(row, ManifestRow) and row.uri == row.location and os.path.isabs(row.uri) for row in found)
+
+
+def test_what_names_images_passes(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    make(photos, "a.jpg", "b.jpg")
+    (photos / "list.csv").write_text("uri\na.jpg\n")
+    inputs = (str(photos), f"{photos}/", f"{photos}/*.jpg", f"{photos}/*.csv", f"{photos}/list.csv")
+    manifest.check(Manifest(inputs))
+
+
+def test_globs_are_relative_to_the_working_directory(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    assert uris("*.jpg") == [str(photos / "a.jpg")]
+
+
+def test_text_lines_are_uris_relative_to_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    file.write_bytes("\ufeffa.jpg\r\n\n  sub/b c.jpg  \n/abs/d.jpg\ngs://shop/é.jpg\nfile:///abs/e.jpg\na.jpg".encode())
+    found = rows(file)
+    assert [(row.uri, row.location) for row in found if isinstance(row, ManifestRow)] == [
+        ("a.jpg", f"{tmp_path}/a.jpg"),
+        ("sub/b c.jpg", f"{tmp_path}/sub/b c.jpg"),
+        ("/abs/d.jpg", "/abs/d.jpg"),
+        ("gs://shop/é.jpg", "gs://shop/é.jpg"),
+        ("file:///abs/e.jpg", "/abs/e.jpg"),
+        ("a.jpg", f"{tmp_path}/a.jpg"),
+    ]
+
+
+def test_csv_columns_are_carried_through(tmp_path: Path) -> None:
+    file = tmp_path / "list.CSV"
+    file.write_text('sku,uri,label\n007,a.jpg,"red, or\nblue"\n008,gs://b/c.jpg,\n', encoding="utf-8")
+    assert rows(file) == [
+        ManifestRow("a.jpg", f"{tmp_path}/a.jpg", {"sku": "007", "label": "red, or\nblue"}),
+        ManifestRow("gs://b/c.jpg", "gs://b/c.jpg", {"sku": "008", "label": ""}),
+    ]
+
+
+def test_lines_that_name_no_image_become_dead_letters(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_bytes(b"uri,sku\na.jpg,1\n,2\nb.jpg,3,4\nc\xe9.jpg,5\nd.jpg,6\n")
+    found = rows(file)
+    assert [type(row) for row in found] == [ManifestRow, DeadLetter, DeadLetter, DeadLetter, ManifestRow]
+    letters = [row for row in found if isinstance(row, DeadLetter)]
+    assert {letter.reason for letter in letters} == {"bad_manifest_row"}
+    assert [letter.message for letter in letters] == [
+        f"line 3 of {file} has no URI",
+        f"line 4 of {file}: 3 cells, the header 2: b.jpg,3,4",
+        f"line 5 of {file} is not UTF-8",
+    ]
+    assert letters[0].fields == {"sku": "2"}
+    for letter in letters:
+        letter.uri.encode()  # what is written must be UTF-8
+
+
+def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text('uri,name\na.jpg,"red\nb.jpg,blue\nc.jpg,green\n')
+    first, *others = rows(file)
+    assert isinstance(first, DeadLetter)
+    assert first.message == (f'line 2 of {file}: no CSV, a quote is not closed or has text after it: a.jpg,"red')
+    assert [row.uri for row in others if isinstance(row, ManifestRow)] == ["b.jpg", "c.jpg"]
+
+
+def test_stray_quotes_cost_their_own_lines_only(tmp_path: Path) -> None:
+    """Inch marks: each opens a quote that the next one would close, some thousand lines below."""
+    file = tmp_path / "list.csv"
+    lines = [f"{number}.jpg,{number}" for number in range(20_000)]
+    for number in (10, 5_000, 19_990):
+        lines[number] = f'{number}.jpg,"{number} inch'
+    file.write_text("\n".join(["uri,name", *lines]) + '\nlast.jpg,"two\nlines"\n')
+    found = rows(file)
+    assert [row.message.split(" of ")[0] for row in found if isinstance(row, DeadLetter)] == [
+        "line 12", "line 5002", "line 19992",
+    ]  # fmt: skip
+    good = [row for row in found if isinstance(row, ManifestRow)]
+    assert len(good) == 20_000 - 3 + 1
+    assert good[-1].fields == {"name": "two\nlines"}
+
+
+def test_one_image_however_its_uri_is_spelt(tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text(f"a.jpg\n./a.jpg\nb/../a.jpg\n{tmp_path}//a.jpg\nfile://{tmp_path}/a.jpg\n")
+    found = [row for row in rows(file) if isinstance(row, ManifestRow)]
+    assert {row.location for row in found} == {str(tmp_path / "a.jpg")}
+    assert [row.uri for row in found][:2] == ["a.jpg", "./a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("list.csv", b"url,sku\na.jpg,1\n", "has no column 'uri', only url,sku"),
+        ("list.csv", b"uri,sku,sku\n", "two columns of the same name"),
+        ("list.csv", b"", "is empty"),
+        ("list.csv", b'uri,"sku', "is no CSV"),
+        ("[z-a]*.jpg", None, "bad character range"),
+        ("list.csv", b"uri,sku\n", "names no images"),
+        ("list.txt", b"\n\n", "names no images"),
+        ("list.bin", b"\x7fELF\2\1\1\0\0", "is no text"),
+        ("none*.jpg", None, "names no images"),
+        ("none", None, "does not exist"),
+    ],
+)
+def test_an_input_without_images_is_refused(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        manifest.check(Manifest((str(tmp_path / name),)))
+
+
+def test_a_file_name_that_is_not_utf8_becomes_a_dead_letter(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    (row,) = rows(tmp_path)
+    assert isinstance(row, DeadLetter)
+    assert "not UTF-8" in row.message
+
+
+def test_packed_rows_come_back_each_image_once() -> None:
+    fields = [{"n": n, "price": decimal.Decimal("1.10"), "tags": ["a", None]} for n in range(5)]
+    listed = [ManifestRow(uri, f"/{name}.jpg", fields[n]) for n, (name, uri) in enumerate(
+        [("a", "/a.jpg"), ("b", "b.jpg"), ("a", "./a.jpg"), ("ü", "/ü.jpg"), ("b", "b.jpg")]
+    )]  # fmt: skip
+    found = {
+        entry.location: entry.rows for entry in manifest.entries([manifest.pack(listed[:3]), manifest.pack(listed[3:])])
+    }
+    assert found == {
+        "/a.jpg": (("/a.jpg", fields[0]), ("./a.jpg", fields[2])),
+        "/b.jpg": (("b.jpg", fields[1]), ("b.jpg", fields[4])),
+        "/ü.jpg": (("/ü.jpg", fields[3]),),
+    }
+
+
+def test_a_row_takes_few_bytes_while_it_is_grouped() -> None:
+    """A runner may keep all of them in memory; plain ones took about a thousand bytes each."""
+    uris = [f"gs://shop-images/catalogue/{n // 1000:04}/{n:07}.jpg" for n in range(30_000)]
+    fn = manifest._PackFn()
+    fn.start_bundle()
+    blocks = [block for uri in uris for block in fn.process(ManifestRow(uri, uri, {}))]
+    blocks += [windowed.value for windowed in fn.finish_bundle()]
+    assert sum(len(block) for _, block in blocks) / len(uris) < 30
+    assert max(collections.Counter(partition for partition, _ in blocks).values()) <= 2
+    assert sorted(entry.location for _, block in blocks for entry in manifest.entries([block])) == uris

@@ -1,0 +1,46 @@
+"""A worker process by itself, at a job that never says anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def worker(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """One that has found its job."""
+    with socket.create_server(("127.0.0.1", 0)) as job:
+        environment = {
+            "CONTROL_API_SERVICE_DESCRIPTOR": f'url: "127.0.0.1:{job.getsockname()[1]}"',
+            "PIPELINE_OPTIONS": "{}",
+            "WORKER_ID": "one",
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.runner.worker"],
+            env={**os.environ, **environment},
+            cwd=repository,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        job.settimeout(60)
+        connection, _ = job.accept()
+        with connection:
+            yield process
+        process.kill()
+        process.wait()
+
+
+def test_it_ends_with_whoever_started_it_and_not_by_itself(worker: subprocess.Popen[bytes]) -> None:
+    worker.send_signal(signal.SIGINT)  # a terminal sends it to all: the command is to say what becomes of them
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(1)
+    assert worker.stdin
+    worker.stdin.close()
+    assert worker.wait(5) == 1

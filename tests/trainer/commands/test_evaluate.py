@@ -1,0 +1,146 @@
+"""The ``evaluate`` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalogue.model_dir import directory as model_dir
+from trainer.__main__ import main
+
+
+def test_evaluate_measures_and_writes(
+    tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    (data / "hat/torn.jpg").write_bytes((data / "hat/00.jpg").read_bytes()[:3000])
+    output = tmp_path / "evaluation"
+    assert main(["evaluate", "--model-dir", str(tiny_model), "--data", str(data), "--output", str(output)]) == 0
+    shown = capfd.readouterr().out
+    result = json.loads((output / "evaluation.json").read_text())
+    rows = [json.loads(line) for line in (output / "predictions.jsonl").read_text().splitlines()]
+    assert result["examples"] == len(rows) == 36
+    assert [photo["reason"] for photo in result["unreadable"]] == ["truncated"]
+    assert np.mean([row["label"] == row["truth"] for row in rows]) == pytest.approx(result["accuracy"])
+    assert f"accuracy {result['accuracy']:.4f}" in shown
+    for row in rows:
+        assert max(row["scores"], key=row["scores"].get) == row["label"]
+        assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert "data:image/jpeg;base64," in (output / "report.html").read_text()
+
+
+def test_evaluate_writes_to_any_file_system_of_tensorflow(tiny_model: Path, drawn: Path) -> None:
+    import tensorflow as tf
+
+    arguments = ["--model-dir", str(tiny_model), "--data", str(drawn), "--output", "ram://evaluations/1/"]
+    assert main(["evaluate", *arguments]) == 0
+    assert sorted(tf.io.gfile.listdir("ram://evaluations/1")) == ["evaluation.json", "predictions.jsonl", "report.html"]
+
+
+def test_evaluate_counts_a_name_that_is_not_utf8(tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    name = data / "hat" / os.fsdecode(b"caf\xe9.jpg")
+    shutil.copy(data / "hat/00.jpg", name)
+    output = tmp_path / "evaluation"
+    assert main(["evaluate", "--model-dir", str(tiny_model), "--data", str(data), "--output", str(output)]) == 0
+    (photo,) = json.loads((output / "evaluation.json").read_text())["unreadable"]
+    assert (photo["uri"], photo["reason"]) == (str(name), "read_failed")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model-dir", "{empty}", "--data", "{drawn}"], "is no model directory: it has no model.json"),
+        (["--model-dir", "{model}", "--data", "{empty}"], "has no sub-folders"),
+        (["--model-dir", "{model}", "--data", "{strange}"], "does not know: 'spoon'"),
+        (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}"], "exists: choose another folder"),
+        (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}/hat/00.jpg/x"], "cannot be made in"),
+        (["--model-dir", "{model}", "--data", "{drawn}", "--outptu", "x"], "did you mean --output?"),
+    ],
+)
+def test_bad_use_is_one_line(
+    arguments: list[str], words: str, tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for label in ("hat", "spoon"):
+        (tmp_path / "strange" / label).mkdir(parents=True)
+        shutil.copy(drawn / "hat/00.jpg", tmp_path / "strange" / label)
+    places = {"empty": tmp_path / "empty", "strange": tmp_path / "strange", "drawn": drawn, "model": tiny_model}
+    assert main(["evaluate", *(argument.format(**places) for argument in arguments)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert words in line
+
+
+def evaluate(model: Path, data: Path, *more: object) -> int:
+    return main(["evaluate", "--model-dir", str(model), "--data", str(data), *map(str, more)])
+
+
+@pytest.fixture(scope="module")
+def other_model(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another network at another size, hardly trained; its labels are in the same order."""
+    path = tmp_path_factory.mktemp("models") / "other"
+    arguments = ["--backbone", "pixels", "--image-size", "16", "--epochs", "2", "--seed", "4"]
+    assert main(["train", "--data", str(drawn), "--model-dir", str(path), *arguments]) == 0
+    return path
+
+
+def test_two_models_on_the_same_photos(
+    tiny_model: Path, other_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The flips are those that the rows of each model alone show."""
+    labels = {}
+    for name, model in (("old", other_model), ("new", tiny_model)):
+        assert evaluate(model, drawn, "--output", tmp_path / name) == 0
+        rows = [json.loads(line) for line in (tmp_path / name / "predictions.jsonl").read_text().splitlines()]
+        labels[name] = {row["uri"]: (row["truth"], row["label"]) for row in rows}
+    capfd.readouterr()
+    assert evaluate(tiny_model, drawn, "--compare", other_model, "--output", tmp_path / "both") == 0
+    found = json.loads((tmp_path / "both/evaluation.json").read_text())["comparison"]
+    old, new = labels["old"], labels["new"]
+    expected = {u for u, (truth, label) in new.items() if (truth == label) != (old[u][1] == truth)}
+    assert expected
+    assert {flip["uri"] for flip in found["flips"]} == expected
+    assert all(flip["before"] == old[flip["uri"]][1] for flip in found["flips"])
+    assert found["fixed"] + found["broken"] == len(expected)
+    assert found["model_id"] == model_dir.read(other_model).info.id
+    assert f"{found['fixed']} fixed, {found['broken']} broken, p = " in capfd.readouterr().out
+    assert "Compared" in (tmp_path / "both/report.html").read_text()
+
+
+def test_a_gate_that_is_missed_fails_the_command(
+    tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gates = ("--fail-under", "accuracy=0.01", "--fail-under", "recall:hat=1.0", "--fail-under", "macro_f1=1")
+    assert evaluate(tiny_model, drawn, "--fail-under", "accuracy=0.01") == 0
+    capfd.readouterr()
+    assert evaluate(tiny_model, drawn, *gates, "--output", tmp_path / "out") == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "the model is not good enough: " in last
+    assert "accuracy is" not in last
+    assert "macro_f1 is" in last
+    assert (tmp_path / "out/report.html").exists()  # to see why
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        ("accurcy=0.5", "there is no such metric or class; give accuracy"),
+        ("recall:spoon=0.5", "there is no such metric"),
+        ("accuracy=2", "'2' is not a number from 0 to 1"),
+        ("0.5", "'0.5' is not METRIC=VALUE"),
+    ],
+)
+def test_gates_that_make_no_sense(
+    gate: str, words: str, tiny_model: Path, drawn: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = evaluate(tiny_model, drawn, "--fail-under", gate)
+    except SystemExit as end:  # argparse
+        code = int(end.code or 0)
+    assert code == 2
+    assert words in capfd.readouterr().err

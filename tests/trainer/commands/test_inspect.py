@@ -1,0 +1,143 @@
+"""The ``inspect`` command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainer.__main__ import main
+from trainer.commands import inspect as activations
+from trainer.networks import backbones
+from trainer.networks.network import Network
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Any:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    keras.backend.clear_session()
+    return Network.on(backbones.build("residual", "none", SIDE), 3).calibrated(1.0)
+
+
+def test_lists_every_layer_with_its_parameters(tiny_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--model-dir", str(tiny_model)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    layers = json.loads((tiny_model / "model.json").read_text())["network"]
+    assert [line.split()[0] for line in lines[1:-1]] == [layer["name"] for layer in layers]
+    import keras
+
+    total = keras.models.load_model(tiny_model / "model.keras").count_params()
+    assert lines[-1] == f"{len(layers)} layers, {total:,} parameters, {total:,} of them fitted"
+
+
+def test_layers_know_what_they_take() -> None:
+    import keras
+
+    keras.backend.clear_session()  # layers are numbered from one again
+    layers = {layer["name"]: layer for layer in Network.on(backbones.build("MobileNetV2", "none", SIDE), 3).layers()}
+    assert layers["block_2_add"]["inputs"] == ["block_1_project_BN", "block_2_project_BN"]
+    assert layers["features"]["inputs"] == ["global_average_pooling2d"]
+    assert layers["logits"]["fitted"]
+    assert not layers["Conv1"]["fitted"]
+    assert layers["Conv1"]["parameters"] == 3 * 3 * 3 * 32
+
+
+def test_activations_are_those_of_the_layers(classifier: Any) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    found = activations.activations(classifier, image, None)
+    assert [activation.values.shape[0] for activation in found] == [32, 16, 8]  # one for each size of maps
+    (last,) = activations.activations(classifier, image, ["global_average_pooling2d"])
+    expected = classifier.layers[1](image[np.newaxis]).numpy()[0]
+    np.testing.assert_allclose(last.values, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_of_the_head_and_networks_without_maps() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    made = Network.on(backbones.build("pixels", "none", 8), 3, hidden_units=(5,)).calibrated(1.0)
+    found = {item.layer: item.values for item in activations.activations(made, image, None)}
+    assert {"hidden_1", "logits"} <= set(found)
+    np.testing.assert_allclose(found["logits"], made.layers[2](made.layers[1](image[np.newaxis])).numpy()[0], rtol=1e-4)
+    logits, flat = activations.activations(made, image, ["logits", made.layers[1].layers[-1].layers[-1].name])
+    assert (logits.values.shape, flat.values.shape) == ((3,), (192,))
+    assert not activations.heat_map(made, image, 0).any()
+
+
+def test_the_heat_is_where_the_reason_is() -> None:
+    """A network that says 1 where there is red, and 0 where there is blue: the heat is on that side."""
+    import keras
+
+    network = keras.Sequential([keras.Input((SIDE, SIDE, 3)), keras.layers.AveragePooling2D(4)])
+    x = network.inputs[0]
+    maps = keras.layers.Conv2D(2, 1, use_bias=False, name="maps")(network(x))
+    backbone_network = keras.Model(x, keras.layers.GlobalAveragePooling2D()(maps))
+    kernel = np.zeros((1, 1, 3, 2), np.float32)
+    kernel[0, 0, 0, 0] = kernel[0, 0, 2, 1] = 1 / 255
+    backbone_network.get_layer("maps").set_weights([kernel])
+    images = keras.Input((SIDE, SIDE, 3), dtype="uint8")
+    preparation = keras.Model(images, keras.ops.cast(images, "float32"), name="preparation")
+    outer = keras.Input((SIDE, SIDE, 3), dtype="uint8")
+    backbone = keras.Model(outer, backbone_network(preparation(outer)))
+    made = Network.on(backbone, 2)
+    made.head.set_weights([np.array([[-1, 1], [1, -1]], np.float32), np.zeros(2, np.float32)])
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    image[:, : SIDE // 2, 0] = 255  # red on the left
+    image[:, SIDE // 2 :, 2] = 255  # blue on the right
+    for label, side in ((1, slice(None, 4)), (0, slice(4, None))):
+        heat = activations.heat_map(made.calibrated(1.0), image, label)
+        assert heat.shape == (8, 8)
+        assert heat[:, side].min() == 1
+        assert heat.sum() == 32
+
+
+def test_the_overlay_is_red_where_the_heat_is() -> None:
+    image = np.full((SIDE, SIDE, 3), 100, np.uint8)
+    shown = activations.overlaid(image, np.array([[0.0, 1.0]], np.float32)).astype(int)
+    assert shown[10, 30, 0] > 150
+    assert shown[10, 30, 2] < 100
+    assert np.ptp(shown[10, 1]) <= 3
+
+
+def test_a_page_of_a_photo(tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    photo = drawn / "hat/00.jpg"
+    arguments = ["inspect", "--model-dir", str(tiny_model), "--image", str(photo), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert main(["predict", "--model-dir", str(tiny_model), "--json", str(photo)]) == 0
+    *_, labels, last = capfd.readouterr().out.splitlines()
+    del labels
+    text = (tmp_path / "out/report.html").read_text()
+    assert f"what speaks for {json.loads(last)['label']}" in text
+    assert text.count("filter 1 of") >= 3
+    assert "<svg" in text
+    few = text.count("<img")
+    assert main([*arguments[:-1], str(tmp_path / "all"), "--all-filters", "--layers", "max_pooling2d"]) == 0
+    assert (tmp_path / "all/report.html").read_text().count("filter ") >= 2 * 32  # its words and its hint
+    assert few < 20
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--image", "{drawn}/hat/00.jpg"], "--image needs --output"),
+        (["--output", "{drawn}"], "exists: choose another folder"),
+        (["--image", "{drawn}/none.jpg", "--output", "{new}"], "cannot be read as a photo: not_found"),
+        (
+            ["--image", "{drawn}/hat/00.jpg", "--output", "{new}", "--layers", "conv9"],
+            "the network has no layer 'conv9'",
+        ),
+    ],
+)
+def test_bad_use_is_one_line(
+    flags: list[str], words: str, tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    places: dict[str, Path] = {"drawn": drawn, "new": tmp_path / "new"}
+    assert main(["inspect", "--model-dir", str(tiny_model), *(flag.format(**places) for flag in flags)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert words in line
+    assert not (tmp_path / "new").exists()

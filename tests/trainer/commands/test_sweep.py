@@ -1,0 +1,202 @@
+"""The ``sweep`` command on small drawn pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogue.model_dir import directory as model_dir
+from trainer.__main__ import main
+from trainer.commands import sweep
+from trainer.fitting import learning
+
+TINY = ("--backbone", "convolutional", "--image-size", "16", "--epochs", "3")
+
+
+def run(data: Path, output: Path, *more: object) -> int:
+    return main(["sweep", "--data", str(data), "--output", str(output), *TINY, *map(str, more)])
+
+
+def test_tries_all_combinations_and_ranks_them(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photos are read once; the best is what ``train`` finds with its flags."""
+    prepared, prepare = [], learning.prepare
+
+    def counting(*arguments: object) -> object:
+        prepared.append(arguments)
+        return prepare(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(learning, "prepare", counting)
+    vary = (
+        "--vary",
+        "learning-rate",
+        0.02,
+        0.001,
+        "--vary",
+        "hidden-units",
+        0,
+        "8,4",
+        "--vary",
+        "label-smoothing",
+        0.1,
+    )
+    assert run(drawn, tmp_path / "out", *vary) == 0
+    assert len(prepared) == 1
+    found = json.loads((tmp_path / "out/sweep.json").read_text())
+    tried = [(trial["values"]["learning-rate"], trial["values"]["hidden-units"]) for trial in found["trials"]]
+    assert tried == [("0.02", "0"), ("0.02", "8,4"), ("0.001", "0"), ("0.001", "8,4")]
+    best = max(found["trials"], key=lambda trial: (trial["accuracy"], -trial["loss"]))
+    assert found["best"] == best["values"]
+    table = capfd.readouterr().out.splitlines()
+    assert table[0].split()[:4] == ["learning-rate", "hidden-units", "label-smoothing", "accuracy"]
+    accuracies = [float(line.split()[3]) for line in table[1:]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    flags = [word for flag, value in best["values"].items() for word in (f"--{flag}", value)]
+    assert main(["train", "--data", str(drawn), "--model-dir", str(tmp_path / "model"), *TINY, *flags]) == 0
+    trained = model_dir.read(tmp_path / "model").info
+    assert trained.metrics["accuracy"] == best["accuracy"]
+    assert trained.training["epochs_run"][best["best_epoch"] - 1]["val_loss"] == pytest.approx(best["loss"], rel=1e-4)
+    assert "learning-rate" in (tmp_path / "out/report.html").read_text()
+
+
+def test_one_at_a_time_and_the_best_trained_again(drawn: Path, tmp_path: Path) -> None:
+    vary = ("--vary", "learning-rate", 0.001, 0.02, "--vary", "dropout", 0.2, 0.5, "--vary", "augment", "no", "yes")
+    assert run(drawn, tmp_path / "out", *vary, "--one-at-a-time", "--model-dir", tmp_path / "model") == 0
+    found = json.loads((tmp_path / "out/sweep.json").read_text())
+    tried = [trial["values"] for trial in found["trials"]]  # 0.001, 0.2 and no are what is given anyway: once
+    given = {"learning-rate": "0.001", "dropout": "0.2", "augment": "no"}
+    assert tried == [given, {"learning-rate": "0.02"}, {"dropout": "0.5"}, {"augment": "yes"}]
+    accuracy = model_dir.read(tmp_path / "model").info.metrics["accuracy"]
+    assert accuracy == max(trial["accuracy"] for trial in found["trials"])
+
+
+def test_optuna_chooses_within_ranges(drawn: Path, tmp_path: Path) -> None:
+    vary = (
+        "--vary",
+        "learning-rate",
+        "0.0001..0.1:log",
+        "--vary",
+        "batch-size",
+        "4..9",
+        "--vary",
+        "decay",
+        "constant",
+        "cosine",
+    )
+    assert run(drawn, tmp_path / "out", *vary, "--trials", 4) == 0
+    found = json.loads((tmp_path / "out/sweep.json").read_text())
+    values = [trial["values"] for trial in found["trials"]]
+    assert len(values) == 4
+    assert len({value["learning-rate"] for value in values}) == 4
+    for value in values:
+        assert 0.0001 <= float(value["learning-rate"]) <= 0.1
+        assert 4 <= int(value["batch-size"]) <= 9
+        assert value["decay"] in ("constant", "cosine")
+
+
+def test_a_trial_that_fails_does_not_end_the_others(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(drawn, tmp_path / "out", "--vary", "learning-rate", 1e38, 0.001) == 0
+    trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
+    assert trials[0]["accuracy"] is None
+    assert "lower --learning-rate" in trials[0]["error"]
+    assert trials[1]["accuracy"] is not None
+    assert "failed" in capfd.readouterr().out.splitlines()[-1]
+
+
+BAD_USE = {
+    "unknown flag": (["--vary", "learning-rte", "1"], "unknown argument --learning-rte; did you mean --learning-rate?"),
+    "wrong value": (["--vary", "dropout", "0.1", "2"], "--vary dropout: '2' is not a number from 0 to below 1"),
+    "wrong choice": (["--vary", "decay", "linear"], "--vary decay: 'linear' is none of constant, cosine"),
+    "no value": (["--vary", "dropout"], "--vary dropout: give its values"),
+    "twice": (["--vary", "dropout", "0", "--vary", "dropout", "1"], "give it once, with all values"),
+    "a range without trials": (["--vary", "dropout", "0..0.5"], "a range needs --trials"),
+    "a range that is none": (["--vary", "dropout", "0.5..0.1", "--trials", "2"], "'0.5..0.1' is no range"),
+    "a range beyond what is allowed": (
+        ["--vary", "dropout", "0..1.0", "--trials", "2"],
+        "is not a number from 0 to below 1",
+    ),
+    "a switch": (["--vary", "augment", "maybe"], "'maybe' is neither yes nor no"),
+    "both ways": (["--vary", "dropout", "0", "--trials", "2", "--one-at-a-time"], "do not go together"),
+    "a combination that contradicts itself": (
+        ["--vary", "fine-tune", "all", "none", "--vary", "weights", "none"],
+        "would leave random weights as they are",
+    ),
+    "contradiction": (["--vary", "fine-tune", "top"], "would leave random weights as they are"),
+}
+
+
+def test_what_has_ended_is_kept_when_it_is_interrupted(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fits, fit = [], learning.fit
+
+    def interrupted(*arguments: Any) -> object:
+        fits.append(arguments)
+        if len(fits) == 3:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+
+    monkeypatch.setattr(learning, "fit", interrupted)
+    assert run(drawn, tmp_path / "out", "--vary", "learning-rate", 0.02, 0.01, 0.005) == 130
+    assert "the 2 trials that ended are in" in capfd.readouterr().err
+    trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
+    assert [trial["values"]["learning-rate"] for trial in trials] == ["0.02", "0.01"]
+    assert (tmp_path / "out/report.html").exists()
+
+
+def test_a_network_that_cannot_be_prepared_does_not_end_the_others(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those that are prepared alike come one after the other, whatever the order of the flags."""
+    prepared, prepare = [], learning.prepare
+
+    def counting(job: learning.Job, *arguments: Any) -> object:
+        prepared.append(job.config.backbone)
+        return prepare(job, *arguments)
+
+    monkeypatch.setattr(learning, "prepare", counting)
+    vary = ("--vary", "dropout", 0, 0.1, "--vary", "backbone", "convolutional", "MobileNetV2", "--weights", "none")
+    assert run(drawn, tmp_path / "out", *vary) == 0  # MobileNetV2 takes 32 pixels at least
+    assert prepared == ["convolutional", "MobileNetV2", "MobileNetV2"]
+    trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
+    assert [trial["accuracy"] is None for trial in trials] == [False, False, True, True]
+    assert "16 pixels" in trials[-1]["error"]
+    assert "16 pixels" in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize("case", BAD_USE)
+def test_bad_use_is_one_line(case: str, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    flags, words = BAD_USE[case]
+    assert run(drawn, tmp_path / "out", *flags) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_optuna_the_extra_is_named(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert run(drawn, tmp_path / "out", "--vary", "dropout", "0", "--trials", 2) == 2
+    assert "pip install 'catalogue-classifier[sweep]'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1..8", sweep.Range(1, 8, False, True)),
+        ("1e-4..1e-1:log", sweep.Range(1e-4, 0.1, True, False)),
+        ("0.0..0.5", sweep.Range(0, 0.5, False, False)),
+        ("block_6_add", None),
+        ("64,32", None),
+    ],
+)
+def test_ranges(text: str, expected: sweep.Range | None) -> None:
+    assert sweep._range(text) == expected

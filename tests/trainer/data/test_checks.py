@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from catalogue.cli.console import UserError
+from catalogue.images.reader import ImageError, Reason
+from trainer.data import checks
+from trainer.data.dataset import Example, Unreadable
+from trainer.fitting.features import Encoded
+
+
+def encoded(labels: list[str], unreadable: int = 0) -> Encoded:
+    examples = tuple(Example(f"{number}.jpg", label) for number, label in enumerate(labels))
+    hashes = tuple(hashlib.sha256(str(number).encode()).hexdigest() for number in range(len(labels)))
+    error = ImageError(Reason.TRUNCATED, "the end is missing")
+    bad = tuple(Unreadable(Example(f"bad{number}.jpg", "a"), error) for number in range(unreadable))
+    return Encoded(np.zeros((len(labels), 1)), None, examples, hashes, bad)
+
+
+@pytest.mark.parametrize("labels", [["Hat", "hat"], ["t shirt", "t-shirt", "tshirt", "t  shirt"], ["a", "a "]])
+def test_labels_that_read_alike_are_refused(labels: list[str]) -> None:
+    with pytest.raises(UserError, match=r"differ in case or spaces only: .* \(1 photo\)"):
+        checks.check_examples([Example(f"{label}/1.jpg", label) for label in labels], [])
+
+
+def test_classes_and_files_of_both_sides() -> None:
+    photos = [Example("a/1.jpg", "a"), Example("b/1.jpg", "b")]
+    with pytest.raises(UserError, match="has classes that --data has not: 'c'"):
+        checks.check_examples(photos, [Example("c/1.jpg", "c")])
+    with pytest.raises(UserError, match="share 1 files"):
+        checks.check_examples(photos, [Example("x/../a/1.jpg", "a")])
+    checks.check_examples(photos, [Example("a/2.jpg", "a")])
+    with pytest.raises(UserError, match="one class only, 'a'"):
+        checks.check_examples(photos[:1], [])
+    with pytest.raises(UserError, match="are 'Validation', 'train': give --data one of them"):
+        checks.check_examples([Example("x.jpg", "train"), Example("y.jpg", "Validation")], [])
+
+
+def test_one_class_that_is_nearly_all_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    photos = encoded(["hat"] * 198 + ["shoes"] * 2)
+    validates = np.zeros(200, bool)
+    validates[[0, 1, 2, 3, 4, 5, 6, 7, 8, 199]] = True
+    checks.report_classes(photos, validates, ["hat", "shoes"])
+    shown = capfd.readouterr().err
+    assert "99.5% of the training photos are 'hat'" in shown
+    assert "--class-weights balanced" in shown
+    assert "hat         189           9" in shown
+    assert "shoes         1           1" in shown
+
+
+def test_few_photos_to_validate_on_are_said(capfd: pytest.CaptureFixture[str]) -> None:
+    photos = encoded(["hat", "shoes"] * 50)
+    validates = np.arange(100) < 9
+    checks.report_classes(photos, validates, ["hat", "shoes"])
+    assert "9 photos validate 2 classes" in capfd.readouterr().err
+    checks.report_classes(photos, np.arange(100) < 10, ["hat", "shoes"])
+    assert "warning" not in capfd.readouterr().err
+
+
+def test_a_class_without_photos_is_refused() -> None:
+    validates = np.array([False, False, True])
+    with pytest.raises(UserError, match="no readable training photos of 'shoes'"):
+        checks.report_classes(encoded(["hat", "hat", "shoes"]), validates, ["hat", "shoes"])
+    with pytest.raises(UserError, match="no readable photos to validate on"):
+        checks.report_classes(encoded(["hat", "shoes"]), np.zeros(2, bool), ["hat", "shoes"])
+
+
+def test_unreadable_photos_are_counted_and_named(capfd: pytest.CaptureFixture[str]) -> None:
+    checks.report_unreadable(encoded(["hat"], unreadable=12), 13)
+    shown = capfd.readouterr().err.splitlines()
+    assert shown[0] == "skipped 12 of 13 photos that cannot be read: 12 truncated"
+    assert shown[1] == "  bad0.jpg: truncated: the end is missing"
+    assert shown[-1] == "  and 2 more"
+    with pytest.raises(UserError, match="none of the 12 files can be read"):
+        checks.report_unreadable(encoded([], unreadable=12), 12)

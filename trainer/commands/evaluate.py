@@ -1,0 +1,236 @@
+"""The ``evaluate`` command: a model directory measured on labelled photos, alone or against another."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from catalogue.cli import console
+from catalogue.cli.console import CommandFailed, UserError, say
+from catalogue.model_dir import directory as model_dir
+from catalogue.model_dir.directory import ModelInfo
+from catalogue.storage import files
+from trainer.data import dataset
+from trainer.evaluation import inference
+from trainer.evaluation import metrics as evaluation
+from trainer.evaluation.inference import Classified
+from trainer.evaluation.report import Comparison, Evaluated, evaluation_page
+
+LISTED = 50
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of ``evaluate``."""
+    add = parser.add_argument
+    add("--model-dir", type=console.path, required=True, metavar="DIR", help="what train wrote")
+    add("--data", type=console.path, required=True, metavar="DATA", help="labelled photos, as train takes them")
+    add(
+        "--output",
+        type=console.path,
+        metavar="DIR",
+        help="write evaluation.json, predictions.jsonl and report.html here",
+    )
+    add("--compare", type=console.path, metavar="DIR", help="another model directory, measured on the same photos")
+    add_gate_argument(parser)
+    console.add_limit_arguments(parser)
+
+
+def add_gate_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--fail-under``; `check_gates` applies it."""
+    parser.add_argument(
+        "--fail-under",
+        type=gate,
+        action="append",
+        metavar="METRIC=VALUE",
+        help=f"fail below this: {', '.join(evaluation.GATES)}, recall:LABEL, precision:LABEL or f1:LABEL; repeatable",
+    )
+
+
+def gate(text: str) -> tuple[str, float]:
+    """An argument type: ``METRIC=VALUE``."""
+    name, _, value = text.rpartition("=")
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not METRIC=VALUE")
+    return name, console.rate(value)
+
+
+def check_gate_names(gates: Sequence[tuple[str, float]], labels: Sequence[str]) -> None:
+    """Refuses gates that ask for what is not measured, before anything is. Raises UserError."""
+    known = {*evaluation.GATES, *(f"{kind}:{label}" for kind in evaluation.CLASS_GATES for label in labels)}
+    for name, _ in gates:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1) or [f"recall:{labels[0]}"]
+            raise UserError(
+                f"--fail-under {name}: there is no such metric or class; give {', '.join(evaluation.GATES)}, or "
+                f"recall, precision or f1 of a class, such as {nearest[0]}"
+            )
+
+
+def check_gates(metrics: dict[str, Any], gates: Sequence[tuple[str, float]]) -> None:
+    """Compares metrics with what they must reach.
+
+    Raises:
+        CommandFailed: one of them does not.
+    """
+    found = [(name, evaluation.gate_value(metrics, name), least) for name, least in gates]
+    missed = [f"{name} is {value:.4f}, under {least:g}" for name, value, least in found if value < least]
+    if missed:
+        raise CommandFailed("the model is not good enough: " + "; ".join(missed))
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Measures a model on labelled photos, prints the metrics, and writes them where ``--output`` says."""
+    output, limits, gates = arguments.output, console.limits(arguments), arguments.fail_under or []
+    if output:
+        files.check_new_folder(output, "--output")
+    examples = dataset.find_examples(arguments.data)
+    with model_dir.fetched(arguments.model_dir) as model:
+        info = model.info
+        examples = _by_name(examples, info)
+        _check_labels(arguments.data, examples, info)
+        check_gate_names(gates, info.labels)
+        other = _classified_by(arguments.compare, examples, limits) if arguments.compare else None
+        result = inference.classify(examples, len(examples), info.image, limits, model.load())
+    if not result.examples:
+        raise UserError(f"none of the {len(examples):,} files in {arguments.data} can be read as a photo")
+    index = {label: number for number, label in enumerate(info.labels)}
+    truth = np.array([index[example.label] for example in result.examples])
+    metrics = evaluation.metrics(truth, result.probabilities, info.labels, info.temperature)
+    comparison = _compared(info, truth, result, other) if other else None
+    _print_metrics(info, metrics, result)
+    if comparison:
+        _print_comparison(info, comparison)
+    if output:
+        import tensorflow as tf
+
+        uris = tuple(example.uri for example in result.examples)
+        unreadable = len(result.unreadable)
+        evaluated = Evaluated(
+            f"{len(uris):,} photos of {arguments.data}", uris, truth, result.probabilities, unreadable
+        )
+        try:
+            _write(output, info, metrics, result, evaluated, comparison)
+        except tf.errors.OpError as error:
+            raise UserError(f"--output {output} cannot be written: {error.message}") from error
+    check_gates(metrics, gates)
+
+
+def _by_name(examples: Sequence[dataset.Example], info: ModelInfo) -> list[dataset.Example]:
+    """Examples with the names of their classes where the labels are WordNet's ids of ImageNet's classes."""
+    names = dict(zip(info.training.get("class_ids", ()), info.labels, strict=False))
+    return [dataclasses.replace(example, label=names.get(example.label, example.label)) for example in examples]
+
+
+def _check_labels(data: str, examples: Sequence[dataset.Example], info: ModelInfo) -> None:
+    unknown = sorted({example.label for example in examples} - set(info.labels))
+    if unknown:
+        shown = ", ".join(map(repr, unknown[:10]))
+        raise UserError(f"{data} has classes that the model {info.id} does not know: {shown}; leave them out")
+
+
+def _classified_by(path: str, examples: Sequence[dataset.Example], limits: Any) -> tuple[ModelInfo, Classified]:
+    """What the model directory of ``--compare`` says."""
+    with model_dir.fetched(path) as model:
+        _check_labels("for --compare, --data", examples, model.info)
+        say(f"model {model.info.id} of --compare:")
+        return model.info, inference.classify(examples, len(examples), model.info.image, limits, model.load())
+
+
+def _compared(
+    info: ModelInfo, truth: np.ndarray, result: Classified, other: tuple[ModelInfo, Classified]
+) -> Comparison:
+    """Both models photo by photo; those that only one of them could read do not count."""
+    before, theirs = other
+    index = {label: number for number, label in enumerate(info.labels)}
+    names = [before.labels[number] for number in theirs.probabilities.argmax(axis=1)]
+    said = {example.uri: index.get(name, -1) for example, name in zip(theirs.examples, names, strict=True)}
+    old = np.array([said.get(example.uri, -1) for example in result.examples])
+    return Comparison(before.id, evaluation.compared(truth, old, result.probabilities.argmax(axis=1), info.labels), old)
+
+
+def _print_metrics(info: ModelInfo, metrics: dict[str, Any], result: Classified) -> None:
+    width = max(map(len, info.labels))
+    print(f"{'class':{width}}  precision  recall     F1  photos  share in training")
+    for label, values in metrics["per_class"].items():
+        cells = ("–" if values[name] is None else f"{values[name]:.3f}" for name in ("precision", "recall", "f1"))
+        precision, recall, f1 = cells
+        share = f"{info.class_shares.get(label, 0):.1%}"
+        print(f"{label:{width}}  {precision:>9}  {recall:>6}  {f1:>5}  {values['support']:6,}  {share:>17}")
+    low, high = metrics["accuracy_interval"]
+    print(f"accuracy {metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})  photos {metrics['examples']:,}")
+    print(f"top-5 accuracy {metrics['top_5_accuracy']:.4f}  macro F1 {metrics['macro_f1']:.4f}")
+    print(
+        f"log loss {metrics['log_loss']:.4f}  calibration error {metrics['calibration_error']:.4f}, before the "
+        f"temperature {metrics['calibration_error_before']:.4f}  model {info.id}"
+    )
+    if result.unreadable:
+        reasons = collections.Counter(photo.error.reason.code for photo in result.unreadable)
+        print("unreadable: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()))
+
+
+def _print_comparison(info: ModelInfo, comparison: Comparison) -> None:
+    found = comparison.result
+    width = max(map(len, info.labels))
+    print(f"\n{'class':{width}}  fixed  broken")
+    for label, counts in found["per_class"].items():
+        print(f"{label:{width}}  {counts['fixed']:5,}  {counts['broken']:6,}")
+    print(
+        f"accuracy {found['accuracy_before']:.4f} with model {comparison.before}, {found['accuracy']:.4f} with "
+        f"{info.id}: {found['fixed']:,} fixed, {found['broken']:,} broken, p = {found['p_value']:.3g} (McNemar)"
+    )
+
+
+def _write(
+    output: str,
+    info: ModelInfo,
+    metrics: dict[str, Any],
+    result: Classified,
+    evaluated: Evaluated,
+    comparison: Comparison | None,
+) -> None:
+    import tensorflow as tf
+
+    def write(name: str, content: str) -> None:
+        with tf.io.gfile.GFile(f"{output.rstrip('/')}/{name}", "w") as file:
+            file.write(content)
+
+    def listed(rows: np.ndarray) -> list[dict[str, Any]]:
+        return [_row(info, evaluated, row) for row in rows[:LISTED]]
+
+    tf.io.gfile.makedirs(output)
+    content = {"model_id": info.id, "labels": list(info.labels), **metrics}
+    content |= {"most_wrong": listed(evaluated.most_wrong), "least_sure": listed(evaluated.least_sure)}
+    content["unreadable"] = [
+        {"uri": p.example.uri, "reason": p.error.reason.code, "message": p.error.message} for p in result.unreadable
+    ]
+    if comparison:
+        flips = np.flatnonzero((comparison.old == evaluated.truth) != (evaluated.predicted == evaluated.truth))
+        names = [*info.labels, None]  # -1: a label the new model does not know, or a photo the old could not read
+        rows = [_row(info, evaluated, row) | {"before": names[comparison.old[row]]} for row in flips.tolist()]
+        content["comparison"] = {"model_id": comparison.before, **comparison.result, "flips": rows}
+    write("evaluation.json", json.dumps(content, indent=1))  # ASCII, since a file's name need not be UTF-8
+    lines = []
+    for example, row in zip(result.examples, result.probabilities, strict=True):
+        scores = {label: float(score) for label, score in zip(info.labels, row, strict=True)}
+        record = {"uri": example.uri, "truth": example.label, "label": info.labels[row.argmax()], "scores": scores}
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    write("predictions.jsonl", "".join(lines))
+    write("report.html", evaluation_page(info, metrics, evaluated, comparison=comparison))
+    say(f"written to {output}")
+
+
+def _row(info: ModelInfo, evaluated: Evaluated, row: int) -> dict[str, Any]:
+    label = evaluated.predicted[row]
+    return {
+        "uri": evaluated.uris[row],
+        "truth": info.labels[evaluated.truth[row]],
+        "label": info.labels[label],
+        "score": float(evaluated.probabilities[row, label]),
+    }

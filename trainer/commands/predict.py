@@ -1,0 +1,75 @@
+"""The ``predict`` command: what a model says of a few photos."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+
+from catalogue.cli import console
+from catalogue.cli.console import CommandFailed
+from catalogue.model_dir import directory as model_dir
+from trainer.data import dataset
+from trainer.evaluation import inference
+
+TOP = 3
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of ``predict``."""
+    add = parser.add_argument
+    add("--model-dir", type=console.path, required=True, metavar="DIR", help="what train wrote")
+    add("images", nargs="+", metavar="IMAGE", help="photos, at any path that TensorFlow can read")
+    add("--top-k", type=console.positive_int, default=TOP, metavar="K", help="labels shown of each photo")
+    add("--json", action="store_true", help="print one JSON object for each photo")
+    console.add_limit_arguments(parser)
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Prints the best labels of photos, in the order given; fails if one of them cannot be read."""
+    with model_dir.fetched(arguments.model_dir) as model:
+        info, probabilities, limits = model.info, model.load(), console.limits(arguments)
+        examples = [dataset.Example(uri, "") for uri in arguments.images]
+        photos = list(dataset.read_photos(examples, info.image, limits))
+        readable = [photo for photo in photos if isinstance(photo, dataset.Photo)]
+        size = inference.BATCH_SIZE
+        batches = (readable[start : start + size] for start in range(0, len(readable), size))
+        rows = (row for batch in batches for row in probabilities(np.stack([photo.image for photo in batch])))
+        for photo in photos:
+            if isinstance(photo, dataset.Photo):
+                best = _best(next(rows), info.labels, arguments.top_k)
+                print(_json(photo.example.uri, best) if arguments.json else _table(photo.example.uri, best))
+            elif arguments.json:
+                reason, message = photo.error.reason.code, photo.error.message
+                print(json.dumps({"uri": photo.example.uri, "reason": reason, "message": message}))
+            else:
+                print(f"{photo.example.uri}\n  not classified, {photo.error}")
+    if len(readable) < len(photos):
+        raise CommandFailed(f"{len(photos) - len(readable)} of {len(photos)} files could not be read as a photo")
+
+
+def _best(row: np.ndarray, labels: Sequence[str], top: int) -> list[tuple[str, float]]:
+    return [(labels[index], float(row[index])) for index in np.argsort(-row, kind="stable")[:top]]
+
+
+def _json(uri: str, best: Sequence[tuple[str, float]]) -> str:
+    label, score = best[0]
+    top = [{"label": name, "score": value} for name, value in best]
+    return json.dumps({"uri": uri, "label": label, "score": score, "top": top})
+
+
+def _table(uri: str, best: Sequence[tuple[str, float]]) -> str:
+    names = max(len(label) for label, _ in best)
+    width = max(8, min(40, shutil.get_terminal_size().columns - names - 14))
+    lines = [f"  {label:{names}}  {score:6.4f}  {bar(score, width)}".rstrip() for label, score in best]
+    return "\n".join([uri, *lines])
+
+
+def bar(share: float, width: int) -> str:
+    """A bar for a share between 0 and 1 of `width` characters."""
+    eighths = round(share * width * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()

@@ -1,0 +1,427 @@
+"""What ``train`` is told: its flags, and the values they become."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from catalogue.cli import console
+from catalogue.cli.console import UserError
+from catalogue.images.reader import RESIZE_RULES, ImageSpec, Limits
+from catalogue.model_dir import directory as model_dir
+from trainer.commands import evaluate
+from trainer.data import dataset
+from trainer.fitting.augmentation import DEFAULT, Augmentation
+from trainer.fitting.batches import CLASS_WEIGHTS, DECAYS, Stage
+from trainer.fitting.distribution import PRECISIONS
+from trainer.networks import backbones, network
+
+HEAD = Stage(epochs=20, learning_rate=1e-3)
+FINE_TUNING = Stage(
+    epochs=12,
+    learning_rate=4e-4,
+    warmup_epochs=1.0,
+    decay="cosine",
+    weight_decay=0.02,
+    label_smoothing=0.1,
+    ema=0.99,
+)
+FROM_SCRATCH = Stage(epochs=30, learning_rate=1e-3)
+COPIES, DROPOUT = 6, 0.2
+HEADS = ("new", "imagenet")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything that ``train`` is told.
+
+    Attributes:
+        data: labelled photos, see `trainer.data.dataset.find_examples`.
+        validation_data: the like, to choose the best epoch by; None for a part of `data`.
+        model_dir: where the model directory is written.
+        backbone, weights, color_mode: see `trainer.networks.backbones.build`.
+        weights_hash: SHA-256 of the file of weights, hexadecimal; None if they are not in one.
+        as_it_is: whether the network keeps its own head and classes, see `trainer.networks.pretrained`; then nothing
+            is fitted.
+        fine_tune, hidden_units, dropout, freeze_batch_norm: see `trainer.networks.network.Network.on`.
+        image: the images the network takes.
+        limits: which photos are too large.
+        augmentation: how photos are varied.
+        copies: how many varied copies of each photo go through a frozen network.
+        head: how the head is fitted alone, before a pretrained network is fine-tuned; None otherwise.
+        main: how all that is not frozen is fitted.
+        batch_size, seed: of fitting.
+        precision: see `trainer.fitting.distribution.policy`.
+        checkpoint_dir: where what has been done is kept until all is done.
+        checkpoint_seconds: how often.
+        resume: whether to go on from there.
+        log_dir: where TensorBoard's files go, if anywhere.
+        fail_under: metrics and what they must reach for the model to be written.
+        overwrite: whether a model directory at `model_dir` may be replaced.
+    """
+
+    data: str
+    validation_data: str | None
+    model_dir: str
+    backbone: str
+    weights: str
+    weights_hash: str | None
+    color_mode: str
+    as_it_is: bool
+    fine_tune: str
+    hidden_units: tuple[int, ...]
+    dropout: float
+    freeze_batch_norm: bool
+    image: ImageSpec
+    limits: Limits
+    augmentation: Augmentation
+    copies: int
+    head: Stage | None
+    main: Stage
+    batch_size: int
+    seed: int
+    precision: str
+    checkpoint_dir: str
+    checkpoint_seconds: float
+    resume: bool
+    log_dir: str | None
+    fail_under: tuple[tuple[str, float], ...]
+    overwrite: bool
+
+    @property
+    def what_changes_the_result(self) -> dict[str, Any]:
+        """All of it but the data, and where things are kept; anything JSON can write."""
+        elsewhere = {"data", "validation_data", "model_dir", "checkpoint_dir", "log_dir"}
+        no_matter = {"checkpoint_seconds", "resume", "overwrite", "fail_under"}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere | no_matter}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of ``train``."""
+    add_data_arguments(parser.add_argument)
+    _add_places(parser.add_argument)
+    evaluate.add_gate_argument(parser)
+    parser.add_argument(
+        "--head",
+        choices=HEADS,
+        default=HEADS[0],
+        help="new: one for the classes of --data; imagenet: the network as it is, with its own head and ImageNet's "
+        "1,000 classes, where nothing is fitted and --data is any photos",
+    )
+    add_method_arguments(parser)
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what is fitted and how: those that ``sweep`` can vary."""
+    _add_network(parser.add_argument_group("network").add_argument)
+    _add_fitting(parser.add_argument_group("fitting").add_argument)
+    _add_augmentation(parser.add_argument_group("augmentation").add_argument)
+    console.add_limit_arguments(parser)
+
+
+def add_data_arguments(add: Any) -> None:
+    """Adds ``--data`` and ``--validation-data``; `add` is a parser's or a group's ``add_argument``."""
+    add(
+        "--data",
+        type=console.path,
+        required=True,
+        metavar="DATA",
+        help="folder with one sub-folder of photos for each class; or a list (.csv, .tsv, .jsonl, .parquet) with the "
+        "columns uri and label; or an IDX file of pictures",
+    )
+    add(
+        "--validation-data",
+        type=console.path,
+        metavar="DATA",
+        help="the like, to choose the best epoch by; without it a tenth of --data is held out",
+    )
+
+
+def _add_places(add: Any) -> None:
+    model_dir = os.environ.get("AIP_MODEL_DIR")
+    add(
+        "--model-dir",
+        type=console.path,
+        default=model_dir,
+        required=not model_dir,
+        metavar="DIR",
+        help="where the model directory goes; Vertex AI's AIP_MODEL_DIR is the default",
+    )
+    add("--overwrite", action="store_true", help="replace the model directory that is there")
+    add("--resume", action="store_true", help="go on where the same command was interrupted")
+    add(
+        "--checkpoint-dir",
+        type=console.path,
+        default=os.environ.get("AIP_CHECKPOINT_DIR"),
+        metavar="DIR",
+        help="what --resume needs is kept here until the model is written (default: AIP_CHECKPOINT_DIR, or a folder "
+        "beside the model directory)",
+    )
+    add(
+        "--checkpoint-seconds",
+        type=console.non_negative_float,
+        default=30.0,
+        metavar="S",
+        help="time between two checkpoints",
+    )
+    add(
+        "--log-dir",
+        type=console.path,
+        default=os.environ.get("AIP_TENSORBOARD_LOG_DIR"),
+        metavar="DIR",
+        help="write event files for TensorBoard here; AIP_TENSORBOARD_LOG_DIR is the default",
+    )
+
+
+def _add_network(add: Any) -> None:
+    add("--backbone", default="MobileNetV2", metavar="NAME", help="a network of keras.applications, or one of ours")
+    add(
+        "--weights",
+        metavar="imagenet|none|FILE",
+        help="weights to start from: imagenet, none (every layer is fitted), or a file that Keras wrote of the network "
+        "without its top (default: imagenet, none for ours)",
+    )
+    add(
+        "--fine-tune",
+        metavar="none|top|all|LAYER",
+        help="what of the backbone is fitted besides the head: none, its top blocks (top), all, or what is above a "
+        "layer, by its name (default: none, all with --weights none)",
+    )
+    add(
+        "--hidden-units",
+        type=console.positive_ints,
+        metavar="N[,N...]",
+        help="dense layers between the backbone and the last layer, such as 64,32",
+    )
+    add(
+        "--dropout",
+        type=console.fraction,
+        default=DROPOUT,
+        metavar="R",
+        help="before the last layer, after hidden ones",
+    )
+    add(
+        "--image-size",
+        type=console.positive_int,
+        metavar="PIXELS",
+        help="side of the images the network sees (default: that of the network, 224 for keras.applications; that of "
+        "the pictures in an IDX file for ours)",
+    )
+    add(
+        "--resize",
+        choices=RESIZE_RULES,
+        default=RESIZE_RULES[0],
+        help="how a photo becomes that square: its middle cropped, white padded beside it, or stretched",
+    )
+    add(
+        "--color-mode",
+        choices=backbones.COLOR_MODES,
+        default=backbones.COLOR_MODES[0],
+        help="whether a network of ours sees colours",
+    )
+
+
+def _add_fitting(add: Any) -> None:
+    add(
+        "--epochs",
+        type=console.positive_int,
+        metavar="N",
+        help=f"at most; the best one is kept (default: {HEAD.epochs} for the head, {FINE_TUNING.epochs} for "
+        f"fine-tuning, {FROM_SCRATCH.epochs} from scratch)",
+    )
+    add("--batch-size", type=console.positive_int, default=32, metavar="N", help="photos to a step, on all devices")
+    add(
+        "--learning-rate",
+        type=console.positive_float,
+        metavar="R",
+        help=f"of Adam (default: {HEAD.learning_rate}, {FINE_TUNING.learning_rate} for fine-tuning)",
+    )
+    add(
+        "--warmup-epochs",
+        type=console.non_negative_float,
+        metavar="N",
+        help="in which the rate rises from zero (default: 0, 1 for fine-tuning)",
+    )
+    add(
+        "--decay",
+        choices=DECAYS,
+        help="of the rate until the last epoch (default: constant, cosine for fine-tuning)",
+    )
+    add(
+        "--weight-decay",
+        type=console.non_negative_float,
+        metavar="R",
+        help=f"as in AdamW (default: 0, {FINE_TUNING.weight_decay} for fine-tuning)",
+    )
+    add(
+        "--label-smoothing",
+        type=console.fraction,
+        metavar="R",
+        help=f"share of the truth spread over all classes (default: 0, {FINE_TUNING.label_smoothing} for fine-tuning)",
+    )
+    add(
+        "--ema",
+        type=console.fraction,
+        metavar="R",
+        help=f"decay of a moving average of the weights (default: 0, {FINE_TUNING.ema} for fine-tuning)",
+    )
+    add("--mixup", type=console.non_negative_float, default=0.0, metavar="ALPHA", help="mix pairs of photos")
+    add("--class-weights", choices=CLASS_WEIGHTS, default="none", help="let every class count the same")
+    add(
+        "--patience",
+        type=console.non_negative_int,
+        default=0,
+        metavar="N",
+        help="stop after N epochs without improvement; 0 never does",
+    )
+    add(
+        "--head-epochs",
+        type=console.positive_int,
+        default=10,
+        metavar="N",
+        help="in which the head is fitted alone before fine-tuning",
+    )
+    add(
+        "--batch-norm",
+        choices=("frozen", "fitted"),
+        help="whether fine-tuning changes batch normalisation (default: frozen, fitted from scratch)",
+    )
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of the computations; auto: half on a GPU; else full, and bfloat16 in what is frozen if the CPU has it",
+    )
+    add(
+        "--seed",
+        type=console.seed,
+        default=0,
+        metavar="N",
+        help="of the initial weights, the shuffling, the dropout and the augmentation",
+    )
+
+
+def _add_augmentation(add: Any) -> None:
+    add(
+        "--augment",
+        action="store_true",
+        help="vary photos in a way that suits most products; the flags below refine it",
+    )
+    add("--flip", action=argparse.BooleanOptionalAction, help=f"mirror half of them (with --augment: {DEFAULT.flip})")
+    for name, unit in (
+        ("rotation", "degrees"),
+        ("zoom", "share of the size"),
+        ("shift", "share of the side"),
+        ("shear", "degrees"),
+        ("color", "share of brightness, contrast and saturation"),
+    ):
+        default = getattr(DEFAULT, name)
+        help_text = f"{unit}, at most (with --augment: {default:g})"
+        add(f"--{name}", type=console.non_negative_float, metavar="X", help=help_text)
+    add(
+        "--copies",
+        type=console.positive_int,
+        default=COPIES,
+        metavar="N",
+        help="varied copies of each photo that go through the frozen part of a network",
+    )
+
+
+def config_from(arguments: argparse.Namespace) -> TrainConfig:
+    """Flags to a `TrainConfig`.
+
+    Raises:
+        UserError: they contradict each other.
+    """
+    a = arguments
+    weights = a.weights or backbones.default_weights(a.backbone)
+    from_scratch = weights == backbones.NONE
+    as_it_is = a.head != HEADS[0]
+    if as_it_is:
+        _check_nothing_is_fitted(a, weights)
+    fine_tune = a.fine_tune or (network.EVERYTHING if from_scratch else network.NOTHING)
+    if from_scratch and fine_tune != network.EVERYTHING:
+        raise UserError(
+            f"--fine-tune {fine_tune} would leave random weights as they are: give --weights or leave it out"
+        )
+    frozen = fine_tune == network.NOTHING
+    main = FROM_SCRATCH if from_scratch else HEAD if frozen else FINE_TUNING
+    given = {name: getattr(a, name) for name in (field.name for field in dataclasses.fields(Stage))}
+    main = dataclasses.replace(main, **{name: value for name, value in given.items() if value is not None})
+    head = None if from_scratch or frozen else dataclasses.replace(HEAD, epochs=a.head_epochs)
+    freeze_batch_norm = a.batch_norm == "frozen" if a.batch_norm else not from_scratch
+    return TrainConfig(
+        data=a.data,
+        validation_data=a.validation_data,
+        model_dir=a.model_dir,
+        backbone=a.backbone,
+        weights=weights,
+        weights_hash=model_dir.file_digest(Path(weights)) if os.path.isfile(weights) else None,
+        color_mode=a.color_mode,
+        as_it_is=as_it_is,
+        fine_tune=fine_tune,
+        hidden_units=a.hidden_units or (),
+        dropout=a.dropout,
+        freeze_batch_norm=freeze_batch_norm,
+        image=_image_spec(a.image_size or _image_size(a.backbone, a.data, as_it_is), a.resize),
+        limits=console.limits(a),
+        augmentation=_augmentation(a),
+        copies=a.copies,
+        head=head,
+        main=main,
+        batch_size=a.batch_size,
+        seed=a.seed,
+        precision=a.precision,
+        checkpoint_dir=a.checkpoint_dir or _beside(a.model_dir),
+        checkpoint_seconds=a.checkpoint_seconds,
+        resume=a.resume,
+        log_dir=a.log_dir,
+        fail_under=tuple(a.fail_under or ()),
+        overwrite=a.overwrite,
+    )
+
+
+def _beside(model_dir: str) -> str:
+    """A folder next to the model directory; its name does not begin with that one's, which object stores take ill."""
+    folder, slash, name = model_dir.rstrip("/").rpartition("/")
+    return f"{folder}{slash}checkpoints-{name}"
+
+
+def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> None:
+    """Raises UserError where flags say how what is used as it is should be fitted."""
+    if weights == backbones.NONE:
+        raise UserError(f"--head {arguments.head} takes a network of keras.applications and its weights")
+    parser = console.Parser()
+    _add_fitting(parser.add_argument)
+    _add_augmentation(parser.add_argument)
+    flags = {action.dest: (action.option_strings[0], action.default) for action in parser._actions[1:]}
+    flags |= {"validation_data": ("--validation-data", None), "hidden_units": ("--hidden-units", None)}
+    flags |= {"dropout": ("--dropout", DROPOUT)}
+    for name, (flag, default) in flags.items():
+        if name not in ("batch_size", "precision", "seed") and getattr(arguments, name) != default:
+            raise UserError(f"--head {arguments.head} fits nothing: leave {flag} out")
+    if arguments.fine_tune not in (None, network.NOTHING):
+        raise UserError(f"--head {arguments.head} fits nothing: leave --fine-tune out")
+
+
+def _image_size(backbone: str, data: str, as_it_is: bool) -> int:
+    if as_it_is:
+        return backbones.image_size_of_top(backbone)
+    own = dataset.own_image_size(data) if backbones.is_own(backbone) else None
+    return own or backbones.default_image_size(backbone)
+
+
+def _image_spec(size: int, resize: str) -> ImageSpec:
+    try:
+        return ImageSpec(size, resize)
+    except ValueError as error:
+        raise UserError(f"--image-size: {error}") from error
+
+
+def _augmentation(arguments: argparse.Namespace) -> Augmentation:
+    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Augmentation)}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(DEFAULT if arguments.augment else Augmentation(), **chosen)

@@ -1,0 +1,1 @@
+"""Labelled photos: find, check, read and split them."""

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, inference on labelled photos, and the report."""

@@ -1,0 +1,1 @@
+"""Training: frozen features, augmentation, batches, the training loop, checkpoints, devices."""

@@ -1,0 +1,183 @@
+"""What a run of ``train`` leaves beside the model directory until it is done, so that a later one can go on from there.
+
+A folder, local or remote, with ``checkpoints.json``, which says what is being trained, and a file for each stage of
+fitting. Each file is replaced in one step, so that a run that is killed leaves the one before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from catalogue.cli.console import UserError, say
+
+HEAD, NETWORK = "head", "network"
+"""The stages of fitting."""
+
+_RUN, _META, FEATURES = "checkpoints.json", "meta", "features"
+_OURS = {FEATURES} | {f"{name}{end}" for name in (_RUN, f"{HEAD}.npz", f"{NETWORK}.npz") for end in ("", ".new")}
+
+
+@dataclasses.dataclass
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Attributes:
+        folder: where they are; None to keep none.
+        seconds: how long after one the next is due.
+        resumed: whether they were there before this run.
+    """
+
+    folder: str | None
+    seconds: float = 30.0
+    resumed: bool = False
+    _last: float = dataclasses.field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return self.folder is not None and time.monotonic() - self._last >= self.seconds
+
+    def save(self, name: str, arrays: Sequence[np.ndarray], meta: dict[str, Any]) -> None:
+        """Replaces the checkpoint `name`; `meta` is anything JSON can write."""
+        if self.folder is None:
+            return
+        buffer = io.BytesIO()
+        named: dict[str, Any] = {f"a{n}": array for n, array in enumerate(arrays)}
+        named[_META] = np.array(json.dumps(meta))
+        np.savez(buffer, **named)
+        _replace(f"{self.folder}/{name}.npz", buffer.getvalue())
+        self._last = time.monotonic()
+
+    def load(self, name: str) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+        """The arrays and the meta of a checkpoint, None if there is none."""
+        content_of = self.folder and _content(f"{self.folder}/{name}.npz")
+        if not content_of:
+            return None
+        with np.load(io.BytesIO(content_of)) as content:
+            return [content[f"a{n}"] for n in range(len(content.files) - 1)], json.loads(str(content[_META]))
+
+
+def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) -> Checkpoints:
+    """The checkpoints in a folder, which is made or emptied unless the run in it is to be gone on with.
+
+    Args:
+        folder: where they are.
+        run: what is trained, on what, how.
+        resume: whether to go on with what is there.
+        seconds: how long after a checkpoint the next is due.
+
+    Raises:
+        UserError: what is there is another run's, or cannot be written.
+    """
+    import tensorflow as tf
+
+    run = json.loads(json.dumps(run))
+    try:
+        foreign = _foreign(folder)
+        if foreign:
+            raise UserError(
+                f"{folder} holds something else than checkpoints, {foreign!r}: choose another --checkpoint-dir"
+            )
+        found = _content(f"{folder}/{_RUN}")
+        if found and resume:
+            _check_same_run(folder, json.loads(found), run)
+            say(f"going on with what an interrupted run left in {folder}")
+            return Checkpoints(folder, seconds, resumed=True)
+        if found:
+            say(f"beginning anew: what an interrupted run left in {folder} is removed; --resume would have gone on")
+        elif resume:
+            say(f"nothing to go on with in {folder}: beginning")
+        remove(folder)
+        tf.io.gfile.makedirs(folder)
+        _replace(f"{folder}/{_RUN}", _described(run))
+    except tf.errors.OpError as error:
+        raise UserError(f"cannot write checkpoints to {folder} ({error.message}): give --checkpoint-dir") from error
+    return Checkpoints(folder, seconds)
+
+
+def _names(folder: str) -> list[str]:
+    import tensorflow as tf
+
+    names = tf.io.gfile.listdir(folder) if tf.io.gfile.exists(folder) else []
+    return sorted(name.rstrip("/") for name in names if name.rstrip("/"))
+
+
+def _foreign(folder: str) -> str | None:
+    """The name of something in a folder that is no part of checkpoints, if there is any.
+
+    Without the file that says what is trained nothing in it is: others, too, call a folder ``features``.
+    """
+    names = _names(folder)
+    ours = _OURS if _RUN in names else {f"{_RUN}.new"}
+    return next((name for name in names if name not in ours), None)
+
+
+def _check_same_run(folder: str, before: dict[str, Any], run: dict[str, Any]) -> None:
+    was, now = _flat(before), _flat(run)
+    other = [
+        f"{name} {was.get(name)}, now {now.get(name)}" for name in {**was, **now} if was.get(name) != now.get(name)
+    ]
+    if other:
+        raise UserError(
+            f"the checkpoints in {folder} are of another run ({'; '.join(other)}): give the same command, or leave "
+            "--resume out to begin anew"
+        )
+
+
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """A dictionary of dictionaries as one, with names such as ``main.epochs``."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found
+
+
+def remove(folder: str) -> None:
+    """Removes the checkpoints in a folder, and the folder if that leaves it empty."""
+    import tensorflow as tf
+
+    names = _names(folder)
+    for name in names:
+        if name == FEATURES and _RUN in names:
+            tf.io.gfile.rmtree(f"{folder}/{name}")
+        elif name in _OURS and name not in (_RUN, FEATURES):
+            tf.io.gfile.remove(f"{folder}/{name}")
+    if _RUN in names:  # last: while it is there the others are known to be ours
+        tf.io.gfile.remove(f"{folder}/{_RUN}")
+    if tf.io.gfile.exists(folder) and not _names(folder):
+        tf.io.gfile.rmtree(folder)
+
+
+def remove_those_of(folder: str, run: dict[str, Any]) -> None:
+    """Removes the checkpoints in a folder if they are of this run, and leaves those of another alone."""
+    if _content(f"{folder}/{_RUN}") == _described(run):
+        remove(folder)
+
+
+def _described(run: dict[str, Any]) -> bytes:
+    return json.dumps(run, indent=1).encode()
+
+
+def _content(path: str) -> bytes:
+    """The content of a file, nothing if there is none."""
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):
+        return b""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _replace(path: str, content: bytes) -> None:
+    """Writes a file that others see whole or not at all."""
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(f"{path}.new", "wb") as file:
+        file.write(content)
+    tf.io.gfile.rename(f"{path}.new", path, overwrite=True)

@@ -1,0 +1,220 @@
+"""The devices a network is fitted on: one, several of a machine, or those of several machines.
+
+Keras 3's `fit` cannot work across machines, a step run by `tf.distribute` can; `trainer.fitting.loop` has one. What is
+said
+of rows here keeps the result the same wherever it is computed: a batch is the same rows whatever the number of devices,
+each of which gets a part of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from catalogue.cli.console import Fault, UserError, say
+from catalogue.model_dir import bfloat16
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """Where a network is fitted.
+
+    Attributes:
+        strategy: TensorFlow's.
+        worker, workers: the number of this process among the workers, counted from 0, and how many there are.
+        gpus: how many GPUs this process has.
+    """
+
+    strategy: tf.distribute.Strategy
+    worker: int = 0
+    workers: int = 1
+    gpus: int = 0
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes what all of them found."""
+        return self.worker == 0
+
+    @property
+    def replicas(self) -> int:
+        """How many copies of the network there are, on all workers together."""
+        return self.strategy.num_replicas_in_sync
+
+    @property
+    def local_replicas(self) -> int:
+        """How many copies of the network this process has."""
+        return self.replicas // self.workers
+
+    def parts(self, count: int, *, local: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Divides `count` items evenly among the replicas.
+
+        Args:
+            count: at least one.
+            local: among the replicas of this process alone, for what each worker does for itself.
+
+        Returns:
+            For each replica of this process the numbers of its items, int [R, M], and whether they count, bool [R, M]:
+            where items are missing, the first one fills in.
+        """
+        replicas = self.local_replicas if local else self.replicas
+        each = math.ceil(count / replicas)
+        numbers = np.arange(each * replicas).reshape(replicas, each)
+        counts = numbers < count
+        mine = (
+            slice(None) if local else slice(self.worker * self.local_replicas, (self.worker + 1) * self.local_replicas)
+        )
+        return np.where(counts, numbers, 0)[mine], counts[mine]
+
+    def per_replica(self, parts: Sequence[Any]) -> Any:
+        """One argument of `strategy.run` from one nest of arrays for each replica of this process."""
+        if self.replicas == 1:
+            return parts[0]
+        import tensorflow as tf
+
+        first = self.worker * self.local_replicas
+
+        def of_replica(context: Any) -> Any:
+            part = parts[context.replica_id_in_sync_group - first]
+            return tf.nest.map_structure(tf.convert_to_tensor, part)
+
+        return self.strategy.experimental_distribute_values_from_function(of_replica)
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Runs a function in each replica."""
+        return self.strategy.run(function, arguments)
+
+    def gathered(self, value: Any, count: int) -> np.ndarray:
+        """What the replicas of all workers computed of `count` items, put together as `parts` divided them."""
+        return (value if self.replicas == 1 else self.strategy.gather(value, axis=0)).numpy()[:count]
+
+    def local(self, value: Any, count: int) -> np.ndarray:
+        """What the replicas of this process computed of `count` items, put together."""
+        return np.concatenate([part.numpy() for part in self.strategy.experimental_local_results(value)])[:count]
+
+    def from_chief(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Gives every worker the arrays of the chief; the other workers pass arrays of the same shapes and types."""
+        if self.workers == 1:
+            return list(arrays)
+        import tensorflow as tf
+
+        shared = []
+        for array in arrays:
+            exact = array if array.dtype.kind == "f" else array.astype(np.int64)
+            parts = [
+                exact if self.is_chief and not replica else np.zeros_like(exact)
+                for replica in range(self.local_replicas)
+            ]
+            total = self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.per_replica(parts), axis=None)
+            shared.append(total.numpy().astype(array.dtype).reshape(array.shape))
+        return shared
+
+    def json_from_chief(self, content: Any) -> Any:
+        """Gives every worker what the chief passes, anything JSON can write."""
+        text = np.frombuffer(json.dumps(content).encode(), np.uint8).astype(np.int64)
+        (length,) = self.from_chief([np.array([len(text)])])
+        mine = text if self.is_chief else np.zeros(length[0], np.int64)
+        return json.loads(bytes(self.from_chief([mine])[0].astype(np.uint8)))
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """For what workers do together.
+
+        Raises:
+            Fault: another worker was lost.
+        """
+        import tensorflow as tf
+
+        lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+        try:
+            yield
+        except (*lost, tf.errors.InternalError, tf.errors.CancelledError) as error:
+            if self.workers == 1:
+                raise
+            raise Fault(
+                f"another worker was lost ({type(error).__name__}): start all of them again with --resume"
+            ) from error
+
+    def check_same(self, what: str, content: Any) -> None:
+        """Makes sure that all workers hold the same `content`, anything JSON can write.
+
+        Raises:
+            Fault: they do not.
+        """
+        digest = hashlib.sha256(json.dumps(content).encode()).digest()
+        mine = np.frombuffer(digest, np.uint8).astype(np.int64)
+        if not np.array_equal(self.from_chief([mine])[0], mine):
+            raise Fault(f"worker {self.worker} found other {what} than worker 0: give all of them the same data")
+
+
+def find() -> Devices:
+    """The devices of this machine, and of the others that ``TF_CONFIG`` names.
+
+    To be called before TensorFlow is used for anything else.
+
+    Raises:
+        UserError: ``TF_CONFIG`` cannot be used.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    cluster = _cluster()
+    if cluster:
+        worker, workers = cluster
+        say(f"worker {worker} of {workers}: waiting for the others")
+        return Devices(tf.distribute.MultiWorkerMirroredStrategy(), worker, workers, len(gpus))
+    if len(gpus) > 1:
+        return Devices(tf.distribute.MirroredStrategy(), gpus=len(gpus))
+    return Devices(tf.distribute.get_strategy(), gpus=len(gpus))
+
+
+def _cluster() -> tuple[int, int] | None:
+    """This worker's number and how many there are, as ``TF_CONFIG`` says; None without it or with one worker."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return None
+    try:
+        config = json.loads(text)
+        cluster, task = config.get("cluster") or {}, config.get("task") or {}
+        chiefs, workers = cluster.get("chief", []), cluster.get("worker", [])
+        count = len(chiefs) + len(workers)
+        if count < 2:
+            return None
+        number = {"chief": 0, "worker": len(chiefs)}[task["type"]] + int(task["index"])
+        if number >= count:
+            raise ValueError(f"there is no {task['type']} {task['index']}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"TF_CONFIG cannot be used ({error!r}): name the workers and the task of this one") from error
+    return number, count
+
+
+def policy(precision: str, gpus: int) -> str:
+    """The Keras dtype policy that a ``--precision`` means; ``auto`` is half precision on GPUs.
+
+    On CPUs ``mixed_bfloat16`` is for those with instructions for it (AMX); measure it.
+    """
+    if precision == "auto":
+        return "mixed_float16" if gpus else "float32"
+    return precision
+
+
+def frozen_in_bfloat16(precision: str, devices: Devices) -> bool:
+    """Whether the part of a network that is not fitted computes in bfloat16: with ``auto``, on one CPU that can.
+
+    What is fitted computes as `policy` says. On processors without such instructions bfloat16 would be slower.
+    """
+    return precision == "auto" and not devices.gpus and devices.replicas == 1 and bfloat16.is_native()

@@ -1,0 +1,91 @@
+"""Where the inputs of what is fitted come from: activations that were kept, or images varied anew in each epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from trainer.fitting import augmentation
+from trainer.fitting.augmentation import Augmentation
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Source(Protocol):
+    """Where the inputs of a network come from."""
+
+    def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
+        """What rows are in an epoch: arrays [M, ...]."""
+
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        """What rows are for validation: the inputs themselves."""
+
+    def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
+        """What `training` gave, made into inputs on the device."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Activations:
+    """Inputs that a frozen network computed.
+
+    Attributes:
+        values: [N, ...].
+        copies: of photos of which there are varied copies, [C, T, ...]; every epoch takes one of the C + 1.
+        rows: int [T], the rows of `values` that they are copies of.
+        seed: of the choice among the copies.
+    """
+
+    values: np.ndarray
+    copies: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    seed: int = 0
+
+    def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
+        """See `Source`."""
+        values = self.values[rows]
+        if self.copies is None or self.rows is None:
+            return (values,)
+        kinds = len(self.copies) + 1
+        first = np.random.default_rng((self.seed, kinds)).integers(0, kinds, len(self.values))
+        chosen = (first[rows] + epoch) % kinds
+        place = np.searchsorted(self.rows, rows)
+        for n in np.flatnonzero(chosen):
+            values[n] = self.copies[chosen[n] - 1, place[n]]
+        return (values,)
+
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        """See `Source`."""
+        return self.values[rows]
+
+    def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
+        """See `Source`."""
+        import tensorflow as tf
+
+        return tf.cast(parts[0], tf.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Inputs that are images, uint8 [N, H, W, 3]; every epoch has varied copies of its own."""
+
+    values: np.ndarray
+    varied: Augmentation
+    seed: int = 0
+
+    def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
+        """See `Source`."""
+        if not self.varied:
+            return (self.values[rows],)
+        drawn = augmentation.draws(self.seed, epoch, len(self.values))[rows]
+        return (self.values[rows], *augmentation.variation(self.varied, drawn, self.values.shape[1]))
+
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        """See `Source`."""
+        return self.values[rows]
+
+    def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
+        """See `Source`."""
+        return augmentation.apply(*parts) if len(parts) > 1 else parts[0]

@@ -1,0 +1,313 @@
+"""Fitting the part of a classifier above the cut: a loop of our own, so that it runs alike on any number of devices.
+
+What a batch is, how its photos are varied and mixed, and when the rates change depends on the seed, the epoch and the
+step only. So a run that is interrupted ends, resumed, where it would have ended, and so does one on more devices, but
+for the order in which numbers are added up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from catalogue.cli.console import CommandFailed, Progress
+from trainer.fitting import batches
+from trainer.fitting.batches import Batches, Stage, Task
+from trainer.fitting.checkpoints import Checkpoints
+from trainer.fitting.distribution import Devices
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+_IN_FLIGHT = 4  # results that are not asked for yet, so that nothing waits for them
+_MOST_STEPS, _STEP_BYTES = 16, 8 * 2**20  # a call costs as much as a small step
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What fitting found.
+
+    Attributes:
+        logits: float32 [V, K] of the validation photos, in the best epoch.
+        best_epoch: counted from one.
+        epochs: loss and accuracy of each epoch, on training and (``val_``) on validation photos.
+    """
+
+    logits: np.ndarray
+    best_epoch: int
+    epochs: tuple[dict[str, float], ...]
+
+
+@dataclasses.dataclass
+class _State:
+    """How far fitting is, beside the weights."""
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    hits: float = 0.0
+    best_epoch: int = 0
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+    def rank(self, epoch: int) -> tuple[float, float]:
+        """What the best epoch has the most of: accuracy on validation, then the least loss."""
+        if not epoch:
+            return (-1.0, 0.0)
+        return self.history[epoch - 1]["val_accuracy"], -self.history[epoch - 1]["val_loss"]
+
+
+class Fitting:
+    """One stage of fitting one model.
+
+    Args:
+        name: of the stage, for people and checkpoints.
+        model: inputs [N, ...] -> logits [N, K], made within the scope of the strategy of `devices`.
+        task, stage: what is to be learnt, and how.
+        devices: on what.
+        checkpoints: where to go on from, and to keep what is found.
+        watch: called after each epoch with its number, from one, and its losses and accuracies.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: keras.Model,
+        task: Task,
+        stage: Stage,
+        devices: Devices,
+        checkpoints: Checkpoints,
+        watch: Callable[[str, int, dict[str, float]], None] = lambda name, epoch, values: None,
+    ) -> None:
+        self._name, self._model, self._task, self._stage = name, model, task, stage
+        self._devices, self._checkpoints, self._watch = devices, checkpoints, watch
+        self._state = _State()
+        with devices.strategy.scope():
+            self._optimizer = _optimizer(model, stage, task.steps)
+            self._averages = {id(variable): _copy(variable) for variable in _numbers(model)} if stage.ema else {}
+        self._best = [variable.numpy() for variable in model.variables]
+        batch_bytes = task.source.plain(task.training[:1]).nbytes * task.batch_size
+        several = devices.replicas == 1  # replicas meet in each step, which a loop on the device has no room for
+        self._steps_at_once = max(1, min(_MOST_STEPS, _STEP_BYTES // batch_bytes)) if several else 1
+        self._batches = Batches(task, stage, devices, self._steps_at_once)
+        self._step_function, self._logits_function = self._functions()
+
+    def run(self) -> Fitted:
+        """Fits the model and leaves it with the weights of its best epoch.
+
+        Raises:
+            CommandFailed: the loss is no longer a number.
+        """
+        state, stage, steps = self._state, self._stage, self._task.steps
+        self._resume()
+        done = state.epoch * steps + state.step
+        with Progress(f"fitting {self._name}", stage.epochs * steps, "steps", done=done) as progress:
+            while state.epoch < stage.epochs and not self._is_stalled():
+                self._train_epoch(progress)
+                values = self._measure()
+                state.history.append(values)
+                state.epoch, state.step, state.loss, state.hits = state.epoch + 1, 0, 0.0, 0.0
+                if state.rank(state.epoch) > state.rank(state.best_epoch):
+                    state.best_epoch = state.epoch
+                    self._best = self._averaged()
+                self._watch(self._name, state.epoch, values)
+                progress.milestone(_ended(state.epoch, values))
+                if self._checkpoints.due():
+                    self._save()
+        _assign(self._model.variables, self._best)
+        self._save()
+        return Fitted(self._logits(self._task.validation), state.best_epoch, tuple(state.history))
+
+    def _is_stalled(self) -> bool:
+        state, patience = self._state, self._stage.patience
+        return bool(patience) and state.epoch - state.best_epoch >= patience
+
+    def _train_epoch(self, progress: Progress) -> None:
+        state = self._state
+        sums: deque[tuple[int, Any]] = deque()
+        for steps, stacked in self._batches.of(state.epoch, state.step):
+            sums.append((steps, self._step_function(stacked)))
+            state.step += steps
+            if self._checkpoints.due():
+                self._collect(sums)
+                self._save()
+            self._collect(sums, but=_IN_FLIGHT)
+            progress.advance(steps, self._note(state.step - sum(steps for steps, _ in sums)))
+        self._collect(sums)
+
+    def _collect(self, sums: deque[tuple[int, Any]], but: int = 0) -> None:
+        """Adds up what steps found, but for that of the last few, which may not be there yet."""
+        while len(sums) > but:
+            _, (loss, hits) = sums.popleft()
+            self._state.loss += float(loss)
+            self._state.hits += float(hits)
+
+    def _note(self, steps: int) -> str:
+        """The epoch so far, of which that many steps are counted, and how the last one ended."""
+        state, photos = self._state, min(steps * self._task.batch_size, len(self._task.training))
+        parts = [f"epoch {state.epoch + 1}"]
+        if state.history:
+            parts.append(f"validation {state.history[-1]['val_accuracy']:.3f}")
+        if photos:
+            parts += [f"accuracy {state.hits / photos:.3f}", f"loss {state.loss / photos:.3f}"]
+        return "  ".join(parts)
+
+    def _measure(self) -> dict[str, float]:
+        """Losses and accuracies at the end of an epoch."""
+        state, task = self._state, self._task
+        trained, raw = len(task.training), [variable.numpy() for variable in self._model.variables]
+        _assign(self._model.variables, self._averaged())
+        logits, truth = self._logits(task.validation).astype(np.float64), task.truth[task.validation]
+        _assign(self._model.variables, raw)
+        if not (math.isfinite(state.loss) and np.isfinite(logits).all()):
+            raise CommandFailed("fitting diverged (the loss is not a number): lower --learning-rate")
+        scaled = logits - logits.max(axis=1, keepdims=True)
+        losses = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(truth)), truth]
+        return {
+            "loss": state.loss / trained,
+            "accuracy": state.hits / trained,
+            "val_loss": float(losses.mean()),
+            "val_accuracy": float((logits.argmax(axis=1) == truth).mean()),
+        }
+
+    def _averaged(self) -> list[np.ndarray]:
+        """The weights that count: the moving average where there is one."""
+        return [self._averages.get(id(variable), variable).numpy() for variable in self._model.variables]
+
+    # What runs on the devices
+
+    def _functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        import tensorflow as tf
+
+        model, optimizer, source, ema = self._model, self._optimizer, self._task.source, self._stage.ema
+        variables = model.trainable_variables
+        strategy = self._devices.strategy
+
+        def in_replica(batch: dict[str, Any]) -> tuple[Any, Any]:
+            inputs = batches.inputs(source, batch)
+            with tf.GradientTape() as tape:
+                logits = model(inputs, training=True)
+                losses = tf.nn.softmax_cross_entropy_with_logits(batch["targets"], logits)
+                loss = tf.reduce_sum(losses * batch["weights"])
+                scaled = optimizer.scale_loss(loss)
+            optimizer.apply(tape.gradient(scaled, variables), variables)
+            right = tf.equal(tf.argmax(logits, 1), tf.argmax(batch["targets"], 1))
+            hits = tf.reduce_sum(tf.cast(right, tf.float32) * batch["counts"])
+            return tf.reduce_sum(losses * batch["counts"]), hits
+
+        def step(stacked: dict[str, Any], number: Any) -> tuple[Any, Any]:
+            def one(stacks: dict[str, Any]) -> tuple[Any, Any]:
+                return in_replica(tf.nest.map_structure(lambda stack: stack[number], stacks))
+
+            sums = strategy.run(one, (stacked,))
+            if ema:
+                # Younger averages forget faster, or the first weights would last too long.
+                count = tf.cast(optimizer.iterations.value, tf.float32)
+                decay = tf.minimum(ema, (1 + count) / (10 + count))
+                for variable in _numbers(model):
+                    average = self._averages[id(variable)]
+                    average.assign(decay * average + (1 - decay) * variable.value)
+            return tuple(strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums)
+
+        def add_step(stacked: dict[str, Any], number: Any, losses: Any, hits: Any) -> tuple[Any, ...]:
+            loss, right = step(stacked, number)
+            return number + 1, losses + loss, hits + right
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def steps(stacked: dict[str, Any]) -> tuple[Any, Any]:
+            if self._steps_at_once == 1:
+                return step(stacked, 0)
+            count, add = tf.shape(stacked["weights"])[0], functools.partial(add_step, stacked)
+            sums = tf.while_loop(lambda number, *_: number < count, add, (0, 0.0, 0.0), parallel_iterations=1)
+            return sums[1:]
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def logits_of(inputs: Any) -> Any:
+            return strategy.run(lambda x: model(source.inputs(x), training=False), (inputs,))
+
+        return steps, logits_of
+
+    def _logits(self, rows: np.ndarray) -> np.ndarray:
+        """Float32 [M, K]."""
+        size, found = max(self._task.batch_size, 64), []
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
+            numbers, _ = self._devices.parts(len(batch))
+            inputs = self._devices.per_replica([self._task.source.plain(batch[part]) for part in numbers])
+            found.append(self._devices.gathered(self._logits_function(inputs), len(batch)))
+        return np.concatenate(found).astype(np.float32)
+
+    # Checkpoints
+
+    def _variables(self) -> list[Any]:
+        return [*self._model.variables, *self._optimizer.variables, *self._averages.values()]
+
+    def _save(self) -> None:
+        if self._devices.is_chief:
+            arrays = [variable.numpy() for variable in self._variables()]
+            self._checkpoints.save(self._name, [*arrays, *self._best], dataclasses.asdict(self._state))
+
+    def _resume(self) -> None:
+        """Goes on from the chief's checkpoint, if there is one."""
+        variables = self._variables()
+        arrays = [variable.numpy() for variable in variables] + self._best
+        found = self._checkpoints.load(self._name) if self._devices.is_chief else None
+        state = dataclasses.asdict(self._state)
+        if found:
+            arrays, state = found
+        state = self._devices.json_from_chief(state)
+        arrays = self._devices.from_chief(arrays)
+        _assign(variables, arrays[: len(variables)])
+        self._best = arrays[len(variables) :]
+        for name, value in state.items():
+            setattr(self._state, name, value)
+
+
+def _optimizer(model: keras.Model, stage: Stage, steps: int) -> keras.optimizers.Optimizer:
+    import keras
+
+    warmup = round(stage.warmup_epochs * steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else stage.learning_rate,
+        max(1, stage.epochs * steps - warmup),
+        alpha=1.0 if stage.decay == "constant" else 0.0,
+        warmup_target=stage.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.Adam(rate, weight_decay=stage.weight_decay or None)
+    small = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
+    if small and stage.weight_decay:
+        optimizer.exclude_from_weight_decay(var_list=small)
+    if any(layer.compute_dtype == "float16" for layer in model._flatten_layers(include_self=False)):
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def _numbers(model: keras.Model) -> list[keras.Variable]:
+    """The weights and the statistics of normalisation; not the states of random generators."""
+    return [variable for variable in model.variables if variable.dtype.startswith("float")]
+
+
+def _copy(variable: keras.Variable) -> tf.Variable:
+    import tensorflow as tf
+
+    return tf.Variable(variable.numpy(), trainable=False)
+
+
+def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _ended(epoch: int, values: dict[str, float]) -> str:
+    return (
+        f"epoch {epoch}  validation {values['val_accuracy']:.3f}  accuracy {values['accuracy']:.3f}  "
+        f"loss {values['loss']:.3f}"
+    )

@@ -1,0 +1,141 @@
+"""A classifier in parts: what is frozen, what is fitted, and the whole that is exported."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trainer.networks import backbones
+
+if TYPE_CHECKING:
+    import keras
+
+NOTHING, EVERYTHING, TOP = "none", "all", "top"
+"""What of a backbone is fitted, besides all that is above a layer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A backbone, cut in two, with a head.
+
+    Attributes:
+        backbone: uint8 images [N, H, W, 3] -> features float32 [N, D], all of it.
+        lower: images -> activations at the cut; frozen. None if the cut is at the pixels.
+        upper: activations at the cut -> features; fitted. None if the cut is at the features.
+        head: features -> logits float32 [N, K]; fitted.
+        cut: the layer whose activations are at the cut; ``none`` or ``all`` if the cut is at one of the ends.
+    """
+
+    backbone: keras.Model
+    lower: keras.Model | None
+    upper: keras.Model | None
+    head: keras.Model
+    cut: str
+
+    @classmethod
+    def on(
+        cls,
+        backbone: keras.Model,
+        classes: int,
+        *,
+        fine_tune: str = NOTHING,
+        hidden_units: Sequence[int] = (),
+        dropout: float = 0.0,
+        freeze_batch_norm: bool = False,
+    ) -> Network:
+        """Puts a head on a backbone.
+
+        Args:
+            backbone: see `trainer.networks.backbones.build`.
+            classes: how many logits there are.
+            fine_tune: ``none``, ``all``, ``top`` (see `trainer.networks.backbones.default_cut`) or the layer above
+                which the
+                backbone is fitted.
+            hidden_units: of the dense layers before the last one.
+            dropout: before every dense layer but the first hidden one.
+            freeze_batch_norm: whether batch normalisation keeps its statistics, its scale and its offset.
+
+        Raises:
+            UserError: the backbone cannot be cut there.
+        """
+        cut = backbones.default_cut(backbone) if fine_tune == TOP else fine_tune
+        lower, upper = {NOTHING: (backbone, None), EVERYTHING: (None, backbone)}.get(cut) or backbones.split(
+            backbone, cut
+        )
+        if lower is not None:
+            lower.trainable = False
+        if upper is not None and freeze_batch_norm:
+            _freeze_batch_norm(upper)
+        return cls(backbone, lower, upper, _head(backbone.output_shape[1], classes, hidden_units, dropout), cut)
+
+    @classmethod
+    def as_it_is(cls, backbone: keras.Model) -> Network:
+        """A network that gives logits already, with nothing to be fitted."""
+        import keras
+
+        logits = keras.Input(backbone.output_shape[1:], name="features")
+        backbone.trainable = False
+        head = keras.Model(logits, keras.layers.Activation("linear", dtype="float32", name="logits")(logits))
+        return cls(backbone, backbone, None, head, NOTHING)
+
+    def layers(self) -> Iterator[dict[str, Any]]:
+        """The layers of backbone and head in order.
+
+        Yields:
+            Of each its name, kind, output shape, number of parameters, the layers it takes, and whether it is fitted.
+        """
+        last: list[str] = []
+        for part in (self.backbone.layers[-1], self.head):
+            by_depth = part._nodes_by_depth
+            nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+            for number, node in enumerate(nodes):
+                layer = node.operation
+                sources = [tensor._keras_history.operation.name for tensor in node.input_tensors]
+                yield {
+                    "name": layer.name,
+                    "kind": type(layer).__name__,
+                    "output": list(node.outputs[0].shape[1:]),
+                    "parameters": layer.count_params() if hasattr(layer, "count_params") else 0,
+                    "inputs": sources if number else last,
+                    "fitted": bool(getattr(layer, "trainable_variables", ())),
+                }
+            last = [nodes[-1].operation.name]
+
+    @property
+    def fitted(self) -> keras.Model:
+        """From the cut to logits; its layers are those of `upper` and `head`."""
+        import keras
+
+        if self.upper is None:
+            return self.head
+        inputs = keras.Input(self.upper.input_shape[1:], dtype=self.upper.input.dtype, name="cut")
+        return keras.Model(inputs, self.head(self.upper(inputs)), name="fitted")
+
+    def calibrated(self, temperature: float) -> keras.Model:
+        """The whole: uint8 [N, H, W, 3] -> probabilities float32 [N, K]."""
+        import keras
+
+        images = keras.Input(self.backbone.input_shape[1:], dtype="uint8", name="images")
+        scaled = keras.layers.Rescaling(1 / temperature, name="temperature")(self.head(self.backbone(images)))
+        return keras.Model(images, keras.layers.Softmax(name="probabilities")(scaled), name="classifier")
+
+
+def _head(features: int, classes: int, hidden_units: Sequence[int], dropout: float) -> keras.Model:
+    import keras
+
+    x = inputs = keras.Input((features,), name="features")
+    for number, units in enumerate(hidden_units):
+        x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number + 1}")(x)
+        x = keras.layers.Dropout(dropout)(x)
+    if not hidden_units:
+        x = keras.layers.Dropout(dropout)(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, dtype="float32", name="logits")(x), name="head")
+
+
+def _freeze_batch_norm(model: keras.Model) -> None:
+    import keras
+
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
