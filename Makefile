@@ -4,11 +4,12 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 VENV ?= .venv
 DEMO ?= build/demo
 BIN := $(VENV)/bin
+SERVERS := build/servers
 
-.PHONY: help demo test check format fuzz bench clean
+.PHONY: help demo test test-image check format fuzz bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a few broken files
 	rm -rf $(DEMO)
@@ -16,8 +17,11 @@ demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a
 	$(BIN)/python -m trainer train --data $(DEMO)/photos --model-dir $(DEMO)/model --backbone small
 	$(BIN)/python -m pipeline classify --input $(DEMO)/catalogue.csv --model-dir $(DEMO)/model --output $(DEMO)/run
 
-test: $(VENV)/.dev ## run all tests (about ten minutes on two cores)
+test: $(VENV)/.dev $(SERVERS)/.done ## run the tests (about ten minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-image: $(VENV)/.dev ## test the Dockerfile's steps in a fresh environment (some minutes)
+	$(BIN)/python -m pytest -m image tests/test_docker.py
 
 check: $(VENV)/.dev ## check style and types
 	$(BIN)/ruff format --check .
@@ -49,4 +53,13 @@ $(VENV)/.base: setup.py constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# Servers of gs:// and az:// on loopback, for tests; without Go or npm those tests skip. (s3:// has one from PyPI.)
+$(SERVERS)/.done: Makefile
+	@mkdir -p $(SERVERS)
+	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/$(SERVERS) go install github.com/fsouza/fake-gcs-server@v1.56.1; \
+	else echo "there is no Go: tests of gs:// will skip" >&2; fi
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix $(SERVERS) azurite@3.37.0; \
+	else echo "there is no npm: tests of az:// will skip" >&2; fi
 	@touch $@

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.commands import catalogue, classified, finish, scratch, trained
+from catalogue import model_dir
 from catalogue.images.reader import read_image
-from catalogue.model_dir import directory as model_dir
 from pipeline.inference import engines
 from pipeline.machine import cores
 
@@ -41,9 +41,9 @@ class Alone:
     """
 
     def __init__(self, name: str, model: Path, files: Sequence[Path]) -> None:
-        directory = model_dir.read(model)
-        self.engine = engines.choose(directory, engines.Threads(1, 1), engine=name)
-        self.spec = directory.info.image
+        trained = model_dir.read(model)
+        self.engine = engines.choose(trained, engines.Threads(1, 1), engine=name)
+        self.spec = trained.info.image
         self.images = [read_image(file.read_bytes(), self.spec) for file in files[: 16 * BATCH]]
 
 

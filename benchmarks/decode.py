@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.commands import TRAINING, finish
-from catalogue.images.reader import ImageSpec, read_image
+from catalogue.images.reader import read_image
+from catalogue.images.spec import ImageSpec
 
 WIDTH, HEIGHT = 4032, 3024
 SPEC = ImageSpec(224, "stretch")

@@ -1,7 +1,7 @@
 """What ``train`` loses around the frozen network while it encodes the photos: photos a second, against a ceiling.
 
 In turns, several times: photos read and decoded on all cores, and nothing else; batches run through the frozen network
-on all cores, and nothing else, in the precision that `train` takes by itself; `trainer.fitting.features.Encoder`,
+on all cores, and nothing else, in the precision that `train` takes by itself; `trainer.fitting.encoder.Encoder`,
 which does
 both at once. One after the other on the same cores they would reach 1 / (1 / decoding + 1 / network) photos a second.
 Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
@@ -18,13 +18,14 @@ import time
 import numpy as np
 
 from benchmarks.commands import TRAINING, finish, scratch
-from catalogue.images.reader import DEFAULT_LIMITS, ImageSpec
-from trainer.data import dataset
-from trainer.data.dataset import Photo
-from trainer.fitting import distribution
-from trainer.fitting.features import Encoder
+from catalogue.images.spec import DEFAULT_LIMITS, ImageSpec
+from trainer.data.examples import find_examples
+from trainer.data.photos import Photo, read_photos
+from trainer.fitting import distribution, precision
+from trainer.fitting.encoder import Encoder
 from trainer.networks import backbones
-from trainer.networks.network import NOTHING, Network
+from trainer.networks.names import NOTHING
+from trainer.networks.network import Network
 
 ROUNDS, BATCH, SPEC = 5, 32, ImageSpec(224)
 
@@ -35,15 +36,15 @@ def main() -> None:
     with scratch() as folder:
         os.environ["KERAS_HOME"] = str(folder / "keras")
         devices = distribution.find()
-        in_bfloat16 = distribution.frozen_in_bfloat16("auto", devices)
+        in_bfloat16 = precision.frozen_in_bfloat16("auto", devices)
         network = Network.on(backbones.build("MobileNetV2", "imagenet", SPEC.size), 10, fine_tune=NOTHING)
-        examples = dataset.find_examples(str(TRAINING))
+        examples = find_examples(str(TRAINING))
         for round_ in range(ROUNDS):
             kept = folder / f"round-{round_}"
             kept.mkdir()
             encoder = Encoder(network, devices, SPEC, DEFAULT_LIMITS, BATCH, kept, in_bfloat16)
             start = time.perf_counter()
-            images = [photo.image for photo in dataset.read_photos(examples, SPEC) if isinstance(photo, Photo)]
+            images = [photo.image for photo in read_photos(examples, SPEC) if isinstance(photo, Photo)]
             decoding = len(images) / (time.perf_counter() - start)
             run = encoder.runner([network.lower], in_bfloat16=in_bfloat16)
             batches = [np.stack(images[first : first + BATCH]) for first in range(0, len(images), BATCH)]

@@ -83,14 +83,16 @@ def read(path: str) -> None:
     """Reads a list as `classify` does, and prints how many rows, seconds and bytes of memory it took."""
     import apache_beam as beam
 
-    from pipeline.manifest.reading import Manifest, ReadManifest
+    from pipeline.config import Manifest
+    from pipeline.manifest.reading import ReadManifest
+    from pipeline.metering.meter import MeterHandle
     from pipeline.runner.runners import beam_options, runner_for
 
     counted: list[str] = []
     start = time.monotonic()
     options = beam_options([])
     with tempfile.TemporaryDirectory() as folder, beam.Pipeline(runner_for(options), options) as pipeline:
-        found, _ = pipeline | ReadManifest(Manifest((path,)), folder)
+        found, _ = pipeline | ReadManifest(Manifest((path,)), MeterHandle(folder))
         count = found.results | beam.combiners.Count.Globally() | beam.Map(str)
         _ = count | beam.io.WriteToText(f"{folder}/count", shard_name_template="")
         pipeline.run().wait_until_finish()

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands import catalogue, classified, finish, scratch, trained
-from catalogue.cli.console import counted
-from catalogue.model_dir import directory as model_dir
+from catalogue import model_dir
+from catalogue.cli.text import counted
 
 SCRIPTS, ENVIRONMENTS = Path(__file__).parent / "peer_scripts", Path(__file__).parents[1] / "build/peers"
 TENSORFLOW = ("tensorflow==2.21.0", "keras==3.15.1")

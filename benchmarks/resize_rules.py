@@ -11,7 +11,7 @@ import statistics
 import sys
 
 from benchmarks.commands import TRAINING, VALIDATION, finish, scratch, timed
-from catalogue.images.reader import RESIZE_RULES
+from catalogue.images.spec import RESIZE_RULES
 
 SEEDS = (0, 1, 2)
 

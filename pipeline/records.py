@@ -30,35 +30,37 @@ class ManifestRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
-    """One image and every line of the manifest that names it, however it spells its URI."""
+class ListedImage:
+    """An image and every line of the manifest that names it, however it spells its URI."""
 
     location: str
     rows: tuple[tuple[str, Fields], ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class EntryData:
-    """The undecoded bytes of an image."""
+class FetchedImage:
+    """The undecoded bytes of an image, their SHA-256, hexadecimal, and the version that the storage gave with them."""
 
-    entry: Entry
+    listed: ListedImage
     data: bytes
+    content_hash: str
+    version: str | None
 
 
 @dataclasses.dataclass(frozen=True)
-class EntryImage:
+class DecodedImage:
     """A decoded image: uint8 [H, W, 3], and the SHA-256 of its bytes, hexadecimal."""
 
-    entry: Entry
+    listed: ListedImage
     content_hash: str
     image: Any
 
 
 @dataclasses.dataclass(frozen=True)
-class EntryScores:
-    """What the model says of an image: the best labels with their calibrated probabilities, best first."""
+class ScoredImage:
+    """An image with its best labels and their calibrated probabilities, best first."""
 
-    entry: Entry
+    listed: ListedImage
     content_hash: str
     top: tuple[tuple[str, float], ...]
 
@@ -105,8 +107,8 @@ class DeadLetter:
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
-    """A photo that stands for its class in the report."""
+class ReportPhoto:
+    """A photo that the report shows of a class."""
 
     score: float
     uri: str
@@ -127,8 +129,8 @@ class ClassStats:
     count: int
     score_sum: float
     histogram: tuple[int, ...]
-    surest: tuple[Example, ...]
-    least_sure: tuple[Example, ...]
+    surest: tuple[ReportPhoto, ...]
+    least_sure: tuple[ReportPhoto, ...]
 
 
 @dataclasses.dataclass(frozen=True, order=True)

@@ -7,16 +7,17 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+
+from catalogue.storage import stores
+from tests import servers
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("CATALOGUE_CLASSIFIER_SHARED", REPOSITORY.parent / "shared"))
@@ -55,37 +56,50 @@ def keras_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def free_port() -> Callable[[], int]:
     """Gives a port of this machine that nobody uses."""
 
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return probe.getsockname()[1]
-
-    return find
+    return servers.free_port
 
 
-@contextlib.contextmanager
-def serving(url: str, script: str, *arguments: str) -> Iterator[None]:
-    """A server of the environment's own, from the time it answers until it has ended."""
-    words = [Path(sys.executable).with_name(script), *arguments]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(url, timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            pytest.fail(f"{script} did not start")
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+class ObjectStore(NamedTuple):
+    """A folder in an object store on loopback, and the environment that leads to the store."""
+
+    root: str
+    environment: dict[str, str]
 
 
 @pytest.fixture(scope="session")
-def server() -> Callable[..., contextlib.AbstractContextManager[None]]:
-    return serving
+def running_stores() -> Iterator[dict[str, dict[str, str]]]:
+    """Scheme -> environment of the stores that were started so far."""
+    with contextlib.ExitStack() as stack:
+
+        class Started(dict[str, dict[str, str]]):
+            def __missing__(self, scheme: str) -> dict[str, str]:
+                self[scheme] = stack.enter_context(servers.STORES[scheme]())
+                return self[scheme]
+
+        yield Started()
+
+
+@pytest.fixture
+def open_object_store(
+    running_stores: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], ObjectStore]]:
+    """Gives an empty folder in the object store of a scheme, for this process and for commands."""
+
+    def open_store(scheme: str) -> ObjectStore:
+        environment = running_stores[scheme]
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        stores.forget()
+        return ObjectStore(f"{scheme}://{servers.BUCKET}/{uuid.uuid4().hex}", environment)
+
+    yield open_store
+    stores.forget()
+
+
+@pytest.fixture(params=list(servers.STORES))
+def object_store(request: pytest.FixtureRequest, open_object_store: Callable[[str], ObjectStore]) -> ObjectStore:
+    """An empty folder in each of the object stores."""
+    return open_object_store(request.param)
 
 
 @pytest.fixture(scope="session")

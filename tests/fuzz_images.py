@@ -27,7 +27,9 @@ sys.path.insert(0, str(REPOSITORY))
 
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin  # noqa: E402
 
-from catalogue.images.reader import ImageError, ImageSpec, read_image  # noqa: E402
+from catalogue.images.reader import read_image  # noqa: E402
+from catalogue.images.spec import ImageSpec  # noqa: E402
+from catalogue.reasons import ImageError  # noqa: E402
 from demo import draw  # noqa: E402
 
 MAX_SECONDS, MAX_BYTES = 2.0, 512 * 2**20

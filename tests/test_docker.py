@@ -1,4 +1,7 @@
-"""Nothing here can build an image, so the install steps of the Dockerfile are replayed in an empty environment."""
+"""The Dockerfile. Nothing here can build an image, so its install steps are replayed in an empty environment.
+
+That takes minutes: ``make test-image`` runs the tests that need it.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,7 @@ def image(
     return {"python": environment / "bin/python", "root": root}
 
 
+@pytest.mark.image
 def test_the_installed_packages_are_those_that_are_tested(image: dict[str, Path], repository: Path) -> None:
     pinned = dict(
         re.findall(r"^([\w.\-\[\]]+)==([^\s;]+)", (repository / "constraints.txt").read_text(), flags=re.MULTILINE)
@@ -60,6 +64,7 @@ def test_the_installed_packages_are_those_that_are_tested(image: dict[str, Path]
     assert "pytest" not in installed
 
 
+@pytest.mark.image
 def test_the_entry_points_start_and_classify(
     image: dict[str, Path], tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalogue.images.reader import ImageError, ImageSpec, Reason, read_image, read_thumbnail
+from catalogue.images.reader import read_image, read_thumbnail
+from catalogue.images.spec import ImageSpec
+from catalogue.reasons import ImageError, Reason
 
 # Name: (width, height) upright, and the mean colours of the quarters: top left, top right, bottom left, bottom right.
 PICTURES = {

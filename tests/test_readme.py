@@ -11,23 +11,24 @@ from pathlib import Path
 import pytest
 
 from benchmarks import recipes
-from catalogue.cli import console
-from catalogue.images.reader import FORMATS, RESIZE_RULES, Reason
-from catalogue.lists import lists
-from catalogue.model_dir import directory as model_dir
+from catalogue import model_dir
+from catalogue.cli import flags
+from catalogue.images.formats import FORMATS
+from catalogue.images.spec import RESIZE_RULES
+from catalogue.lists import values
+from catalogue.reasons import Reason
 from pipeline import answers, classify, records, sources, web
-from pipeline.run_dir import output, tables
+from pipeline.run_dir import formats, record
 from pipeline.runner import runners
-from trainer.commands import evaluate, predict, sweep
-from trainer.commands import inspect as activations
+from trainer.commands import evaluate_flags, inspect_flags, predict_flags, sweep_flags
 from trainer.commands import train_flags as options
 
 PARSERS = {
     "trainer train": options.add_arguments,
-    "trainer sweep": sweep.add_arguments,
-    "trainer evaluate": evaluate.add_arguments,
-    "trainer inspect": activations.add_arguments,
-    "trainer predict": predict.add_arguments,
+    "trainer sweep": sweep_flags.add_arguments,
+    "trainer evaluate": evaluate_flags.add_arguments,
+    "trainer inspect": inspect_flags.add_arguments,
+    "trainer predict": predict_flags.add_arguments,
     "pipeline classify": classify.add_arguments,
 }
 
@@ -37,10 +38,10 @@ def readme(repository: Path) -> str:
     return (repository / "README.md").read_text(encoding="utf-8")
 
 
-def parser(name: str) -> console.Parser:
-    made = console.Parser(prog=name)
+def parser(name: str) -> flags.Parser:
+    made = flags.Parser(prog=name)
     PARSERS[name](made)
-    console.add_output_arguments(made)
+    flags.add_output_arguments(made)
     return made
 
 
@@ -114,7 +115,7 @@ def table_under(readme: str, title: str, number: int = 0) -> list[list[str]]:
 
 def test_the_tables_of_flags(readme: str) -> None:
     for number, (name, add_arguments) in enumerate(PARSERS.items()):
-        made = console.Parser(prog=name)
+        made = flags.Parser(prog=name)
         add_arguments(made)
         expected = []
         for action in made._actions:
@@ -134,10 +135,19 @@ def test_the_tables_of_formats_and_resize_rules(readme: str) -> None:
 
 def test_the_tables_of_manifests(readme: str) -> None:
     kinds = {row[0]: set(re.findall(r"`(\.\w+)`", row[1])) for row in table_under(readme, "Manifests", 0)}
-    assert list(kinds) == ["folder", "glob", lists.TEXT, lists.CSV, "TSV", lists.JSON_LINES, lists.PARQUET, lists.IMAGE]
-    assert kinds["CSV"] | kinds["TSV"] == {ending for ending, kind in lists.ENDINGS.items() if kind == lists.CSV}
-    for kind in (lists.TEXT, lists.JSON_LINES):
-        assert kinds[kind] == {ending for ending, own in lists.ENDINGS.items() if own == kind}
+    assert list(kinds) == [
+        "folder",
+        "glob",
+        values.TEXT,
+        values.CSV,
+        "TSV",
+        values.JSON_LINES,
+        values.PARQUET,
+        values.IMAGE,
+    ]
+    assert kinds["CSV"] | kinds["TSV"] == {ending for ending, kind in kinds.ENDINGS.items() if kind == values.CSV}
+    for kind in (values.TEXT, values.JSON_LINES):
+        assert kinds[kind] == {ending for ending, own in kinds.ENDINGS.items() if own == kind}
     uris = table_under(readme, "Manifests", 1)
     schemes = {scheme for row in uris for scheme in re.findall(r"`(\w+)://`", row[0])}
     assert schemes == {"file", *sources._READERS, *sources._ASYNCHRONOUS}
@@ -170,8 +180,8 @@ def test_the_run_directory(readme: str) -> None:
     block = readme.split("## The run directory")[1].split("```")[1]
     names = [line.split()[0] for line in block.strip().splitlines()]
     assert names == [
-        f"{tables.PREDICTIONS}/part-*", f"{tables.DEAD_LETTERS}/part-*", output.STATS_FILE, output.RUN_FILE,
-        output.REPORT_FILE, output.SUCCESS_FILE,
+        f"{formats.PREDICTIONS}/part-*", f"{formats.DEAD_LETTERS}/part-*", record.STATS_FILE, record.RUN_FILE,
+        record.REPORT_FILE, record.SUCCESS_FILE,
     ]  # fmt: skip
     prediction = records.Prediction("u", "l", 1.0, (("l", 1.0),), "m", "h", {}, "/u").to_row()
     letter = records.DeadLetter("u", "empty", False, "m", {}).to_row()
@@ -190,6 +200,6 @@ def test_the_model_directory(readme: str, tiny_model: Path) -> None:
 
 
 def test_defaults_of_the_make_targets(repository: Path, readme: str) -> None:
-    targets = re.findall(r"^([a-z]+):.*## ", (repository / "Makefile").read_text(), flags=re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):.*## ", (repository / "Makefile").read_text(), flags=re.MULTILINE)
     for target in re.findall(r"^make (\w+)", readme, flags=re.MULTILINE):
         assert target in targets

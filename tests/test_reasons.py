@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from catalogue.images.reader import Reason
+from catalogue.reasons import Reason
 
 
 class _Refuses(http.server.BaseHTTPRequestHandler):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalogue.model_dir import directory as model_dir
+from catalogue import model_dir
 
 NETWORK = ("--backbone", "convolutional", "--image-size", "24", "--augment", "--batch-size", "10", "--mixup", "0.2")
 

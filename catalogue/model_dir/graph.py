@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from catalogue.model_dir import bfloat16
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
 _CONVOLUTION, _DEPTHWISE = "Conv2D", "DepthwiseConv2dNative"
+
+
 _FACTORS, _OFFSETS = ("Mul",), ("Add", "AddV2", "BiasAdd")
 
 
 def constant(function: Any) -> Any:
     """A concrete function with its variables as constants and what it calls put into it."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
     return convert_variables_to_constants_v2(function)
 
 
@@ -91,9 +91,6 @@ def in_session(function: Any, config: Any = None, *, in_bfloat16: bool = False) 
     Returns:
         A function of one array for each input to one for each output. Safe to call from several threads.
     """
-    import tensorflow as tf
-    from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
-
     config = config or tf.compat.v1.ConfigProto()
     if in_bfloat16:
         function = with_kernels(function, bfloat16.kernels)
@@ -129,8 +126,6 @@ class _Graph:
 
     def convolutions(self) -> Iterator[tf.compat.v1.NodeDef]:
         """Those of float32 whose weights are constant."""
-        import tensorflow as tf
-
         for node in list(self._definition.node):
             if node.op not in (_CONVOLUTION, _DEPTHWISE) or node.attr["T"].type != tf.float32.as_datatype_enum:
                 continue
@@ -153,16 +148,12 @@ class _Graph:
 
     def values(self, names: list[str]) -> dict[str, np.ndarray]:
         """Of constant tensors."""
-        import tensorflow as tf
-
         config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
         with tf.compat.v1.Session(graph=self._function.graph, config=config) as session:
             return dict(zip(names, session.run([self._tensor(name) for name in names]), strict=True))
 
     def add_constant(self, name: str, value: np.ndarray) -> str:
         """Adds a float32 constant. Returns its name."""
-        import tensorflow as tf
-
         node = self._definition.node.add(op="Const", name=name)
         node.attr["dtype"].type = tf.float32.as_datatype_enum
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.astype(np.float32)))
@@ -170,8 +161,6 @@ class _Graph:
 
     def replace_by_offset(self, node: Any, convolution: Any, offsets: str) -> None:
         """A node adds offsets to the output of a convolution and does nothing else any more."""
-        import tensorflow as tf
-
         node.op = "BiasAdd"
         del node.input[:]
         node.input.extend([convolution.name, offsets])
@@ -180,8 +169,6 @@ class _Graph:
 
     def function(self) -> Any:
         """A concrete function of the nodes as they are now, without those that nothing needs any more."""
-        import tensorflow as tf
-
         inputs, outputs = self._function.inputs, self._function.outputs
         needed = [tensor.op.name for tensor in (*inputs, *outputs)]
         definition = tf.compat.v1.graph_util.extract_sub_graph(self._definition, needed)
@@ -209,3 +196,12 @@ class _Graph:
 def _node_of(name: str) -> str:
     """The node that an input names."""
     return name.partition(":")[0]
+
+
+def folded(function: Any) -> Callable[..., list[tf.Tensor]]:
+    """A concrete function with its variables as constants, from which TensorFlow makes fewer operations.
+
+    It gives a list of tensors. Later changes of the variables do not reach it.
+    """
+    frozen = merged(constant(function))
+    return lambda *arguments: tf.nest.flatten(frozen(*map(tf.convert_to_tensor, arguments)))

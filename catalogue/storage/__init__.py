@@ -1,1 +1,68 @@
-"""Files and objects: local paths, object stores and the web."""
+"""Files and objects: local paths, ``gs://``, ``s3://``, ``az://`` and ``abfs(s)://``; images on the web, too.
+
+=================  =================================================  ========================================
+location           read with                                          listed, written, copied, deleted with
+=================  =================================================  ========================================
+a local path       the standard library                               the standard library
+``gs://``          obstore                                            google-cloud-storage
+``s3://``          obstore                                            boto3 (extra ``aws``)
+``az://``          obstore                                            obstore
+``http(s)://``     requests                                           –
+anything else      Beam's file systems                                Beam's file systems
+=================  =================================================  ========================================
+
+Every function raises `catalogue.reasons.StorageError`. Checksums are compared where a library does it: google-cloud-
+storage and boto3 do for what they write. For what obstore reads they are not compared: TLS protects the bytes on their
+way, and what is damaged at rest mostly shows when it is decoded.
+"""
+
+from catalogue.storage.new_file import NewFile
+from catalogue.storage.operations import (
+    check_new_folder,
+    copy,
+    create,
+    exists,
+    folders,
+    is_file,
+    list_files,
+    make_folder,
+    open_file,
+    read,
+    read_bytes,
+    read_text,
+    remove,
+    stat,
+    write_bytes,
+    write_text,
+)
+from catalogue.storage.paths import absolute, check, is_glob, is_remote, is_unicode, scheme, without_file_scheme
+from catalogue.storage.values import Content, Listed
+
+__all__ = [
+    "Content",
+    "Listed",
+    "NewFile",
+    "absolute",
+    "check",
+    "check_new_folder",
+    "copy",
+    "create",
+    "exists",
+    "folders",
+    "is_file",
+    "is_glob",
+    "is_remote",
+    "is_unicode",
+    "list_files",
+    "make_folder",
+    "open_file",
+    "read",
+    "read_bytes",
+    "read_text",
+    "remove",
+    "scheme",
+    "stat",
+    "without_file_scheme",
+    "write_bytes",
+    "write_text",
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
+import functools
 import json
 import os
 import platform
@@ -19,61 +19,16 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-import apache_beam as beam
+from apache_beam.utils.shared import Shared
 
-from catalogue.cli.console import Progress
-from catalogue.storage.files import is_remote
-from pipeline import storage
+from catalogue import storage
+from catalogue.reasons import StorageError
+from pipeline.metering.measurement import Measurement
 from pipeline.records import EngineChoice
 
-READING, DECODING, INFERENCE, ALL = "reading", "decoding", "inference", "all"
-_PREFIX = "progress-"
-_making = threading.Lock()
-_meters: dict[str, Meter] = {}
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """What one or more processes did.
-
-    Attributes:
-        seconds: step -> seconds that threads spent in it; `ALL` for those of whole bundles.
-        batches: size -> how many of that size were classified.
-        engines: engine -> how many images it classified.
-        peak_bytes: of resident memory, of the process that had the most.
-        processes: their names.
-        first: seconds since 1970 when the first image was classified; None if none was.
-    """
-
-    seconds: dict[str, float]
-    batches: dict[int, int]
-    engines: dict[EngineChoice, int]
-    peak_bytes: int
-    processes: frozenset[str]
-    first: float | None
-
-
-NOTHING = Measurement({}, {}, {}, 0, frozenset(), None)
-
-
-def total(measurements: Iterable[Measurement]) -> Measurement:
-    """All of several measurements together."""
-    seconds, batches = collections.defaultdict[str, float](float), collections.Counter[int]()
-    engines, processes = collections.Counter[EngineChoice](), set[str]()
-    peak, firsts = 0, []
-    for one in measurements:
-        for step, own in one.seconds.items():
-            seconds[step] += own
-        batches.update(one.batches)
-        engines.update(one.engines)
-        processes |= one.processes
-        peak = max(peak, one.peak_bytes)
-        firsts += [] if one.first is None else [one.first]
-    return Measurement(
-        dict(seconds), dict(batches), dict(engines), peak, frozenset(processes), min(firsts, default=None)
-    )
+PREFIX = "progress-"
 
 
 class _Bundle(threading.local):
@@ -98,8 +53,8 @@ class Meter:
 
     def __init__(self, folder: str) -> None:
         self._folder, self._name = folder, f"{platform.node()}:{os.getpid()}"
-        self._file = f"{folder}/{_PREFIX}{uuid.uuid4().hex}.json"
-        self._interval = 10.0 if is_remote(folder) else 0.5
+        self._file = f"{folder}/{PREFIX}{uuid.uuid4().hex}.json"
+        self._interval = 10.0 if storage.is_remote(folder) else 0.5
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._counts = collections.Counter[str]()
         self._written: dict[str, int] = {}
@@ -182,12 +137,12 @@ class Meter:
                         return
                     counts = dict(self._counts)
                 if counts != self._written:
-                    with contextlib.suppress(*storage.ERRORS):  # progress is not worth a run
+                    with contextlib.suppress(StorageError, OSError):  # progress is not worth a run
                         self._write(counts)
                         self._written = counts
 
     def _write(self, counts: dict[str, int]) -> None:
-        if is_remote(self._folder):
+        if storage.is_remote(self._folder):
             storage.write_text(self._file, json.dumps(counts))
             return
         new = f"{self._file}.new"  # the folder is not made anew: it is gone when the run is over
@@ -196,96 +151,22 @@ class Meter:
         os.replace(new, self._file)
 
 
-def meter(folder: str) -> Meter:
-    """The meter of this process for a run."""
-    with _making:
-        if folder not in _meters:
-            _meters[folder] = Meter(folder)
-        return _meters[folder]
-
-
-def peak_bytes() -> int:
-    """The most resident memory that this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-class Total(beam.CombineFn):
-    """Measurements to one `Measurement`."""
-
-    def create_accumulator(self) -> Measurement:
-        """Nothing."""
-        return NOTHING
-
-    def add_input(self, accumulator: Measurement, measurement: Measurement) -> Measurement:
-        """One more."""
-        return total([accumulator, measurement])
-
-    def merge_accumulators(self, accumulators: Iterable[Measurement]) -> Measurement:
-        """All parts."""
-        return total(accumulators)
-
-    def extract_output(self, accumulator: Measurement) -> Measurement:
-        """The total."""
-        return accumulator
-
-
-class Watch:
-    """Shows on the terminal how far a run is, from the files that its workers write.
+class MeterHandle:
+    """A handle to the meter of a worker process in one run. It travels with the steps of the graph.
 
     Args:
         folder: of the run's unfinished files.
     """
 
     def __init__(self, folder: str) -> None:
-        self._folder, self._stopped = folder, threading.Event()
-        self._interval = 10.0 if is_remote(folder) else 0.5
-        self._thread = threading.Thread(target=self._show, name="watch", daemon=True)
+        self._folder, self._shared = folder, Shared()
 
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stopped.set()
-        self._thread.join(1.0)  # it may be waiting for a storage that does not answer
-
-    def _show(self) -> None:
-        """Two lines: while lists are read, and while images are classified.
-
-        Each begins with the first look that finds something: how long that much took nobody knows.
-        """
-        progress: Progress | None = None
-        classifying, shown = False, 0
-        while not self._stopped.wait(self._interval):
-            counts = counted(self._folder)
-            if self._stopped.is_set():
-                break
-            failed = counts["wrong"] + counts["failed"]
-            if not classifying and counts["classified"] + counts["failed"]:
-                if progress:
-                    progress.close()
-                classifying, progress = True, None
-            now = counts["classified"] + failed if classifying else counts["listed"]
-            if not progress:
-                if not now:
-                    continue
-                progress, shown = Progress("classifying" if classifying else "listing", None, "images", done=now), now
-            if classifying:
-                progress.expect(counts["listed"])
-            if now > shown:
-                progress.advance(now - shown, f"{failed:,} failed" if failed else "")
-                shown = now
-        if progress:
-            progress.close()
+    def get(self) -> Meter:
+        """The meter of this process, the same for all of its threads."""
+        return self._shared.acquire(functools.partial(Meter, self._folder))
 
 
-def counted(folder: str) -> collections.Counter[str]:
-    """What the workers of a run say they have done; files that are being written or removed are left out."""
-    counts = collections.Counter[str]()
-    with contextlib.suppress(*storage.ERRORS):
-        for file in storage.files(folder):
-            if file.rpartition("/")[2].startswith(_PREFIX) and file.endswith(".json"):
-                with contextlib.suppress(*storage.ERRORS):
-                    counts.update(json.loads(storage.read_text(file)))
-    return counts
+def peak_bytes() -> int:
+    """The most resident memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

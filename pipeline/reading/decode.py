@@ -1,25 +1,19 @@
-"""Decode images; a failure becomes a dead letter for each line of the manifest that names the image."""
+"""Beam transform that decodes images."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 
-from catalogue.images.reader import ImageError, ImageSpec, Limits, read_image
-from pipeline.metering.meter import DECODING, meter
-from pipeline.records import DeadLetter, Entry, EntryData, EntryImage
-
-DEAD_LETTERS = "dead_letters"
-
-
-class Outcome(NamedTuple):
-    """What a step made of its input: its results, and the images that failed in it."""
-
-    results: beam.PCollection
-    dead_letters: beam.PCollection
+from catalogue.images.reader import read_image
+from catalogue.images.spec import ImageSpec, Limits
+from catalogue.reasons import ImageError
+from pipeline.metering.measurement import DECODING
+from pipeline.metering.meter import MeterHandle
+from pipeline.reading.outcome import DEAD_LETTERS, Outcome, dead_letters
+from pipeline.records import DecodedImage, FetchedImage
 
 
 class Decode(beam.PTransform):
@@ -27,42 +21,39 @@ class Decode(beam.PTransform):
 
     Args:
         spec: the images that the network takes.
-        limits: what is refused.
-        folder: of the run's unfinished files.
+        limits: which images are too large.
+        meter: of the run.
     """
 
-    def __init__(self, spec: ImageSpec, limits: Limits, folder: str) -> None:
+    def __init__(self, spec: ImageSpec, limits: Limits, meter: MeterHandle) -> None:
         super().__init__()
-        self._fn = _DecodeFn(spec, limits, folder)
+        self._fn = _DecodeFn(spec, limits, meter)
 
-    def expand(self, data: beam.PCollection) -> Outcome:
-        """PCollection of `EntryData` to PCollections of `EntryImage`s and of `DeadLetter`s."""
-        outputs = data | beam.ParDo(self._fn).with_outputs(DEAD_LETTERS, main="results")
+    def expand(self, fetched: beam.PCollection) -> Outcome:
+        """PCollection of `FetchedImage`s to PCollections of `DecodedImage`s and of `DeadLetter`s."""
+        outputs = fetched | beam.ParDo(self._fn).with_outputs(DEAD_LETTERS, main="results")
         return Outcome(outputs.results, outputs[DEAD_LETTERS])
 
 
 class _DecodeFn(beam.DoFn):
-    def __init__(self, spec: ImageSpec, limits: Limits, folder: str) -> None:
-        self._spec, self._limits, self._folder = spec, limits, folder
+    def __init__(self, spec: ImageSpec, limits: Limits, meter: MeterHandle) -> None:
+        self._spec, self._limits, self._handle = spec, limits, meter
 
-    def process(self, data: EntryData) -> Iterator[Any]:
+    def setup(self) -> None:
+        self._meter = self._handle.get()
+
+    def process(self, fetched: FetchedImage) -> Iterator[Any]:
         try:
-            with meter(self._folder).timing(DECODING):
-                image = decode(data, self._spec, self._limits)
+            with self._meter.timing(DECODING):
+                decoded = decode(fetched, self._spec, self._limits)
         except ImageError as error:
-            meter(self._folder).count(failed=len(data.entry.rows))
-            for letter in dead_letters(data.entry, error):
+            self._meter.count(failed=len(fetched.listed.rows))
+            for letter in dead_letters(fetched.listed, error):
                 yield beam.pvalue.TaggedOutput(DEAD_LETTERS, letter)
         else:
-            yield image
+            yield decoded
 
 
-def dead_letters(entry: Entry, error: ImageError) -> list[DeadLetter]:
-    """One dead letter for each line of the manifest that names the image."""
-    reason = error.reason
-    return [DeadLetter(uri, reason.code, reason.transient, error.message, fields) for uri, fields in entry.rows]
-
-
-def decode(data: EntryData, spec: ImageSpec, limits: Limits) -> EntryImage:
+def decode(fetched: FetchedImage, spec: ImageSpec, limits: Limits) -> DecodedImage:
     """Decodes the bytes of an image. Raises ImageError."""
-    return EntryImage(data.entry, hashlib.sha256(data.data).hexdigest(), read_image(data.data, spec, limits))
+    return DecodedImage(fetched.listed, fetched.content_hash, read_image(fetched.data, spec, limits))

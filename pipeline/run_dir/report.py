@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from catalogue.html import page
-from catalogue.images.reader import ImageError, Limits, Reason, read_thumbnail
-from pipeline.records import ClassStats, Entry, EntryData, Example
+from catalogue.html import charts, page
+from catalogue.images.reader import read_thumbnail
+from catalogue.images.spec import Limits
+from catalogue.reasons import ImageError, Reason
+from pipeline.records import ClassStats, FetchedImage, ListedImage, ReportPhoto
 
 THUMBNAIL_SIDE = 160
 CLASSES_WITH_PICTURES = 60
 
 
-def pictured(stats: Mapping[str, ClassStats]) -> Iterator[Entry]:
-    """The photos that the report shows, those of the most frequent classes, as entries of no line of the manifest."""
+def pictured(stats: Mapping[str, ClassStats]) -> Iterator[ListedImage]:
+    """The photos that the report shows, those of the most frequent classes, as images of no line of the manifest."""
     frequent = sorted(stats.values(), key=lambda own: own.count, reverse=True)[:CLASSES_WITH_PICTURES]
     for location in dict.fromkeys(example.location for own in frequent for example in own.surest + own.least_sure):
-        yield Entry(location, ())
+        yield ListedImage(location, ())
 
 
-def thumbnail(data: EntryData, *, limits: Limits) -> tuple[str, bytes] | None:
+def thumbnail(fetched: FetchedImage, *, limits: Limits) -> tuple[str, bytes] | None:
     """A location with its photo as a small JPEG; None if there is no photo there any more."""
     try:
-        return data.entry.location, page.jpeg(read_thumbnail(data.data, THUMBNAIL_SIDE, limits))
+        return fetched.listed.location, page.jpeg(read_thumbnail(fetched.data, THUMBNAIL_SIDE, limits))
     except ImageError:
         return None
 
@@ -81,7 +83,7 @@ def _class_table(ranked: list[tuple[str, Any]]) -> str:
 
     def row(label: str, own: Mapping[str, Any]) -> list[str]:
         counts = own["score_histogram"]
-        chart = page.histogram(counts, f"scores of {label} from 0 to 1: {counts}") if counts else ""
+        chart = charts.histogram(counts, f"scores of {label} from 0 to 1: {counts}") if counts else ""
         cells = [percent(own["share"]), percent(own["share_in_training"]), percent(own["mean_score"])]
         return [page.text(label), f"{own['count']:,}", *cells, chart]
 
@@ -104,7 +106,7 @@ def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, tuple[t
 
 
 def _galleries(label: str, own: ClassStats, thumbnails: Mapping[str, bytes]) -> str:
-    def figure(example: Example) -> str:
+    def figure(example: ReportPhoto) -> str:
         return page.figure(thumbnails.get(example.location), f"{example.score:.1%}", example.uri)
 
     rows = {"surest": own.surest, "least sure": tuple(reversed(own.least_sure))}

@@ -9,7 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.records import ClassStats, DeadLetter, Example, Prediction
+from pipeline.records import ClassStats, DeadLetter, Prediction, ReportPhoto
 
 HISTOGRAM_BINS = 20
 EXAMPLES = 4
@@ -41,7 +41,7 @@ class _Accumulator:
         del self.ranked[EXAMPLES:-EXAMPLES]
 
     def finished(self) -> ClassStats:
-        examples = [Example(-negated, uri, location) for negated, uri, location in self.ranked]
+        examples = [ReportPhoto(-negated, uri, location) for negated, uri, location in self.ranked]
         least_sure = examples[max(EXAMPLES, len(examples) - EXAMPLES) :]
         return ClassStats(
             self.count, self.score_sum, tuple(self.histogram), tuple(examples[:EXAMPLES]), tuple(reversed(least_sure))

@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from apache_beam.options import pipeline_options
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    S3Options,
+    SetupOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
 from apache_beam.transforms import environments
 
-from catalogue.cli import console
-from catalogue.cli.console import UserError
+from catalogue.cli.errors import UserError
+from catalogue.cli.flags import Parser, refuse_unknown
 from pipeline.machine import cores, has_gpu, memory
+from pipeline.runner import amazon_flags
 from pipeline.runner.worker_processes import ProcessRunner
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -38,6 +45,10 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
         raise UserError("--direct_num_workers: a number of workers, or 0 for one for each core")
     if standard.no_wait_until_finish:
         raise UserError("--no_wait_until_finish: this command waits for its run, to check and show it; leave it out")
+    if options.view_as(S3Options).get_all_options(drop_default=True).keys() & amazon_flags.VARIABLES.keys():
+        amazon_flags.export(options)
+        setup = options.view_as(SetupOptions)
+        setup.beam_plugins = [*(setup.beam_plugins or ()), amazon_flags.__name__]
     try:
         create_runner(standard.runner)
     except ValueError as error:
@@ -102,7 +113,7 @@ def runner_for(options: PipelineOptions) -> Any:
 def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
     """Raises UserError if Beam does not know one of `flags`, naming the nearest flag of Beam's or of our `own`."""
 
-    class BeamParser(console.Parser, pipeline_options._BeamArgumentParser):
+    class BeamParser(Parser, pipeline_options._BeamArgumentParser):
         def error(self, message: str) -> NoReturn:
             raise UserError(message)
 
@@ -110,4 +121,4 @@ def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
     for options in pipeline_options.PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(list(flags))
-    console.refuse_unknown(unknown, [*own, *parser.flags()])
+    refuse_unknown(unknown, [*own, *parser.flags()])

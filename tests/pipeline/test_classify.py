@@ -25,12 +25,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from catalogue.images.reader import ImageSpec, Limits, read_image
-from catalogue.model_dir import directory as model_dir
-from catalogue.model_dir.directory import ModelDir, ModelDirError
+from catalogue import model_dir
+from catalogue.images.reader import read_image
+from catalogue.images.spec import ImageSpec, Limits
+from catalogue.model_dir import ModelDir, ModelDirError, saved_model
+from catalogue.model_dir.info import checksum
 from pipeline import classify as command_module
-from pipeline.inference import engines
-from pipeline.metering.meter import counted
+from pipeline.inference import engines, openvino_engine
+from pipeline.metering.watch import counted
 from pipeline.records import OUTPUT_FORMATS
 from pipeline.runner import runners
 
@@ -196,7 +198,7 @@ def test_the_resize_rule_of_training_is_that_of_classifying(
     model = model_dir.read(tmp_path / "model")
     assert model.info.image.resize == rule
     assert classify(drawn / "shoes", tmp_path / "model", tmp_path / "run", "--precision", "float32") == 0
-    probabilities = model.load()
+    probabilities = saved_model.load(model)
     rows = read_rows(tmp_path / "run")
     data = [Path(row["uri"]).read_bytes() for row in rows]
     for spec, same in ((ImageSpec(32, rule), True), (ImageSpec(32, "crop"), False)):
@@ -327,7 +329,7 @@ def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
     def fail(*_: object) -> None:
         raise RuntimeError("the accelerator is on fire")
 
-    monkeypatch.setattr(engines._OpenVino, "__call__", fail)
+    monkeypatch.setattr(openvino_engine.OpenVinoEngine, "__call__", fail)
     monkeypatch.setattr(model_dir.ModelDir, "check_golden", lambda *_, **__: None)
     log = tmp_path / "log"
     assert classify(drawn, tiny_model, tmp_path / "run", "--log-file", log, "--direct_num_workers=1") == 1
@@ -354,7 +356,7 @@ def spoilt(model: Path) -> Path:
     content = json.loads((model / "model.json").read_text())
     content["files"]["golden/probabilities.json"] = model_dir.file_digest(file)
     del content["checksum"]
-    content["checksum"] = model_dir._checksum(content)
+    content["checksum"] = checksum(content)
     (model / "model.json").write_text(json.dumps(content))
     return model
 
@@ -364,7 +366,7 @@ BAD_USE = {
     "empty folder": ({"--input": "{tmp}/empty"}, "names no images"),
     "no match": ({"--input": "{tmp}/*.webp"}, "names no images"),
     "no column uri": ({"--input": "{tmp}/url.csv"}, "has no column 'uri'"),
-    "a program as the list": ({"--input": "{python}"}, "is no text"),
+    "a program as the list": ({"--input": "{python}"}, "is not text"),
     "no model directory": ({"--model-dir": "{tmp}/empty"}, "is no model directory"),
     "no such model directory": ({"--model-dir": "{tmp}/none"}, "is no model directory"),
     "an output that is something else": ({"--output": "{drawn}"}, "is no run directory"),
@@ -429,7 +431,7 @@ def test_a_model_that_does_not_reproduce_its_golden_images_labels_nothing(
 def test_the_error_a_workers_traceback_ends_with() -> None:
     text = (
         "Traceback (most recent call last):\n  File x\nOSError: first\n\nDuring handling ...\n"
-        "catalogue.model_dir.directory.ModelDirError: m: bad [while running 'Classify/X']\n"
+        "catalogue.model_dir.info.ModelDirError: m: bad [while running 'Classify/X']\n"
     )
     assert command_module.cause(RuntimeError(text)) == ("ModelDirError", "m: bad")
     assert command_module.cause(ModelDirError("m: bad [while running 'Read']")) == ("ModelDirError", "m: bad")
@@ -482,22 +484,20 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
     """Beam's dry run makes the job that Dataflow would be sent, everything in it pickled, without a network."""
     import apache_beam as beam
 
-    from pipeline.inference.handler import InferenceConfig
-    from pipeline.manifest.reading import Manifest
-    from pipeline.run_dir import output
+    from pipeline.config import ClassifyConfig, InferenceConfig, Manifest
+    from pipeline.graph import classification
+    from pipeline.run_dir.run import Run, now
 
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=catalogue", "--region=europe-west4",
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
-    config = command_module.ClassifyConfig(
-        Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", InferenceConfig("auto", "auto", 16, 5, None, 1), 0.05,
+    config = ClassifyConfig(
+        Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", InferenceConfig("auto", "auto", 16, 5, 1), 0.05,
         False, "parquet", Limits(), None, tuple(flags),
     )  # fmt: skip
     info = model_dir.read(tiny_model).info
-    run = output.Run(
-        "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 2, 0.05, None, False, output.now()
-    )
+    run = Run("gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 2, 0.05, None, False, now())
     pipeline = beam.Pipeline(options=runners.beam_options(flags))
-    command_module.classification(pipeline, config, run)
+    classification(pipeline, config, run)
     job = pipeline.run().job
     names = {transform.unique_name for transform in job.proto_pipeline.components.transforms.values()}
     steps = ("Manifest", "Group by location", "Read", "Decode", "Classify", "Write predictions", "Commit")

@@ -5,111 +5,54 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from catalogue.cli import console
-from catalogue.cli.console import CommandFailed, UserError, say
-from catalogue.model_dir import directory as model_dir
-from catalogue.model_dir.directory import ModelInfo
-from catalogue.storage import files
-from trainer.data import dataset
-from trainer.evaluation import inference
-from trainer.evaluation import metrics as evaluation
+from catalogue import model_dir, storage
+from catalogue.cli import flags
+from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
+from catalogue.images.spec import Limits
+from catalogue.model_dir import ModelInfo
+from catalogue.reasons import StorageError
+from trainer.data.examples import Example, find_examples
+from trainer.evaluation import inference, metrics
+from trainer.evaluation.gates import check_gate_names, check_gates
 from trainer.evaluation.inference import Classified
+from trainer.evaluation.metrics import measure
 from trainer.evaluation.report import Comparison, Evaluated, evaluation_page
 
 LISTED = 50
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of ``evaluate``."""
-    add = parser.add_argument
-    add("--model-dir", type=console.path, required=True, metavar="DIR", help="what train wrote")
-    add("--data", type=console.path, required=True, metavar="DATA", help="labelled photos, as train takes them")
-    add(
-        "--output",
-        type=console.path,
-        metavar="DIR",
-        help="write evaluation.json, predictions.jsonl and report.html here",
-    )
-    add("--compare", type=console.path, metavar="DIR", help="another model directory, measured on the same photos")
-    add_gate_argument(parser)
-    console.add_limit_arguments(parser)
-
-
-def add_gate_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--fail-under``; `check_gates` applies it."""
-    parser.add_argument(
-        "--fail-under",
-        type=gate,
-        action="append",
-        metavar="METRIC=VALUE",
-        help=f"fail below this: {', '.join(evaluation.GATES)}, recall:LABEL, precision:LABEL or f1:LABEL; repeatable",
-    )
-
-
-def gate(text: str) -> tuple[str, float]:
-    """An argument type: ``METRIC=VALUE``."""
-    name, _, value = text.rpartition("=")
-    if not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not METRIC=VALUE")
-    return name, console.rate(value)
-
-
-def check_gate_names(gates: Sequence[tuple[str, float]], labels: Sequence[str]) -> None:
-    """Refuses gates that ask for what is not measured, before anything is. Raises UserError."""
-    known = {*evaluation.GATES, *(f"{kind}:{label}" for kind in evaluation.CLASS_GATES for label in labels)}
-    for name, _ in gates:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1) or [f"recall:{labels[0]}"]
-            raise UserError(
-                f"--fail-under {name}: there is no such metric or class; give {', '.join(evaluation.GATES)}, or "
-                f"recall, precision or f1 of a class, such as {nearest[0]}"
-            )
-
-
-def check_gates(metrics: dict[str, Any], gates: Sequence[tuple[str, float]]) -> None:
-    """Compares metrics with what they must reach.
-
-    Raises:
-        CommandFailed: one of them does not.
-    """
-    found = [(name, evaluation.gate_value(metrics, name), least) for name, least in gates]
-    missed = [f"{name} is {value:.4f}, under {least:g}" for name, value, least in found if value < least]
-    if missed:
-        raise CommandFailed("the model is not good enough: " + "; ".join(missed))
-
-
 def evaluate(arguments: argparse.Namespace) -> None:
     """Measures a model on labelled photos, prints the metrics, and writes them where ``--output`` says."""
-    output, limits, gates = arguments.output, console.limits(arguments), arguments.fail_under or []
+    output, limits, gates = arguments.output, flags.limits(arguments), arguments.fail_under or []
     if output:
-        files.check_new_folder(output, "--output")
-    examples = dataset.find_examples(arguments.data)
+        storage.check_new_folder(output, "--output")
+    examples = find_examples(arguments.data)
     with model_dir.fetched(arguments.model_dir) as model:
         info = model.info
         examples = _by_name(examples, info)
         _check_labels(arguments.data, examples, info)
         check_gate_names(gates, info.labels)
-        other = _classified_by(arguments.compare, examples, limits) if arguments.compare else None
-        result = inference.classify(examples, len(examples), info.image, limits, model.load())
+        from catalogue.model_dir import saved_model  # TensorFlow, which takes seconds to import
+
+        other = _classified_by(arguments.compare, examples, limits, saved_model.load) if arguments.compare else None
+        result = inference.classify(examples, len(examples), info.image, limits, saved_model.load(model))
     if not result.examples:
         raise UserError(f"none of the {len(examples):,} files in {arguments.data} can be read as a photo")
     index = {label: number for number, label in enumerate(info.labels)}
     truth = np.array([index[example.label] for example in result.examples])
-    metrics = evaluation.metrics(truth, result.probabilities, info.labels, info.temperature)
+    metrics = measure(truth, result.probabilities, info.labels, info.temperature)
     comparison = _compared(info, truth, result, other) if other else None
     _print_metrics(info, metrics, result)
     if comparison:
         _print_comparison(info, comparison)
     if output:
-        import tensorflow as tf
-
         uris = tuple(example.uri for example in result.examples)
         unreadable = len(result.unreadable)
         evaluated = Evaluated(
@@ -117,30 +60,32 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
         try:
             _write(output, info, metrics, result, evaluated, comparison)
-        except tf.errors.OpError as error:
+        except StorageError as error:
             raise UserError(f"--output {output} cannot be written: {error.message}") from error
     check_gates(metrics, gates)
 
 
-def _by_name(examples: Sequence[dataset.Example], info: ModelInfo) -> list[dataset.Example]:
+def _by_name(examples: Sequence[Example], info: ModelInfo) -> list[Example]:
     """Examples with the names of their classes where the labels are WordNet's ids of ImageNet's classes."""
     names = dict(zip(info.training.get("class_ids", ()), info.labels, strict=False))
     return [dataclasses.replace(example, label=names.get(example.label, example.label)) for example in examples]
 
 
-def _check_labels(data: str, examples: Sequence[dataset.Example], info: ModelInfo) -> None:
+def _check_labels(data: str, examples: Sequence[Example], info: ModelInfo) -> None:
     unknown = sorted({example.label for example in examples} - set(info.labels))
     if unknown:
         shown = ", ".join(map(repr, unknown[:10]))
         raise UserError(f"{data} has classes that the model {info.id} does not know: {shown}; leave them out")
 
 
-def _classified_by(path: str, examples: Sequence[dataset.Example], limits: Any) -> tuple[ModelInfo, Classified]:
-    """What the model directory of ``--compare`` says."""
+def _classified_by(
+    path: str, examples: Sequence[Example], limits: Limits, load: Callable[[model_dir.ModelDir], inference.Network]
+) -> tuple[ModelInfo, Classified]:
+    """Classifies the examples with the model directory of ``--compare``."""
     with model_dir.fetched(path) as model:
         _check_labels("for --compare, --data", examples, model.info)
         say(f"model {model.info.id} of --compare:")
-        return model.info, inference.classify(examples, len(examples), model.info.image, limits, model.load())
+        return model.info, inference.classify(examples, len(examples), model.info.image, limits, load(model))
 
 
 def _compared(
@@ -152,7 +97,7 @@ def _compared(
     names = [before.labels[number] for number in theirs.probabilities.argmax(axis=1)]
     said = {example.uri: index.get(name, -1) for example, name in zip(theirs.examples, names, strict=True)}
     old = np.array([said.get(example.uri, -1) for example in result.examples])
-    return Comparison(before.id, evaluation.compared(truth, old, result.probabilities.argmax(axis=1), info.labels), old)
+    return Comparison(before.id, metrics.compared(truth, old, result.probabilities.argmax(axis=1), info.labels), old)
 
 
 def _print_metrics(info: ModelInfo, metrics: dict[str, Any], result: Classified) -> None:
@@ -195,16 +140,12 @@ def _write(
     evaluated: Evaluated,
     comparison: Comparison | None,
 ) -> None:
-    import tensorflow as tf
-
     def write(name: str, content: str) -> None:
-        with tf.io.gfile.GFile(f"{output.rstrip('/')}/{name}", "w") as file:
-            file.write(content)
+        storage.write_text(f"{output.rstrip('/')}/{name}", content)
 
     def listed(rows: np.ndarray) -> list[dict[str, Any]]:
         return [_row(info, evaluated, row) for row in rows[:LISTED]]
 
-    tf.io.gfile.makedirs(output)
     content = {"model_id": info.id, "labels": list(info.labels), **metrics}
     content |= {"most_wrong": listed(evaluated.most_wrong), "least_sure": listed(evaluated.least_sure)}
     content["unreadable"] = [

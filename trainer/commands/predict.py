@@ -9,38 +9,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from catalogue.cli import console
-from catalogue.cli.console import CommandFailed
-from catalogue.model_dir import directory as model_dir
-from trainer.data import dataset
+from catalogue import model_dir
+from catalogue.cli import flags
+from catalogue.cli.errors import CommandFailed
+from trainer.data.examples import Example
+from trainer.data.photos import Photo, read_photos
 from trainer.evaluation import inference
 
-TOP = 3
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of ``predict``."""
-    add = parser.add_argument
-    add("--model-dir", type=console.path, required=True, metavar="DIR", help="what train wrote")
-    add("images", nargs="+", metavar="IMAGE", help="photos, at any path that TensorFlow can read")
-    add("--top-k", type=console.positive_int, default=TOP, metavar="K", help="labels shown of each photo")
-    add("--json", action="store_true", help="print one JSON object for each photo")
-    console.add_limit_arguments(parser)
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Prints the best labels of photos, in the order given; fails if one of them cannot be read."""
     with model_dir.fetched(arguments.model_dir) as model:
-        info, probabilities, limits = model.info, model.load(), console.limits(arguments)
-        examples = [dataset.Example(uri, "") for uri in arguments.images]
-        photos = list(dataset.read_photos(examples, info.image, limits))
-        readable = [photo for photo in photos if isinstance(photo, dataset.Photo)]
+        from catalogue.model_dir import saved_model  # TensorFlow, which takes seconds to import
+
+        info, probabilities, limits = model.info, saved_model.load(model), flags.limits(arguments)
+        examples = [Example(uri, "") for uri in arguments.images]
+        photos = list(read_photos(examples, info.image, limits))
+        readable = [photo for photo in photos if isinstance(photo, Photo)]
         size = inference.BATCH_SIZE
         batches = (readable[start : start + size] for start in range(0, len(readable), size))
         rows = (row for batch in batches for row in probabilities(np.stack([photo.image for photo in batch])))
         for photo in photos:
-            if isinstance(photo, dataset.Photo):
+            if isinstance(photo, Photo):
                 best = _best(next(rows), info.labels, arguments.top_k)
                 print(_json(photo.example.uri, best) if arguments.json else _table(photo.example.uri, best))
             elif arguments.json:

@@ -8,16 +8,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from catalogue.cli import console
-from catalogue.cli.console import UserError
-from catalogue.images.reader import RESIZE_RULES, ImageSpec, Limits
-from catalogue.model_dir import directory as model_dir
-from trainer.commands import evaluate
-from trainer.data import dataset
+from catalogue import model_dir
+from catalogue.cli import flags
+from catalogue.cli.errors import UserError
+from catalogue.images.spec import RESIZE_RULES, ImageSpec, Limits
+from trainer.data.examples import own_image_size
+from trainer.evaluation import gates
 from trainer.fitting.augmentation import DEFAULT, Augmentation
-from trainer.fitting.batches import CLASS_WEIGHTS, DECAYS, Stage
-from trainer.fitting.distribution import PRECISIONS
-from trainer.networks import backbones, network
+from trainer.fitting.precision import PRECISIONS
+from trainer.fitting.stage import CLASS_WEIGHTS, DECAYS, Stage
+from trainer.networks import names
 
 HEAD = Stage(epochs=20, learning_rate=1e-3)
 FINE_TUNING = Stage(
@@ -32,6 +32,7 @@ FINE_TUNING = Stage(
 FROM_SCRATCH = Stage(epochs=30, learning_rate=1e-3)
 COPIES, DROPOUT = 6, 0.2
 HEADS = ("new", "imagenet")
+_FORMAT_1_KEYS = {"keep_top": "as_it_is", "head_stage": "head", "final_stage": "main"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,22 +40,22 @@ class TrainConfig:
     """Everything that ``train`` is told.
 
     Attributes:
-        data: labelled photos, see `trainer.data.dataset.find_examples`.
+        data: labelled photos, see `trainer.data.examples.find_examples`.
         validation_data: the like, to choose the best epoch by; None for a part of `data`.
         model_dir: where the model directory is written.
         backbone, weights, color_mode: see `trainer.networks.backbones.build`.
         weights_hash: SHA-256 of the file of weights, hexadecimal; None if they are not in one.
-        as_it_is: whether the network keeps its own head and classes, see `trainer.networks.pretrained`; then nothing
+        keep_top: whether the network keeps its own head and classes, see `trainer.networks.pretrained`; then nothing
             is fitted.
         fine_tune, hidden_units, dropout, freeze_batch_norm: see `trainer.networks.network.Network.on`.
         image: the images the network takes.
         limits: which photos are too large.
         augmentation: how photos are varied.
         copies: how many varied copies of each photo go through a frozen network.
-        head: how the head is fitted alone, before a pretrained network is fine-tuned; None otherwise.
-        main: how all that is not frozen is fitted.
+        head_stage: how the head is trained alone, before a pretrained network is fine-tuned; None otherwise.
+        final_stage: how all layers that are not frozen are trained.
         batch_size, seed: of fitting.
-        precision: see `trainer.fitting.distribution.policy`.
+        precision: see `trainer.fitting.precision.dtype_policy`.
         checkpoint_dir: where what has been done is kept until all is done.
         checkpoint_seconds: how often.
         resume: whether to go on from there.
@@ -70,7 +71,7 @@ class TrainConfig:
     weights: str
     weights_hash: str | None
     color_mode: str
-    as_it_is: bool
+    keep_top: bool
     fine_tune: str
     hidden_units: tuple[int, ...]
     dropout: float
@@ -79,8 +80,8 @@ class TrainConfig:
     limits: Limits
     augmentation: Augmentation
     copies: int
-    head: Stage | None
-    main: Stage
+    head_stage: Stage | None
+    final_stage: Stage
     batch_size: int
     seed: int
     precision: str
@@ -92,18 +93,22 @@ class TrainConfig:
     overwrite: bool
 
     @property
-    def what_changes_the_result(self) -> dict[str, Any]:
-        """All of it but the data, and where things are kept; anything JSON can write."""
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that change the result: not the data, nor where things are kept. Anything JSON can write.
+
+        The keys are those that ``model.json`` has had since its first format.
+        """
         elsewhere = {"data", "validation_data", "model_dir", "checkpoint_dir", "log_dir"}
-        no_matter = {"checkpoint_seconds", "resume", "overwrite", "fail_under"}
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere | no_matter}
+        without_effect = {"checkpoint_seconds", "resume", "overwrite", "fail_under"}
+        settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere | without_effect}
+        return {_FORMAT_1_KEYS.get(name, name): value for name, value in settings.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``train``."""
     add_data_arguments(parser.add_argument)
     _add_places(parser.add_argument)
-    evaluate.add_gate_argument(parser)
+    gates.add_gate_argument(parser)
     parser.add_argument(
         "--head",
         choices=HEADS,
@@ -119,14 +124,14 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     _add_network(parser.add_argument_group("network").add_argument)
     _add_fitting(parser.add_argument_group("fitting").add_argument)
     _add_augmentation(parser.add_argument_group("augmentation").add_argument)
-    console.add_limit_arguments(parser)
+    flags.add_limit_arguments(parser)
 
 
 def add_data_arguments(add: Any) -> None:
     """Adds ``--data`` and ``--validation-data``; `add` is a parser's or a group's ``add_argument``."""
     add(
         "--data",
-        type=console.path,
+        type=flags.path,
         required=True,
         metavar="DATA",
         help="folder with one sub-folder of photos for each class; or a list (.csv, .tsv, .jsonl, .parquet) with the "
@@ -134,7 +139,7 @@ def add_data_arguments(add: Any) -> None:
     )
     add(
         "--validation-data",
-        type=console.path,
+        type=flags.path,
         metavar="DATA",
         help="the like, to choose the best epoch by; without it a tenth of --data is held out",
     )
@@ -144,7 +149,7 @@ def _add_places(add: Any) -> None:
     model_dir = os.environ.get("AIP_MODEL_DIR")
     add(
         "--model-dir",
-        type=console.path,
+        type=flags.path,
         default=model_dir,
         required=not model_dir,
         metavar="DIR",
@@ -154,7 +159,7 @@ def _add_places(add: Any) -> None:
     add("--resume", action="store_true", help="go on where the same command was interrupted")
     add(
         "--checkpoint-dir",
-        type=console.path,
+        type=flags.path,
         default=os.environ.get("AIP_CHECKPOINT_DIR"),
         metavar="DIR",
         help="what --resume needs is kept here until the model is written (default: AIP_CHECKPOINT_DIR, or a folder "
@@ -162,14 +167,14 @@ def _add_places(add: Any) -> None:
     )
     add(
         "--checkpoint-seconds",
-        type=console.non_negative_float,
+        type=flags.non_negative_float,
         default=30.0,
         metavar="S",
         help="time between two checkpoints",
     )
     add(
         "--log-dir",
-        type=console.path,
+        type=flags.path,
         default=os.environ.get("AIP_TENSORBOARD_LOG_DIR"),
         metavar="DIR",
         help="write event files for TensorBoard here; AIP_TENSORBOARD_LOG_DIR is the default",
@@ -192,20 +197,20 @@ def _add_network(add: Any) -> None:
     )
     add(
         "--hidden-units",
-        type=console.positive_ints,
+        type=flags.positive_ints,
         metavar="N[,N...]",
         help="dense layers between the backbone and the last layer, such as 64,32",
     )
     add(
         "--dropout",
-        type=console.fraction,
+        type=flags.fraction,
         default=DROPOUT,
         metavar="R",
         help="before the last layer, after hidden ones",
     )
     add(
         "--image-size",
-        type=console.positive_int,
+        type=flags.positive_int,
         metavar="PIXELS",
         help="side of the images the network sees (default: that of the network, 224 for keras.applications; that of "
         "the pictures in an IDX file for ours)",
@@ -218,8 +223,8 @@ def _add_network(add: Any) -> None:
     )
     add(
         "--color-mode",
-        choices=backbones.COLOR_MODES,
-        default=backbones.COLOR_MODES[0],
+        choices=names.COLOR_MODES,
+        default=names.COLOR_MODES[0],
         help="whether a network of ours sees colours",
     )
 
@@ -227,21 +232,21 @@ def _add_network(add: Any) -> None:
 def _add_fitting(add: Any) -> None:
     add(
         "--epochs",
-        type=console.positive_int,
+        type=flags.positive_int,
         metavar="N",
         help=f"at most; the best one is kept (default: {HEAD.epochs} for the head, {FINE_TUNING.epochs} for "
         f"fine-tuning, {FROM_SCRATCH.epochs} from scratch)",
     )
-    add("--batch-size", type=console.positive_int, default=32, metavar="N", help="photos to a step, on all devices")
+    add("--batch-size", type=flags.positive_int, default=32, metavar="N", help="photos to a step, on all devices")
     add(
         "--learning-rate",
-        type=console.positive_float,
+        type=flags.positive_float,
         metavar="R",
         help=f"of Adam (default: {HEAD.learning_rate}, {FINE_TUNING.learning_rate} for fine-tuning)",
     )
     add(
         "--warmup-epochs",
-        type=console.non_negative_float,
+        type=flags.non_negative_float,
         metavar="N",
         help="in which the rate rises from zero (default: 0, 1 for fine-tuning)",
     )
@@ -252,34 +257,34 @@ def _add_fitting(add: Any) -> None:
     )
     add(
         "--weight-decay",
-        type=console.non_negative_float,
+        type=flags.non_negative_float,
         metavar="R",
         help=f"as in AdamW (default: 0, {FINE_TUNING.weight_decay} for fine-tuning)",
     )
     add(
         "--label-smoothing",
-        type=console.fraction,
+        type=flags.fraction,
         metavar="R",
         help=f"share of the truth spread over all classes (default: 0, {FINE_TUNING.label_smoothing} for fine-tuning)",
     )
     add(
         "--ema",
-        type=console.fraction,
+        type=flags.fraction,
         metavar="R",
         help=f"decay of a moving average of the weights (default: 0, {FINE_TUNING.ema} for fine-tuning)",
     )
-    add("--mixup", type=console.non_negative_float, default=0.0, metavar="ALPHA", help="mix pairs of photos")
+    add("--mixup", type=flags.non_negative_float, default=0.0, metavar="ALPHA", help="mix pairs of photos")
     add("--class-weights", choices=CLASS_WEIGHTS, default="none", help="let every class count the same")
     add(
         "--patience",
-        type=console.non_negative_int,
+        type=flags.non_negative_int,
         default=0,
         metavar="N",
         help="stop after N epochs without improvement; 0 never does",
     )
     add(
         "--head-epochs",
-        type=console.positive_int,
+        type=flags.positive_int,
         default=10,
         metavar="N",
         help="in which the head is fitted alone before fine-tuning",
@@ -297,7 +302,7 @@ def _add_fitting(add: Any) -> None:
     )
     add(
         "--seed",
-        type=console.seed,
+        type=flags.seed,
         default=0,
         metavar="N",
         help="of the initial weights, the shuffling, the dropout and the augmentation",
@@ -320,10 +325,10 @@ def _add_augmentation(add: Any) -> None:
     ):
         default = getattr(DEFAULT, name)
         help_text = f"{unit}, at most (with --augment: {default:g})"
-        add(f"--{name}", type=console.non_negative_float, metavar="X", help=help_text)
+        add(f"--{name}", type=flags.non_negative_float, metavar="X", help=help_text)
     add(
         "--copies",
-        type=console.positive_int,
+        type=flags.positive_int,
         default=COPIES,
         metavar="N",
         help="varied copies of each photo that go through the frozen part of a network",
@@ -337,20 +342,20 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         UserError: they contradict each other.
     """
     a = arguments
-    weights = a.weights or backbones.default_weights(a.backbone)
-    from_scratch = weights == backbones.NONE
-    as_it_is = a.head != HEADS[0]
-    if as_it_is:
+    weights = a.weights or names.default_weights(a.backbone)
+    from_scratch = weights == names.NONE
+    keep_top = a.head != HEADS[0]
+    if keep_top:
         _check_nothing_is_fitted(a, weights)
-    fine_tune = a.fine_tune or (network.EVERYTHING if from_scratch else network.NOTHING)
-    if from_scratch and fine_tune != network.EVERYTHING:
+    fine_tune = a.fine_tune or (names.EVERYTHING if from_scratch else names.NOTHING)
+    if from_scratch and fine_tune != names.EVERYTHING:
         raise UserError(
             f"--fine-tune {fine_tune} would leave random weights as they are: give --weights or leave it out"
         )
-    frozen = fine_tune == network.NOTHING
-    main = FROM_SCRATCH if from_scratch else HEAD if frozen else FINE_TUNING
+    frozen = fine_tune == names.NOTHING
+    final = FROM_SCRATCH if from_scratch else HEAD if frozen else FINE_TUNING
     given = {name: getattr(a, name) for name in (field.name for field in dataclasses.fields(Stage))}
-    main = dataclasses.replace(main, **{name: value for name, value in given.items() if value is not None})
+    final = dataclasses.replace(final, **{name: value for name, value in given.items() if value is not None})
     head = None if from_scratch or frozen else dataclasses.replace(HEAD, epochs=a.head_epochs)
     freeze_batch_norm = a.batch_norm == "frozen" if a.batch_norm else not from_scratch
     return TrainConfig(
@@ -361,17 +366,17 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         weights=weights,
         weights_hash=model_dir.file_digest(Path(weights)) if os.path.isfile(weights) else None,
         color_mode=a.color_mode,
-        as_it_is=as_it_is,
+        keep_top=keep_top,
         fine_tune=fine_tune,
         hidden_units=a.hidden_units or (),
         dropout=a.dropout,
         freeze_batch_norm=freeze_batch_norm,
-        image=_image_spec(a.image_size or _image_size(a.backbone, a.data, as_it_is), a.resize),
-        limits=console.limits(a),
+        image=_image_spec(a.image_size or _image_size(a.backbone, a.data, keep_top), a.resize),
+        limits=flags.limits(a),
         augmentation=_augmentation(a),
         copies=a.copies,
-        head=head,
-        main=main,
+        head_stage=head,
+        final_stage=final,
         batch_size=a.batch_size,
         seed=a.seed,
         precision=a.precision,
@@ -392,26 +397,26 @@ def _beside(model_dir: str) -> str:
 
 def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> None:
     """Raises UserError where flags say how what is used as it is should be fitted."""
-    if weights == backbones.NONE:
+    if weights == names.NONE:
         raise UserError(f"--head {arguments.head} takes a network of keras.applications and its weights")
-    parser = console.Parser()
+    parser = flags.Parser()
     _add_fitting(parser.add_argument)
     _add_augmentation(parser.add_argument)
-    flags = {action.dest: (action.option_strings[0], action.default) for action in parser._actions[1:]}
-    flags |= {"validation_data": ("--validation-data", None), "hidden_units": ("--hidden-units", None)}
-    flags |= {"dropout": ("--dropout", DROPOUT)}
-    for name, (flag, default) in flags.items():
+    fitting_flags = {action.dest: (action.option_strings[0], action.default) for action in parser._actions[1:]}
+    fitting_flags |= {"validation_data": ("--validation-data", None), "hidden_units": ("--hidden-units", None)}
+    fitting_flags |= {"dropout": ("--dropout", DROPOUT)}
+    for name, (flag, default) in fitting_flags.items():
         if name not in ("batch_size", "precision", "seed") and getattr(arguments, name) != default:
             raise UserError(f"--head {arguments.head} fits nothing: leave {flag} out")
-    if arguments.fine_tune not in (None, network.NOTHING):
+    if arguments.fine_tune not in (None, names.NOTHING):
         raise UserError(f"--head {arguments.head} fits nothing: leave --fine-tune out")
 
 
-def _image_size(backbone: str, data: str, as_it_is: bool) -> int:
-    if as_it_is:
-        return backbones.image_size_of_top(backbone)
-    own = dataset.own_image_size(data) if backbones.is_own(backbone) else None
-    return own or backbones.default_image_size(backbone)
+def _image_size(backbone: str, data: str, keep_top: bool) -> int:
+    if keep_top:
+        return names.image_size_of_top(backbone)
+    own = own_image_size(data) if names.is_own(backbone) else None
+    return own or names.default_image_size(backbone)
 
 
 def _image_spec(size: int, resize: str) -> ImageSpec:

@@ -1,4 +1,4 @@
-"""What is said of labelled photos before a network is fitted to them, and what is refused."""
+"""Checks of labelled photos by their names and classes, before any photo is read."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import collections
 import os
 from collections.abc import Sequence
 
-import numpy as np
+from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
+from catalogue.cli.text import counted
+from trainer.data.examples import Example
 
-from catalogue.cli.console import UserError, counted, say
-from trainer.data import dataset
-from trainer.evaluation.inference import Classified
-from trainer.fitting.features import Encoded
-
-VALIDATION_FRACTION = 0.1
-DOMINANT_SHARE = 0.95
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
-def check_examples(examples: Sequence[dataset.Example], held_out: Sequence[dataset.Example]) -> None:
+def check_examples(examples: Sequence[Example], held_out: Sequence[Example]) -> None:
     """Looks at the names of photos and classes, before any photo is read.
 
     Args:
@@ -44,7 +40,7 @@ def check_examples(examples: Sequence[dataset.Example], held_out: Sequence[datas
         raise UserError(f"--validation-data and --data share {len(same):,} files: give photos that are not trained on")
 
 
-def _check_labels(examples: Sequence[dataset.Example]) -> None:
+def _check_labels(examples: Sequence[Example]) -> None:
     """Refuses labels that a person would read as one."""
     counts = collections.Counter(example.label for example in examples)
     alike = collections.defaultdict(list)
@@ -56,7 +52,7 @@ def _check_labels(examples: Sequence[dataset.Example]) -> None:
             raise UserError(f"labels that differ in case or spaces only: {shown}; give them one name")
 
 
-def warn_of_sub_folders(examples: Sequence[dataset.Example]) -> None:
+def warn_of_sub_folders(examples: Sequence[Example]) -> None:
     """Says where class folders hold folders only, as where ``--data`` is one level too high."""
     folders = collections.defaultdict(set)
     for example in examples:
@@ -64,76 +60,3 @@ def warn_of_sub_folders(examples: Sequence[dataset.Example]) -> None:
     for label, found in sorted(folders.items()):
         if len(found) > 1 and not any(folder.endswith(f"/{label}") for folder in found):
             say(f"warning: all photos of {label!r} lie in {len(found)} sub-folders; is --data one level too high?")
-
-
-def report_unreadable(encoded: Encoded | Classified, total: int) -> None:
-    """Says what was skipped and why. Photos that break are the user's to mend, not a reason to stop."""
-    if not encoded.unreadable:
-        return
-    if not encoded.examples:
-        first = encoded.unreadable[0]
-        raise UserError(
-            f"none of the {total:,} files can be read as a photo, such as {first.example.uri}: {first.error}"
-        )
-    reasons = collections.Counter(photo.error.reason.code for photo in encoded.unreadable)
-    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    say(f"skipped {len(encoded.unreadable):,} of {total:,} photos that cannot be read: {counted}")
-    for photo in encoded.unreadable[:10]:
-        say(f"  {photo.example.uri}: {photo.error}")
-    if len(encoded.unreadable) > 10:
-        say(f"  and {len(encoded.unreadable) - 10:,} more")
-
-
-def validation_mask(encoded: Encoded, held_out: set[str]) -> np.ndarray:
-    """Which photos validate, bool [N]: those of --validation-data, or a part chosen by content."""
-    if not held_out:
-        return dataset.validation_mask(encoded.labels, encoded.content_hashes, VALIDATION_FRACTION)
-    mask = np.array([path in held_out for path in [example.uri for example in encoded.examples]])
-    sides = np.array(encoded.content_hashes)
-    both = np.intersect1d(sides[mask], sides[~mask])
-    if len(both):
-        say(
-            f"warning: {len(both):,} photos are in --data and in --validation-data: "
-            "the accuracy will look better than it is"
-        )
-    return mask
-
-
-def report_classes(encoded: Encoded, validates: np.ndarray, labels: Sequence[str]) -> None:
-    """Shows the photos of each class on each side.
-
-    Args:
-        encoded: all photos.
-        validates: bool [N], which of them validate.
-        labels: of the classes.
-
-    Raises:
-        UserError: a class has no photos to learn from, or there are none to validate on.
-    """
-    names = np.array(encoded.labels)
-    width = max(map(len, labels))
-    say(f"{'class':{width}}  training  validation")
-    for label in labels:
-        counts = ((names == label) & ~validates).sum(), ((names == label) & validates).sum()
-        say(f"{label:{width}}  {counts[0]:8,}  {counts[1]:10,}")
-    without = sorted(set(labels) - set(names[~validates]))
-    if without:
-        raise UserError(f"no readable training photos of {', '.join(map(repr, without))}: mend or remove the class")
-    if not validates.any():
-        raise UserError("no readable photos to validate on: mend them or leave --validation-data out")
-    by_content = collections.defaultdict(set)
-    for content_hash, label in zip(encoded.content_hashes, encoded.labels, strict=True):
-        by_content[content_hash].add(label)
-    ambiguous = sum(len(found) > 1 for found in by_content.values())
-    if ambiguous:
-        say(f"warning: {ambiguous:,} photos stand in more than one class")
-    shares = np.array([(names[~validates] == label).mean() for label in labels])
-    if shares.max() > DOMINANT_SHARE:
-        largest = labels[int(shares.argmax())]
-        say(
-            f"warning: {shares.max():.1%} of the training photos are {largest!r}: a model that always says so is as "
-            "accurate; look at the recall of the others, and consider --class-weights balanced"
-        )
-    few = int(validates.sum())
-    if few < 5 * len(labels):
-        say(f"warning: {few:,} photos validate {len(labels):,} classes: the accuracy will say little")

@@ -18,9 +18,9 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from catalogue.cli.console import UserError
-from catalogue.images.reader import ImageError, Reason
-from catalogue.storage import files
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from catalogue.reasons import ImageError, Reason, StorageError
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 _UINT8 = 8
@@ -46,7 +46,7 @@ def read_labeled(images_file: str) -> tuple[np.ndarray, np.ndarray]:
     folder, slash, name = images_file.rpartition("/")
     labels_file = folder + slash + name.replace(IMAGES, LABELS)
     images = _read(images_file, 3)
-    if not files.exists(labels_file):
+    if not storage.exists(labels_file):
         raise UserError(f"{labels_file} is missing: the file of labels goes beside that of the pictures")
     labels = _read(labels_file, 1)
     if len(images) != len(labels):
@@ -76,7 +76,10 @@ def _read(path: str, dimensions: int) -> np.ndarray:
 
 
 def _content(path: str) -> bytes:
-    content = files.read_whole(path)
+    try:
+        content = storage.read_bytes(path)
+    except StorageError as error:
+        raise UserError(f"{path} cannot be read: {error.message}") from error
     if not content.startswith(b"\x1f\x8b"):
         return content
     try:

@@ -14,7 +14,7 @@ GATES = ("accuracy", "top_5_accuracy", "macro_recall", "macro_f1")
 CLASS_GATES = ("recall", "precision", "f1")
 
 
-def metrics(
+def measure(
     truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], temperature: float = 1.0
 ) -> dict[str, Any]:
     """Measures predictions against the truth.
@@ -148,7 +148,7 @@ def gate_value(metrics: dict[str, Any], name: str) -> float:
     """The value of a metric that is the better the higher.
 
     Args:
-        metrics: what `metrics` gave.
+        metrics: what `measure` gave.
         name: one of `GATES`, or one of `CLASS_GATES` of a class, as in ``recall:LABEL``; what cannot be computed is 0.
     """
     if name in GATES:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from catalogue.html import page
-from catalogue.images.reader import ImageError, read_thumbnail
-from catalogue.model_dir.directory import ModelInfo
-from trainer.data.dataset import data_of
+from catalogue.html import charts, page
+from catalogue.images.reader import read_thumbnail
+from catalogue.model_dir import ModelInfo
+from catalogue.reasons import ImageError
+from trainer.data.photos import data_of
 
 PICTURES = 12
 CONFUSED_CLASSES, CELLS, PICTURES_OF_CELL = 40, 60, 6
@@ -84,7 +85,7 @@ def evaluation_page(
 
     Args:
         info: of the model.
-        metrics: what `trainer.evaluation.metrics.metrics` gave; empty if the truth is not known.
+        metrics: what `trainer.evaluation.metrics.measure` gave; empty if the truth is not known.
         evaluated: the photos and what was said of them.
         comparison: with another model, if there is one.
         fitting: whether to show the story of the epochs, which belongs to the photos the best one was chosen by.
@@ -207,7 +208,7 @@ def _calibration(info: ModelInfo, metrics: dict[str, Any]) -> str:
         f"<p>Calibration error {after:.3f}, {before:.3f} before the temperature of {info.temperature:.2f}. "
         "On the line a score says how often it is right; below it the model is too sure.</p>"
     )
-    return words + page.reliability_diagram(metrics["reliability"])
+    return words + charts.reliability_diagram(metrics["reliability"])
 
 
 def _comparison(info: ModelInfo, comparison: Comparison) -> str:
@@ -226,7 +227,7 @@ def _comparison(info: ModelInfo, comparison: Comparison) -> str:
 def _history(info: ModelInfo) -> str:
     epochs = info.training["epochs_run"]
     charts = [
-        page.curves({"training": [e[name] for e in epochs], "validation": [e[f"val_{name}"] for e in epochs]})
+        charts.curves({"training": [e[name] for e in epochs], "validation": [e[f"val_{name}"] for e in epochs]})
         for name in ("accuracy", "loss")
     ]
     titles = (f"<p>Best epoch: {info.training['best_epoch']} of {len(epochs)}.</p><p>Accuracy</p>", "<p>Loss</p>")

@@ -8,12 +8,9 @@ affine transform and all colours as one matrix, so that a photo is resampled onc
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 _DRAWS = 9
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -92,27 +89,3 @@ def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Varia
         np.stack([*moves, zeros, zeros], axis=1).astype(np.float32),
         colors.astype(np.float32),
     )
-
-
-def apply(images: tf.Tensor, moves: tf.Tensor, colors: tf.Tensor) -> tf.Tensor:
-    """Varies images, bilinear; what comes from outside repeats the pixels of the edge.
-
-    Args:
-        images: uint8 [N, H, W, 3].
-        moves, colors: of a `Variation`.
-
-    Returns:
-        uint8 [N, H, W, 3].
-    """
-    import tensorflow as tf
-
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=moves,
-        output_shape=tf.shape(images)[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )
-    pixels = tf.einsum("nhwc,ndc->nhwd", moved, colors[:, :, :3]) + colors[:, tf.newaxis, tf.newaxis, :, 3]
-    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)

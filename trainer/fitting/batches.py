@@ -6,89 +6,20 @@ had come to, and any number of devices sees the same ones.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from trainer.fitting.distribution import Devices
 from trainer.fitting.inputs import Source
+from trainer.fitting.stage import Stage
+from trainer.fitting.task import Task
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-DECAYS = ("constant", "cosine")
-CLASS_WEIGHTS = ("none", "balanced")
 _AHEAD = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """How one part of a network is fitted.
-
-    Attributes:
-        epochs: how often each photo is seen, at most.
-        learning_rate: of Adam, at its highest.
-        warmup_epochs: in which the rate rises to that from zero.
-        decay: ``constant``, or ``cosine`` for a rate that falls to zero in the last epoch.
-        weight_decay: decoupled, as in AdamW; not for offsets and the scales of normalisation.
-        label_smoothing: share of the truth that is spread over all classes (Szegedy et al., CVPR 2016).
-        mixup: the parameter of the beta distribution by which pairs of photos are mixed, 0 for none (Zhang et al., ICLR
-            2018).
-        class_weights: ``balanced`` lets every class count the same, however many photos it has.
-        ema: decay for each step of the moving average of the weights, and of the statistics of batch normalisation,
-            that is kept in their place; 0 for none.
-        patience: epochs without improvement after which fitting ends, 0 for none.
-    """
-
-    epochs: int
-    learning_rate: float
-    warmup_epochs: float = 0.0
-    decay: str = "constant"
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    class_weights: str = "none"
-    ema: float = 0.0
-    patience: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What is to be learnt.
-
-    Attributes:
-        source: the inputs of N photos.
-        truth: int [N], the index of the right label.
-        classes: how many labels there are, K.
-        training, validation: int, the rows to use for each.
-        batch_size: rows to a step, on all devices together.
-        seed: of the shuffling and the mixing.
-    """
-
-    source: Source
-    truth: np.ndarray
-    classes: int
-    training: np.ndarray
-    validation: np.ndarray
-    batch_size: int
-    seed: int
-
-    @property
-    def steps(self) -> int:
-        """How many there are in an epoch."""
-        return math.ceil(len(self.training) / self.batch_size)
-
-    def class_weights(self, kind: str) -> np.ndarray:
-        """How much a photo of each class counts, float [K]; one on average."""
-        if kind == "none":
-            return np.ones(self.classes)
-        counts = np.bincount(self.truth[self.training], minlength=self.classes)
-        return len(self.training) / (self.classes * np.maximum(counts, 1))
 
 
 class Batches:
@@ -127,8 +58,6 @@ class Batches:
                 yield waiting.popleft().result()
 
     def _stacked(self, order: np.ndarray, epoch: int, steps: range) -> tuple[int, Any]:
-        import tensorflow as tf
-
         batches = [self._batch(order, epoch, step) for step in steps]
         parts = [tf.nest.map_structure(_stacked, *parts) for parts in zip(*batches, strict=True)]
         return len(steps), self._devices.per_replica(parts)
@@ -182,15 +111,11 @@ def inputs(source: Source, batch: dict[str, Any]) -> tf.Tensor:
 
 
 def _stacked(*arrays: np.ndarray) -> tf.Tensor:
-    import tensorflow as tf
-
     return tf.convert_to_tensor(np.stack(arrays))
 
 
 def _mixed(inputs: tf.Tensor, partners: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
     """The mixture of each input with its partner, of the same type."""
-    import tensorflow as tf
-
     share = tf.reshape(share, [-1, *[1] * (len(inputs.shape) - 1)])
     mixed = share * tf.cast(inputs, tf.float32) + (1 - share) * tf.cast(partners, tf.float32)
     return tf.cast(tf.round(mixed) if inputs.dtype.is_integer else mixed, inputs.dtype)

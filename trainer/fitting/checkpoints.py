@@ -9,13 +9,17 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from catalogue.cli.console import UserError, say
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
+from catalogue.reasons import StorageError
 
 HEAD, NETWORK = "head", "network"
 """The stages of fitting."""
@@ -51,7 +55,7 @@ class Checkpoints:
         named: dict[str, Any] = {f"a{n}": array for n, array in enumerate(arrays)}
         named[_META] = np.array(json.dumps(meta))
         np.savez(buffer, **named)
-        _replace(f"{self.folder}/{name}.npz", buffer.getvalue())
+        storage.write_bytes(f"{self.folder}/{name}.npz", buffer.getvalue())
         self._last = time.monotonic()
 
     def load(self, name: str) -> tuple[list[np.ndarray], dict[str, Any]] | None:
@@ -61,6 +65,16 @@ class Checkpoints:
             return None
         with np.load(io.BytesIO(content_of)) as content:
             return [content[f"a{n}"] for n in range(len(content.files) - 1)], json.loads(str(content[_META]))
+
+
+def run_of(settings: dict[str, Any], photos: str) -> dict[str, Any]:
+    """Identifies a run: runs that agree in it may go on from each other's checkpoints.
+
+    Args:
+        settings: those that change the result.
+        photos: a hash of the names and labels of all photos.
+    """
+    return settings | {"photos": photos}
 
 
 def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) -> Checkpoints:
@@ -75,8 +89,6 @@ def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) ->
     Raises:
         UserError: what is there is another run's, or cannot be written.
     """
-    import tensorflow as tf
-
     run = json.loads(json.dumps(run))
     try:
         foreign = _foreign(folder)
@@ -94,18 +106,17 @@ def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) ->
         elif resume:
             say(f"nothing to go on with in {folder}: beginning")
         remove(folder)
-        tf.io.gfile.makedirs(folder)
-        _replace(f"{folder}/{_RUN}", _described(run))
-    except tf.errors.OpError as error:
+        storage.write_bytes(f"{folder}/{_RUN}", _described(run))
+    except StorageError as error:
         raise UserError(f"cannot write checkpoints to {folder} ({error.message}): give --checkpoint-dir") from error
     return Checkpoints(folder, seconds)
 
 
 def _names(folder: str) -> list[str]:
-    import tensorflow as tf
-
-    names = tf.io.gfile.listdir(folder) if tf.io.gfile.exists(folder) else []
-    return sorted(name.rstrip("/") for name in names if name.rstrip("/"))
+    """The names of the files and folders in a folder, local or remote."""
+    if not storage.is_remote(folder):
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return sorted({file.location.removeprefix(f"{folder}/").partition("/")[0] for file in storage.list_files(folder)})
 
 
 def _foreign(folder: str) -> str | None:
@@ -139,19 +150,15 @@ def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def remove(folder: str) -> None:
-    """Removes the checkpoints in a folder, and the folder if that leaves it empty."""
-    import tensorflow as tf
-
+    """Removes the checkpoints in a folder, and the folder if that leaves it empty. Raises StorageError."""
     names = _names(folder)
     for name in names:
-        if name == FEATURES and _RUN in names:
-            tf.io.gfile.rmtree(f"{folder}/{name}")
-        elif name in _OURS and name not in (_RUN, FEATURES):
-            tf.io.gfile.remove(f"{folder}/{name}")
+        if (name == FEATURES and _RUN in names) or (name in _OURS and name not in (_RUN, FEATURES)):
+            storage.remove(f"{folder}/{name}")
     if _RUN in names:  # last: while it is there the others are known to be ours
-        tf.io.gfile.remove(f"{folder}/{_RUN}")
-    if tf.io.gfile.exists(folder) and not _names(folder):
-        tf.io.gfile.rmtree(folder)
+        storage.remove(f"{folder}/{_RUN}")
+    if not storage.is_remote(folder) and os.path.isdir(folder) and not os.listdir(folder):
+        os.rmdir(folder)
 
 
 def remove_those_of(folder: str, run: dict[str, Any]) -> None:
@@ -166,18 +173,4 @@ def _described(run: dict[str, Any]) -> bytes:
 
 def _content(path: str) -> bytes:
     """The content of a file, nothing if there is none."""
-    import tensorflow as tf
-
-    if not tf.io.gfile.exists(path):
-        return b""
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()
-
-
-def _replace(path: str, content: bytes) -> None:
-    """Writes a file that others see whole or not at all."""
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(f"{path}.new", "wb") as file:
-        file.write(content)
-    tf.io.gfile.rename(f"{path}.new", path, overwrite=True)
+    return storage.read_bytes(path) if storage.is_file(path) else b""

@@ -15,17 +15,13 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from catalogue.cli.console import Fault, UserError, say
-from catalogue.model_dir import bfloat16
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+from catalogue.cli.errors import Fault, UserError
+from catalogue.cli.logs import say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +78,6 @@ class Devices:
         """One argument of `strategy.run` from one nest of arrays for each replica of this process."""
         if self.replicas == 1:
             return parts[0]
-        import tensorflow as tf
-
         first = self.worker * self.local_replicas
 
         def of_replica(context: Any) -> Any:
@@ -108,8 +102,6 @@ class Devices:
         """Gives every worker the arrays of the chief; the other workers pass arrays of the same shapes and types."""
         if self.workers == 1:
             return list(arrays)
-        import tensorflow as tf
-
         shared = []
         for array in arrays:
             exact = array if array.dtype.kind == "f" else array.astype(np.int64)
@@ -135,8 +127,6 @@ class Devices:
         Raises:
             Fault: another worker was lost.
         """
-        import tensorflow as tf
-
         lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
         try:
             yield
@@ -167,8 +157,6 @@ def find() -> Devices:
     Raises:
         UserError: ``TF_CONFIG`` cannot be used.
     """
-    import tensorflow as tf
-
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -200,21 +188,3 @@ def _cluster() -> tuple[int, int] | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"TF_CONFIG cannot be used ({error!r}): name the workers and the task of this one") from error
     return number, count
-
-
-def policy(precision: str, gpus: int) -> str:
-    """The Keras dtype policy that a ``--precision`` means; ``auto`` is half precision on GPUs.
-
-    On CPUs ``mixed_bfloat16`` is for those with instructions for it (AMX); measure it.
-    """
-    if precision == "auto":
-        return "mixed_float16" if gpus else "float32"
-    return precision
-
-
-def frozen_in_bfloat16(precision: str, devices: Devices) -> bool:
-    """Whether the part of a network that is not fitted computes in bfloat16: with ``auto``, on one CPU that can.
-
-    What is fitted computes as `policy` says. On processors without such instructions bfloat16 would be slower.
-    """
-    return precision == "auto" and not devices.gpus and devices.replicas == 1 and bfloat16.is_native()

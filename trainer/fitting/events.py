@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from catalogue.cli.console import UserError
+import tensorflow as tf
+
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from catalogue.reasons import StorageError
+
+Watch = Callable[[str, int, dict[str, float]], None]
+"""Is called after each epoch of each stage: with the stage, the number of the epoch, and its losses and accuracies,
+those of validation as ``val_NAME``."""
 
 
 @contextlib.contextmanager
-def written(folder: str | None) -> Iterator[Callable[[str, int, dict[str, float]], None]]:
-    """Writes the curves of a run, for as long as the context lasts.
+def written(folder: str | None) -> Iterator[Watch]:
+    """Writes the curves of a run, for as long as the context lasts. Each stage has a training and a validation run.
 
     Args:
-        folder: at any path that `tf.io.gfile` can write; None to write nothing.
-
-    Yields:
-        What is to be called after each epoch of each stage, with the stage, the number of the epoch and its losses and
-        accuracies, those of validation as ``val_NAME``. Each stage has a run for training and one for validation.
+        folder: local or remote; None to write nothing.
 
     Raises:
         UserError: nothing can be written there.
@@ -26,34 +33,48 @@ def written(folder: str | None) -> Iterator[Callable[[str, int, dict[str, float]
     if folder is None:
         yield lambda stage, epoch, values: None
         return
-    import tensorflow as tf
-
+    folder = folder.rstrip("/")
     try:
-        tf.io.gfile.makedirs(folder)
-        with tf.io.gfile.GFile(f"{folder.rstrip('/')}/.writable", "w") as file:
-            file.write("")
-        tf.io.gfile.remove(f"{folder.rstrip('/')}/.writable")
-    except (tf.errors.OpError, OSError) as error:
-        raise UserError(f"--log-dir {folder} cannot be written ({error}): choose another folder") from error
-    writers: dict[str, Any] = {}
-    metadata = tf.compat.v1.SummaryMetadata()  # as `tf.summary.scalar` has it, which needs TensorBoard installed
-    metadata.plugin_data.plugin_name = "scalars"
-    metadata.data_class = 1  # DATA_CLASS_SCALAR
+        storage.write_bytes(f"{folder}/.writable", b"")
+        storage.remove(f"{folder}/.writable")
+    except StorageError as error:
+        raise UserError(f"--log-dir {folder} cannot be written ({error.message}): choose another folder") from error
+    with contextlib.ExitStack() as stack:
+        local = folder
+        if storage.is_remote(folder):  # TensorFlow writes a local file, which is uploaded after each epoch
+            local = stack.enter_context(tempfile.TemporaryDirectory(prefix="events-"))
+        writer = _Writer(Path(local))
+        stack.callback(writer.close)
 
-    def write(stage: str, epoch: int, values: dict[str, float]) -> None:
+        def watch(stage: str, epoch: int, values: dict[str, float]) -> None:
+            writer.write(stage, epoch, values)
+            if local != folder:
+                for file in storage.list_files(local):
+                    storage.copy(file.location, f"{folder}/{os.path.relpath(file.location, local)}")
+
+        yield watch
+
+
+class _Writer:
+    """Writes event files below a local folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._writers = folder, dict[Path, Any]()
+        self._metadata = tf.compat.v1.SummaryMetadata()  # as `tf.summary.scalar` has it, which needs TensorBoard
+        self._metadata.plugin_data.plugin_name = "scalars"
+        self._metadata.data_class = 1  # DATA_CLASS_SCALAR
+
+    def write(self, stage: str, epoch: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            side = "validation" if name.startswith("val_") else "training"
-            path = f"{folder.rstrip('/')}/{stage}/{side}"
-            if path not in writers:
-                writers[path] = tf.summary.create_file_writer(path)
-            with writers[path].as_default():
+            path = self._folder / stage / ("validation" if name.startswith("val_") else "training")
+            if path not in self._writers:
+                self._writers[path] = tf.summary.create_file_writer(str(path))
+            with self._writers[path].as_default():
                 tag = f"epoch_{name.removeprefix('val_')}"
-                tf.summary.write(tag, tf.constant(value, tf.float32), epoch, metadata)
-        for writer in writers.values():
+                tf.summary.write(tag, tf.constant(value, tf.float32), epoch, self._metadata)
+        for writer in self._writers.values():
             writer.flush()
 
-    try:
-        yield write
-    finally:
-        for writer in writers.values():
+    def close(self) -> None:
+        for writer in self._writers.values():
             writer.close()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+import tensorflow as tf
 
-from trainer.fitting import augmentation
+from trainer.fitting import augmentation, warping
 from trainer.fitting.augmentation import Augmentation
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 
 class Source(Protocol):
@@ -62,8 +60,6 @@ class Activations:
 
     def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
         """See `Source`."""
-        import tensorflow as tf
-
         return tf.cast(parts[0], tf.float32)
 
 
@@ -88,4 +84,4 @@ class Images:
 
     def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
         """See `Source`."""
-        return augmentation.apply(*parts) if len(parts) > 1 else parts[0]
+        return warping.apply(*parts) if len(parts) > 1 else parts[0]

@@ -12,19 +12,20 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
-from catalogue.cli.console import CommandFailed, Progress
+from catalogue.cli.errors import CommandFailed
+from catalogue.cli.progress import Progress
 from trainer.fitting import batches
-from trainer.fitting.batches import Batches, Stage, Task
+from trainer.fitting.batches import Batches
 from trainer.fitting.checkpoints import Checkpoints
 from trainer.fitting.distribution import Devices
-
-if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
+from trainer.fitting.stage import Stage
+from trainer.fitting.task import Task
 
 _IN_FLIGHT = 4  # results that are not asked for yet, so that nothing waits for them
 _MOST_STEPS, _STEP_BYTES = 16, 8 * 2**20  # a call costs as much as a small step
@@ -183,8 +184,6 @@ class Fitting:
     # What runs on the devices
 
     def _functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        import tensorflow as tf
-
         model, optimizer, source, ema = self._model, self._optimizer, self._task.source, self._stage.ema
         variables = model.trainable_variables
         strategy = self._devices.strategy
@@ -270,8 +269,6 @@ class Fitting:
 
 
 def _optimizer(model: keras.Model, stage: Stage, steps: int) -> keras.optimizers.Optimizer:
-    import keras
-
     warmup = round(stage.warmup_epochs * steps)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else stage.learning_rate,
@@ -296,8 +293,6 @@ def _numbers(model: keras.Model) -> list[keras.Variable]:
 
 
 def _copy(variable: keras.Variable) -> tf.Variable:
-    import tensorflow as tf
-
     return tf.Variable(variable.numpy(), trainable=False)
 
 

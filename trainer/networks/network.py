@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trainer.networks import backbones
+import keras
 
-if TYPE_CHECKING:
-    import keras
-
-NOTHING, EVERYTHING, TOP = "none", "all", "top"
-"""What of a backbone is fitted, besides all that is above a layer."""
+from trainer.networks import cutting
+from trainer.networks.names import EVERYTHING, NOTHING, TOP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Network:
         Args:
             backbone: see `trainer.networks.backbones.build`.
             classes: how many logits there are.
-            fine_tune: ``none``, ``all``, ``top`` (see `trainer.networks.backbones.default_cut`) or the layer above
+            fine_tune: ``none``, ``all``, ``top`` (see `trainer.networks.cutting.default_cut`) or the layer above
                 which the
                 backbone is fitted.
             hidden_units: of the dense layers before the last one.
@@ -59,8 +56,8 @@ class Network:
         Raises:
             UserError: the backbone cannot be cut there.
         """
-        cut = backbones.default_cut(backbone) if fine_tune == TOP else fine_tune
-        lower, upper = {NOTHING: (backbone, None), EVERYTHING: (None, backbone)}.get(cut) or backbones.split(
+        cut = cutting.default_cut(backbone) if fine_tune == TOP else fine_tune
+        lower, upper = {NOTHING: (backbone, None), EVERYTHING: (None, backbone)}.get(cut) or cutting.split(
             backbone, cut
         )
         if lower is not None:
@@ -70,10 +67,8 @@ class Network:
         return cls(backbone, lower, upper, _head(backbone.output_shape[1], classes, hidden_units, dropout), cut)
 
     @classmethod
-    def as_it_is(cls, backbone: keras.Model) -> Network:
-        """A network that gives logits already, with nothing to be fitted."""
-        import keras
-
+    def with_own_top(cls, backbone: keras.Model) -> Network:
+        """A network that has its own top and gives logits: nothing is trained."""
         logits = keras.Input(backbone.output_shape[1:], name="features")
         backbone.trainable = False
         head = keras.Model(logits, keras.layers.Activation("linear", dtype="float32", name="logits")(logits))
@@ -105,8 +100,6 @@ class Network:
     @property
     def fitted(self) -> keras.Model:
         """From the cut to logits; its layers are those of `upper` and `head`."""
-        import keras
-
         if self.upper is None:
             return self.head
         inputs = keras.Input(self.upper.input_shape[1:], dtype=self.upper.input.dtype, name="cut")
@@ -114,16 +107,12 @@ class Network:
 
     def calibrated(self, temperature: float) -> keras.Model:
         """The whole: uint8 [N, H, W, 3] -> probabilities float32 [N, K]."""
-        import keras
-
         images = keras.Input(self.backbone.input_shape[1:], dtype="uint8", name="images")
         scaled = keras.layers.Rescaling(1 / temperature, name="temperature")(self.head(self.backbone(images)))
         return keras.Model(images, keras.layers.Softmax(name="probabilities")(scaled), name="classifier")
 
 
 def _head(features: int, classes: int, hidden_units: Sequence[int], dropout: float) -> keras.Model:
-    import keras
-
     x = inputs = keras.Input((features,), name="features")
     for number, units in enumerate(hidden_units):
         x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number + 1}")(x)
@@ -134,8 +123,6 @@ def _head(features: int, classes: int, hidden_units: Sequence[int], dropout: flo
 
 
 def _freeze_batch_norm(model: keras.Model) -> None:
-    import keras
-
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import keras
+import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,19 +18,15 @@ class OwnNetwork:
     Attributes:
         build: (side of the images in pixels, channels) -> pixels float32 [N, H, W, C] as `prepare` leaves them ->
             features [N, D].
-        image_size: the side of the images where the user does not say.
         scale, offset: what `prepare` does to pixels from 0 to 255.
     """
 
     build: Callable[[int, int], keras.Model]
-    image_size: int
     scale: float = 1 / 127.5
     offset: float = -1.0
 
     def prepare(self, pixels: keras.KerasTensor) -> keras.KerasTensor:
         """Scales pixels from 0 to 255."""
-        import keras
-
         return keras.layers.Rescaling(self.scale, self.offset)(pixels)
 
 
@@ -40,8 +34,6 @@ def _convolution(
     x: keras.KerasTensor, filters: int, side: int = 3, *, strides: int = 1, activation: bool = True
 ) -> keras.KerasTensor:
     """A convolution, batch normalisation and, if wanted, a rectifier."""
-    import keras
-
     x = keras.layers.Conv2D(filters, side, strides=strides, padding="same", use_bias=False)(x)
     x = keras.layers.BatchNormalization(momentum=0.9)(x)  # a few hundred steps are all it may get
     return keras.layers.ReLU()(x) if activation else x
@@ -53,8 +45,6 @@ def _small(image_size: int, channels: int) -> keras.Model:
     The features keep their places (they are flattened, not averaged): with so little to learn from, where an edge is
     says more than how many there are.
     """
-    import keras
-
     images = keras.Input((image_size, image_size, channels))
     x = _convolution(images, 16, 5, strides=2)
     for filters in (32, 64, 96):
@@ -65,16 +55,12 @@ def _small(image_size: int, channels: int) -> keras.Model:
 
 def _pixels(image_size: int, channels: int) -> keras.Model:
     """The pixels themselves."""
-    import keras
-
     images = keras.Input((image_size, image_size, channels))
     return keras.Model(images, keras.layers.Flatten()(images), name="flat_pixels")
 
 
 def _convolutional(image_size: int, channels: int) -> keras.Model:
     """Three times a convolution and pooling, as in the tutorials."""
-    import keras
-
     x = images = keras.Input((image_size, image_size, channels))
     for filters in (32, 64, 128):
         x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
@@ -84,8 +70,6 @@ def _convolutional(image_size: int, channels: int) -> keras.Model:
 
 def _residual(image_size: int, channels: int) -> keras.Model:
     """A residual network for pictures of about 32 pixels: one, one and two blocks, after He et al., CVPR 2016."""
-    import keras
-
     x = images = keras.Input((image_size, image_size, channels))
     x = _convolution(x, 32)
     for filters, strides in ((32, 1), (64, 2), (128, 2), (128, 1)):
@@ -98,8 +82,6 @@ def _residual(image_size: int, channels: int) -> keras.Model:
 
 def _alexnet(image_size: int, channels: int) -> keras.Model:
     """The convolutions of AlexNet (Krizhevsky et al., NIPS 2012), with batch normalisation in place of its own."""
-    import keras
-
     x = images = keras.Input((image_size, image_size, channels))
     x = keras.layers.MaxPooling2D(3, strides=2)(_convolution(x, 96, 11, strides=4))
     x = keras.layers.MaxPooling2D(3, strides=2)(_convolution(x, 256, 5))
@@ -110,10 +92,10 @@ def _alexnet(image_size: int, channels: int) -> keras.Model:
 
 
 NETWORKS = {
-    "small": OwnNetwork(_small, 96),
-    "pixels": OwnNetwork(_pixels, 28, scale=1 / 255, offset=0.0),
-    "raw-pixels": OwnNetwork(_pixels, 28, scale=1.0, offset=0.0),
-    "convolutional": OwnNetwork(_convolutional, 28, scale=1 / 255, offset=0.0),
-    "residual": OwnNetwork(_residual, 28),
-    "alexnet": OwnNetwork(_alexnet, 227),
+    "small": OwnNetwork(_small),
+    "pixels": OwnNetwork(_pixels, scale=1 / 255, offset=0.0),
+    "raw-pixels": OwnNetwork(_pixels, scale=1.0, offset=0.0),
+    "convolutional": OwnNetwork(_convolutional, scale=1 / 255, offset=0.0),
+    "residual": OwnNetwork(_residual),
+    "alexnet": OwnNetwork(_alexnet),
 }

@@ -5,16 +5,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
-from catalogue.cli.console import UserError
+from catalogue.cli.errors import UserError
 from trainer.networks import backbones
 from trainer.networks.network import Network
-
-if TYPE_CHECKING:
-    import keras
 
 CLASSES = 1000
 
@@ -43,8 +40,6 @@ def classes() -> Classes:
     Raises:
         UserError: they are not to be had.
     """
-    import keras
-
     try:
         decoded = keras.applications.imagenet_utils.decode_predictions(np.eye(CLASSES), top=1)
     except Exception as error:  # keras.utils.get_file raises Exception itself
@@ -67,11 +62,9 @@ def build(name: str, weights: str, image_size: int) -> Network:
     Raises:
         UserError: see there; or the weights are those of another number of classes.
     """
-    import keras
-
     keras.backend.clear_session()  # layers are numbered from one again: the same weights give the same model id
     backbone: keras.Model = backbones.build(name, weights, image_size, with_top=True)
-    return Network.as_it_is(backbone)
+    return Network.with_own_top(backbone)
 
 
 def _folded(label: str) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catalogue.images.reader import ImageSpec, read_image
+from catalogue.images.reader import read_image
+from catalogue.images.spec import ImageSpec
 
 SIDE = 16
 SPEC = ImageSpec(SIDE)

@@ -17,9 +17,11 @@ import pytest
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from catalogue.images import colors
-from catalogue.images.reader import RESIZE_RULES, ImageError, ImageSpec, Limits, Reason, read_image, read_thumbnail
+from catalogue.images.reader import read_image, read_thumbnail
+from catalogue.images.spec import RESIZE_RULES, ImageSpec, Limits
+from catalogue.reasons import ImageError, Reason
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SPEC = ImageSpec(32, "stretch")
 # Four quarters: red, green, blue, white.
 QUARTERS = np.zeros((64, 64, 3), np.uint8)
@@ -191,7 +193,9 @@ def in_a_process(body: str, file: Path) -> Any:
 import json, sys, time
 from pathlib import Path
 from tests.fuzz_images import peak_bytes as peak
-from catalogue.images.reader import ImageError, ImageSpec, read_image
+from catalogue.reasons import ImageError
+from catalogue.images.spec import ImageSpec
+from catalogue.images.reader import read_image
 data = Path(sys.argv[1]).read_bytes()
 before = peak()
 """

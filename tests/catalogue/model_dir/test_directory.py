@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import base64
 import json
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from catalogue.model_dir import directory as model_dir
-from catalogue.model_dir.directory import ModelDirError
+from catalogue import model_dir
+from catalogue.images.spec import POLICY
+from catalogue.model_dir import ModelDirError, saved_model
+from catalogue.model_dir.info import checksum
 
 
 def test_a_spec_of_another_version_is_refused(model_copy: Path) -> None:
@@ -48,7 +47,7 @@ def edit(path: Path, sign: bool = False, **changes: object) -> None:
     content = json.loads((path / "model.json").read_text()) | changes
     if sign:
         content.pop("checksum")
-        content["checksum"] = model_dir._checksum(content)
+        content["checksum"] = checksum(content)
     (path / "model.json").write_text(json.dumps(content))
 
 
@@ -92,7 +91,7 @@ def test_a_changed_file_is_refused(model_copy: Path) -> None:
 
 
 def test_another_image_policy_is_refused(model_copy: Path) -> None:
-    edit(model_copy, sign=True, policy=model_dir.POLICY + 1)
+    edit(model_copy, sign=True, policy=POLICY + 1)
     with pytest.raises(ModelDirError, match="policy 2"):
         model_dir.read(model_copy)
 
@@ -122,54 +121,12 @@ def test_loading_replays_the_golden_images(model_copy: Path) -> None:
     edit(model_copy, sign=True, files=files | {"golden/probabilities.json": model_dir.file_digest(file)})
     model = model_dir.read(model_copy)
     with pytest.raises(ModelDirError, match="does not reproduce its golden images"):
-        model.load()
+        saved_model.load(model)
 
 
-def test_the_id_changes_with_what_changes_a_prediction(tiny_model: Path) -> None:
-    import dataclasses
-
-    import keras
-
-    info = model_dir.read(tiny_model).info
-    network = keras.models.load_model(tiny_model / "model.keras")
-    assert model_dir._model_id(network, info) == model_dir._model_id(
-        network, dataclasses.replace(info, created="later")
-    )
-    for other in ({"labels": info.labels[::-1]}, {"temperature": info.temperature + 0.1}, {"policy": info.policy + 1}):
-        assert model_dir._model_id(network, dataclasses.replace(info, **other)) != model_dir._model_id(network, info)
-    before = model_dir._model_id(network, info)
-    kernel = network.trainable_weights[0]
-    kernel.assign(kernel + 1e-3)
-    assert model_dir._model_id(network, info) != before
-
-
-def test_a_model_is_put_back_if_the_new_one_cannot_be_moved(
-    tiny_model: Path, model_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with model_dir.workplace(str(model_copy)) as workplace:
-        new = Path(shutil.copytree(tiny_model, workplace / "model"))
-        rename, calls = os.rename, []
-
-        def fail_second(source: object, target: object) -> None:
-            calls.append(source)
-            if len(calls) == 2:
-                raise OSError("the disk is full")
-            rename(source, target)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(os, "rename", fail_second)
-        with pytest.raises(OSError, match="the disk is full"):
-            model_dir.publish(new, str(model_copy))
-    assert model_dir.read(model_copy).info == model_dir.read(tiny_model).info
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-def test_remote_directories_are_published_and_fetched(tiny_model: Path, tmp_path: Path) -> None:
-    path = f"ram://models/{base64.b32encode(os.urandom(5)).decode()}"
-    model_dir.publish(Path(shutil.copytree(tiny_model, tmp_path / "new")), path)
-    with model_dir.fetched(path) as model:
-        assert model.info == model_dir.read(tiny_model).info
+def test_a_remote_directory_that_cannot_be_read() -> None:
     with (
-        pytest.raises(ModelDirError, match="ram://models/none is no model directory"),
-        model_dir.fetched("ram://models/none"),
+        pytest.raises(ModelDirError, match="carrier-pigeon://loft cannot be read"),
+        model_dir.fetched("carrier-pigeon://loft"),
     ):
         pass

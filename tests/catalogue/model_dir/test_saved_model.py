@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catalogue.images.reader import RESIZE_RULES, ImageSpec, read_image
-from catalogue.model_dir import directory as model_dir
+from catalogue import model_dir
+from catalogue.images.reader import read_image
+from catalogue.images.spec import RESIZE_RULES, ImageSpec
 from catalogue.model_dir import saved_model
+from trainer.export import signatures
 
 # What a server without a line of ours does: TensorFlow and the directory, nothing else.
 BARE_TENSORFLOW = """
@@ -71,7 +73,7 @@ def test_served_images_are_brought_to_the_same_shape(rule: str, turned: bool, dr
     buffer = io.BytesIO()
     (picture.transpose(Image.Transpose.ROTATE_90) if turned else picture).save(buffer, "PNG")
     spec = ImageSpec(64, rule)
-    served = saved_model.decoded(buffer.getvalue(), spec).numpy().astype(int)
+    served = signatures.decoded(buffer.getvalue(), spec).numpy().astype(int)
     assert np.abs(served - read_image(buffer.getvalue(), spec)).mean() < 1.5
 
 

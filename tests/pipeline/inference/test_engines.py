@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalogue.cli.console import UserError
-from catalogue.model_dir import bfloat16
-from catalogue.model_dir import directory as model_dir
-from catalogue.model_dir.directory import ModelDir, ModelDirError
+from catalogue import model_dir
+from catalogue.cli.errors import UserError
+from catalogue.model_dir import ModelDir, ModelDirError, bfloat16
 from pipeline.inference import engines
 from pipeline.inference.engines import Threads
 
@@ -28,7 +27,8 @@ def model(tiny_model: Path) -> ModelDir:
 
 @pytest.fixture
 def clothing_images(clothing: Path) -> np.ndarray:
-    from catalogue.images.reader import ImageSpec, read_image
+    from catalogue.images.reader import read_image
+    from catalogue.images.spec import ImageSpec
 
     files = sorted((clothing / "validation").rglob("*.jpg"))[::4]
     return np.stack([read_image(file.read_bytes(), ImageSpec(224)) for file in files])
@@ -142,7 +142,7 @@ def in_batches(engine: engines.Engine, images: np.ndarray) -> np.ndarray:
 
 def test_openvino_does_without_tensorflow(tiny_model: Path, repository: Path) -> None:
     code = (
-        "import sys; from trainer import model_dir; from pipeline import engines, inference\n"
+        "import sys; from catalogue import model_dir; from pipeline.inference import engines, handler\n"
         "engine = engines.choose(model_dir.read(sys.argv[1]), engines.Threads(1, 1))\n"
         "print(engine.choice.engine, [name for name in sys.modules if name in ('tensorflow', 'keras')])"
     )

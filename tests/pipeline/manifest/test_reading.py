@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import collections
-import decimal
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from catalogue.cli.console import UserError
+from catalogue.cli.errors import UserError
 from pipeline.manifest import reading as manifest
 from pipeline.manifest.reading import Manifest
 from pipeline.records import DeadLetter, ManifestRow
@@ -99,7 +98,7 @@ def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path) 
     file.write_text('uri,name\na.jpg,"red\nb.jpg,blue\nc.jpg,green\n')
     first, *others = rows(file)
     assert isinstance(first, DeadLetter)
-    assert first.message == (f'line 2 of {file}: no CSV, a quote is not closed or has text after it: a.jpg,"red')
+    assert first.message == (f'line 2 of {file}: not CSV, a quote is not closed or has text after it: a.jpg,"red')
     assert [row.uri for row in others if isinstance(row, ManifestRow)] == ["b.jpg", "c.jpg"]
 
 
@@ -130,14 +129,14 @@ def test_one_image_however_its_uri_is_spelt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("list.csv", b"url,sku\na.jpg,1\n", "has no column 'uri', only url,sku"),
+        ("list.csv", b"url,sku\na.jpg,1\n", "has no column 'uri', only url, sku"),
         ("list.csv", b"uri,sku,sku\n", "two columns of the same name"),
         ("list.csv", b"", "is empty"),
-        ("list.csv", b'uri,"sku', "is no CSV"),
+        ("list.csv", b'uri,"sku', "is not CSV"),
         ("[z-a]*.jpg", None, "bad character range"),
         ("list.csv", b"uri,sku\n", "names no images"),
         ("list.txt", b"\n\n", "names no images"),
-        ("list.bin", b"\x7fELF\2\1\1\0\0", "is no text"),
+        ("list.bin", b"\x7fELF\2\1\1\0\0", "is not text"),
         ("none*.jpg", None, "names no images"),
         ("none", None, "does not exist"),
     ],
@@ -156,28 +155,15 @@ def test_a_file_name_that_is_not_utf8_becomes_a_dead_letter(tmp_path: Path) -> N
     assert "not UTF-8" in row.message
 
 
-def test_packed_rows_come_back_each_image_once() -> None:
-    fields = [{"n": n, "price": decimal.Decimal("1.10"), "tags": ["a", None]} for n in range(5)]
-    listed = [ManifestRow(uri, f"/{name}.jpg", fields[n]) for n, (name, uri) in enumerate(
-        [("a", "/a.jpg"), ("b", "b.jpg"), ("a", "./a.jpg"), ("ü", "/ü.jpg"), ("b", "b.jpg")]
-    )]  # fmt: skip
-    found = {
-        entry.location: entry.rows for entry in manifest.entries([manifest.pack(listed[:3]), manifest.pack(listed[3:])])
-    }
-    assert found == {
-        "/a.jpg": (("/a.jpg", fields[0]), ("./a.jpg", fields[2])),
-        "/b.jpg": (("b.jpg", fields[1]), ("b.jpg", fields[4])),
-        "/ü.jpg": (("/ü.jpg", fields[3]),),
-    }
+def test_a_folder_of_lists_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "part-0.csv").write_text("uri\na.jpg\n")
+    with pytest.raises(UserError, match=r"holds lists, not images: give a glob of them, such as .*/\*\.csv"):
+        manifest.check(Manifest((str(tmp_path),)))
 
 
-def test_a_row_takes_few_bytes_while_it_is_grouped() -> None:
-    """A runner may keep all of them in memory; plain ones took about a thousand bytes each."""
-    uris = [f"gs://shop-images/catalogue/{n // 1000:04}/{n:07}.jpg" for n in range(30_000)]
-    fn = manifest._PackFn()
-    fn.start_bundle()
-    blocks = [block for uri in uris for block in fn.process(ManifestRow(uri, uri, {}))]
-    blocks += [windowed.value for windowed in fn.finish_bundle()]
-    assert sum(len(block) for _, block in blocks) / len(uris) < 30
-    assert max(collections.Counter(partition for partition, _ in blocks).values()) <= 2
-    assert sorted(entry.location for _, block in blocks for entry in manifest.entries([block])) == uris
+def test_what_a_dead_letter_quotes_can_be_written_as_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text('{"uri": "/a\\ud800.jpg", "x": {"y\\udc80": ["\\ud800"]}}\n')
+    (letter,) = rows(tmp_path / "list.jsonl")
+    assert isinstance(letter, DeadLetter)
+    assert (letter.uri, letter.fields) == ("/a?.jpg", {"x": {"y?": ["?"]}})
+    json.dumps(letter.to_row(), ensure_ascii=False).encode()

@@ -1,30 +1,30 @@
 from __future__ import annotations
 
-import json
+import pickle
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from catalogue.cli import console
-from pipeline.metering import meter as module
-from pipeline.metering.meter import Measurement, Meter, Total, Watch, counted, meter, peak_bytes, total
+from pipeline.metering.meter import Meter, MeterHandle, peak_bytes
+from pipeline.metering.watch import counted
 from pipeline.records import EngineChoice
 
 CPU = EngineChoice("tensorflow", "float32", "CPU")
 
 
 def test_a_process_has_one_meter_for_each_run(tmp_path: Path) -> None:
+    handle = MeterHandle(str(tmp_path / "a"))
+    sent = pickle.loads(pickle.dumps([handle, handle]))  # as steps of a graph, each with its own copy
     found: list[Meter] = []
-    threads = [threading.Thread(target=lambda: found.append(meter(str(tmp_path / "a")))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda n=n: found.append(sent[n % 2].get())) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(set(map(id, found))) == 1
-    assert meter(str(tmp_path / "b")) is not found[0]
+    assert MeterHandle(str(tmp_path / "a")).get() is not found[0]
 
 
 def test_what_is_taken_is_taken_once(tmp_path: Path) -> None:
@@ -56,19 +56,6 @@ def test_a_bundle_has_what_its_thread_did(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert [*taken, own.take().engines] == [{CPU: 3}, {CPU: 16}]
-
-
-def test_the_total_of_several_processes() -> None:
-    one = Measurement({"reading": 1.0, "all": 4.0}, {16: 2}, {CPU: 32}, 100, frozenset({"a"}), 50.0)
-    two = Measurement({"reading": 0.5}, {16: 1, 8: 1}, {CPU: 24}, 300, frozenset({"b"}), 40.0)
-    expected = Measurement(
-        {"reading": 1.5, "all": 4.0}, {16: 3, 8: 1}, {CPU: 56}, 300, frozenset({"a", "b"}), 40.0
-    )  # fmt: skip
-    assert total([one, two]) == expected
-    combine = Total()
-    parts = [combine.add_input(combine.create_accumulator(), part) for part in (one, two)]
-    assert combine.extract_output(combine.merge_accumulators(parts)) == expected
-    assert total([]) == module.NOTHING
 
 
 def test_the_peak_is_what_the_system_says() -> None:
@@ -117,46 +104,3 @@ def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
         own.count(classified=1)
         time.sleep(0.05)
     assert not (tmp_path / "gone").exists()
-
-
-def test_the_watch_says_how_far_a_run_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shown: list[tuple[str, int, int | None, str]] = []
-    progresses: list[console.Progress] = []
-
-    class Recorded(console.Progress):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            progresses.append(self)
-
-        def advance(self, steps: int = 1, note: str = "") -> None:
-            super().advance(steps, note)
-            shown.append((self._title, self._done, self._total, self._note))
-
-    monkeypatch.setattr(module, "Progress", Recorded)
-    watch = Watch(str(tmp_path))
-    watch._interval = 0.005
-    file = tmp_path / "progress-a.json"
-    with watch:
-        for counts in ({"listed": 40}, {"listed": 100}, {"listed": 100, "wrong": 1, "classified": 30, "failed": 1}):
-            (tmp_path / "new").write_text(json.dumps(counts))
-            (tmp_path / "new").rename(file)
-            time.sleep(0.1)
-        file.write_text(json.dumps({"listed": 100, "wrong": 1, "classified": 97, "failed": 2}))
-        time.sleep(0.1)
-    last = {title: rest for title, *rest in shown}
-    assert last == {"listing": [100, None, ""], "classifying": [100, 100, "3 failed"]}
-    assert [done for title, done, *_ in shown if title == "classifying"] == [100]
-    assert progresses[-1]._before == 32  # of which nobody knows how long they took
-    assert capsys.readouterr().err == ""  # what is over in seconds needs no line
-
-
-def test_the_watch_of_a_run_that_leaves_nothing_says_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    watch = Watch(str(tmp_path / "none"))
-    watch._interval = 0.001
-    with watch:
-        time.sleep(0.05)
-    assert capsys.readouterr().err == ""

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,32 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from catalogue.images.reader import ImageError, Limits, Reason
+from catalogue import storage
+from catalogue.images.spec import Limits
+from catalogue.reasons import Reason, StorageError
+from pipeline.metering.meter import MeterHandle
 from pipeline.reading import read_ahead
-from pipeline.records import DeadLetter, Entry, EntryData
+from pipeline.reading.budget import Budget
+from pipeline.records import DeadLetter, ListedImage
 
 LIMITS = Limits()
-Reader = Callable[..., bytes]
 
 
-def entries(count: int, form: str) -> list[Entry]:
-    return [Entry(form.format(n), ((form.format(n), {"n": n}),)) for n in range(count)]
+def entries(count: int, form: str) -> list[ListedImage]:
+    return [ListedImage(form.format(n), ((form.format(n), {"n": n}),)) for n in range(count)]
 
 
 @pytest.fixture
-def budget(monkeypatch: pytest.MonkeyPatch) -> read_ahead.Budget:
-    own = read_ahead.Budget(1000)
+def budget(monkeypatch: pytest.MonkeyPatch) -> Budget:
+    own = Budget(1000)
     monkeypatch.setattr(read_ahead, "_budget", lambda: own)
     return own
 
 
-def run(listed: list[Entry], folder: Path) -> list[Any]:
+def run(listed: list[ListedImage], folder: Path) -> list[Any]:
     """What a bundle of entries gives, outside Beam."""
-    fn = read_ahead._ReadAheadFn(LIMITS, str(folder))
+    fn = read_ahead._ReadAheadFn(LIMITS, MeterHandle(str(folder)))
+    fn.setup()
     fn.start_bundle()
     found = [value for entry in listed for value in fn.process(entry)]
     found += [getattr(value, "value", value) for value in fn.finish_bundle()]
@@ -40,22 +44,23 @@ def run(listed: list[Entry], folder: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 500])
-def test_each_file_is_read_once(count: int, tmp_path: Path, budget: read_ahead.Budget) -> None:
+def test_each_file_is_read_once(count: int, tmp_path: Path, budget: Budget) -> None:
     for n in range(count):
         (tmp_path / f"{n}").write_bytes(f"photo {n}".encode())
     found = run(entries(count, f"{tmp_path}/{{}}"), tmp_path)
     expected = {f"{tmp_path}/{n}": f"photo {n}".encode() for n in range(count)}
-    assert {one.entry.location: one.data for one in found} == expected
+    assert {one.listed.location: one.data for one in found} == expected
     assert len(found) == count
     assert budget._taken == 0
 
 
 def test_in_beam_what_cannot_be_read_becomes_dead_letters(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
-    listed = [Entry(f"{tmp_path}/{name}", ((f"{name}1", {}), (f"{name}2", {"n": 1}))) for name in "ab"]
+    listed = [ListedImage(f"{tmp_path}/{name}", ((f"{name}1", {}), (f"{name}2", {"n": 1}))) for name in "ab"]
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        outcome = pipeline | beam.Create(listed) | read_ahead.ReadAhead(LIMITS, str(tmp_path))
-        assert_that(outcome.results, equal_to([EntryData(listed[0], b"a")]))
+        outcome = pipeline | beam.Create(listed) | read_ahead.ReadAhead(LIMITS, MeterHandle(str(tmp_path)))
+        read = outcome.results | beam.Map(lambda image: (image.listed, image.data, image.content_hash))
+        assert_that(read, equal_to([(listed[0], b"a", hashlib.sha256(b"a").hexdigest())]))
         why = f"[Errno 2] No such file or directory: '{tmp_path}/b'"
         letters = [
             DeadLetter("b1", "not_found", False, why, {}),
@@ -65,9 +70,7 @@ def test_in_beam_what_cannot_be_read_becomes_dead_letters(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["gs", "https"])
-def test_remote_reads_overlap(
-    scheme: str, tmp_path: Path, budget: read_ahead.Budget, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remote_reads_overlap(scheme: str, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
     now, most, lock = 0, 0, threading.Lock()
 
     def change(by: int) -> None:
@@ -76,28 +79,21 @@ def test_remote_reads_overlap(
             now += by
             most = max(most, now)
 
-    def slow(location: str, limits: Limits, admit: Callable[[int], None]) -> bytes:
+    def slow(location: str, max_bytes: int, *, admit: Callable[[int], None]) -> storage.Content:
         change(1)
         time.sleep(0.02)
         change(-1)
-        return b"x"
+        return storage.Content.of(b"x", None)
 
-    async def slow_async(location: str, limits: Limits, admit: Callable[[int], Awaitable[None]]) -> bytes:
-        change(1)
-        await asyncio.sleep(0.02)
-        change(-1)
-        return b"x"
-
-    monkeypatch.setattr(read_ahead, "read_bytes", slow)
-    monkeypatch.setattr(read_ahead, "read_async", slow_async)
+    monkeypatch.setattr(storage, "read", slow)
     assert len(run(entries(200, f"{scheme}://shop/{{}}.jpg"), tmp_path)) == 200
     assert 30 < most <= read_ahead.READS + 1
 
 
-@pytest.mark.parametrize("form", ["gs://shop/{}.jpg", "https://shop/{}.jpg", "/shop/{}.jpg"])
+@pytest.mark.parametrize("form", ["gs://shop/{}.jpg", "/shop/{}.jpg"])
 @pytest.mark.parametrize("announces", [True, False])
 def test_what_is_held_is_bounded_in_bytes(
-    form: str, announces: bool, tmp_path: Path, budget: read_ahead.Budget, monkeypatch: pytest.MonkeyPatch
+    form: str, announces: bool, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several bundles at once, with photos of which three fit, and some that are larger than all there is."""
     most, lock = 0, threading.Lock()
@@ -108,26 +104,21 @@ def test_what_is_held_is_bounded_in_bytes(
     def size_of(location: str) -> int:
         return 5000 if number_of(location) % 50 == 7 else 300
 
-    def admitted(location: str) -> bytes:
+    def admitted(location: str) -> storage.Content:
         nonlocal most
         size = size_of(location)
         if announces and size < 1000:
             with lock:
                 most = max(most, budget._taken if budget._taken < 5000 else 0)
         if number_of(location) % 9 == 0:
-            raise ImageError(Reason.READ_FAILED, "gone")
-        return bytes(size)
+            raise StorageError(Reason.READ_FAILED, "gone")
+        return storage.Content.of(bytes(size), None)
 
-    def read(location: str, limits: Limits, admit: Callable[[int], None]) -> bytes:
+    def read(location: str, max_bytes: int, *, admit: Callable[[int], None]) -> storage.Content:
         admit(size_of(location) if announces else 400)
         return admitted(location)
 
-    async def read_async(location: str, limits: Limits, admit: Callable[[int], Awaitable[None]]) -> bytes:
-        await admit(size_of(location) if announces else 400)
-        return admitted(location)
-
-    monkeypatch.setattr(read_ahead, "read_bytes", read)
-    monkeypatch.setattr(read_ahead, "read_async", read_async)
+    monkeypatch.setattr(storage, "read", read)
     found: list[Any] = []
     threads = [
         threading.Thread(target=lambda: found.extend(run(entries(150, form), tmp_path)), daemon=True) for _ in range(4)
@@ -145,26 +136,18 @@ def test_what_is_held_is_bounded_in_bytes(
 
 @pytest.mark.parametrize("scheme", ["gs", "https"])
 def test_a_fault_of_the_program_fails_the_bundle_and_gives_everything_back(
-    scheme: str, tmp_path: Path, budget: read_ahead.Budget, monkeypatch: pytest.MonkeyPatch
+    scheme: str, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def result(location: str) -> bytes:
-        if location.endswith("/5.jpg"):
-            raise RuntimeError("a fault of the program")
-        return b"x" * 10
-
-    def read(location: str, limits: Limits, admit: Callable[[int], None]) -> bytes:
+    def read(location: str, max_bytes: int, *, admit: Callable[[int], None]) -> storage.Content:
         admit(10)
         time.sleep(0.005)
-        return result(location)
+        if location.endswith("/5.jpg"):
+            raise RuntimeError("a fault of the program")
+        return storage.Content.of(b"x" * 10, None)
 
-    async def read_async(location: str, limits: Limits, admit: Callable[[int], Awaitable[None]]) -> bytes:
-        await admit(10)
-        await asyncio.sleep(0.005)
-        return result(location)
-
-    monkeypatch.setattr(read_ahead, "read_bytes", read)
-    monkeypatch.setattr(read_ahead, "read_async", read_async)
-    fn = read_ahead._ReadAheadFn(LIMITS, str(tmp_path))
+    monkeypatch.setattr(storage, "read", read)
+    fn = read_ahead._ReadAheadFn(LIMITS, MeterHandle(str(tmp_path)))
+    fn.setup()
     fn.start_bundle()
 
     def all_of_it() -> None:

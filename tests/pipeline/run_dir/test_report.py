@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from catalogue.images.reader import Limits
-from pipeline.records import ClassStats, Entry, EntryData, Example
+from catalogue.images.spec import Limits
+from pipeline.records import ClassStats, FetchedImage, ListedImage, ReportPhoto
 from pipeline.run_dir import report
 
 RECORD = {
@@ -14,7 +14,9 @@ RECORD = {
     "counts": {"inputs": 5, "predictions": 3, "dead_letters": {"corrupt": 2}, "duplicates": 0},
     "timings": {"finished": "now", "images_per_second": 12.3},
 }
-STATS = {"hat <b>": ClassStats(3, 2.1, (0,) * 19 + (3,), (Example(0.9, "a", "/a"),), (Example(0.5, "b", "/b"),))}
+STATS = {
+    "hat <b>": ClassStats(3, 2.1, (0,) * 19 + (3,), (ReportPhoto(0.9, "a", "/a"),), (ReportPhoto(0.5, "b", "/b"),))
+}
 CLASSES = {
     "hat <b>": {"count": 3, "share": 1.0, "mean_score": 0.7, "score_histogram": [0, 3], "share_in_training": 0.4},
     "shoe": {"count": 0, "share": 0.0, "mean_score": None, "score_histogram": None, "share_in_training": 0.6},
@@ -22,7 +24,9 @@ CLASSES = {
 
 
 def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
-    found = report.thumbnail(EntryData(Entry("/a", ()), (drawn / "hat/00.jpg").read_bytes()), limits=Limits())
+    found = report.thumbnail(
+        FetchedImage(ListedImage("/a", ()), (drawn / "hat/00.jpg").read_bytes(), "hash", None), limits=Limits()
+    )
     assert found is not None
     letters = {"corrupt": (("x<y>.jpg", "torn & bent"),)}
     text = report.run_page(RECORD, {"classes": CLASSES}, STATS, letters, {"/a": found[1]})
@@ -42,7 +46,7 @@ def test_a_run_without_dead_letters() -> None:
 
 def test_the_photos_shown_are_those_of_the_most_frequent_classes() -> None:
     def stats(count: int) -> ClassStats:
-        return ClassStats(count, 1.0, (), (Example(1, "", f"/{count}"),), ())
+        return ClassStats(count, 1.0, (), (ReportPhoto(1, "", f"/{count}"),), ())
 
     many = {f"{count}": stats(count) for count in range(1, report.CLASSES_WITH_PICTURES + 11)}
     shown = [entry.location for entry in report.pictured(many)]
@@ -52,4 +56,9 @@ def test_the_photos_shown_are_those_of_the_most_frequent_classes() -> None:
 
 
 def test_what_is_no_photo_any_more_has_no_thumbnail() -> None:
-    assert report.thumbnail(EntryData(Entry("/a", ()), b"another file took its place"), limits=Limits()) is None
+    assert (
+        report.thumbnail(
+            FetchedImage(ListedImage("/a", ()), b"another file took its place", "hash", None), limits=Limits()
+        )
+        is None
+    )

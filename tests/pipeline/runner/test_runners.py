@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
-from catalogue.cli.console import UserError
+from catalogue.cli.errors import UserError
 from pipeline.runner import runners
 
 
@@ -94,11 +94,14 @@ import resource
 import apache_beam as beam
 from apache_beam.testing.util import assert_that, equal_to
 from pipeline.runner.runners import beam_options, runner_for
-from pipeline.manifest.reading import GroupByLocation, Manifest, ReadManifest
+from pipeline.config import Manifest
+from pipeline.manifest.grouping import GroupByLocation
+from pipeline.manifest.reading import ReadManifest
+from pipeline.metering.meter import MeterHandle
 resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
 options = beam_options(["--direct_num_workers=2", "--direct_running_mode=multi_threading"])
 with beam.Pipeline(runner=runner_for(options), options=options) as pipeline:
-    rows, _ = pipeline | ReadManifest(Manifest((sys.argv[1],)), sys.argv[1] + ".d")
+    rows, _ = pipeline | ReadManifest(Manifest((sys.argv[1],)), MeterHandle(sys.argv[1] + ".d"))
     assert_that(rows.results | GroupByLocation() | beam.combiners.Count.Globally(), equal_to([400_000]))
 """
     assert peak_of(body, tmp_path / "list.txt") < 2 * 2**30

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.metering.meter import counted
+from pipeline.metering.watch import counted
 from pipeline.runner import runners, worker_processes
 
 Start = Callable[..., subprocess.Popen[str]]

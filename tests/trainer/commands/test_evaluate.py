@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from catalogue.model_dir import directory as model_dir
+from catalogue import model_dir, storage
+from tests.conftest import ObjectStore
 from trainer.__main__ import main
 
 
@@ -34,12 +36,14 @@ def test_evaluate_measures_and_writes(
     assert "data:image/jpeg;base64," in (output / "report.html").read_text()
 
 
-def test_evaluate_writes_to_any_file_system_of_tensorflow(tiny_model: Path, drawn: Path) -> None:
-    import tensorflow as tf
-
-    arguments = ["--model-dir", str(tiny_model), "--data", str(drawn), "--output", "ram://evaluations/1/"]
+def test_evaluate_writes_to_any_storage(
+    tiny_model: Path, drawn: Path, open_object_store: Callable[[str], ObjectStore]
+) -> None:
+    root = open_object_store("s3").root
+    arguments = ["--model-dir", str(tiny_model), "--data", str(drawn), "--output", f"{root}/"]
     assert main(["evaluate", *arguments]) == 0
-    assert sorted(tf.io.gfile.listdir("ram://evaluations/1")) == ["evaluation.json", "predictions.jsonl", "report.html"]
+    names = [file.location.removeprefix(f"{root}/") for file in storage.list_files(root)]
+    assert sorted(names) == ["evaluation.json", "predictions.jsonl", "report.html"]
 
 
 def test_evaluate_counts_a_name_that_is_not_utf8(tiny_model: Path, drawn: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from trainer.__main__ import main
-from trainer.commands import inspect as activations
-from trainer.networks import backbones
+from trainer.commands import inspect_page
+from trainer.networks import activations, backbones
 from trainer.networks.network import Network
 
 SIDE = 32
@@ -98,7 +98,7 @@ def test_the_heat_is_where_the_reason_is() -> None:
 
 def test_the_overlay_is_red_where_the_heat_is() -> None:
     image = np.full((SIDE, SIDE, 3), 100, np.uint8)
-    shown = activations.overlaid(image, np.array([[0.0, 1.0]], np.float32)).astype(int)
+    shown = inspect_page.overlaid(image, np.array([[0.0, 1.0]], np.float32)).astype(int)
     assert shown[10, 30, 0] > 150
     assert shown[10, 30, 2] < 100
     assert np.ptp(shown[10, 1]) <= 3

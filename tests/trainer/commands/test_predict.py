@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalogue.model_dir import directory as model_dir
+from catalogue import model_dir
+from catalogue.model_dir import saved_model
 from trainer.__main__ import main
 from trainer.commands import predict
 
@@ -23,7 +24,7 @@ def test_predict_prints_the_labels_in_order(tiny_model: Path, drawn: Path, capfd
     model = model_dir.read(tiny_model)
     images = np.stack([read_image(Path(photo).read_bytes(), model.info.image) for photo in photos])
     blocks = [lines[start + 1 : start + 4] for start in (0, 4)]
-    for block, row in zip(blocks, model.load()(images), strict=True):
+    for block, row in zip(blocks, saved_model.load(model)(images), strict=True):
         for line, index in zip(block, np.argsort(-row), strict=True):
             assert line.split()[:2] == [model.info.labels[index], f"{row[index]:.4f}"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from catalogue.model_dir import directory as model_dir
+from catalogue import model_dir
 from trainer.__main__ import main
-from trainer.commands import sweep
-from trainer.fitting import learning
+from trainer.commands import sweep_flags
+from trainer.fitting import training
 
 TINY = ("--backbone", "convolutional", "--image-size", "16", "--epochs", "3")
 
@@ -25,13 +25,13 @@ def test_tries_all_combinations_and_ranks_them(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The photos are read once; the best is what ``train`` finds with its flags."""
-    prepared, prepare = [], learning.prepare
+    prepared, prepare = [], training.prepare
 
     def counting(*arguments: object) -> object:
         prepared.append(arguments)
         return prepare(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(learning, "prepare", counting)
+    monkeypatch.setattr(training, "prepare", counting)
     vary = (
         "--vary",
         "learning-rate",
@@ -135,7 +135,7 @@ BAD_USE = {
 def test_what_has_ended_is_kept_when_it_is_interrupted(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    fits, fit = [], learning.fit
+    fits, fit = [], training.fit
 
     def interrupted(*arguments: Any) -> object:
         fits.append(arguments)
@@ -143,7 +143,7 @@ def test_what_has_ended_is_kept_when_it_is_interrupted(
             raise KeyboardInterrupt
         return fit(*arguments)
 
-    monkeypatch.setattr(learning, "fit", interrupted)
+    monkeypatch.setattr(training, "fit", interrupted)
     assert run(drawn, tmp_path / "out", "--vary", "learning-rate", 0.02, 0.01, 0.005) == 130
     assert "the 2 trials that ended are in" in capfd.readouterr().err
     trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
@@ -155,13 +155,13 @@ def test_a_network_that_cannot_be_prepared_does_not_end_the_others(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And those that are prepared alike come one after the other, whatever the order of the flags."""
-    prepared, prepare = [], learning.prepare
+    prepared, prepare = [], training.prepare
 
-    def counting(job: learning.Job, *arguments: Any) -> object:
+    def counting(job: training.Job, *arguments: Any) -> object:
         prepared.append(job.config.backbone)
         return prepare(job, *arguments)
 
-    monkeypatch.setattr(learning, "prepare", counting)
+    monkeypatch.setattr(training, "prepare", counting)
     vary = ("--vary", "dropout", 0, 0.1, "--vary", "backbone", "convolutional", "MobileNetV2", "--weights", "none")
     assert run(drawn, tmp_path / "out", *vary) == 0  # MobileNetV2 takes 32 pixels at least
     assert prepared == ["convolutional", "MobileNetV2", "MobileNetV2"]
@@ -191,12 +191,12 @@ def test_without_optuna_the_extra_is_named(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("1..8", sweep.Range(1, 8, False, True)),
-        ("1e-4..1e-1:log", sweep.Range(1e-4, 0.1, True, False)),
-        ("0.0..0.5", sweep.Range(0, 0.5, False, False)),
+        ("1..8", sweep_flags.Range(1, 8, False, True)),
+        ("1e-4..1e-1:log", sweep_flags.Range(1e-4, 0.1, True, False)),
+        ("0.0..0.5", sweep_flags.Range(0, 0.5, False, False)),
         ("block_6_add", None),
         ("64,32", None),
     ],
 )
-def test_ranges(text: str, expected: sweep.Range | None) -> None:
-    assert sweep._range(text) == expected
+def test_ranges(text: str, expected: sweep_flags.Range | None) -> None:
+    assert sweep_flags.range_of(text) == expected

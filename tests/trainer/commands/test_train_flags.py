@@ -4,37 +4,37 @@ from pathlib import Path
 
 import pytest
 
-from catalogue.cli import console
-from catalogue.cli.console import UserError
-from trainer.commands import train_flags as options
+from catalogue.cli import flags
+from catalogue.cli.errors import UserError
+from trainer.commands import train_flags
 from trainer.fitting.augmentation import DEFAULT, Augmentation
 
 
-def config(*flags: str, data: str = "photos") -> options.TrainConfig:
-    parser = console.Parser()
-    options.add_arguments(parser)
-    return options.config_from(parser.parse_args(["--data", data, "--model-dir", "models/a", *flags]))
+def config(*words: str, data: str = "photos") -> train_flags.TrainConfig:
+    parser = flags.Parser()
+    train_flags.add_arguments(parser)
+    return train_flags.config_from(parser.parse_args(["--data", data, "--model-dir", "models/a", *words]))
 
 
 def test_a_frozen_network_needs_a_head_only() -> None:
     plain = config()
-    assert (plain.fine_tune, plain.head, plain.main) == ("none", None, options.HEAD)
+    assert (plain.fine_tune, plain.head_stage, plain.final_stage) == ("none", None, train_flags.HEAD)
     assert plain.image.size == 224
     assert plain.checkpoint_dir == "models/checkpoints-a"
 
 
 def test_fine_tuning_has_two_stages() -> None:
     tuned = config("--fine-tune", "top", "--epochs", "5", "--head-epochs", "3", "--ema", "0")
-    assert tuned.head is not None
-    assert tuned.head.epochs == 3
-    assert (tuned.main.epochs, tuned.main.ema, tuned.main.decay) == (5, 0, "cosine")
+    assert tuned.head_stage is not None
+    assert tuned.head_stage.epochs == 3
+    assert (tuned.final_stage.epochs, tuned.final_stage.ema, tuned.final_stage.decay) == (5, 0, "cosine")
     assert tuned.freeze_batch_norm
     assert not config("--fine-tune", "top", "--batch-norm", "fitted").freeze_batch_norm
 
 
 def test_random_weights_are_all_fitted() -> None:
     scratch = config("--weights", "none")
-    assert (scratch.fine_tune, scratch.head, scratch.main) == ("all", None, options.FROM_SCRATCH)
+    assert (scratch.fine_tune, scratch.head_stage, scratch.final_stage) == ("all", None, train_flags.FROM_SCRATCH)
     assert not scratch.freeze_batch_norm
     with pytest.raises(UserError, match="would leave random weights as they are"):
         config("--weights", "none", "--fine-tune", "top")
@@ -48,18 +48,18 @@ def test_augmentation_is_a_set_that_flags_refine() -> None:
     assert (refined.flip, refined.zoom, refined.rotation) == (False, 0, DEFAULT.rotation)
 
 
-def test_what_changes_the_result_says_all_of_it_and_nothing_else() -> None:
-    def said(*flags: str) -> dict:
-        return config(*flags).what_changes_the_result
+def test_result_settings_says_all_of_it_and_nothing_else() -> None:
+    def said(*words: str) -> dict:
+        return config(*words).result_settings
 
-    for flags in (
+    for words in (
         ("--backbone", "ResNet50"), ("--hidden-units", "8"), ("--mixup", "0.2"), ("--class-weights", "balanced"),
         ("--precision", "mixed_bfloat16"), ("--copies", "2"), ("--color", "0.1"), ("--resize", "pad"),
         ("--seed", "1"), ("--max-bytes", "9999"),
     ):  # fmt: skip
-        assert said(*flags) != said(), flags
-    for flags in (("--resume",), ("--overwrite",), ("--log-dir", "x"), ("--checkpoint-seconds", "3")):
-        assert said(*flags) == said(), flags
+        assert said(*words) != said(), words
+    for words in (("--resume",), ("--overwrite",), ("--log-dir", "x"), ("--checkpoint-seconds", "3")):
+        assert said(*words) == said(), words
 
 
 def test_pictures_of_an_idx_file_keep_their_size_in_networks_of_ours(shared: Path) -> None:

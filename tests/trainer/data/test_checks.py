@@ -5,11 +5,13 @@ import hashlib
 import numpy as np
 import pytest
 
-from catalogue.cli.console import UserError
-from catalogue.images.reader import ImageError, Reason
-from trainer.data import checks
-from trainer.data.dataset import Example, Unreadable
-from trainer.fitting.features import Encoded
+from catalogue.cli.errors import UserError
+from catalogue.reasons import ImageError, Reason
+from trainer.data.checks import check_examples
+from trainer.data.examples import Example
+from trainer.data.photos import Unreadable
+from trainer.fitting import checks
+from trainer.fitting.encoded import Encoded
 
 
 def encoded(labels: list[str], unreadable: int = 0) -> Encoded:
@@ -23,20 +25,20 @@ def encoded(labels: list[str], unreadable: int = 0) -> Encoded:
 @pytest.mark.parametrize("labels", [["Hat", "hat"], ["t shirt", "t-shirt", "tshirt", "t  shirt"], ["a", "a "]])
 def test_labels_that_read_alike_are_refused(labels: list[str]) -> None:
     with pytest.raises(UserError, match=r"differ in case or spaces only: .* \(1 photo\)"):
-        checks.check_examples([Example(f"{label}/1.jpg", label) for label in labels], [])
+        check_examples([Example(f"{label}/1.jpg", label) for label in labels], [])
 
 
 def test_classes_and_files_of_both_sides() -> None:
     photos = [Example("a/1.jpg", "a"), Example("b/1.jpg", "b")]
     with pytest.raises(UserError, match="has classes that --data has not: 'c'"):
-        checks.check_examples(photos, [Example("c/1.jpg", "c")])
+        check_examples(photos, [Example("c/1.jpg", "c")])
     with pytest.raises(UserError, match="share 1 files"):
-        checks.check_examples(photos, [Example("x/../a/1.jpg", "a")])
-    checks.check_examples(photos, [Example("a/2.jpg", "a")])
+        check_examples(photos, [Example("x/../a/1.jpg", "a")])
+    check_examples(photos, [Example("a/2.jpg", "a")])
     with pytest.raises(UserError, match="one class only, 'a'"):
-        checks.check_examples(photos[:1], [])
+        check_examples(photos[:1], [])
     with pytest.raises(UserError, match="are 'Validation', 'train': give --data one of them"):
-        checks.check_examples([Example("x.jpg", "train"), Example("y.jpg", "Validation")], [])
+        check_examples([Example("x.jpg", "train"), Example("y.jpg", "Validation")], [])
 
 
 def test_one_class_that_is_nearly_all_is_said(capfd: pytest.CaptureFixture[str]) -> None:

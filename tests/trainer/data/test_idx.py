@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalogue.cli.console import UserError
-from catalogue.images.reader import ImageError, ImageSpec, Reason, read_image
+from catalogue.cli.errors import UserError
+from catalogue.images.reader import read_image
+from catalogue.images.spec import ImageSpec
+from catalogue.reasons import ImageError, Reason
 from trainer.data import idx
 
 CHANCE = np.random.default_rng(0)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from catalogue.images.reader import DEFAULT_LIMITS, ImageSpec, Reason
-from trainer.data.dataset import Example
+from catalogue.images.spec import DEFAULT_LIMITS, ImageSpec
+from catalogue.reasons import Reason
+from trainer.data.examples import Example
 from trainer.evaluation import inference
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from trainer.evaluation import metrics
-from trainer.evaluation import metrics as evaluation
 from trainer.evaluation.metrics import fit_temperature, softmax
 
 LABELS = ("a", "b", "c")
@@ -13,7 +12,7 @@ LABELS = ("a", "b", "c")
 def test_metrics_of_a_case_done_by_hand() -> None:
     truth = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.3, 0.6, 0.1]])
-    found = metrics(truth, probabilities, LABELS)
+    found = metrics.measure(truth, probabilities, LABELS)
     assert found["examples"] == 4
     assert found["accuracy"] == 0.75
     assert found["log_loss"] == pytest.approx(-np.log([0.7, 0.1, 0.5, 0.6]).mean())
@@ -43,43 +42,43 @@ def test_softmax_of_large_logits() -> None:
 def test_means_over_the_classes_that_have_examples() -> None:
     truth = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.3, 0.6, 0.1]])
-    found = metrics(truth, probabilities, LABELS)
+    found = metrics.measure(truth, probabilities, LABELS)
     assert found["macro_recall"] == 0.75
     assert found["macro_f1"] == pytest.approx((2 / 3 + 0.8) / 2)
     assert found["top_5_accuracy"] == 1.0
-    gates = {name: evaluation.gate_value(found, name) for name in ("accuracy", "recall:a", "precision:c")}
+    gates = {name: metrics.gate_value(found, name) for name in ("accuracy", "recall:a", "precision:c")}
     assert gates == {"accuracy": 0.75, "recall:a": 0.5, "precision:c": 0.0}
 
 
 def test_top_5_of_many_classes() -> None:
     probabilities = np.tile(np.linspace(1, 0, 9), (9, 1)) / 4.5
-    assert metrics(np.arange(9), probabilities, list("abcdefghi"))["top_5_accuracy"] == pytest.approx(5 / 9)
+    assert metrics.measure(np.arange(9), probabilities, list("abcdefghi"))["top_5_accuracy"] == pytest.approx(5 / 9)
 
 
 @pytest.mark.parametrize(("hits", "count"), [(1, 10), (8, 10), (315, 341), (999, 1000)])
 def test_wilson_intervals(hits: int, count: int) -> None:
     """Their ends are the shares from which the measured one is 1.96 of their standard deviations away."""
-    for end, sign in zip(evaluation.wilson_interval(hits, count), (1, -1), strict=True):
+    for end, sign in zip(metrics.wilson_interval(hits, count), (1, -1), strict=True):
         assert hits / count - end == pytest.approx(sign * 1.959964 * np.sqrt(end * (1 - end) / count), abs=1e-9)
-    assert evaluation.wilson_interval(0, 10)[0] == pytest.approx(0)
-    assert evaluation.wilson_interval(10, 10)[1] == pytest.approx(1)
+    assert metrics.wilson_interval(0, 10)[0] == pytest.approx(0)
+    assert metrics.wilson_interval(10, 10)[1] == pytest.approx(1)
 
 
 def test_calibration_of_a_case_done_by_hand() -> None:
     truth = np.zeros(4, int)
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
-    bins = evaluation.reliability(truth, probabilities)
+    bins = metrics.reliability(truth, probabilities)
     assert [(n, b["count"]) for n, b in enumerate(bins) if b["count"]] == [(10, 1), (12, 1), (13, 2)]
-    assert evaluation.calibration_error(bins) == pytest.approx((2 * 0.1 + 0.8 + 0.7) / 4)
+    assert metrics.calibration_error(bins) == pytest.approx((2 * 0.1 + 0.8 + 0.7) / 4)
 
 
 def test_the_temperature_makes_scores_say_how_often_they_are_right() -> None:
     chance = np.random.default_rng(0)
     logits = chance.normal(0, 1.5, (20_000, 3))
     truth = np.array([chance.choice(3, p=row) for row in softmax(logits)])
-    found = metrics(truth, softmax(logits), LABELS, temperature=3.0)
+    found = metrics.measure(truth, softmax(logits), LABELS, temperature=3.0)
     assert found["calibration_error"] < 0.015
-    before = evaluation.calibration_error(evaluation.reliability(truth, softmax(logits * 3)))
+    before = metrics.calibration_error(metrics.reliability(truth, softmax(logits * 3)))
     assert found["calibration_error_before"] == pytest.approx(before, abs=1e-6)
     assert before > 0.1
 
@@ -89,12 +88,12 @@ def test_the_temperature_makes_scores_say_how_often_they_are_right() -> None:
 )
 def test_mcnemar(fixed: int, broken: int, p: float) -> None:
     """The expected values are worked out with whole numbers, ``math.comb``."""
-    assert evaluation.mcnemar(fixed, broken) == pytest.approx(p, abs=1e-4)
+    assert metrics.mcnemar(fixed, broken) == pytest.approx(p, abs=1e-4)
 
 
 def test_two_models_are_compared_photo_by_photo() -> None:
     truth = np.array([0, 0, 1, 1, 2])
-    found = evaluation.compared(truth, np.array([0, 1, 1, 0, 2]), np.array([0, 0, 0, 1, 2]), LABELS)
+    found = metrics.compared(truth, np.array([0, 1, 1, 0, 2]), np.array([0, 0, 0, 1, 2]), LABELS)
     assert (found["accuracy_before"], found["accuracy"]) == (0.6, 0.8)
     assert (found["fixed"], found["broken"]) == (2, 1)
     assert found["per_class"] == {"a": {"fixed": 1, "broken": 0}, "b": {"fixed": 1, "broken": 1}}
@@ -104,6 +103,6 @@ def test_a_label_as_likely_as_others_is_not_among_the_first_for_it() -> None:
     probabilities = np.zeros((3, 9))
     probabilities[:, 0] = 1
     truth = np.array([0, 4, 8])
-    assert evaluation.rank_of_truth(truth, probabilities).tolist() == [0, 4, 8]
-    found = evaluation.metrics(truth, probabilities, [str(n) for n in range(9)])
+    assert metrics.rank_of_truth(truth, probabilities).tolist() == [0, 4, 8]
+    found = metrics.measure(truth, probabilities, [str(n) for n in range(9)])
     assert found["top_5_accuracy"] == pytest.approx(2 / 3)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalogue.html import page
-from catalogue.model_dir import directory as model_dir
-from trainer.evaluation import metrics
+from catalogue import model_dir
+from catalogue.html import charts, page
+from trainer.evaluation.metrics import measure
 from trainer.evaluation.report import Evaluated, evaluation_page
 
 EMPTY = ("meta", "img", "br", "rect", "polyline", "line")
@@ -63,7 +63,7 @@ def test_it_shows_the_most_wrong_first_and_does_without_a_photo_that_is_gone(tin
     paths = [str(drawn / "hat/00.jpg"), str(drawn / "<gone> & away.jpg"), str(drawn / "shoes/00.jpg")]
     truth = np.array([1, 1, 2])
     probabilities = np.array([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.1, 0.1, 0.8]])
-    found = metrics(truth, probabilities, info.labels)
+    found = measure(truth, probabilities, info.labels)
     text = evaluation_page(info, found, Evaluated("some photos", paths, truth, probabilities, unreadable=2))
     checked(text)
     assert f"some photos; model {info.id}" in text
@@ -94,7 +94,7 @@ def test_many_classes_are_reduced_to_those_with_errors(tiny_model: Path) -> None
     truth = np.arange(count)
     probabilities = np.eye(count)
     probabilities[7, [7, 2999]] = 0.1, 0.9
-    found = metrics(truth, probabilities, info.labels)
+    found = measure(truth, probabilities, info.labels)
     text = evaluation_page(info, found, Evaluated("many", ["gone.jpg"] * count, truth, probabilities, unreadable=0))
     checked(text)
     assert "The 40 classes with the most errors" in text
@@ -111,8 +111,8 @@ def test_text_from_data_cannot_become_markup() -> None:
 
 @pytest.mark.parametrize("counts", [[], [0, 0], [0, 3, 1]])
 def test_a_histogram_of_anything(counts: list[int]) -> None:
-    assert page.histogram(counts, "hint").count("<rect") == sum(count > 0 for count in counts)
+    assert charts.histogram(counts, "hint").count("<rect") == sum(count > 0 for count in counts)
 
 
 def test_curves_of_one_epoch() -> None:
-    assert "nan" not in page.curves({"training": [0.5], "validation": [0.5]})
+    assert "nan" not in charts.curves({"training": [0.5], "validation": [0.5]})

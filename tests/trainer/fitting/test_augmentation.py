@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.fitting import augmentation
+from trainer.fitting import augmentation, warping
 from trainer.fitting.augmentation import DEFAULT, Augmentation
 
 SIDE = 41  # odd, so that one pixel is the middle
@@ -16,7 +16,7 @@ def one(value: float = 0.5, **draws: float) -> np.ndarray:
 
 
 def varied(image: np.ndarray, how: Augmentation, drawn: np.ndarray) -> np.ndarray:
-    return augmentation.apply(image[np.newaxis], *augmentation.variation(how, drawn, image.shape[0])).numpy()[0]
+    return warping.apply(image[np.newaxis], *augmentation.variation(how, drawn, image.shape[0])).numpy()[0]
 
 
 def dot(row: int, column: int) -> np.ndarray:
@@ -81,8 +81,8 @@ def test_a_copy_depends_on_seed_number_and_row_only() -> None:
     assert not np.array_equal(drawn, augmentation.draws(3, 2, 100))
     assert not np.array_equal(drawn, augmentation.draws(4, 1, 100))
     images = np.random.default_rng(1).integers(0, 256, (6, SIDE, SIDE, 3), dtype=np.uint8)
-    whole = augmentation.apply(images, *augmentation.variation(DEFAULT, drawn[:6], SIDE)).numpy()
-    alone = augmentation.apply(images[4:5], *augmentation.variation(DEFAULT, drawn[4:5], SIDE)).numpy()
+    whole = warping.apply(images, *augmentation.variation(DEFAULT, drawn[:6], SIDE)).numpy()
+    alone = warping.apply(images[4:5], *augmentation.variation(DEFAULT, drawn[4:5], SIDE)).numpy()
     np.testing.assert_array_equal(whole[4:5], alone)
 
 

@@ -8,8 +8,10 @@ import pytest
 
 from trainer.fitting import batches, distribution
 from trainer.fitting.augmentation import Augmentation
-from trainer.fitting.batches import Batches, Stage, Task
+from trainer.fitting.batches import Batches
 from trainer.fitting.inputs import Activations, Images
+from trainer.fitting.stage import Stage
+from trainer.fitting.task import Task
 
 STAGE = Stage(epochs=15, learning_rate=0.05)
 

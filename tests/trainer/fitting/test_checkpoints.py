@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from catalogue.cli.console import UserError
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from tests.conftest import ObjectStore
 from trainer.fitting import checkpoints
 
 RUN = {"seed": 1, "main": {"epochs": 3}}
@@ -13,8 +16,8 @@ ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7), np.zeros(0,
 
 
 @pytest.fixture(params=["local", "remote"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "deep/kept") if request.param == "local" else f"ram://{tmp_path.name}/kept"
+def folder(request: pytest.FixtureRequest, tmp_path: Path, open_object_store: Callable[[str], ObjectStore]) -> str:
+    return str(tmp_path / "deep/kept") if request.param == "local" else open_object_store("s3").root
 
 
 def test_gives_back_what_was_kept(folder: str) -> None:
@@ -68,32 +71,25 @@ def test_a_place_where_nobody_may_write_is_said() -> None:
 
 
 def test_only_what_is_of_checkpoints_is_removed(folder: str) -> None:
-    import tensorflow as tf
-
     kept = checkpoints.opened(folder, RUN, resume=False, seconds=0)
     kept.save("network", ARRAYS, {})
-    with tf.io.gfile.GFile(f"{folder}/notes.txt", "w") as file:  # put there meanwhile
-        file.write("precious")
+    storage.write_text(f"{folder}/notes.txt", "precious")  # put there meanwhile
     checkpoints.remove(folder)
-    assert tf.io.gfile.listdir(folder) == ["notes.txt"]
+    assert [file.location for file in storage.list_files(folder)] == [f"{folder}/notes.txt"]
 
 
 def test_those_of_another_run_are_left_alone(folder: str) -> None:
-    import tensorflow as tf
-
     checkpoints.opened(folder, RUN, resume=False, seconds=0).save("network", ARRAYS, {})
     checkpoints.remove_those_of(folder, {**RUN, "seed": 2})
     assert checkpoints.opened(folder, RUN, resume=True, seconds=0).load("network") is not None
     checkpoints.remove_those_of(folder, dict(RUN))
-    assert not tf.io.gfile.exists(folder)
+    assert not storage.exists(folder)
     checkpoints.remove_those_of(folder, RUN)  # nothing there
 
 
 def test_they_are_due_after_a_while_and_go_in_the_end(folder: str) -> None:
-    import tensorflow as tf
-
     assert checkpoints.opened(folder, RUN, resume=False, seconds=0).due()
     assert not checkpoints.opened(folder, RUN, resume=False, seconds=60).due()
     assert not checkpoints.Checkpoints(None, 0).due()
     checkpoints.remove(folder)
-    assert not tf.io.gfile.exists(folder)
+    assert not storage.exists(folder)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catalogue.cli.console import Fault, UserError
+from catalogue.cli.errors import Fault, UserError
 from catalogue.model_dir import bfloat16
-from trainer.fitting import distribution
+from trainer.fitting import distribution, precision
 from trainer.fitting.distribution import Devices
 
 
@@ -93,18 +93,18 @@ def test_a_worker_with_other_photos_is_found_out(monkeypatch: pytest.MonkeyPatch
 
 
 def test_precision_is_half_on_gpus_only() -> None:
-    assert distribution.policy("auto", 0) == "float32"
-    assert distribution.policy("auto", 1) == "mixed_float16"
-    assert distribution.policy("mixed_bfloat16", 0) == "mixed_bfloat16"
+    assert precision.dtype_policy("auto", 0) == "float32"
+    assert precision.dtype_policy("auto", 1) == "mixed_float16"
+    assert precision.dtype_policy("mixed_bfloat16", 0) == "mixed_bfloat16"
 
 
 def test_what_is_frozen_is_in_bfloat16_on_one_processor_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = Devices(Strategy(1)), Devices(Strategy(2))  # type: ignore[arg-type]
     monkeypatch.setattr(bfloat16, "is_native", lambda: True)
-    assert distribution.frozen_in_bfloat16("auto", one)
-    assert not distribution.frozen_in_bfloat16("float32", one)
-    assert not distribution.frozen_in_bfloat16("mixed_bfloat16", one)  # all of it is, then
-    assert not distribution.frozen_in_bfloat16("auto", two)
-    assert not distribution.frozen_in_bfloat16("auto", dataclasses.replace(one, gpus=1))
+    assert precision.frozen_in_bfloat16("auto", one)
+    assert not precision.frozen_in_bfloat16("float32", one)
+    assert not precision.frozen_in_bfloat16("mixed_bfloat16", one)  # all of it is, then
+    assert not precision.frozen_in_bfloat16("auto", two)
+    assert not precision.frozen_in_bfloat16("auto", dataclasses.replace(one, gpus=1))
     monkeypatch.setattr(bfloat16, "is_native", lambda: False)
-    assert not distribution.frozen_in_bfloat16("auto", one)
+    assert not precision.frozen_in_bfloat16("auto", one)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from catalogue import storage
+from tests.conftest import ObjectStore
 from trainer.fitting import events
 
 
@@ -37,3 +40,15 @@ def test_event_files_have_the_curves_of_each_stage(tmp_path: Path) -> None:
 def test_without_a_folder_nothing_is_written() -> None:
     with events.written(None) as write:
         write("head", 1, {"loss": 2.0})
+
+
+def test_event_files_are_uploaded_after_each_epoch(
+    tmp_path: Path, open_object_store: Callable[[str], ObjectStore]
+) -> None:
+    root = open_object_store("s3").root
+    with events.written(root) as write:
+        for epoch in (1, 2):
+            write("head", epoch, {"loss": 2.0 / epoch})
+            (file,) = storage.list_files(f"{root}/head/training")
+            storage.copy(file.location, str(tmp_path / f"{epoch}/events"))
+            assert scalars(tmp_path / str(epoch))["epoch_loss", epoch] == 2.0 / epoch

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catalogue.cli.console import CommandFailed
+from catalogue.cli.errors import CommandFailed
 from trainer.fitting import distribution
 from trainer.fitting import loop as fitting
-from trainer.fitting.batches import CLASS_WEIGHTS, Stage, Task
 from trainer.fitting.checkpoints import Checkpoints
 from trainer.fitting.inputs import Activations
 from trainer.fitting.loop import Fitting
+from trainer.fitting.stage import CLASS_WEIGHTS, Stage
+from trainer.fitting.task import Task
 
 STAGE = Stage(epochs=15, learning_rate=0.05)
 NONE = Checkpoints(None)

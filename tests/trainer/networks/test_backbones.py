@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalogue.cli.console import UserError
-from trainer.networks import backbones
+from catalogue.cli.errors import UserError
+from trainer.networks import backbones, cutting, names
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 75, 75, 3), dtype=np.uint8)
 
@@ -45,7 +45,7 @@ def test_the_size_of_a_top_is_what_keras_builds_by_itself(name: str) -> None:
 
     with keras.StatelessScope():  # without the memory that the weights would take
         built = getattr(keras.applications, name)(weights=None)
-    assert backbones.image_size_of_top(name) == built.input_shape[1]
+    assert names.image_size_of_top(name) == built.input_shape[1]
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_is_cut_behind_a_layer(name: str, layer: str) -> None:
 
     keras.backend.clear_session()
     model = backbones.build(name, "none", 96)
-    assert backbones.default_cut(model) == layer
+    assert cutting.default_cut(model) == layer
     images = np.pad(IMAGES, ((0, 0), (0, 21), (0, 21), (0, 0)))
-    lower, upper = backbones.split(model, layer)
+    lower, upper = cutting.split(model, layer)
     assert lower.output_shape[1] == 6
     np.testing.assert_allclose(upper(lower(images)), model(images), rtol=1e-4, atol=1e-5)
 
@@ -72,13 +72,13 @@ def test_is_cut_behind_a_layer(name: str, layer: str) -> None:
 def test_is_never_cut_where_something_goes_past() -> None:
     """Inside a residual block the sum at its end needs what came before."""
     model = backbones.build("MobileNetV2", "none", 96)
-    possible = backbones.cuts(model)
+    possible = list(cutting.cut_tensors(model))
     assert {"block_2_add", "block_3_expand", "block_3_depthwise"} <= set(possible)  # block 3 adds nothing
     assert not {"block_2_expand", "block_2_depthwise_BN", "block_2_project"} & set(possible)
     with pytest.raises(
         UserError, match="cannot be cut behind a layer 'block_2_expand': give none, top, all, or a layer"
     ):
-        backbones.split(model, "block_2_expand")
+        cutting.split(model, "block_2_expand")
 
 
 def test_grey_pictures_have_one_channel() -> None:

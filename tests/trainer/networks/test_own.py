@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from trainer.networks import backbones
+from trainer.networks.names import OWN_IMAGE_SIZES, default_image_size
 from trainer.networks.own import NETWORKS
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gives_features_of_images_of_its_own_size(name: str) -> None:
-    size = NETWORKS[name].image_size
+    size = default_image_size(name)
     model = backbones.build(name, "none", size)
     images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
     features = model(images).numpy()
@@ -33,3 +34,7 @@ def test_the_published_small_network_has_its_parameters() -> None:
     model = backbones.build("convolutional", "none", 28, "grayscale")
     assert model.count_params() == (9 * 1 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 128
     assert model.output_shape == (None, 3 * 3 * 128)
+
+
+def test_each_has_a_size_that_is_known_without_keras() -> None:
+    assert list(OWN_IMAGE_SIZES) == list(NETWORKS)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catalogue.cli.console import UserError
-from catalogue.model_dir import directory as model_dir
+from catalogue import model_dir
+from catalogue.cli.errors import UserError
+from catalogue.model_dir import saved_model
 from trainer.__main__ import main
 from trainer.networks import pretrained
 
@@ -91,7 +92,7 @@ def test_says_of_any_photos_what_keras_says(
     images = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])
     prepared = keras.applications.mobilenet_v2.preprocess_input(images.astype(np.float32))
     expected = network[0].predict(prepared, verbose=0)
-    np.testing.assert_allclose(model.load()(images), expected, atol=1e-5)
+    np.testing.assert_allclose(saved_model.load(model)(images), expected, atol=1e-5)
     capsys.readouterr()
     assert main(["predict", "--model-dir", str(tmp_path / "model"), "--json", *map(str, paths)]) == 0
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

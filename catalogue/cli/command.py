@@ -1,0 +1,66 @@
+"""Run a command: turn errors into one line and an exit code, and end the process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from catalogue.cli.errors import CommandFailed, Fault, UserError
+from catalogue.cli.logs import redirected
+from catalogue.cli.text import one_line
+
+
+def run(command: Callable[[], None], *, prog: str, verbose: bool = False, log_file: str | None = None) -> int:
+    """Runs a command and returns its exit code: 0 done, 1 failed, 2 the user can put it right, 130 interrupted."""
+    try:
+        with redirected(verbose, log_file) as log:
+            code, message, crashed = _call(command)
+    except OSError as error:
+        print(f"{prog}: error: cannot write the log file {log_file}: {error.strerror}", file=sys.stderr)
+        return 2
+    if log and not log_file and not crashed:
+        os.unlink(log)
+    if message:
+        where = f" (details: {log})" if log and crashed else ""
+        print(f"{prog}: error: {message}{where}", file=sys.stderr)
+    return code
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process.
+
+    Threads of a command that failed may still be at work, as those of Beam's workers. They are left where they are and
+    no longer heard: Python's own way out would wait for some of them, and end others, within C++ code, in a way that
+    aborts the process.
+    """
+    if code == 0:
+        sys.exit(0)
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    os._exit(code)
+
+
+def _call(command: Callable[[], None]) -> tuple[int, str, bool]:
+    """Returns the exit code, a line for the terminal, and whether the log has more to say."""
+    try:
+        command()
+    except UserError as error:
+        return 2, one_line(str(error)), False
+    except CommandFailed as error:
+        return 1, one_line(str(error)), False
+    except KeyboardInterrupt:
+        return 130, "interrupted", False
+    except Exception as error:
+        logging.getLogger(__name__).exception("the command failed")
+        name = "" if isinstance(error, Fault) else f"{type(error).__name__}: "
+        return 1, one_line(f"{name}{error}"), True
+    return 0, "", False

@@ -1,0 +1,17 @@
+"""Versions of installed packages, for `model.json` and `run.json`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of those packages that are installed."""
+    from importlib import metadata
+
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -1,0 +1,162 @@
+"""The kinds of files that list images, one to a line or row, and how each is recognised.
+
+============  =====================================================================================================
+kind          recognised by
+============  =====================================================================================================
+Parquet       its first bytes
+image         its first bytes, or the ending of one: a list of one, itself
+JSON Lines    ``.jsonl``, ``.ndjson``; or a first line that begins with ``{``
+CSV           ``.csv``; or a first line with the URI column in it. Its delimiter is the one of comma, semicolon, tab and
+              bar that gives this column
+TSV           ``.tsv``, ``.tab``
+text          ``.txt``, ``.text``, ``.list``, ``.lst``, and everything else
+============  =====================================================================================================
+
+All but Parquet may be gzipped, whatever their name; ``.gz`` is not counted as an ending. Text is UTF-8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import zlib
+
+import pyarrow as pa
+
+from catalogue.cli.errors import UserError
+from catalogue.images.formats import has_known_signature
+from catalogue.lists.csv_lists import CsvRecord, cells_of, csv_records
+from catalogue.lists.parquet_lists import schema_of
+from catalogue.lists.streams import decoded, measured, open_bytes
+from catalogue.lists.values import BATCH_ROWS, CSV, IMAGE, JSON_LINES, PARQUET, TEXT, ImageList, ListColumns
+
+ENDINGS = {
+    ".csv": CSV,
+    ".tsv": CSV,
+    ".tab": CSV,
+    ".jsonl": JSON_LINES,
+    ".ndjson": JSON_LINES,
+    ".txt": TEXT,
+    ".text": TEXT,
+    ".list": TEXT,
+    ".lst": TEXT,
+}
+LABELLED_ENDINGS = tuple(ending for ending, kind in ENDINGS.items() if kind != TEXT)
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+PARQUET_ENDINGS = (".parquet", ".pq")
+DELIMITERS = ",;\t|"
+_HEAD_BYTES = 1 << 16
+_NO_COLUMNS = pa.schema([])
+
+
+def recognise(path: str, columns: ListColumns) -> ImageList:
+    """Tells what kind of list a file is, by its ending and its content.
+
+    Args:
+        path: local or remote.
+        columns: that the list must have.
+
+    Raises:
+        UserError: it is not a list that can be read, or lacks a column.
+    """
+    with open_bytes(path) as file:
+        head = file.read(_HEAD_BYTES)
+    gzipped = head.startswith(b"\x1f\x8b")
+    if gzipped:
+        with contextlib.suppress(zlib.error):
+            head = zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
+    if head.startswith(b"PAR1"):
+        if gzipped:
+            raise UserError(f"{path} is a gzipped Parquet file: unpack it, its pages are compressed already")
+        return ImageList(path, PARQUET, schema_of(path, columns))
+    picture = has_known_signature(head) and b"\0" in head[:32]  # a list may begin with BMW/1.jpg
+    if path.lower().endswith(IMAGE_ENDINGS) or (picture and not gzipped):
+        _check_has_labels(path, columns)
+        return ImageList(path, IMAGE, _NO_COLUMNS)
+    if not head and not gzipped:
+        raise UserError(f"{path} is empty: it names no images")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path} is UTF-16: save it as UTF-8")
+    if head.startswith(b"PK\3\4"):
+        raise UserError(f"{path} is a spreadsheet or another zip: save it as CSV in UTF-8")
+    first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    if not first.replace("\t", " ").isprintable():
+        raise UserError(f"{path} is not text: give a folder, a glob, or a list of URIs, see the README")
+    kind, delimiters = _kind(path, first, columns.uri)
+    if kind == CSV:
+        return _with_header(ImageList(path, CSV, _NO_COLUMNS, gzipped), first, delimiters, columns)
+    if kind == JSON_LINES:
+        _check_keys(path, head, columns)
+    if kind == TEXT:
+        _check_has_labels(path, columns)
+    return ImageList(path, kind, None if kind == JSON_LINES else _NO_COLUMNS, gzipped)
+
+
+def _check_has_labels(path: str, columns: ListColumns) -> None:
+    """Refuses a file that names images and nothing else, where labels are asked for."""
+    if columns.label is not None:
+        raise UserError(
+            f"{path} has no column {columns.label!r}: give a CSV, TSV, JSON Lines or Parquet file with the columns "
+            f"{columns.uri} and {columns.label}"
+        )
+
+
+def _kind(path: str, first: str, uri_column: str) -> tuple[str, str]:
+    """The kind of a text file and the delimiters that it may have."""
+    ending = os.path.splitext(path.lower().removesuffix(".gz"))[1]
+    if ending in PARQUET_ENDINGS:
+        raise UserError(f"{path} is not a Parquet file, whatever its name says")
+    if first.startswith("[") and (ending == ".json" or ENDINGS.get(ending) == JSON_LINES):
+        raise UserError(f"{path} is one JSON value: write JSON Lines, an object on each line (jq -c '.[]')")
+    if ending in ENDINGS:
+        return ENDINGS[ending], "\t" if ending in (".tsv", ".tab") else DELIMITERS
+    if first.startswith("{"):
+        return JSON_LINES, ""
+    has_column = any(uri_column in cells_of(first, delimiter) for delimiter in DELIMITERS)
+    return (CSV, DELIMITERS) if has_column else (TEXT, "")
+
+
+def _check_keys(path: str, head: bytes, columns: ListColumns) -> None:
+    """Refuses JSON Lines of which none of the first has a column that is wanted: another one is meant."""
+    keys: dict[str, None] = {}
+    for line in head.split(b"\n")[:BATCH_ROWS]:
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(line)
+            keys |= dict.fromkeys(value) if isinstance(value, dict) else {}
+    if keys:
+        columns.check(path, list(keys))
+
+
+def is_list_by_name(path: str) -> bool:
+    """Whether a path or a glob has the ending of a list."""
+    return os.path.splitext(path.lower().removesuffix(".gz"))[1] in (*ENDINGS, *PARQUET_ENDINGS)
+
+
+def _with_header(found: ImageList, first: str, delimiters: str, wanted: ListColumns) -> ImageList:
+    delimiter = next((mark for mark in delimiters if wanted.uri in cells_of(first, mark)), delimiters[0])
+    with open_bytes(found.path, gzipped=found.gzipped) as file:
+        lengths: list[int] = []
+        header, lines = CsvRecord(0, []), 0
+        for header in csv_records(decoded(measured(file, lengths)), delimiter):
+            lines += header.lines
+            if header.cells or header.wrong:  # the first line that is not blank
+                break
+    if not header.cells:
+        raise UserError(f"{found.path}: the first line is not CSV: {first[:100]!r}")
+    if not _is_utf8(header.cells):
+        raise UserError(f"{found.path} is not UTF-8 in its first line: save it as UTF-8")
+    columns = tuple(cell.strip() for cell in header.cells)
+    wanted.check(found.path, columns)
+    schema = pa.schema([(name, pa.string()) for name in columns if name != wanted.uri])
+    start, line = sum(lengths[:lines]), 1 + lines
+    return dataclasses.replace(found, schema=schema, columns=columns, delimiter=delimiter, start=start, line=line)
+
+
+def _is_utf8(cells: list[str]) -> bool:
+    try:
+        "".join(cells).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

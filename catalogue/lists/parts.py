@@ -1,0 +1,106 @@
+"""Lists in parts of some megabytes, each a stream that any worker can read: Parquet by row groups, others by lines."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+from catalogue.lists.csv_lists import csv_records
+from catalogue.lists.parquet_lists import open_parquet, parquet_records
+from catalogue.lists.streams import decoded, lines_of, measured, open_bytes
+from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, ImageList, Part, Record
+
+PART_BYTES = 16 * 2**20
+
+
+def parts(found: ImageList) -> Iterator[Part]:
+    """Divides a list where it can be divided."""
+    if found.kind == IMAGE or found.gzipped:
+        yield Part(found, found.start, None, found.line)
+    elif found.kind == PARQUET:
+        with open_bytes(found.path) as file:
+            metadata = open_parquet(file, found.path).metadata
+        row = 1
+        for group in range(metadata.num_row_groups):
+            yield Part(found, group, None, row)
+            row += metadata.row_group(group).num_rows
+    else:
+        yield from _line_parts(found)
+
+
+def _line_parts(found: ImageList) -> Iterator[Part]:
+    position, line = found.start, found.line
+    with open_bytes(found.path) as file:
+        while True:
+            file.seek(position)
+            block = file.read(PART_BYTES)
+            if not block:
+                return
+            block += file.readline()
+            size, lines = len(block), block.count(b"\n")
+            if found.kind == CSV and b'"' in block:
+                file.seek(position)
+                size, lines = _whole_records(file, found.delimiter, size)
+            yield Part(found, position, position + size, line)
+            position, line = position + size, line + lines
+
+
+def _whole_records(file: io.BufferedIOBase, delimiter: str, least: int) -> tuple[int, int]:
+    """How many bytes and lines the records have that begin in the next `least` bytes; a record may have many lines."""
+    lengths: list[int] = []
+    size = taken = 0
+    for record in csv_records(decoded(measured(file, lengths)), delimiter):
+        size += sum(lengths[taken : taken + record.lines])
+        taken += record.lines
+        if size >= least:
+            break
+    return size, taken
+
+
+def records(part: Part, uri_column: str) -> Iterator[Record]:
+    """The records of a part, in a stream. Blank lines are left out."""
+    if part.list.kind == IMAGE:
+        yield Record(1, {uri_column: part.list.path})
+    elif part.list.kind == PARQUET:
+        yield from parquet_records(part)
+    else:
+        with open_bytes(part.list.path, gzipped=part.list.gzipped) as file:
+            file.seek(part.start)
+            lines = decoded(lines_of(file, part))
+            if part.list.kind == CSV:
+                yield from _rows(lines, part)
+            elif part.list.kind == JSON_LINES:
+                yield from _objects(lines, part.line)
+            else:
+                stripped = ((number, line.strip()) for number, line in enumerate(lines, start=part.line))
+                yield from (Record(number, {uri_column: line}) for number, line in stripped if line)
+
+
+def _rows(lines: Iterator[str], part: Part) -> Iterator[Record]:
+    columns, number = part.list.columns, part.line
+    for record in csv_records(lines, part.list.delimiter):
+        if record.wrong:
+            shown = record.wrong.strip()[:200]
+            yield Record(number, {}, f"not CSV, a quote is not closed or has text after it: {shown}")
+        elif len(record.cells) == len(columns):
+            yield Record(number, dict(zip(columns, record.cells, strict=True)))
+        elif any(map(str.strip, record.cells)):
+            cut = part.list.delimiter.join(record.cells)[:200]
+            yield Record(number, {}, f"{len(record.cells)} cells, the header {len(columns)}: {cut}")
+        number += record.lines
+
+
+def _objects(lines: Iterator[str], number: int) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=number):  # noqa: B020, PLR1704
+        if not line or line.isspace():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield Record(number, {}, f"not JSON, {error.msg} at column {error.colno}: {line.strip()[:200]}")
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets as deep
+            yield Record(number, {}, f"not JSON that can be read, {error}: {line.strip()[:200]}")
+        else:
+            problem = "" if isinstance(value, dict) else f"not a JSON object: {line.strip()[:200]}"
+            yield Record(number, {} if problem else value, problem)

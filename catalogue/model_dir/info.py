@@ -1,0 +1,87 @@
+"""The content of ``model.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from catalogue.cli.errors import UserError
+from catalogue.images.spec import ImageSpec
+
+FORMAT = 1
+INFO_FILE = "model.json"
+
+
+SERVE_BYTES_NOTE = (
+    "serve_bytes decodes with TensorFlow's own operations (JPEG, PNG, GIF, BMP): no EXIF orientation, no CMYK, no "
+    "transparency over white, no colour profiles, no scaling while a JPEG is read. Scores differ a little from those "
+    "of serving_default behind catalogue.images.reader."
+)
+
+
+class ModelDirError(UserError):
+    """A directory that is no model directory, or one that must not be used; the message says which and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What ``model.json`` says.
+
+    Attributes:
+        id: a hash of all that changes a prediction: the weights, the network, the labels, the image spec and policy,
+            the temperature. 16 hexadecimal digits.
+        labels: the class names in the order of the probabilities.
+        image: how images must be prepared.
+        policy: the version of the image policy the model was trained with.
+        temperature: what the logits are divided by inside the graph, fitted on validation.
+        class_shares: label -> its share among the training photos; empty if the model was not fitted here.
+        metrics: of the validation photos, see `trainer.evaluation.metrics`.
+        training: backbone, weights, options and the history of the epochs.
+        network: of each layer its name, kind, output shape, number of parameters, and whether it was fitted.
+        data: numbers of photos, and a fingerprint of their contents and labels.
+        versions: of Python and the packages that wrote it.
+        created: when it was written, ISO 8601, UTC.
+        files: path -> SHA-256 of every other file of the directory.
+    """
+
+    id: str
+    labels: tuple[str, ...]
+    image: ImageSpec
+    policy: int
+    temperature: float
+    class_shares: dict[str, float]
+    metrics: dict[str, Any]
+    training: dict[str, Any]
+    network: tuple[dict[str, Any], ...]
+    data: dict[str, Any]
+    versions: dict[str, str]
+    created: str
+    files: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``model.json``; its last key is a checksum of the others."""
+        content = (
+            {"format": FORMAT} | dataclasses.asdict(self) | {"labels": list(self.labels), "network": list(self.network)}
+        )
+        content["signatures"] = {"serve_bytes": SERVE_BYTES_NOTE}
+        return content | {"checksum": checksum(content)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ModelInfo:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where `content` is something else."""
+        values = {field.name: content[field.name] for field in dataclasses.fields(cls)}
+        image = ImageSpec(**values.pop("image"))
+        labels, network = tuple(values.pop("labels")), tuple(values.pop("network"))
+        return cls(image=image, labels=labels, network=network, **values)
+
+
+def canonical_json(value: Any) -> bytes:
+    """A value as JSON that is the same for equal values: what is hashed."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def checksum(content: dict[str, Any]) -> str:
+    """The checksum of ``model.json``: SHA-256 of its other keys, hexadecimal."""
+    return hashlib.sha256(canonical_json(content)).hexdigest()

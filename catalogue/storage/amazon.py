@@ -1,0 +1,213 @@
+"""``s3://``, and whatever speaks as S3 does: read with obstore; listed, written, copied and deleted with boto3.
+
+Credentials, region and endpoint are boto3's: environment, shared configuration, roles. Needs the extra ``aws``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import io
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+import boto3
+from boto3.exceptions import Boto3Error
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+)
+from botocore.exceptions import ConnectionError as UnreachableError
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.store import S3Store
+
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage import object_reads
+from catalogue.storage.http_status import CONNECT_SECONDS, READ_SECONDS, reason_of
+from catalogue.storage.object_reads import ObjectReads, folder_of, is_plain, named
+from catalogue.storage.paths import split
+from catalogue.storage.values import Admit, Content, Listed, admitted_size, too_many_bytes
+
+_TOKEN_LIFE = datetime.timedelta(minutes=5)  # botocore renews what has less than ten minutes left
+_MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
+_EXISTS = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+
+
+class AmazonStore:
+    """See `catalogue.storage.values.Store`. The version of an object is its ETag.
+
+    Raises:
+        StorageError: there are no credentials.
+    """
+
+    def __init__(self) -> None:
+        with _translated_errors():
+            session = boto3.Session()
+            if session.get_credentials() is None:
+                raise NoCredentialsError
+            self._provider = Boto3CredentialProvider(session, ttl=_TOKEN_LIFE)
+            self._client = session.client(
+                "s3",
+                config=Config(
+                    retries={"mode": "standard", "max_attempts": 5},
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=READ_SECONDS,
+                    max_pool_connections=64,
+                ),
+            )
+        self._lock, self._buckets = threading.Lock(), dict[str, ObjectReads]()
+
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+        """See `Store`."""
+        bucket, key = named(location)
+        if is_plain(key):
+            return self._reads(bucket).read(key, max_bytes, admit, unless)
+        condition = {"IfNoneMatch": unless} if unless is not None else {}
+        with _translated_errors():
+            try:
+                answer = self._client.get_object(Bucket=bucket, Key=key, **condition)
+            except ClientError as error:
+                if _code(error) in ("304", "NotModified"):
+                    return None
+                raise
+            admit(admitted_size(answer["ContentLength"], max_bytes))
+            data = answer["Body"].read(max_bytes + 1)
+            if len(data) > max_bytes:
+                raise too_many_bytes(max_bytes)
+            return Content.of(data, answer["ETag"])
+
+    def open(self, location: str) -> BinaryIO:
+        """See `Store`."""
+        bucket, key = named(location)
+        if is_plain(key):
+            return self._reads(bucket).open(key, location)
+        with _translated_errors():
+            return io.BytesIO(self._client.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def stat(self, location: str) -> Listed | None:
+        """See `Store`."""
+        bucket, key = split(location)
+        if not key:
+            return None
+        with _translated_errors():
+            try:
+                answer = self._client.head_object(Bucket=bucket, Key=key)
+            except ClientError as error:
+                if _code(error) in _MISSING:
+                    return None
+                raise
+            return Listed(location, answer["ContentLength"], answer["ETag"])
+
+    def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
+        """See `Store`."""
+        bucket, prefix = folder_of(folder)
+        with _translated_errors():
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for item in page.get("Contents", ()):
+                    if not item["Key"].endswith("/"):
+                        yield Listed(f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"])
+
+    def folders(self, folder: str) -> list[str] | None:
+        """See `Store`."""
+        bucket, prefix = folder_of(folder)
+        names, is_there = set(), False
+        with _translated_errors():
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+            for page in pages:
+                names |= {item["Prefix"].removeprefix(prefix).rstrip("/") for item in page.get("CommonPrefixes", ())}
+                is_there = is_there or bool(page.get("Contents"))
+        return sorted(names) if names or is_there else None
+
+    def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
+        """See `Store`. Large files are uploaded in parts; those that must be absent in one."""
+        bucket, key = named(location)
+        with _translated_errors():
+            if not only_if_absent:
+                self._client.upload_fileobj(file, bucket, key)
+                return True
+            try:
+                self._client.put_object(Bucket=bucket, Key=key, Body=file.read(), IfNoneMatch="*")
+            except ClientError as error:
+                if _code(error) in _EXISTS:
+                    return False
+                raise
+        return True
+
+    def copy(self, source: str, target: str) -> None:
+        """See `Store`. Large objects are copied in parts."""
+        bucket, key = named(source)
+        with _translated_errors():
+            self._client.copy({"Bucket": bucket, "Key": key}, *named(target))
+
+    def delete(self, locations: Iterable[str]) -> None:
+        """See `Store`."""
+        with _translated_errors():
+            for location in locations:
+                bucket, key = named(location)
+                self._client.delete_object(Bucket=bucket, Key=key)
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._client.close()
+
+    def _reads(self, bucket: str) -> ObjectReads:
+        with self._lock:
+            if bucket not in self._buckets:
+                self._buckets[bucket] = self._opened(bucket)
+            return self._buckets[bucket]
+
+    def _opened(self, bucket: str) -> ObjectReads:
+        endpoint = self._client.meta.endpoint_url
+        is_amazons = endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        place: dict[str, Any] = (
+            {"virtual_hosted_style_request": "." not in bucket} if is_amazons else {"endpoint": endpoint}
+        )
+        store = S3Store(
+            bucket,
+            region=self._region(bucket) or self._client.meta.region_name or "us-east-1",
+            client_options=object_reads.client_options(endpoint),
+            retry_config=object_reads.RETRY,
+            credential_provider=self._provider,
+            **place,
+        )
+        return ObjectReads(store, lambda meta: meta["e_tag"])
+
+    def _region(self, bucket: str) -> str | None:
+        """The region of a bucket, which the storage tells everybody, with the answer or with the error.
+
+        None where it does not tell, or does not answer: then objects are asked for where the settings say.
+        """
+        try:
+            answer = self._client.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            answer = error.response
+        except (UnreachableError, HTTPClientError, BotoCoreError):
+            return None
+        return answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Turns boto3's errors into `StorageError`s."""
+    try:
+        yield
+    except (NoCredentialsError, CredentialRetrievalError) as error:
+        raise StorageError(Reason.PERMISSION_DENIED, str(error)) from error
+    except ClientError as error:
+        code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        is_refused = any(word in code for word in ("Token", "Signature", "Authorization", "AccessKey", "AccessDenied"))
+        reason = Reason.PERMISSION_DENIED if is_refused else reason_of(status) or Reason.READ_FAILED
+        raise StorageError(reason, str(error)) from error
+    except (BotoCoreError, Boto3Error, OSError) as error:
+        raise StorageError(Reason.READ_FAILED, str(error)) from error
+    except ValueError as error:  # a name that a bucket cannot have
+        raise StorageError(Reason.NOT_FOUND, str(error)) from error
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

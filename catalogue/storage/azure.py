@@ -1,0 +1,161 @@
+"""``az://CONTAINER/BLOB`` and ``abfs[s]://CONTAINER@ACCOUNT.dfs.core.windows.net/BLOB``: Azure, all of it with obstore.
+
+Account and credentials come from the environment, under the names that Azure's tools and obstore read:
+``AZURE_STORAGE_CONNECTION_STRING``; ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY`` or
+``AZURE_STORAGE_SAS_TOKEN``; ``AZURE_CLIENT_ID`` with ``AZURE_CLIENT_SECRET`` and ``AZURE_TENANT_ID``; workload and
+managed identities; the Azure CLI (``AZURE_USE_AZURE_CLI=true``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import AzureStore as ObstoreAzure
+
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage import object_reads
+from catalogue.storage.object_reads import ObjectReads, folder_of, is_plain, named
+from catalogue.storage.paths import scheme, split
+from catalogue.storage.values import Admit, Content, Listed
+
+_PAGE = 1000
+
+
+class AzureStore:
+    """See `catalogue.storage.values.Store`. The version of a blob is its ETag."""
+
+    def __init__(self) -> None:
+        self._lock, self._containers = threading.Lock(), dict[str, Any]()
+
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+        """See `Store`."""
+        condition = None if unless is None else f'"{unless}"'
+        return self._reads(location).read(_key(location), max_bytes, admit, condition)
+
+    def open(self, location: str) -> BinaryIO:
+        """See `Store`."""
+        return self._reads(location).open(_key(location), location)
+
+    def stat(self, location: str) -> Listed | None:
+        """See `Store`."""
+        if not split(location)[1]:
+            return None
+        return self._reads(location).stat(_key(location), location)
+
+    def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
+        """See `Store`.
+
+        Raises:
+            StorageError: also where one of the blobs has a name with an empty segment, which obstore cannot list.
+        """
+        root, prefix = _root(folder), folder_of(folder)[1].strip("/")
+        with self._reads(folder).translated_errors():
+            for page in obstore.list(self._container(folder), prefix or None, chunk_size=_PAGE):
+                for meta in page:
+                    yield Listed(f"{root}/{meta['path']}", meta["size"], _version(meta))
+
+    def folders(self, folder: str) -> list[str] | None:
+        """See `Store`."""
+        with self._reads(folder).translated_errors():
+            found = obstore.list_with_delimiter(self._container(folder), split(folder)[1].strip("/") or None)
+        if not found["common_prefixes"] and not found["objects"]:
+            return None
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in found["common_prefixes"])
+
+    def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
+        """See `Store`. Large files are uploaded in parts; those that must be absent in one."""
+        with self._reads(location).translated_errors():
+            try:
+                obstore.put(
+                    self._container(location),
+                    _key(location),
+                    file,
+                    mode="create" if only_if_absent else "overwrite",
+                    use_multipart=False if only_if_absent else None,
+                )
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def copy(self, source: str, target: str) -> None:
+        """See `Store`."""
+        if _root(source) != _root(target):
+            file = self.open(source)
+            with file:
+                self.upload(target, file, only_if_absent=False)
+            return
+        with self._reads(source).translated_errors():
+            obstore.copy(self._container(source), _key(source), _key(target))
+
+    def delete(self, locations: Iterable[str]) -> None:
+        """See `Store`."""
+        for location in locations:
+            with self._reads(location).translated_errors(), contextlib.suppress(FileNotFoundError):
+                obstore.delete(self._container(location), _key(location))
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._containers.clear()
+
+    def _reads(self, location: str) -> ObjectReads:
+        return ObjectReads(self._container(location), _version)
+
+    def _container(self, location: str) -> Any:
+        root = _root(location)
+        with self._lock:
+            if root not in self._containers:
+                self._containers[root] = _opened(root)
+            return self._containers[root]
+
+
+def _opened(root: str) -> ObstoreAzure:
+    container, _, host = split(root)[0].partition("@")
+    settings = _connection_string() | ({"account_name": host.partition(".")[0]} if host else {})
+    endpoint = settings.get("endpoint") or os.environ.get("AZURE_STORAGE_ENDPOINT") or os.environ.get("AZURE_ENDPOINT")
+    try:
+        return ObstoreAzure(
+            container,
+            config=settings,  # type: ignore[arg-type]
+            client_options=object_reads.client_options(endpoint),
+            retry_config=object_reads.RETRY,
+        )
+    except Exception as error:  # obstore raises its GenericError for settings that are missing
+        message = str(error).split("\n", 1)[0]
+        raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {message}; set AZURE_STORAGE_ACCOUNT_NAME") from error
+
+
+def _connection_string() -> dict[str, str]:
+    """The settings in ``AZURE_STORAGE_CONNECTION_STRING``, under obstore's names; nothing without it.
+
+    Source: https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string
+    """
+    text = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
+    found = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
+    names = {"AccountName": "account_name", "AccountKey": "account_key", "SharedAccessSignature": "sas_key",
+             "BlobEndpoint": "endpoint"}  # fmt: skip
+    return {ours: found[theirs] for theirs, ours in names.items() if theirs in found}
+
+
+def _version(meta: Any) -> str | None:
+    """The ETag of a blob; listings give it without its quotes."""
+    return meta["e_tag"] and meta["e_tag"].strip('"')
+
+
+def _root(location: str) -> str:
+    """``SCHEME://CONTAINER`` of a location."""
+    return f"{scheme(location)}://{split(location)[0]}"
+
+
+def _key(location: str) -> str:
+    _, key = named(location)
+    if not is_plain(key):
+        raise StorageError(
+            Reason.NOT_FOUND, f"{location}: blobs with an empty segment in their name cannot be addressed"
+        )
+    return key

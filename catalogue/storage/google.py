@@ -1,0 +1,219 @@
+"""``gs://``: read with obstore; listed, written, copied and deleted with google-cloud-storage.
+
+Credentials are Application Default Credentials; ``STORAGE_EMULATOR_HOST`` leads to an emulator, which needs none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+import google.auth
+from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, PreconditionFailed, Unauthorized
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.cloud.storage import Blob, Client
+from obstore.auth.google import GoogleCredentialProvider
+from obstore.store import GCSStore
+from requests.exceptions import RequestException
+
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage import object_reads
+from catalogue.storage.object_reads import ObjectReads, folder_of, is_plain, named
+from catalogue.storage.paths import split
+from catalogue.storage.values import Admit, Content, Listed, admitted_size, too_many_bytes
+
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_FIELDS = "items(name,size,generation),nextPageToken"
+_PREFIX_FIELDS = "prefixes,nextPageToken"
+
+
+class GoogleStore:
+    """See `catalogue.storage.values.Store`. The version of an object is its generation.
+
+    Raises:
+        StorageError: there are no credentials.
+    """
+
+    def __init__(self) -> None:
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+        self._provider: _Provider | None = None
+        if emulator:
+            self._endpoint = (emulator if "://" in emulator else f"http://{emulator}").rstrip("/")
+            self._client = Client(project="emulated", credentials=google.auth.credentials.AnonymousCredentials())
+        else:
+            with _translated_errors():
+                credentials, project = google.auth.default(scopes=_SCOPES)
+                self._provider = _Provider(credentials)
+                self._client = Client(project=project or "none", credentials=credentials)
+            self._endpoint = f"https://storage.{credentials.universe_domain}"
+        self._lock, self._buckets = threading.Lock(), dict[str, ObjectReads]()
+
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+        """See `Store`. A conditional read asks for the generation first: obstore cannot make that the condition."""
+        bucket, key = named(location)
+        if unless is not None:
+            found = self.stat(location)
+            if found is not None and found.version == unless:
+                return None
+        if is_plain(key):
+            return self._reads(bucket).read(key, max_bytes, admit)
+        blob = self._blob(location)
+        with _translated_errors():
+            blob.reload()
+            admit(admitted_size(blob.size, max_bytes))
+            data = blob.download_as_bytes(end=max_bytes) if blob.size else b""
+            if len(data) > max_bytes:
+                raise too_many_bytes(max_bytes)
+            return Content.of(data, str(blob.generation))
+
+    def open(self, location: str) -> BinaryIO:
+        """See `Store`."""
+        bucket, key = named(location)
+        if is_plain(key):
+            return self._reads(bucket).open(key, location)
+        with _translated_errors():
+            return io.BytesIO(self._blob(location).download_as_bytes())
+
+    def stat(self, location: str) -> Listed | None:
+        """See `Store`."""
+        bucket, key = split(location)
+        if not key:
+            return None
+        if is_plain(key):
+            return self._reads(bucket).stat(key, location)
+        blob = self._blob(location)
+        with _translated_errors():
+            try:
+                blob.reload()
+            except NotFound:
+                return None
+            return Listed(location, blob.size, str(blob.generation))
+
+    def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
+        """See `Store`. Only names, sizes and generations travel, and what matches a glob is chosen by the server."""
+        bucket, prefix = folder_of(folder)
+        matching = (
+            {"match_glob": prefix + pattern.replace("**/", "**")}
+            if pattern and _is_glob_of_server(prefix + pattern)
+            else {}
+        )
+        with _translated_errors():
+            for blob in self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, **matching):
+                if not blob.name.endswith("/"):
+                    yield Listed(f"gs://{bucket}/{blob.name}", blob.size, str(blob.generation))
+
+    def folders(self, folder: str) -> list[str] | None:
+        """See `Store`."""
+        bucket, prefix = folder_of(folder)
+        with _translated_errors():
+            listing = self._client.list_blobs(bucket, prefix=prefix, delimiter="/", fields=_PREFIX_FIELDS)
+            for _ in listing:
+                pass
+            names = sorted(name.removeprefix(prefix).rstrip("/") for name in listing.prefixes)
+        return names or (None if next(self.files(folder, None), None) is None else [])
+
+    def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
+        """See `Store`."""
+        with _translated_errors():
+            try:
+                self._blob(location).upload_from_file(
+                    file, rewind=True, if_generation_match=0 if only_if_absent else None, checksum="crc32c"
+                )
+            except PreconditionFailed:
+                return False
+        return True
+
+    def copy(self, source: str, target: str) -> None:
+        """See `Store`. Large objects take several calls."""
+        with _translated_errors():
+            blob, token = self._blob(target), None
+            while True:
+                token, _, _ = blob.rewrite(self._blob(source), token=token)
+                if not token:
+                    return
+
+    def delete(self, locations: Iterable[str]) -> None:
+        """See `Store`."""
+        with _translated_errors():
+            for location in locations:
+                with contextlib.suppress(NotFound):
+                    self._blob(location).delete()
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._client.close()
+
+    def _blob(self, location: str) -> Blob:
+        bucket, key = named(location)
+        return self._client.bucket(bucket).blob(key)
+
+    def _reads(self, bucket: str) -> ObjectReads:
+        with self._lock:
+            if bucket not in self._buckets:
+                self._buckets[bucket] = self._opened(bucket)
+            return self._buckets[bucket]
+
+    def _opened(self, bucket: str) -> ObjectReads:
+        options: dict[str, Any] = (
+            {"credential_provider": self._provider} if self._provider else {"skip_signature": True}
+        )
+        store = GCSStore(
+            bucket,
+            base_url=self._endpoint,
+            client_options=object_reads.client_options(self._endpoint),
+            retry_config=object_reads.RETRY,
+            **options,
+        )
+        return ObjectReads(
+            store, lambda meta: meta["version"], self._provider.error if self._provider else lambda: None
+        )
+
+
+class _Provider(GoogleCredentialProvider):
+    """Tokens for obstore; remembers why there was none."""
+
+    def __init__(self, credentials: Any) -> None:
+        super().__init__(credentials)
+        self._error: StorageError | None = None
+
+    def __call__(self) -> Any:
+        try:
+            with _translated_errors():
+                token = super().__call__()
+        except StorageError as error:
+            self._error = error
+            raise
+        self._error = None
+        return token
+
+    def error(self) -> StorageError | None:
+        """The error of the last call; None if it succeeded."""
+        return self._error
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Turns errors of Google's client libraries into `StorageError`s."""
+    try:
+        yield
+    except NotFound as error:
+        raise StorageError(Reason.NOT_FOUND, error.message) from error
+    except (Forbidden, Unauthorized) as error:
+        raise StorageError(Reason.PERMISSION_DENIED, error.message) from error
+    except TransportError as error:
+        raise StorageError(Reason.READ_FAILED, str(error)) from error
+    except GoogleAuthError as error:
+        raise StorageError(Reason.PERMISSION_DENIED, str(error)) from error
+    except (GoogleAPIError, RequestException, OSError) as error:
+        raise StorageError(Reason.READ_FAILED, str(error)) from error
+    except ValueError as error:  # a name that a bucket cannot have
+        raise StorageError(Reason.NOT_FOUND, str(error)) from error
+
+
+def _is_glob_of_server(pattern: str) -> bool:
+    """Whether a glob means the same, or more, to the server: braces and backslashes mean something else to it."""
+    return not any(character in pattern for character in "{}\\")

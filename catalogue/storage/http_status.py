@@ -1,0 +1,20 @@
+"""HTTP statuses and limits of time that all clients of the storage layer share."""
+
+from __future__ import annotations
+
+from catalogue.reasons import Reason
+
+CONNECT_SECONDS, READ_SECONDS, BODY_SECONDS = 10.0, 20.0, 60.0
+RETRY_SECONDS = 30.0
+RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
+
+
+def reason_of(status: int) -> Reason | None:
+    """The reason that an HTTP status stands for; None for success."""
+    if 200 <= status < 300:
+        return None
+    if status in (401, 403, 407, 451):
+        return Reason.PERMISSION_DENIED
+    if 400 <= status < 500 and status not in (408, 425, 429):
+        return Reason.NOT_FOUND
+    return Reason.READ_FAILED

@@ -1,0 +1,155 @@
+"""Files on a local disk."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage.values import Admit, Content, Listed, too_many_bytes
+
+
+@contextlib.contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turns errors of the operating system into `StorageError`s."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StorageError(Reason.NOT_FOUND, str(error)) from error
+    except PermissionError as error:
+        raise StorageError(Reason.PERMISSION_DENIED, str(error)) from error
+    except OSError as error:
+        raise StorageError(Reason.READ_FAILED, str(error)) from error
+    except ValueError as error:  # a zero byte in the path
+        raise StorageError(Reason.NOT_FOUND, str(error)) from error
+
+
+class LocalStore:
+    """See `catalogue.storage.values.Store`."""
+
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+        """Reads a regular file; one that is replaced by a pipe at the last moment does not block."""
+        with translated_errors():
+            # Checked by name first, since opening a device may have effects; and the very file that was opened.
+            _check_regular(os.stat(location), location)
+            with open(location, "rb", buffering=0, opener=_open_without_blocking) as file:
+                status = os.fstat(file.fileno())
+                _check_regular(status, location)
+                version = _version(status)
+                if unless is not None and version == unless:
+                    return None
+                admit(min(status.st_size, max_bytes + 1))
+                data = _whole(file, max_bytes)
+        if len(data) > max_bytes:
+            raise too_many_bytes(max_bytes)
+        return Content.of(data, version)
+
+    def open(self, location: str) -> BinaryIO:
+        """Opens a file."""
+        with translated_errors():
+            return open(location, "rb")
+
+    def stat(self, location: str) -> Listed | None:
+        """See `Store`; links are followed."""
+        try:
+            status = os.stat(location)
+        except (OSError, ValueError):
+            return None
+        return Listed(location, status.st_size, _version(status)) if stat.S_ISREG(status.st_mode) else None
+
+    def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
+        """Every file below a folder in the order of names. Links are followed, but not to a folder they are below."""
+        with translated_errors():
+            yield from _below(folder, frozenset())
+
+    def folders(self, folder: str) -> list[str] | None:
+        """See `Store`."""
+        if not os.path.isdir(folder):
+            return None
+        with translated_errors():
+            return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+
+    def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
+        """Writes beside the target and renames, so that nobody sees half a file. Makes folders as needed."""
+        target = Path(location)
+        with translated_errors():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = target.with_name(f".{uuid.uuid4().hex}.new")
+            try:
+                with new.open("xb") as writer:
+                    shutil.copyfileobj(file, writer, 1 << 20)
+                if not only_if_absent:
+                    os.replace(new, target)
+                    return True
+                try:
+                    os.link(new, target)
+                except FileExistsError:
+                    return False
+                return True
+            finally:
+                new.unlink(missing_ok=True)
+
+    def copy(self, source: str, target: str) -> None:
+        """Makes a hard link, or copies the bytes where the file system has no links."""
+        with translated_errors():
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
+
+    def delete(self, locations: Iterable[str]) -> None:
+        """See `Store`."""
+        with translated_errors():
+            for location in locations:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(location)
+
+    def close(self) -> None:
+        """See `Store`: there is nothing to close."""
+
+
+def _open_without_blocking(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_regular(status: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise StorageError(Reason.NOT_FOUND, f"{path} is not a file but a folder, a pipe or a device")
+
+
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _whole(file: io.FileIO, max_bytes: int) -> bytes:
+    """All of a file, or a little more than the limit; one call may give less than what is asked for."""
+    data = file.read(max_bytes + 1) or b""
+    while data and len(data) <= max_bytes and (more := file.read(max_bytes + 1 - len(data))):
+        data += more
+    return data
+
+
+def _below(folder: str, above: frozenset[str]) -> Iterator[Listed]:
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as scan:
+        entries = sorted(scan, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir():
+            yield from _below(entry.path, above | {real})
+            continue
+        try:
+            status = entry.stat()
+        except OSError:  # a link to nowhere: whoever reads it gets the reason
+            yield Listed(entry.path)
+        else:
+            yield Listed(entry.path, status.st_size, _version(status))

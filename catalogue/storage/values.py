@@ -1,0 +1,99 @@
+"""The values that the storage layer takes and gives, and what every kind of storage can do."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, Protocol
+
+from catalogue.reasons import Reason, StorageError
+
+UNKNOWN_SIZE = 1 << 20  # bytes, where a server does not announce a size
+
+Admit = Callable[[int], None]
+"""Is told how many bytes are about to be read, and returns when there is room for them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """A file or object in a listing.
+
+    Attributes:
+        location: a local path, or a URI.
+        size: in bytes; None where the listing does not say.
+        version: identifies its state: an ETag, a generation, or size and modification time; None where unknown.
+    """
+
+    location: str
+    size: int | None = None
+    version: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """The bytes of a file or object.
+
+    Attributes:
+        data: all of them.
+        version: see `Listed`.
+        content_hash: SHA-256, hexadecimal.
+    """
+
+    data: bytes
+    version: str | None
+    content_hash: str
+
+    @classmethod
+    def of(cls, data: bytes, version: str | None) -> Content:
+        """Hashes the bytes."""
+        return cls(data, version, hashlib.sha256(data).hexdigest())
+
+
+class Store(Protocol):
+    """A kind of storage. Safe to use from several threads. Every method may raise `StorageError`."""
+
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+        """Reads a whole file; None if its version is `unless`."""
+
+    def open(self, location: str) -> BinaryIO:
+        """Opens a file for reading from any position."""
+
+    def stat(self, location: str) -> Listed | None:
+        """Size and version of a file; None if there is no such file."""
+
+    def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
+        """Every file below a folder; a storage that can leaves out those that do not match a glob below it."""
+
+    def folders(self, folder: str) -> list[str] | None:
+        """The names of the folders directly in a folder; None if there is no such folder."""
+
+    def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
+        """Writes a file, all of it or nothing. Returns False if it had to be absent and is not."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Copies a file within this storage."""
+
+    def delete(self, locations: Iterable[str]) -> None:
+        """Deletes files; those that are gone already are left out."""
+
+    def close(self) -> None:
+        """Closes its connections."""
+
+
+def too_many_bytes(max_bytes: int) -> StorageError:
+    """The error for a file above the limit."""
+    return StorageError(Reason.TOO_MANY_BYTES, f"more than {max_bytes:,} bytes")
+
+
+def admitted_size(announced: int | None, max_bytes: int) -> int:
+    """How many bytes to admit: the announced size, a guess without one.
+
+    Raises:
+        StorageError: there are more than `max_bytes`.
+    """
+    if announced is None:
+        return min(UNKNOWN_SIZE, max_bytes)
+    if announced > max_bytes:
+        raise too_many_bytes(max_bytes)
+    return announced

@@ -1,0 +1,179 @@
+"""``http://`` and ``https://``: read with requests: time-outs, few connections to each host, bounded retries."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import urllib.parse
+from collections.abc import Iterable, Iterator
+from http.cookiejar import DefaultCookiePolicy
+from importlib import metadata
+from typing import BinaryIO
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema, RequestException
+from urllib3.exceptions import HTTPError
+
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage.http_status import BODY_SECONDS, CONNECT_SECONDS, READ_SECONDS, RETRIED_STATUS, reason_of
+from catalogue.storage.paths import WEB, scheme
+from catalogue.storage.values import Admit, Content, Listed, admitted_size, too_many_bytes
+
+CONNECTIONS_PER_HOST = 4
+REDIRECTS = 5
+RETRIES, BACKOFF_SECONDS, RETRY_AFTER_SECONDS = 3, 0.5, 20
+_BLOCK = 1 << 16
+_NOT_MODIFIED = 304
+
+
+class WebStore:
+    """See `catalogue.storage.values.Store`, of which the web has only reading.
+
+    The version of an image is its ETag, or the time it was last modified. Redirects are followed here, one by one, so
+    that each target can be checked. Cookies are not kept, and ``~/.netrc`` is not read.
+    """
+
+    def __init__(self) -> None:
+        self._session = requests.Session()
+        self._session.auth = lambda request: request  # which keeps ~/.netrc out
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.headers = requests.structures.CaseInsensitiveDict(
+            {
+                "User-Agent": f"catalogue-classifier/{metadata.version('catalogue-classifier')}",
+                "Accept": "image/*,*/*;q=0.5",
+                "Accept-Encoding": "gzip, deflate",
+            }
+        )
+        for prefix in ("http://", "https://"):
+            self._session.mount(prefix, _adapter())
+
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+        """See `Store`."""
+        url, condition = location, _condition(unless)
+        for _ in range(REDIRECTS + 1):
+            with self._answer(url, condition) as response:
+                target = response.headers.get("Location") if response.is_redirect else None
+                if target is None:
+                    return _content(response, max_bytes, admit)
+            try:
+                url = urllib.parse.urljoin(url, target)
+            except ValueError as error:
+                raise StorageError(
+                    Reason.NOT_FOUND, f"redirected to {target!r}, which is not a URL: {error}"
+                ) from error
+            if scheme(url) not in WEB:
+                raise StorageError(Reason.NOT_FOUND, f"redirected to {url}, which is not on the web")
+        raise StorageError(Reason.NOT_FOUND, f"more than {REDIRECTS} redirects")
+
+    def stat(self, location: str) -> Listed | None:
+        """On the web every location may be a file."""
+        return Listed(location)
+
+    def open(self, location: str) -> BinaryIO:
+        """See `Store`."""
+        raise _unsupported(location)
+
+    def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
+        """See `Store`."""
+        raise _unsupported(folder)
+
+    def folders(self, folder: str) -> list[str] | None:
+        """See `Store`."""
+        raise _unsupported(folder)
+
+    def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
+        """See `Store`."""
+        raise _unsupported(location)
+
+    def copy(self, source: str, target: str) -> None:
+        """See `Store`."""
+        raise _unsupported(target)
+
+    def delete(self, locations: Iterable[str]) -> None:
+        """See `Store`."""
+        raise _unsupported(next(iter(locations), ""))
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._session.close()
+
+    def _answer(self, url: str, headers: dict[str, str]) -> requests.Response:
+        with _translated_errors(url):
+            return self._session.get(
+                url, headers=headers, stream=True, allow_redirects=False, timeout=(CONNECT_SECONDS, READ_SECONDS)
+            )
+
+
+def _unsupported(location: str) -> StorageError:
+    return StorageError(Reason.NOT_FOUND, f"{location}: from the web only images are read")
+
+
+def _adapter() -> HTTPAdapter:
+    """A pool of connections by each host or proxy; a thread that finds all those to a host in use waits."""
+    retries = urllib3.Retry(
+        total=RETRIES,
+        connect=1,
+        read=1,
+        status=RETRIES,
+        other=RETRIES,
+        redirect=0,
+        status_forcelist=RETRIED_STATUS,
+        backoff_factor=BACKOFF_SECONDS,
+        backoff_max=RETRY_AFTER_SECONDS,
+        retry_after_max=RETRY_AFTER_SECONDS,
+        raise_on_status=False,
+    )
+    return HTTPAdapter(pool_connections=64, pool_maxsize=CONNECTIONS_PER_HOST, pool_block=True, max_retries=retries)
+
+
+def _condition(unless: str | None) -> dict[str, str]:
+    if unless is None:
+        return {}
+    return {"If-None-Match" if unless.startswith(('"', "W/")) else "If-Modified-Since": unless}
+
+
+def _content(response: requests.Response, max_bytes: int, admit: Admit) -> Content | None:
+    """The body of an answer, never much beyond the limit of bytes, and not for ever; None if it is unchanged."""
+    if response.status_code == _NOT_MODIFIED:
+        return None
+    reason = reason_of(response.status_code)
+    if reason:
+        raise StorageError(reason, f"HTTP {response.status_code} {response.reason or ''}".rstrip())
+    announced = response.headers.get("Content-Length", "")
+    admit(admitted_size(int(announced) if announced.isdecimal() else None, max_bytes))
+    deadline, data = time.monotonic() + BODY_SECONDS, bytearray()
+    with _translated_errors(response.url):
+        while block := response.raw.read1(_BLOCK, decode_content=True):
+            data += block
+            if len(data) > max_bytes:
+                raise too_many_bytes(max_bytes)
+            if time.monotonic() > deadline:
+                raise StorageError(Reason.READ_FAILED, f"not read whole in {BODY_SECONDS:.0f} s")
+    return Content.of(bytes(data), response.headers.get("ETag") or response.headers.get("Last-Modified"))
+
+
+@contextlib.contextmanager
+def _translated_errors(url: str) -> Iterator[None]:
+    """Turns the errors of requests and urllib3 into `StorageError`s."""
+    try:
+        yield
+    except InvalidProxyURL as error:
+        raise StorageError(Reason.READ_FAILED, f"the proxy is not one for {scheme(url)}://: {error}") from error
+    except (InvalidURL, InvalidSchema, MissingSchema, UnicodeError) as error:
+        if "SOCKS" in str(error):
+            message = f"a SOCKS proxy cannot be used: set {scheme(url)}_proxy to http://HOST:PORT"
+            raise StorageError(Reason.READ_FAILED, message) from error
+        raise StorageError(Reason.NOT_FOUND, f"{url!r} is not a URL: {error}") from error
+    except (RequestException, HTTPError, OSError) as error:
+        raise StorageError(Reason.READ_FAILED, str(_cause(error))) from error
+    except ValueError as error:
+        raise StorageError(Reason.NOT_FOUND, f"{url!r} is not a URL: {error}") from error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error within the errors that requests and urllib3 wrap around it."""
+    inner = error.args[0] if error.args else None
+    reason = getattr(inner, "reason", None)
+    return reason if isinstance(reason, BaseException) else error

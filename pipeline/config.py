@@ -1,0 +1,182 @@
+"""Command-line flags of ``classify``, and the `ClassifyConfig` they are parsed into."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+from catalogue import storage
+from catalogue.cli import flags
+from catalogue.images.spec import Limits
+from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN
+
+BATCH_SIZE = 16
+TOP_K = 5
+MAX_FAILURE_RATE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The images to classify.
+
+    Attributes:
+        inputs: folders, globs and lists.
+        uri_column: the column of a list that names the image.
+        base_uri: what relative URIs are relative to; None for the folder of the list they are in.
+    """
+
+    inputs: tuple[str, ...]
+    uri_column: str = URI_COLUMN
+    base_uri: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceConfig:
+    """How the network is run.
+
+    Attributes:
+        engine: one of `pipeline.records.ENGINES`.
+        precision: one of `pipeline.records.PRECISIONS`.
+        batch_size: images that go through the network at once.
+        top_k: labels kept of each image.
+        threads: cores for each batch; None to choose.
+        callers: threads of a worker process that run batches at the same time; None for one for each of its cores.
+    """
+
+    engine: str
+    precision: str
+    batch_size: int
+    top_k: int
+    threads: int | None = None
+    callers: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifyConfig:
+    """The settings of a run.
+
+    Attributes:
+        manifest: the images to classify.
+        model_dir: the model directory.
+        output: the run directory.
+        inference: how the network is run.
+        max_failure_rate: the share of dead letters above which a run is not a success.
+        overwrite: whether a finished run at `output` may be replaced.
+        output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
+        limits: which images are too large.
+        price_per_hour: of all machines together, for the cost of the run; None to leave it out.
+        beam_flags: Beam's own flags, as they were typed.
+    """
+
+    manifest: Manifest
+    model_dir: str
+    output: str
+    inference: InferenceConfig
+    max_failure_rate: float
+    overwrite: bool
+    output_format: str
+    limits: Limits
+    price_per_hour: float | None
+    beam_flags: tuple[str, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of ``classify`` that are not Beam's."""
+    add = parser.add_argument
+    add(
+        "--input",
+        type=flags.path,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="WHERE",
+        help="folders, globs, images, or lists of URIs: text, CSV, TSV, JSON Lines, Parquet",
+    )
+    add("--uri-column", default=URI_COLUMN, metavar="NAME", help="the column of a list that names the image")
+    add(
+        "--base-uri",
+        type=flags.path,
+        metavar="URI",
+        help="base of relative URIs (default: the folder of their list)",
+    )
+    add("--model-dir", type=flags.path, required=True, metavar="DIR", help="the model directory")
+    add("--output", type=flags.path, required=True, metavar="RUN_DIR", help="the run directory")
+    add("--top-k", type=flags.positive_int, default=TOP_K, metavar="N", help="labels kept of each image")
+    add(
+        "--max-failure-rate",
+        type=flags.rate,
+        default=MAX_FAILURE_RATE,
+        metavar="R",
+        help="share of images that may fail in a successful run",
+    )
+    add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="file format of the rows")
+    add("--overwrite", action="store_true", help="replace the finished run that is there")
+    add(
+        "--price-per-hour",
+        type=flags.non_negative_float,
+        metavar="P",
+        help="price of all machines together, to show the cost of a million images",
+    )
+    _add_engine_arguments(parser)
+    flags.add_limit_arguments(parser)
+    parser.epilog = (
+        "Any other flag is Beam's: --runner, --direct_num_workers, --project and so on. Without --runner the job runs "
+        "on this machine, in a process for each core, or in threads of one process where there is a GPU."
+    )
+
+
+def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("inference").add_argument
+    add(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="auto picks the fastest engine that reproduces the model's golden images on the worker",
+    )
+    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="number format of the computations")
+    add(
+        "--batch-size",
+        type=flags.positive_int,
+        default=BATCH_SIZE,
+        metavar="N",
+        help="images handed to the engine at once; halved where they do not fit into the memory of a GPU",
+    )
+    add(
+        "--engine-threads",
+        type=flags.positive_int,
+        metavar="N",
+        help="cores for each batch (default: those of this machine divided by its workers; 1 on other runners)",
+    )
+
+
+def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
+    """Flags to a `ClassifyConfig`, with paths that mean the same on every worker.
+
+    Raises:
+        UserError: a path is of a kind that cannot be used.
+    """
+    for path in (*arguments.input, arguments.model_dir, arguments.output):
+        storage.check(path)
+    return ClassifyConfig(
+        manifest=Manifest(
+            tuple(map(storage.absolute, arguments.input)),
+            arguments.uri_column,
+            arguments.base_uri and storage.absolute(arguments.base_uri),
+        ),
+        model_dir=storage.absolute(arguments.model_dir),
+        output=storage.absolute(arguments.output),
+        inference=InferenceConfig(
+            engine=arguments.engine,
+            precision=arguments.precision,
+            batch_size=arguments.batch_size,
+            top_k=arguments.top_k,
+            threads=arguments.engine_threads,
+        ),
+        max_failure_rate=arguments.max_failure_rate,
+        overwrite=arguments.overwrite,
+        output_format=arguments.output_format,
+        limits=flags.limits(arguments),
+        price_per_hour=arguments.price_per_hour,
+        beam_flags=tuple(beam_flags),
+    )

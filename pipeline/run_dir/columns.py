@@ -1,0 +1,120 @@
+"""The columns of rows, and a type for each that holds all of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+_LOOKED_ROWS = 10_000
+
+
+# Marks whole numbers of which a double holds each: of those that JSON has, not of a Parquet column of 64 bits.
+_SMALL = {b"small": b"yes"}
+_WIDENED = (pa.types.is_signed_integer, pa.types.is_unsigned_integer, pa.types.is_decimal)
+
+
+class ColumnTypes:
+    """Finds the columns of rows, and a type for each that holds all of its values."""
+
+    def __init__(self, declared: pa.Schema | None = None) -> None:
+        self._found, self._looks = declared or pa.schema([]), declared is None
+        self._waiting: list[dict[str, Any]] = []
+
+    def add(self, fields: dict[str, Any]) -> None:
+        """Looks at a row, unless the columns were declared."""
+        if self._looks:
+            self._waiting.append(fields)
+            if len(self._waiting) >= _LOOKED_ROWS:
+                self._look()
+
+    def schema(self) -> pa.Schema:
+        """The columns of all rows so far."""
+        self._look()
+        return self._found
+
+    def _look(self) -> None:
+        names = dict.fromkeys(name for fields in self._waiting for name in fields)
+        found = [_field_of(name, [fields.get(name) for fields in self._waiting]) for name in names]
+        self._found = unified([self._found, pa.schema(found)])
+        self._waiting = []
+
+
+def _field_of(name: str, values: list[Any]) -> pa.Field:
+    """A column for values as JSON has them: of text where no other type holds them all."""
+    try:
+        array = pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.field(name, pa.string())
+    if not _has_members(array.type):
+        return pa.field(name, pa.string())
+    small = array.type == pa.int64() and all(value is None or abs(value) <= 2**53 for value in values)
+    return pa.field(name, array.type, metadata=_SMALL if small else None)
+
+
+def _has_members(kind: pa.DataType) -> bool:
+    """Whether Parquet can hold a type: it has no structure without members."""
+    if pa.types.is_struct(kind):
+        return kind.num_fields > 0 and all(_has_members(field.type) for field in kind)
+    return not pa.types.is_list(kind) or _has_members(kind.value_type)
+
+
+def unified(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """The columns of several tables: in their order if they agree on it, else sorted; text where types do not agree."""
+    merged: dict[str, pa.Field] = {}
+    for schema in schemas:
+        found = {field.name: field for field in schema}
+        order = _order(list(merged), list(found))
+        merged = {name: _common(merged.get(name), found.get(name)) for name in order}
+    return pa.schema(list(merged.values()))
+
+
+def _order(ours: list[str], theirs: list[str]) -> list[str]:
+    longer, shorter = (ours, theirs) if len(ours) >= len(theirs) else (theirs, ours)
+    rest = iter(longer)
+    return longer if all(name in rest for name in shorter) else sorted({*ours, *theirs})
+
+
+def _common(a: pa.Field | None, b: pa.Field | None) -> pa.Field:
+    if a is None or b is None or a.equals(b, check_metadata=True):
+        return a or b
+    if pa.types.is_null(a.type) or pa.types.is_null(b.type):
+        return b if pa.types.is_null(a.type) else a
+    small = a.metadata == _SMALL, b.metadata == _SMALL
+    kinds = [pa.int32() if is_small else field.type for field, is_small in zip((a, b), small, strict=True)]
+    kind = pa.int64() if all(small) else _wider(*kinds)
+    return pa.field(a.name, pa.string() if kind is None else kind)
+
+
+def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    """A type that holds every value of two without a change; None if text is the only one."""
+    if a == b or pa.types.is_null(a) or pa.types.is_null(b):
+        return b if pa.types.is_null(a) else a
+    if pa.types.is_struct(a) and pa.types.is_struct(b):
+        names = dict.fromkeys(field.name for kind in (a, b) for field in kind)
+        inner = {name: _wider(_member(a, name), _member(b, name)) for name in names}
+        return None if None in inner.values() else pa.struct(list(inner.items()))
+    if pa.types.is_list(a) and pa.types.is_list(b):
+        value = _wider(a.value_type, b.value_type)
+        return None if value is None else pa.list_(value)
+    if any(is_kind(a) and is_kind(b) for is_kind in _WIDENED) or (_is_exact_double(a) and _is_exact_double(b)):
+        both = [pa.schema([("column", kind)]) for kind in (a, b)]
+        return pa.unify_schemas(both, promote_options="permissive").field(0).type
+    return None
+
+
+def _member(kind: pa.StructType, name: str) -> pa.DataType:
+    return kind.field(name).type if kind.get_field_index(name) >= 0 else pa.null()
+
+
+def _is_exact_double(kind: pa.DataType) -> bool:
+    """Whether a double holds every value of a type."""
+    return pa.types.is_floating(kind) or kind in (
+        pa.int8(),
+        pa.int16(),
+        pa.int32(),
+        pa.uint8(),
+        pa.uint16(),
+        pa.uint32(),
+    )

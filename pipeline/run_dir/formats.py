@@ -1,0 +1,159 @@
+"""The rows of a run directory as files: JSON Lines, CSV or Parquet, with the columns that the manifest has.
+
+======  ==========================================================================================================
+jsonl   an object on each line, nested; times and decimals as text, bytes as base64, what is no number as null
+csv     a header in each file; nested columns are flattened, ``top.1.label``, ``fields.sku``, what lies deeper is JSON;
+        text that a spreadsheet would run as a formula begins with an apostrophe
+parquet typed and nested; ``fields`` is left out where a manifest has no other columns
+======  ==========================================================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catalogue import storage
+from pipeline.run_dir.layout import DEAD_LETTERS, PREDICTIONS
+from pipeline.run_dir.values import as_cell, as_json, as_text
+
+_SCHEMAS = {
+    PREDICTIONS: pa.schema(
+        [
+            ("uri", pa.string()),
+            ("label", pa.string()),
+            ("score", pa.float32()),
+            ("top", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))),
+            ("model_id", pa.string()),
+            ("content_hash", pa.string()),
+        ]
+    ),
+    DEAD_LETTERS: pa.schema(
+        [("uri", pa.string()), ("reason", pa.string()), ("transient", pa.bool_()), ("message", pa.string())]
+    ),
+}
+_BATCH_ROWS = 10_000
+
+
+class Writer(Protocol):
+    """Writes rows, as `Prediction.to_row` and `DeadLetter.to_row` give them, to a file."""
+
+    def write(self, row: dict[str, Any]) -> None:
+        """One row more."""
+
+    def close(self) -> None:
+        """Finishes the file: until then there is none."""
+
+
+def writer(path: str, folder: str, columns: pa.Schema, top_k: int) -> Writer:
+    """A new file of rows, in the format that its ending says.
+
+    Args:
+        path: of the file.
+        folder: `PREDICTIONS` or `DEAD_LETTERS`.
+        columns: of the fields.
+        top_k: the length of ``top``.
+    """
+    file = storage.NewFile(path)
+    if path.endswith(".parquet"):
+        return _ParquetWriter(file, _SCHEMAS[folder], columns)
+    if path.endswith(".csv"):
+        return _CsvWriter(file, _SCHEMAS[folder].names, columns.names, top_k)
+    return _JsonLinesWriter(file)
+
+
+class _JsonLinesWriter:
+    def __init__(self, file: storage.NewFile) -> None:
+        self._file = file
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._file.write(as_json(row).encode("utf-8") + b"\n")
+
+    def close(self) -> None:
+        self._file.commit()
+
+
+class _CsvWriter:
+    def __init__(self, file: storage.NewFile, names: Sequence[str], fields: Sequence[str], top_k: int) -> None:
+        self._file = file
+        self._csv = csv.writer(_Encoded(file), lineterminator="\r\n")  # so that a cell with either of them is quoted
+        self._names, self._fields, self._top_k = names, fields, top_k
+        self._csv.writerow([*self._flat_names(), *(f"fields.{name}" for name in fields)])
+
+    def _flat_names(self) -> Iterator[str]:
+        for name in self._names:
+            if name == "top":
+                yield from (f"top.{rank + 1}.{part}" for rank in range(self._top_k) for part in ("label", "score"))
+            else:
+                yield name
+
+    def write(self, row: dict[str, Any]) -> None:
+        cells: list[Any] = []
+        for name in self._names:
+            if name == "top":
+                cells += [entry[part] for entry in row["top"] for part in ("label", "score")]
+            else:
+                cells.append(row[name])
+        self._csv.writerow([as_cell(value) for value in (*cells, *map(row["fields"].get, self._fields))])
+
+    def close(self) -> None:
+        self._file.commit()
+
+
+class _Encoded:
+    """A file that takes text."""
+
+    def __init__(self, file: storage.NewFile) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(text.encode("utf-8"))
+
+
+class _ParquetWriter:
+    def __init__(self, file: storage.NewFile, schema: pa.Schema, columns: pa.Schema) -> None:
+        if len(columns):
+            columns = pa.schema([(field.name, _writable(field.type)) for field in columns])
+            schema = schema.append(pa.field("fields", pa.struct(list(columns))))
+        self._columns = columns
+        self._file, self._parquet = file, pq.ParquetWriter(file, schema, compression="zstd")
+        self._rows: list[dict[str, Any]] = []
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= _BATCH_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._parquet.close()
+        self._file.commit()
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        arrays = []
+        for field in self._parquet.schema:
+            if field.name == "fields":
+                inner = [self._array([row["fields"].get(own.name) for row in self._rows], own) for own in self._columns]
+                arrays.append(pa.StructArray.from_arrays(inner, fields=list(self._columns)))
+            else:
+                arrays.append(pa.array([row[field.name] for row in self._rows], field.type))
+        self._parquet.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._parquet.schema))
+        self._rows = []
+
+    def _array(self, values: list[Any], field: pa.Field) -> pa.Array:
+        if pa.types.is_string(field.type):
+            values = [None if value is None else as_text(value) for value in values]
+        elif pa.types.is_floating(field.type):
+            values = [None if value is None else float(value) for value in values]
+        return pa.array(values, field.type)
+
+
+def _writable(kind: pa.DataType) -> pa.DataType:
+    """A type that every reader of Parquet knows: a column without any value is one of text."""
+    return pa.string() if pa.types.is_null(kind) else kind

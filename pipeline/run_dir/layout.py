@@ -1,0 +1,19 @@
+"""The names of the files and folders of a run directory.
+
+::
+
+    predictions/part-*     one row for each classified image
+    dead_letters/part-*    one row for each image that could not be
+    class_stats.json       the statistics of each class
+    run.json               what ran, with what, and counts that balance
+    report.html            the same, to look at
+    _SUCCESS               written last, and only if the counts balance and the failures are under the limit
+    _temporary/TOKEN/      the unfinished files of an attempt
+"""
+
+from __future__ import annotations
+
+PREDICTIONS, DEAD_LETTERS = "predictions", "dead_letters"
+STATS_FILE, RUN_FILE, REPORT_FILE = "class_stats.json", "run.json", "report.html"
+SUCCESS_FILE = "_SUCCESS"
+TEMPORARY = "_temporary"

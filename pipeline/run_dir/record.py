@@ -1,0 +1,141 @@
+"""The content of ``run.json`` and ``class_stats.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from catalogue import storage
+from catalogue.cli.text import counted
+from catalogue.cli.versions import versions
+from catalogue.model_dir import ModelInfo
+from pipeline.metering.measurement import ALL, DECODING, INFERENCE, READING, Measurement
+from pipeline.records import ClassStats
+from pipeline.run_dir.layout import RUN_FILE
+from pipeline.run_dir.run import Run, now
+
+FORMAT = 1
+_PACKAGES = ("apache-beam", "tensorflow", "openvino", "numpy", "pillow", "pyarrow", "google-cloud-storage")
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """What went in and what came out.
+
+    Attributes:
+        inputs: lines of the manifest.
+        predictions: rows in the files of ``predictions/``.
+        dead_letter_rows: rows in the files of ``dead_letters/``.
+        dead_letters: reason -> how many.
+        duplicates: lines that name an image which another line names too.
+    """
+
+    inputs: int
+    predictions: int
+    dead_letter_rows: int
+    dead_letters: Mapping[str, int]
+    duplicates: int
+
+    def problems(self, max_failure_rate: float) -> list[str]:
+        """Why a run with these counts is no success; empty if it is one."""
+        failed = sum(self.dead_letters.values())
+        found = []
+        if self.inputs != self.predictions + self.dead_letter_rows or failed != self.dead_letter_rows:
+            found.append(
+                f"the counts do not balance: {self.inputs:,} inputs, {self.predictions:,} predictions, "
+                f"{self.dead_letter_rows:,} rows of dead letters, {failed:,} reasons"
+            )
+        if self.inputs and failed / self.inputs > max_failure_rate:
+            of_all = f"{failed:,} of {counted(self.inputs, 'image')}"
+            found.append(f"{of_all} failed, more than --max-failure-rate {max_failure_rate:g} allows")
+        return found
+
+
+def read_record(path: str) -> dict[str, Any] | None:
+    """The content of ``run.json`` of a run directory; None if that file is not one of ours."""
+    try:
+        record = json.loads(storage.read_text(f"{path}/{RUN_FILE}"))
+    except ValueError:
+        return None
+    ours = isinstance(record, dict) and record.get("format") == FORMAT and "attempt" in record and "counts" in record
+    return record if ours else None
+
+
+def class_stats_of(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassStats]) -> dict[str, Any]:
+    """The content of ``class_stats.json``."""
+
+    def of_class(label: str) -> dict[str, Any]:
+        own = stats.get(label)
+        return {
+            "count": own.count if own else 0,
+            "share": own.count / counts.predictions if own else 0.0,
+            "mean_score": own.score_sum / own.count if own else None,
+            "score_histogram": list(own.histogram) if own else None,
+            "share_in_training": model.class_shares.get(label),
+        }
+
+    totals = {"predictions": counts.predictions, "dead_letters": counts.dead_letter_rows, "inputs": counts.inputs}
+    return {"model_id": model.id, "totals": totals, "classes": {label: of_class(label) for label in model.labels}}
+
+
+def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]:
+    """The content of ``run.json``."""
+    finished = now()
+    timings = _timings(run.started, finished, counts.inputs, measured)
+    problems = counts.problems(run.max_failure_rate)
+    return {
+        "format": FORMAT,
+        "attempt": run.token,
+        "status": "failed" if problems else "succeeded",
+        "problems": problems,
+        "command": list(run.command),
+        "input": list(run.inputs),
+        "output": run.output,
+        "output_format": run.output_format,
+        "model_dir": run.model_dir,
+        "model_id": run.model.id,
+        "counts": {
+            "inputs": counts.inputs,
+            "predictions": counts.predictions,
+            "dead_letters": dict(counts.dead_letters),
+            "duplicates": counts.duplicates,
+            "reused": 0,
+        },
+        "max_failure_rate": run.max_failure_rate,
+        "timings": timings,
+        "engines": [dataclasses.asdict(engine) | {"images": n} for engine, n in sorted(measured.engines.items())],
+        "batches": {str(size): count for size, count in sorted(measured.batches.items(), reverse=True)},
+        "workers": len(measured.processes),
+        "peak_worker_memory_bytes": measured.peak_bytes,
+        "price_per_hour": run.price_per_hour,
+        "cost_per_million_images": _cost(run, timings["images_per_second"]),
+        "cost_per_million_images_from_then_on": _cost(run, timings["images_per_second_from_then_on"]),
+        "versions": {"python": platform.python_version()} | versions(_PACKAGES),
+    }
+
+
+def _cost(run: Run, images_per_second: float | None) -> float | None:
+    """Of a million images, in the currency of the price."""
+    if run.price_per_hour is None or images_per_second is None:
+        return None
+    return run.price_per_hour / 3600 / images_per_second * 1e6
+
+
+def _timings(started: str, finished: str, images: int, measured: Measurement) -> dict[str, Any]:
+    """How long the run took, and what its workers did meanwhile."""
+    begin, end = (datetime.datetime.fromisoformat(time).timestamp() for time in (started, finished))
+    steps = {step: measured.seconds.get(step, 0.0) for step in (READING, DECODING, INFERENCE)}
+    first = None if measured.first is None else max(measured.first - begin, 0.0)
+    return {
+        "started": started,
+        "finished": finished,
+        "seconds": end - begin,
+        "images_per_second": images / max(end - begin, 1e-3),
+        "first_prediction_seconds": first,
+        "images_per_second_from_then_on": None if first is None else images / max(end - begin - first, 1e-3),
+        "worker_seconds": steps | {"rest": max(measured.seconds.get(ALL, 0.0) - sum(steps.values()), 0.0)},
+    }

@@ -1,0 +1,52 @@
+"""A run: what is known of it before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+from catalogue.model_dir import ModelInfo
+from pipeline.run_dir.layout import TEMPORARY
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is known of a run before it starts.
+
+    Attributes:
+        output: the run directory.
+        token: names this attempt; its unfinished files are below ``_temporary/TOKEN``.
+        command: as it was typed.
+        inputs: what is classified.
+        model_dir: where the model is.
+        model: what its ``model.json`` says.
+        output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
+        top_k: how many labels each row has at least room for.
+        max_failure_rate: the share of dead letters above which a run is not a success.
+        price_per_hour: of all machines together; None if it is not known.
+        overwrite: whether a finished run may be replaced.
+        started: ISO 8601, UTC.
+    """
+
+    output: str
+    token: str
+    command: tuple[str, ...]
+    inputs: tuple[str, ...]
+    model_dir: str
+    model: ModelInfo
+    output_format: str
+    top_k: int
+    max_failure_rate: float
+    price_per_hour: float | None
+    overwrite: bool
+    started: str
+
+    @property
+    def temporary(self) -> str:
+        """Where the files of this attempt are until they are complete."""
+        return f"{self.output}/{TEMPORARY}/{self.token}"
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

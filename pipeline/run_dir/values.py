@@ -1,0 +1,58 @@
+"""Values of a manifest's columns as JSON, as text, and as cells of a CSV file."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import json
+import math
+import re
+import uuid
+from typing import Any
+
+_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON on one line; what JSON has no form for as text, and as null what is no number."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        return json.dumps(_without_nan(value), ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (decimal.Decimal, datetime.timedelta, uuid.UUID)):
+        return str(value)
+    raise TypeError(f"a manifest's column holds a {type(value).__name__}, which has no form in JSON")
+
+
+def as_text(value: Any) -> str:
+    """A value as text: itself, as JSON, or in the form that JSON's text has for it."""
+    if isinstance(value, str):
+        return value
+    return as_json(value) if isinstance(value, (bool, int, float, list, tuple, dict)) else _plain(value)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    return [_without_nan(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def as_cell(value: Any) -> Any:
+    """A value as a cell of a CSV; text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return value
+    text = as_text(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text

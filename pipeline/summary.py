@@ -1,0 +1,57 @@
+"""The closing table of ``classify``: classes, dead letters, where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from catalogue.cli.text import counted
+from pipeline.records import EngineChoice
+
+
+def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str]:
+    """The closing table, line by line."""
+    counts = record["counts"]
+    found = {label: own for label, own in class_stats["classes"].items() if own["count"]}
+    ranked = sorted(found.items(), key=lambda item: -item[1]["count"])
+    width = max([5, *map(len, found)])
+    yield f"{'class':{width}}     images   share  in training  mean score"
+    for label, own in ranked:
+        trained = "–" if own["share_in_training"] is None else f"{own['share_in_training']:.1%}"
+        yield f"{label:{width}}  {own['count']:9,}  {own['share']:6.1%}  {trained:>11}  {own['mean_score']:10.3f}"
+    failed = sum(counts["dead_letters"].values())
+    yield ""
+    inputs, letters = counted(counts["inputs"], "image"), counted(failed, "dead letter")
+    yield f"{inputs}: {counts['predictions']:,} classified, {letters}"
+    for reason, count in sorted(counts["dead_letters"].items(), key=lambda item: -item[1]):
+        yield f"  {reason:20} {count:9,}"
+    if counts["duplicates"]:
+        yield f"lines that repeat the image of another line: {counts['duplicates']:,}"
+    yield from _performance(record)
+    yield f"rows, statistics and report.html are in {record['output']}"
+
+
+def _performance(record: dict[str, Any]) -> Iterator[str]:
+    """What ran, where the time went, and what it cost."""
+    timings = record["timings"]
+    for own in record["engines"]:
+        engine = EngineChoice(own["engine"], own["precision"], own["device"], own["reason"])
+        yield f"{counted(own['images'], 'image')} by {engine.in_words()}"
+    worked = sum(timings["worker_seconds"].values())
+    if worked:
+        shares = ", ".join(f"{step} {seconds / worked:.1%}" for step, seconds in timings["worker_seconds"].items())
+        yield f"time of the workers, once started: {shares}"
+        sizes = ", ".join(f"{count:,} of {size}" for size, count in record["batches"].items())
+        peak = f"{record['peak_worker_memory_bytes'] / 2**20:,.0f} MiB"
+        yield f"batches: {sizes}; peak memory of a worker process: {peak}"
+    speed = f"{timings['seconds']:,.1f} s, {timings['images_per_second']:,.1f} images a second, start-up included"
+    then = timings["images_per_second_from_then_on"]
+    if then is not None:
+        speed += f"; the first prediction after {timings['first_prediction_seconds']:,.1f} s, then "
+        speed += f"{then:,.1f} images a second"
+    yield speed
+    if record["cost_per_million_images"] is not None:
+        cost = f"at {record['price_per_hour']:g} an hour a million images cost {record['cost_per_million_images']:,.2f}"
+        if then is not None:
+            cost += f", {record['cost_per_million_images_from_then_on']:,.2f} without the start-up"
+        yield cost

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from catalogue.cli.command import run
+
+NOISY = """
+import os, sys, warnings
+from catalogue.cli import command as runner, errors, logs
+def command():
+    os.write(2, b"noise of a library\\n")
+    warnings.warn("a warning")
+    logs.say("progress")
+    print("result")
+    {end}
+sys.exit(runner.run(command, prog="prog", verbose={verbose}))
+"""
+
+
+def run_noisy(end: str, verbose: bool = False, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    code = NOISY.format(end=end, verbose=verbose)
+    environment = os.environ | ({"TMPDIR": str(folder)} if folder else {})
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_command_prints_its_own_words_only(tmp_path: Path) -> None:
+    done = run_noisy("pass", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "result\n", "progress\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_verbose_shows_the_noise() -> None:
+    assert "noise of a library" in run_noisy("pass", verbose=True).stderr
+
+
+def test_a_users_error_is_one_line_and_leaves_no_log(tmp_path: Path) -> None:
+    done = run_noisy("raise errors.UserError('give\\n another folder')", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "progress\nprog: error: give another folder\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_is_one_line_and_its_traceback_is_in_the_log(tmp_path: Path) -> None:
+    done = run_noisy("{}['key']", folder=tmp_path)
+    (log,) = tmp_path.iterdir()
+    assert (done.returncode, done.stderr) == (1, f"progress\nprog: error: KeyError: 'key' (details: {log})\n")
+    assert "noise of a library" in log.read_text()
+    assert "Traceback" in log.read_text()
+
+
+LEFT_AT_WORK = """
+import atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from catalogue.cli import command as runner, errors
+def chatter():
+    while True:
+        time.sleep(0.5)
+        print("from a thread", file=sys.stderr)
+def clean_up():
+    time.sleep(1)
+    Path(sys.argv[1]).write_text("cleaned up")
+def command():
+    threading.Thread(target=chatter, daemon=True).start()
+    ThreadPoolExecutor().submit(time.sleep, 60)
+    raise errors.UserError("give another folder")
+atexit.register(clean_up)
+print("result")
+runner.leave(runner.run(command, prog="prog"))
+"""
+
+
+def test_what_a_failed_command_left_at_work_neither_speaks_nor_delays_the_end(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", LEFT_AT_WORK, str(tmp_path / "file")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "result\n")
+    assert done.stderr.endswith("prog: error: give another folder\n")
+    assert (tmp_path / "file").read_text() == "cleaned up"
+
+
+def test_a_log_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: None, prog="prog", log_file=str(tmp_path / "no/log")) == 2
+    assert capsys.readouterr().err.count("\n") == 1

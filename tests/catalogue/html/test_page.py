@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import html.parser
+
+import numpy as np
+
+from catalogue.html import page
+
+HOSTILE = '<script>alert("&")</script>'
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects tags and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.shown: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.shown.append(data)
+
+
+def parsed(text: str) -> Checker:
+    checker = Checker()
+    checker.feed(text)
+    return checker
+
+
+def test_whatever_comes_from_data_is_inert() -> None:
+    picture = page.jpeg(np.zeros((4, 4, 3), np.uint8))
+    body = [
+        page.section(HOSTILE, page.cards({HOSTILE: HOSTILE})),
+        page.table([HOSTILE], [[page.text(HOSTILE)]]),
+        page.details(HOSTILE),
+        page.figure(picture, page.text(HOSTILE), HOSTILE),
+        page.figure(None, "", HOSTILE),
+        page.score_bars([(HOSTILE, 0.5, True)]),
+        page.target("here", HOSTILE, ""),
+    ]
+    checker = parsed(page.document(HOSTILE, HOSTILE, body))
+    assert "script" not in checker.tags
+    assert checker.shown.count(HOSTILE) >= 9
+
+
+def test_a_page_needs_nothing_beside_it() -> None:
+    picture = page.figure(page.jpeg(np.zeros((4, 4, 3), np.uint8)), "", "")
+    text = page.document("Run", "of today", [picture])
+    assert "http" not in text.replace("http-equiv", "")
+    assert 'src="data:image/jpeg;base64,' in text

@@ -1,0 +1,37 @@
+"""Azure beyond the contract of `test_operations`: names of accounts, unusual names, missing settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from catalogue import storage
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage import stores
+
+
+@pytest.mark.parametrize("form", ["abfs://shop/{}", "abfss://shop@devstoreaccount1.dfs.core.windows.net/{}"])
+def test_other_forms_of_a_location_lead_to_the_same_blob(form: str, open_object_store: Callable[[str], Any]) -> None:
+    name = open_object_store("az").root.removeprefix("az://shop/")
+    storage.write_text(f"az://shop/{name}/a.txt", "a")
+    assert storage.read_text(form.format(f"{name}/a.txt")) == "a"
+    assert [file.location for file in storage.list_files(form.format(name))] == [form.format(f"{name}/a.txt")]
+
+
+def test_names_that_obstore_cannot_address_are_refused(open_object_store: Callable[[str], Any]) -> None:
+    root = open_object_store("az").root
+    storage.write_text(f"{root}/b.jpg", "another")
+    with pytest.raises(StorageError, match="an empty segment") as error:
+        storage.read(f"{root}//b.jpg", 1000)
+    assert error.value.reason is Reason.NOT_FOUND
+
+
+def test_without_an_account_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCOUNT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    stores.forget()
+    with pytest.raises(StorageError, match="AZURE_STORAGE_ACCOUNT_NAME") as error:
+        storage.read("az://shop/a.jpg", 1000)
+    assert error.value.reason is Reason.PERMISSION_DENIED

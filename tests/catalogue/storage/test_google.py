@@ -1,0 +1,86 @@
+"""``gs://`` beyond the contract of `test_operations`: unusual names, and credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import google.auth
+import google.auth.credentials
+import pytest
+from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
+
+from catalogue import storage
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage import stores
+
+
+def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callable[[str], Any]) -> None:
+    """It would read another object, or none."""
+    root = open_object_store("gs").root
+    keys = [f"{root}//b.jpg", f"{root}/b.jpg", f"{root}/a/../b.jpg"]
+    for key in keys:
+        storage.write_text(key, key)
+    assert [storage.read(key, 1000).data.decode() for key in keys] == keys  # type: ignore[union-attr]
+    assert sorted(file.location for file in storage.list_files(root)) == sorted(keys)
+    for key in keys:
+        version = storage.stat(key).version  # type: ignore[union-attr]
+        assert storage.read(key, 1000, unless=version) is None
+        assert storage.read_text(key) == key
+    with pytest.raises(StorageError) as error:
+        storage.read(keys[0], 10)
+    assert error.value.reason is Reason.TOO_MANY_BYTES
+    with pytest.raises(StorageError) as error:
+        storage.read("gs://shop", 10)
+    assert error.value.reason is Reason.NOT_FOUND
+
+
+class Credentials(google.auth.credentials.Credentials):
+    """Credentials that cannot be refreshed."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def refresh(self, request: object) -> None:
+        raise self.error
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    stores.forget()
+    yield
+    stores.forget()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RefreshError("the account is gone"), Reason.PERMISSION_DENIED),
+        (TransportError("no answer"), Reason.READ_FAILED),
+    ],
+)
+def test_credentials_that_cannot_be_refreshed(
+    error: Exception, reason: Reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(google.auth, "default", lambda scopes: (Credentials(error), "project"))
+    for _ in range(2):
+        with pytest.raises(StorageError, match=str(error)) as raised:
+            storage.read("gs://shop/a.jpg", 1000)
+        assert raised.value.reason is reason
+
+
+def test_missing_credentials_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def look(scopes: object) -> None:
+        calls.append(scopes)
+        raise DefaultCredentialsError("there are none")
+
+    monkeypatch.setattr(google.auth, "default", look)
+    for call in (lambda: storage.read("gs://shop/a.jpg", 9), lambda: list(storage.list_files("gs://shop"))) * 2:
+        with pytest.raises(StorageError, match="there are none") as raised:
+            call()
+        assert raised.value.reason is Reason.PERMISSION_DENIED
+    assert len(calls) == 1

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from catalogue import storage
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage import local
+
+MAX = 1 << 20
+
+
+def reason_of(location: str, max_bytes: int = MAX) -> Reason:
+    with pytest.raises(StorageError) as error:
+        storage.read(location, max_bytes)
+    return error.value.reason
+
+
+def test_each_failure_has_its_reason(tmp_path: Path) -> None:
+    assert reason_of(str(tmp_path / "none.jpg")) is Reason.NOT_FOUND
+    assert reason_of(str(tmp_path)) is Reason.NOT_FOUND
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert reason_of(str(tmp_path / "pipe.jpg")) is Reason.NOT_FOUND  # reading it would wait for ever
+    assert reason_of("/dev/zero") is Reason.NOT_FOUND
+    assert reason_of("/nul\0byte.jpg") is Reason.NOT_FOUND
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_must_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"x")
+    (tmp_path / "secret.jpg").chmod(0)
+    assert reason_of(str(tmp_path / "secret.jpg")) is Reason.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(PermissionError(13, "no"), Reason.PERMISSION_DENIED), (OSError(5, "input/output error"), Reason.READ_FAILED)],
+)
+def test_errors_of_the_file_system(monkeypatch: pytest.MonkeyPatch, error: OSError, reason: Reason) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(local, "open", fail, raising=False)
+    assert reason_of(__file__) is reason
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x")
+    check = local._check_regular
+
+    def swap(status: os.stat_result, location: str) -> None:
+        check(status, location)
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        monkeypatch.setattr(local, "_check_regular", check)
+
+    monkeypatch.setattr(local, "_check_regular", swap)
+    found: list[Reason] = []
+    thread = threading.Thread(target=lambda: found.append(reason_of(str(path))), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found == [Reason.NOT_FOUND]
+
+
+def test_a_file_that_grows_meanwhile_is_read_to_the_limit_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x" * 10)
+
+    def grow(size: int) -> None:
+        assert size == 10
+        path.write_bytes(b"x" * 1000)
+
+    assert len(storage.read(str(path), MAX, admit=grow).data) == 1000  # type: ignore[union-attr]
+    path.write_bytes(b"x" * 10)
+    with pytest.raises(StorageError) as error:
+        storage.read(str(path), 100, admit=grow)
+    assert error.value.reason is Reason.TOO_MANY_BYTES
+
+
+def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
+    for name in ("a/deep/1.jpg", "b/2.jpg", "c.jpg"):
+        storage.write_text(f"{tmp_path}/{name}", "x")
+    (tmp_path / "a/again").symlink_to(tmp_path)
+    (tmp_path / "z").symlink_to("b")
+    (tmp_path / "nowhere").symlink_to("none")
+    found = {os.path.relpath(file.location, tmp_path): file.size for file in storage.list_files(str(tmp_path))}
+    assert list(found) == ["a/deep/1.jpg", "b/2.jpg", "c.jpg", "nowhere", "z/2.jpg"]
+    assert (found["c.jpg"], found["nowhere"]) == (1, None)
+    assert storage.folders(str(tmp_path)) == ["a", "b", "z"]
+
+
+def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/a").touch()
+    (tmp_path / "link").symlink_to("kept")
+    storage.remove(str(tmp_path / "link"))
+    assert (tmp_path / "kept/a").exists()
+    assert not (tmp_path / "link").exists()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_copies_do_without_links_where_there_are_none(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise OSError("no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "a").write_text("rows")
+    storage.copy(str(tmp_path / "a"), str(tmp_path / "new/part"))
+    storage.remove(str(tmp_path / "a"))
+    assert (tmp_path / "new/part").read_text() == "rows"
+
+
+def test_new_files_have_the_permissions_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    storage.write_text(f"{tmp_path}/a", "a")
+    with storage.NewFile(f"{tmp_path}/b") as file:
+        file.write(b"b")
+    assert {(tmp_path / name).stat().st_mode for name in "ab"} == {(tmp_path / "plain").stat().st_mode}
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError):
+        storage.write_text(f"{tmp_path}/folder", "x")
+    with pytest.raises(StorageError):
+        storage.write_text(f"{tmp_path}/folder/../plain/\0", "x")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -1,0 +1,336 @@
+"""Reading images from a real web server on loopback that does what servers do."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import gzip
+import http.server
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import pytest
+
+from catalogue import storage
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage import stores, web
+
+PICTURE = b"\xff\xd8picture" * 1000
+DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
+
+
+class Shop(http.server.BaseHTTPRequestHandler):
+    """``/status/N``, ``/hops/N``, ``/loop``, ``/cut``, ``/drip``, ``/silent``, ``/busy/N``, ``/slow`` and pictures."""
+
+    protocol_version = "HTTP/1.1"
+    lock = threading.Lock()
+    now = most = 0
+    refused: ClassVar[dict[str, int]] = {}
+    agents: ClassVar[set[str]] = set()
+    cookies: ClassVar[set[str | None]] = set()
+    asked: ClassVar[collections.Counter[str]] = collections.Counter()
+
+    def do_GET(self) -> None:
+        kind, _, rest = self.path.lstrip("/").partition("/")
+        type(self).agents.add(self.headers["User-Agent"])
+        with self.lock:
+            self.asked[self.path] += 1
+        getattr(self, f"do_{kind}", self.do_picture)(rest)
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content_Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_picture(self, _: str) -> None:
+        type(self).cookies |= {self.headers["Cookie"]}
+        if self.headers["If-None-Match"] == '"v1"' or self.headers["If-Modified-Since"] == DATE:
+            self.answer(304)
+        else:
+            self.answer(200, PICTURE, ETag='"v1"', Set_Cookie="visitor=1; Path=/")
+
+    def do_dated(self, _: str) -> None:
+        self.answer(304) if self.headers["If-Modified-Since"] == DATE else self.answer(200, PICTURE, Last_Modified=DATE)
+
+    def do_packed(self, _: str) -> None:
+        self.answer(200, (packed := gzip.compress(PICTURE)), Content_Encoding="gzip", Content_Length=str(len(packed)))
+
+    def do_status(self, status: str) -> None:
+        self.answer(int(status), b"no")
+
+    def do_hops(self, left: str) -> None:
+        where = f"/hops/{int(left) - 1}" if int(left) else "/a.jpg"
+        self.answer(302, Location=where)
+
+    def do_loop(self, _: str) -> None:
+        self.answer(301, Location="/loop/")
+
+    def do_elsewhere(self, _: str) -> None:
+        self.answer(302, Location="file:///etc/passwd")
+
+    def do_away(self, where: str) -> None:
+        self.answer(302, Location=urllib.parse.unquote(where))
+
+    def do_cut(self, _: str) -> None:
+        self.answer(200, PICTURE[:100], Content_Length=str(len(PICTURE)))
+        self.close_connection = True
+
+    def do_endless(self, _: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        try:
+            while True:
+                self.wfile.write(b"x" * 65536)
+        except OSError:
+            pass
+
+    def do_announced(self, _: str) -> None:
+        self.answer(200, b"x", Content_Length=str(10**12))
+        self.close_connection = True
+
+    def do_drip(self, _: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        try:
+            for _n in range(600):
+                self.wfile.write(b"x")
+                time.sleep(0.05)
+        except OSError:
+            pass
+
+    def do_silent(self, _: str) -> None:
+        time.sleep(3)
+        self.close_connection = True
+
+    def do_busy(self, times: str) -> None:
+        count = self.refused[times] = self.refused.get(times, 0) + 1
+        self.answer(429, Retry_After="0") if count <= int(times) else self.do_picture("")
+
+    def do_slow(self, _: str) -> None:
+        with self.lock:
+            type(self).now += 1
+            type(self).most = max(self.most, self.now)
+        time.sleep(0.2)
+        with self.lock:
+            type(self).now -= 1
+        self.answer(200, PICTURE)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Readers that go away in the middle are what is tested here."""
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[str]:
+    server = Server(("127.0.0.1", 0), Shop)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(web, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(web, "BODY_SECONDS", 1.5)
+    monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.02)
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    stores.forget()
+    yield
+    stores.forget()
+
+
+def read(url: str, unless: str | None = None) -> bytes | None:
+    content = storage.read(url, 1_000_000, unless=unless)
+    return content and content.data
+
+
+def test_reads_a_picture_through_redirects_and_refusals(shop: str) -> None:
+    for path in ("a.jpg", "ä b.jpg?size=large&x=%20", f"hops/{web.REDIRECTS - 1}", f"busy/{web.RETRIES}"):
+        assert read(f"{shop}/{path}") == PICTURE, path
+    assert all(agent.startswith("catalogue-classifier/") for agent in Shop.agents)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("status/404", Reason.NOT_FOUND),
+        ("status/410", Reason.NOT_FOUND),
+        ("status/401", Reason.PERMISSION_DENIED),
+        ("status/403", Reason.PERMISSION_DENIED),
+        ("status/408", Reason.READ_FAILED),
+        ("status/418", Reason.NOT_FOUND),
+        ("busy/99", Reason.READ_FAILED),
+        ("hops/9", Reason.NOT_FOUND),
+        ("loop", Reason.NOT_FOUND),
+        ("elsewhere", Reason.NOT_FOUND),
+        ("away/http:%2F%2F[oops%2F", Reason.NOT_FOUND),
+        ("away/http:%2F%2Flocalhost:99999%2F", Reason.NOT_FOUND),
+        ("cut", Reason.READ_FAILED),
+        ("silent", Reason.READ_FAILED),
+        ("drip", Reason.READ_FAILED),
+        ("endless", Reason.TOO_MANY_BYTES),
+        ("announced", Reason.TOO_MANY_BYTES),
+    ],
+)
+def test_what_fails_has_its_reason_and_takes_no_longer_than_said(shop: str, path: str, reason: Reason) -> None:
+    start = time.monotonic()
+    with pytest.raises(StorageError) as error:
+        read(f"{shop}/{path}")
+    assert error.value.reason is reason
+    assert time.monotonic() - start < 8
+
+
+@pytest.mark.parametrize("status", [404, 408, 429, 500, 501, 502, 503, 504])
+def test_what_may_pass_by_itself_is_asked_for_again(shop: str, status: int) -> None:
+    Shop.asked.clear()
+    with pytest.raises(StorageError):
+        read(f"{shop}/status/{status}")
+    again = status not in (404, 501)
+    assert Shop.asked == {f"/status/{status}": 1 + web.RETRIES * again}
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:1/a.jpg", Reason.READ_FAILED),
+        ("http://nowhere.invalid/a.jpg", Reason.READ_FAILED),
+        ("http:///a.jpg", Reason.NOT_FOUND),
+        ("https://[oops/a.jpg", Reason.NOT_FOUND),
+        ("http://a:b:c/a.jpg", Reason.NOT_FOUND),
+    ],
+)
+def test_urls_that_lead_nowhere(url: str, reason: Reason) -> None:
+    with pytest.raises(StorageError) as error:
+        read(url)
+    assert error.value.reason is reason
+
+
+def test_whatever_fails_leaves_its_place_to_the_next(shop: str) -> None:
+    """More failures of each kind than a host has connections; then a picture."""
+    for path in ("status/404", "status/500", "announced", "cut", "away/http:%2F%2Flocalhost:99999%2F", "hops/9"):
+        for _ in range(web.CONNECTIONS_PER_HOST + 1):
+            with pytest.raises(StorageError):
+                read(f"{shop}/{path}")
+    assert read(f"{shop}/a.jpg") == PICTURE
+
+
+def test_a_host_gets_a_few_connections_at_a_time(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Shop.most = 0
+    monkeypatch.setattr(web, "READ_SECONDS", 20)
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda n: read(f"{shop}/slow/{n}"), range(24)))
+    assert set(found) == {PICTURE}
+    assert 2 <= Shop.most <= web.CONNECTIONS_PER_HOST
+
+
+def test_an_image_that_has_not_changed_is_not_sent_again(shop: str) -> None:
+    for path in ("a.jpg", "dated/"):
+        first = storage.read(f"{shop}/{path}", 1_000_000)
+        assert first is not None
+        assert first.version == ('"v1"' if path == "a.jpg" else DATE)
+        assert read(f"{shop}/{path}", unless=first.version) is None
+        assert read(f"{shop}/{path}", unless='"v0"') == PICTURE
+
+
+def test_packed_answers_are_unpacked_and_cookies_are_not_kept(shop: str) -> None:
+    assert read(f"{shop}/packed/") == PICTURE
+    Shop.cookies.clear()
+    for _ in range(2):
+        read(f"{shop}/a.jpg")
+    assert Shop.cookies == {None}
+
+
+class Gateway(http.server.BaseHTTPRequestHandler):
+    """A proxy that has a picture for each URL, and refuses tunnels."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers["Proxy-Authorization"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(PICTURE)))
+        self.send_header("Last-Modified", DATE)
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        self.wfile.write(PICTURE)
+
+    def do_CONNECT(self) -> None:
+        self.asked.append((self.path, self.headers["Proxy-Authorization"]))
+        self.send_error(407)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def gateway() -> Iterator[int]:
+    """The port of a proxy."""
+    server = Server(("127.0.0.1", 0), Gateway)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Gateway.asked.clear()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_web_and_object_stores_are_read_through_a_proxy(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://me:s%40cret@127.0.0.1:{gateway}")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://storage.invalid")
+    assert read("http://shop.invalid/c.jpg") == PICTURE
+    assert read("gs://shop/a.jpg") == PICTURE
+    known = f"Basic {base64.b64encode(b'me:s@cret').decode()}"
+    assert Gateway.asked == [("http://shop.invalid/c.jpg", known), ("http://storage.invalid/shop/a%2Ejpg", known)]
+
+
+def test_no_proxy_may_name_a_port(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy has a picture for each URL; the host itself, which is not there, has none."""
+    monkeypatch.setenv("http_proxy", f"127.0.0.1:{gateway}")
+    monkeypatch.setenv("no_proxy", "localhost:1,.internal")
+    for host, by_proxy in (("localhost:1", False), ("localhost:2", True), ("a.internal", False)):
+        try:
+            data = read(f"http://{host}/a.jpg")
+        except StorageError:
+            data = b""
+        assert (data == PICTURE) is by_proxy, host
+
+
+def test_a_tunnel_that_is_refused_is_said(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", f"http://me@127.0.0.1:{gateway}")
+    with pytest.raises(StorageError, match="407"):
+        read("https://shop.invalid/a.jpg")
+    assert {path for path, _ in Gateway.asked} == {"shop.invalid:443"}
+
+
+def test_a_proxy_of_another_kind_is_said(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"socks5://127.0.0.1:{gateway}")
+    with pytest.raises(StorageError, match=r"SOCKS proxy cannot be used: set http_proxy to http://HOST:PORT") as error:
+        read("http://shop.invalid/c.jpg")
+    assert error.value.reason is Reason.READ_FAILED
+
+
+def test_the_web_is_only_read(shop: str) -> None:
+    for call in (
+        storage.read_bytes,
+        lambda url: list(storage.list_files(url)),
+        lambda url: storage.write_text(url, ""),
+    ):
+        with pytest.raises(StorageError, match="from the web only images are read"):
+            call(f"{shop}/a.jpg")

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import collections
+import decimal
+
+from pipeline.manifest.grouping import _PackFn, listed_images, pack
+from pipeline.records import ManifestRow
+
+
+def test_packed_rows_come_back_each_image_once() -> None:
+    fields = [{"n": n, "price": decimal.Decimal("1.10"), "tags": ["a", None]} for n in range(5)]
+    listed = [ManifestRow(uri, f"/{name}.jpg", fields[n]) for n, (name, uri) in enumerate(
+        [("a", "/a.jpg"), ("b", "b.jpg"), ("a", "./a.jpg"), ("ü", "/ü.jpg"), ("b", "b.jpg")]
+    )]  # fmt: skip
+    found = {image.location: image.rows for image in listed_images([pack(listed[:3]), pack(listed[3:])])}
+    assert found == {
+        "/a.jpg": (("/a.jpg", fields[0]), ("./a.jpg", fields[2])),
+        "/b.jpg": (("b.jpg", fields[1]), ("b.jpg", fields[4])),
+        "/ü.jpg": (("/ü.jpg", fields[3]),),
+    }
+
+
+def test_a_row_takes_few_bytes_while_it_is_grouped() -> None:
+    """A runner may keep all of them in memory; plain ones took about a thousand bytes each."""
+    uris = [f"gs://shop-images/catalogue/{n // 1000:04}/{n:07}.jpg" for n in range(30_000)]
+    fn = _PackFn()
+    fn.start_bundle()
+    blocks = [block for uri in uris for block in fn.process(ManifestRow(uri, uri, {}))]
+    blocks += [windowed.value for windowed in fn.finish_bundle()]
+    assert sum(len(block) for _, block in blocks) / len(uris) < 30
+    assert max(collections.Counter(partition for partition, _ in blocks).values()) <= 2
+    assert sorted(image.location for _, block in blocks for image in listed_images([block])) == uris

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogue.cli.progress import Progress
+from pipeline.metering import watch as module
+from pipeline.metering.watch import Watch
+
+
+def test_the_watch_says_how_far_a_run_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[tuple[str, int, int | None, str]] = []
+    progresses: list[Progress] = []
+
+    class Recorded(Progress):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            progresses.append(self)
+
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            super().advance(steps, note)
+            shown.append((self._title, self._done, self._total, self._note))
+
+    monkeypatch.setattr(module, "Progress", Recorded)
+    watch = Watch(str(tmp_path))
+    watch._interval = 0.005
+    file = tmp_path / "progress-a.json"
+    with watch:
+        for counts in ({"listed": 40}, {"listed": 100}, {"listed": 100, "wrong": 1, "classified": 30, "failed": 1}):
+            (tmp_path / "new").write_text(json.dumps(counts))
+            (tmp_path / "new").rename(file)
+            time.sleep(0.1)
+        file.write_text(json.dumps({"listed": 100, "wrong": 1, "classified": 97, "failed": 2}))
+        time.sleep(0.1)
+    last = {title: rest for title, *rest in shown}
+    assert last == {"listing": [100, None, ""], "classifying": [100, 100, "3 failed"]}
+    assert [done for title, done, *_ in shown if title == "classifying"] == [100]
+    assert progresses[-1]._before == 32  # of which nobody knows how long they took
+    assert capsys.readouterr().err == ""  # what is over in seconds needs no line
+
+
+def test_the_watch_of_a_run_that_leaves_nothing_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch = Watch(str(tmp_path / "none"))
+    watch._interval = 0.001
+    with watch:
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""

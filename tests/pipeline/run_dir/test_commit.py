@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from catalogue.reasons import Reason, StorageError
+from pipeline.metering.measurement import Measurement
+from pipeline.records import Chunk, EngineChoice
+from pipeline.run_dir.commit import commit
+from pipeline.run_dir.run import Run
+
+Commit = Callable[..., dict[str, Any]]
+MakeChunk = Callable[..., Chunk]
+
+
+def test_where_the_time_went_and_what_it_cost(commit_rows: Commit, run: Run) -> None:
+    """Of 2,000 images in 200 s, half of that before the first prediction, at 3.6 an hour."""
+    began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=200)
+    run = dataclasses.replace(run, started=began.isoformat(timespec="milliseconds"))
+    engine = EngineChoice("openvino", "bfloat16", "CPU", "asked for")
+    seconds = {"reading": 1.0, "decoding": 50.0, "inference": 120.0, "all": 180.0}
+    measured = Measurement(
+        seconds, {3: 1, 16: 124}, {engine: 1987}, 5 * 2**20, frozenset({"a:1", "a:2"}), began.timestamp() + 100
+    )
+    record = commit_rows(run, 1990, 10, measured=measured)
+    timings = record["timings"]
+    assert timings["worker_seconds"] == {"reading": 1.0, "decoding": 50.0, "inference": 120.0, "rest": 9.0}
+    assert timings["images_per_second"] == pytest.approx(10, rel=0.05)
+    assert timings["first_prediction_seconds"] == pytest.approx(100, abs=0.1)
+    assert timings["images_per_second_from_then_on"] == pytest.approx(20, rel=0.05)
+    assert record["cost_per_million_images"] == pytest.approx(100, rel=0.05)
+    assert record["cost_per_million_images_from_then_on"] == pytest.approx(50, rel=0.05)
+    assert (record["workers"], record["peak_worker_memory_bytes"]) == (2, 5 * 2**20)
+    assert record["batches"] == {"16": 124, "3": 1}
+    assert record["engines"] == [dataclasses.asdict(engine) | {"images": 1987}]
+
+
+def test_without_a_price_and_without_an_image_that_could_be_read(commit_rows: Commit, run: Run) -> None:
+    record = commit_rows(dataclasses.replace(run, price_per_hour=None), 1, 0)
+    assert record["cost_per_million_images"] is None
+    assert record["cost_per_million_images_from_then_on"] is None
+    assert record["timings"]["first_prediction_seconds"] is None
+    assert record["timings"]["images_per_second_from_then_on"] is None
+
+
+def test_a_balanced_run_is_a_success(commit_rows: Commit, run: Run) -> None:
+    record = commit_rows(run, 97, 3)
+    folder = Path(run.output)
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"predictions", "dead_letters", "class_stats.json", "run.json", "report.html", "_SUCCESS"}
+    parts = [file.name for file in sorted((folder / "predictions").iterdir())]
+    assert parts == ["part-00000-of-00002.jsonl", "part-00001-of-00002.jsonl"]
+    assert json.loads((folder / "run.json").read_text()) == record
+    assert record["counts"] == {
+        "inputs": 100, "predictions": 97, "dead_letters": {"corrupt": 3}, "duplicates": 0, "reused": 0,
+    }  # fmt: skip
+    assert record["status"] == "succeeded"
+    stats = json.loads((folder / "class_stats.json").read_text())
+    assert stats["totals"] == {"predictions": 97, "dead_letters": 3, "inputs": 100}
+    assert stats["classes"]["hat"]["share"] == 1.0
+    assert stats["classes"]["hat"]["mean_score"] == pytest.approx(0.99)
+    assert stats["classes"]["shoes"] == {
+        "count": 0, "share": 0.0, "mean_score": None, "score_histogram": None,
+        "share_in_training": run.model.class_shares["shoes"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("letters", "changes", "words"),
+    [
+        (0, {"inputs": 101}, "do not balance: 101 inputs, 100 predictions"),
+        (0, {"inputs": 99}, "do not balance"),
+        (3, {"dead_letters": {"corrupt": (2, (("c/0", "torn"),))}}, "do not balance"),
+        (6, {}, "6 of 106 images failed"),
+    ],
+)
+def test_a_run_that_does_not_balance_or_failed_too_often_is_none(
+    commit_rows: Commit, run: Run, letters: int, changes: dict[str, Any], words: str
+) -> None:
+    record = commit_rows(run, 100, letters, **changes)
+    assert record["status"] == "failed"
+    assert words in record["problems"][0]
+    assert not Path(run.output, "_SUCCESS").exists()
+    assert Path(run.output, "run.json").exists()
+    assert sum(len(part.read_text().splitlines()) for part in Path(run.output).glob("predictions/*")) == 100
+
+
+def test_the_limit_of_failures_may_be_reached_but_not_passed(commit_rows: Commit, run: Run) -> None:
+    assert commit_rows(run, 95, 5)["status"] == "succeeded"
+
+
+def test_there_is_a_part_even_without_rows(commit_rows: Commit, run: Run) -> None:
+    commit_rows(run, 10, 0)
+    (part,) = Path(run.output, "dead_letters").iterdir()
+    assert (part.name, part.read_bytes()) == ("part-00000-of-00001.jsonl", b"")
+
+
+def test_nothing_of_the_run_before_is_left(commit_rows: Commit, run: Run) -> None:
+    commit_rows(run, 10, 0)
+    Path(run.output, "predictions/part-00007-of-00009.jsonl").write_text("{}\n")
+    commit_rows(dataclasses.replace(run, token="the next", overwrite=True), 20, 1)
+    parts = [file.name for file in sorted(Path(run.output, "predictions").iterdir())]
+    assert parts == ["part-00000-of-00002.jsonl", "part-00001-of-00002.jsonl"]
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
+    results: Callable[[int], dict[str, Any]], chunk: MakeChunk, run: Run, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """One call to the storage fails once; the runner calls the last step again with the same files."""
+    given = results(10)
+    chunks = [chunk(run, "predictions", "a", 10)]
+    calls: list[str] = []
+
+    def failing(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            calls.append(function.__name__)
+            if len(calls) == step + 1:
+                raise StorageError(Reason.READ_FAILED, "the network is away")
+            function(*arguments)
+
+        return call
+
+    for name in ("write_text", "copy", "remove"):
+        monkeypatch.setattr(storage, name, failing(getattr(storage, name)))
+    with pytest.raises(StorageError, match="away"):
+        commit(run, chunks=chunks, **given)
+    assert not Path(run.output, "_SUCCESS").exists()
+    record = commit(run, chunks=chunks, **given)
+    assert record["status"] == "succeeded"
+    (part,) = Path(run.output, "predictions").iterdir()
+    assert len(part.read_text().splitlines()) == 10
+
+
+def test_of_two_runs_in_one_place_one_stays_whole(
+    results: Callable[[int], dict[str, Any]], chunk: MakeChunk, run: Run, contents: Callable[[Path], dict[str, bytes]]
+) -> None:
+    other = dataclasses.replace(run, token="other")
+    mine, its = chunk(run, "predictions", "mine", 10), chunk(other, "predictions", "its", 10)
+    given = results(10)
+    commit(other, chunks=[its], **given)
+    before = contents(Path(run.output))
+    with pytest.raises(UserError, match="another run has finished in"):
+        commit(run, chunks=[mine], **given)
+    with pytest.raises(UserError, match="has removed files of this one"):
+        commit(dataclasses.replace(run, overwrite=True), chunks=[mine], **given)
+    assert contents(Path(run.output)) == before

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogue.cli.errors import UserError
+from pipeline.records import Chunk
+from pipeline.run_dir.preflight import attempt, check
+from pipeline.run_dir.run import Run
+
+Commit = Callable[..., dict[str, Any]]
+MakeChunk = Callable[..., Chunk]
+
+
+STRANGERS = {
+    "another program's run.json": {"run.json": '{"lr": 1}', "report.html": "mine"},
+    "what Spark leaves": {"_SUCCESS": "", "part-00000.parquet": "rows"},
+    "what Hadoop leaves behind": {"_temporary/0/task/part-00000": "rows"},
+    "notes": {"notes.txt": "mine"},
+    "no JSON": {"run.json": "{"},
+}
+
+
+def test_what_may_be_written_to(chunk: MakeChunk, commit_rows: Commit, run: Run, tmp_path: Path) -> None:
+    check(str(tmp_path / "new"), overwrite=False)
+    (tmp_path / "empty").mkdir()
+    check(str(tmp_path / "empty"), overwrite=False)
+    chunk(run, "predictions", "killed", 3)
+    (Path(run.temporary) / "started").touch()
+    check(run.output, overwrite=False)  # an attempt that was killed
+    commit_rows(run, 10, 10)
+    check(run.output, overwrite=False)  # a run that was no success
+    commit_rows(dataclasses.replace(run, token="next"), 10, 0)
+    check(run.output, overwrite=True)
+    with pytest.raises(UserError, match="holds a finished run: choose another folder or give --overwrite"):
+        check(run.output, overwrite=False)
+
+
+@pytest.mark.parametrize("case", STRANGERS)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_looks_like_a_run_is_none(tmp_path: Path, case: str, overwrite: bool) -> None:
+    for name, content in STRANGERS[case].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match="is no run directory"):
+        check(str(tmp_path), overwrite=overwrite)
+
+
+def test_files_of_others_among_the_parts_are_never_deleted(commit_rows: Commit, run: Run) -> None:
+    commit_rows(run, 10, 0)
+    Path(run.output, "predictions/by_hand.csv").write_text("mine")
+    with pytest.raises(UserError, match="is no run directory"):
+        check(run.output, overwrite=True)
+
+
+def test_a_job_that_runs_elsewhere_keeps_its_files(run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt), attempt(run, here=False):
+        raise KeyboardInterrupt
+    assert Path(run.temporary, "started").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_run_is_never_written_to(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").touch()
+    with pytest.raises(UserError, match="is no run directory"):
+        check(str(tmp_path), overwrite=overwrite)
+    with pytest.raises(UserError, match="is a file"):
+        check(str(tmp_path / "photos/a.jpg"), overwrite=overwrite)
+
+
+def test_an_attempt_that_failed_leaves_nothing(chunk: MakeChunk, run: Run, tmp_path: Path) -> None:
+    run = dataclasses.replace(run, output=f"{run.output}/deep/er")
+
+    def fail() -> None:
+        chunk(run, "predictions", "a", 3)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), attempt(run, here=True):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_attempt_that_failed_touches_no_neighbour(run: Run) -> None:
+    other = Path(run.output, "_temporary/other/predictions-1.jsonl")
+    other.parent.mkdir(parents=True)
+    other.touch()
+    with pytest.raises(RuntimeError), attempt(run, here=True):
+        raise RuntimeError
+    assert other.exists()
+    assert not Path(run.temporary).exists()
+
+
+def test_an_output_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(UserError, match="cannot be written"), attempt(run, here=True):
+        pass

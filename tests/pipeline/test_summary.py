@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline.records import Chunk
+from pipeline.run_dir.run import Run
+from pipeline.summary import summary
+
+Commit = Callable[..., dict[str, Any]]
+MakeChunk = Callable[..., Chunk]
+
+
+@pytest.mark.parametrize(
+    ("price", "cost"), [(3.6, "at 3.6 an hour a million images cost "), (0.0, "at 0 an hour"), (None, "")]
+)
+def test_what_it_cost_is_said_only_where_there_is_a_price(
+    commit_rows: Commit, run: Run, price: float | None, cost: str
+) -> None:
+    """And without a prediction, so that nobody knows when the run had started up."""
+    record = commit_rows(dataclasses.replace(run, price_per_hour=price), 1, 0)
+    *_, last = summary(record, {"classes": {}})
+    if cost:
+        assert last.startswith(cost)
+        assert "start-up" not in last
+    else:
+        assert "a million" not in last

@@ -1,0 +1,146 @@
+"""One set of lists, read for training and for classifying: both find the same images and labels."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from catalogue.cli.errors import UserError
+from pipeline.config import Manifest
+from pipeline.manifest.reading import rows
+from pipeline.records import ManifestRow
+from trainer.data.examples import find_examples
+
+
+def parquet(**columns: list[object]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+HATS = [("a b.jpg", "hat"), ("/x/2.jpg", "shoes")]
+LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
+    "a header with a space": ("list.csv", b"uri, label\na b.jpg,hat\n/x/2.jpg, shoes \n", HATS),
+    "semicolons and a header with more commas": (
+        "list.csv",
+        b'uri;label;"size, colour, fit, cut"\na b.jpg;hat;1\n/x/2.jpg;shoes;2\n',
+        HATS,
+    ),
+    "bars": ("list.csv", b"uri|label\na b.jpg|hat\n/x/2.jpg|shoes\n", HATS),
+    "a tab in a CSV": ("list.csv", b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n", HATS),
+    ".tab": ("list.tab", b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n", HATS),
+    ".tsv, gzipped": ("list.tsv.gz", gzip.compress(b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n"), HATS),
+    "no ending": ("list", b"uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n", HATS),
+    "blank lines": ("list.csv", b"\nuri,label\n\na b.jpg,hat\n\n/x/2.jpg,shoes\n\n", HATS),
+    "a byte order mark": ("list.csv", b"\xef\xbb\xbfuri,label\r\na b.jpg,hat\r\n/x/2.jpg,shoes\r\n", HATS),
+    "another ending": ("list.dat", b"uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n", HATS),
+    ".pq": ("list.pq", parquet(uri=["a b.jpg", "/x/2.jpg"], label=["hat", "shoes"]), HATS),
+    "Parquet without an ending": ("list", parquet(uri=["a b.jpg", "/x/2.jpg"], label=["hat", "shoes"]), HATS),
+    "numbers as labels": (
+        "list.parquet",
+        parquet(uri=["/1.jpg", "/2.jpg"], label=[3, 7]),
+        [("/1.jpg", "3"), ("/2.jpg", "7")],
+    ),
+    "JSON Lines with numbers and text": (
+        "list.jsonl",
+        b'{"uri": "a b.jpg", "label": 3}\n{"uri": "/x/2.jpg", "label": "shoes"}\n{"uri": "/3.jpg", "label": 4.0}\n',
+        [("a b.jpg", "3"), ("/x/2.jpg", "shoes"), ("/3.jpg", "4")],
+    ),
+    "JSON Lines without an ending": ("list", b'{"uri": "a b.jpg", "label": "hat"}\n', HATS[:1]),
+    "file URIs": ("list.csv", b"uri,label\nfile:///a%20b.jpg,hat\nFILE://localhost/c.jpg,hat\n",
+                  [("/a b.jpg", "hat"), ("/c.jpg", "hat")]),
+    "URIs of every kind": (
+        "list.csv",
+        b"uri,label\nhttps://shop.example/a.jpg,hat\ngs://shop/b.jpg,hat\nS3://shop/c.jpg,hat\nsub/../d.jpg,hat\n",
+        [(f"{uri}.jpg", "hat") for uri in ("https://shop.example/a", "gs://shop/b", "s3://shop/c", "d")],
+    ),
+}  # fmt: skip
+
+
+def as_text(label: object) -> str:
+    """A label as it is typed: 4 where a tool has stored 4.0."""
+    return json.dumps(int(label) if isinstance(label, float) else label).strip('"').strip()
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_both_sides_read_the_same(tmp_path: Path, case: str) -> None:
+    name, content, expected = LISTS[case]
+    path = str(tmp_path / name)
+    (tmp_path / name).write_bytes(content)
+    wanted = [(uri if "://" in uri else str(tmp_path / uri), label) for uri, label in expected]
+    listed = [row for row in rows(path, Manifest((path,))) if isinstance(row, ManifestRow)]
+    assert [(row.location, as_text(row.fields["label"])) for row in listed] == wanted
+    assert [(example.uri, example.label) for example in find_examples(path)] == wanted
+
+
+WRONG: dict[str, tuple[str, bytes, str]] = {
+    "no URI": ("list.csv", b"uri,label\n/a.jpg,hat\n,hat\n", "line 3 of {} has no URI"),
+    "too many cells": ("list.csv", b"uri,label\n/a.jpg,hat,red\n", "line 2 of {}: 3 cells, the header 2"),
+    "an open quote": ("list.csv", b'uri,label\n/a.jpg,"hat\n', "line 2 of {}: not CSV"),
+    "not JSON": ("list.jsonl", b'{"uri": "/a.jpg", "label": "hat"}\n{"uri"\n', "line 2 of {}: not JSON"),
+    "a number as the URI": ("list.jsonl", b'{"uri": 5, "label": "hat"}\n', "line 1 of {}: the URI 5 is not text"),
+    "not UTF-8": ("list.csv", b"uri,label\n/\xe9.jpg,hat\n", "line 2 of {} is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_row_is_a_dead_letter_to_one_side_and_refused_by_the_other(tmp_path: Path, case: str) -> None:
+    name, content, words = WRONG[case]
+    path = str(tmp_path / name)
+    (tmp_path / name).write_bytes(content)
+    (letter,) = (row for row in rows(path, Manifest((path,))) if not isinstance(row, ManifestRow))
+    assert letter.message.startswith(words.format(path))
+    with pytest.raises(UserError) as error:
+        find_examples(path)
+    assert str(error.value) == f"{letter.message}: complete it or remove it"
+
+
+REFUSED: dict[str, tuple[str, bytes, str]] = {
+    "UTF-16": ("list.csv", "uri,label\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+    "half a Parquet": ("list.parquet", parquet(uri=["a"], label=["b"])[:-9], "is not a whole Parquet file"),
+    "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip: save it as CSV"),
+    "another column": ("list.csv", b"url,label\n", "has no column 'uri', only url, label"),
+    "a column twice": ("list.csv", b"uri,label,label\n", "has two columns of the same name: uri, label, label"),
+    "nothing": ("list.csv", b"", "is empty: it names no images"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_both_sides_refuse_a_list_with_the_same_words(tmp_path: Path, case: str) -> None:
+    name, content, words = REFUSED[case]
+    path = str(tmp_path / name)
+    (tmp_path / name).write_bytes(content)
+    for read in (lambda: list(rows(path, Manifest((path,)))), lambda: find_examples(path)):
+        with pytest.raises(UserError, match=f"list.* {words}"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("list.csv", "uri,sku\na,1\n", "has no column 'label', only uri, sku"),
+        ("list.jsonl", '{"uri": "a"}\n', "has no column 'label', only uri"),
+        ("list.txt", "a.jpg\n", "has no column 'label': give a CSV, TSV, JSON Lines or Parquet file"),
+        ("photo.jpg", "x", "has no column 'label': give a CSV"),
+        ("list.csv", "uri,label\na.jpg,\n", "line 2 of .* has no label: complete it or remove it"),
+        ("list.csv", "uri,label\n", "has no rows"),
+    ],
+)
+def test_training_wants_labels(tmp_path: Path, name: str, content: str, words: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=words):
+        find_examples(str(tmp_path / name))
+
+
+def test_a_glob_of_lists_is_all_of_them_to_both(tmp_path: Path) -> None:
+    for day in ("20", "21"):
+        (tmp_path / f"{day}.csv").write_text(f"uri,label\n/{day}.jpg,hat\n")
+    where = f"{tmp_path}/*.csv"
+    assert [example.uri for example in find_examples(where)] == ["/20.jpg", "/21.jpg"]
+    assert [row.uri for row in rows(where, Manifest((where,)))] == ["/20.jpg", "/21.jpg"]

@@ -1,0 +1,410 @@
+"""The ``train`` command on small drawn pictures; the real photos are in tests/test_end_to_end.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catalogue import model_dir, storage
+from catalogue.cli import flags
+from catalogue.images.reader import read_image
+from tests.conftest import ObjectStore
+from trainer import task
+from trainer.__main__ import main
+from trainer.commands import train_flags
+from trainer.evaluation.report import Evaluated
+from trainer.export import golden
+from trainer.fitting import checkpoints, training
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Contents = Callable[[Path], dict[str, bytes]]
+TINY = ("--backbone", "small", "--image-size", "32", "--epochs", "2")
+
+
+def train(data: Path, path: Path, *more: object) -> int:
+    return main(["train", "--data", str(data), "--model-dir", str(path), *TINY, *map(str, more)])
+
+
+def test_the_same_seed_gives_the_same_model(drawn: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert train(drawn, tmp_path / name, "--seed", seed) == 0
+    ids = [model_dir.read(tmp_path / name).info.id for name in "abc"]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_unreadable_photos_are_counted_reported_and_skipped(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    (data / "hat/torn.jpg").write_bytes((data / "hat/00.jpg").read_bytes()[:2000])
+    (data / "hat/notes.txt").write_text("remember the hats")
+    assert train(data, tmp_path / "model") == 0
+    shown = capfd.readouterr().err
+    assert "skipped 2 of 38 photos that cannot be read: 1 unknown_format, 1 truncated" in shown or (
+        "skipped 2 of 38 photos that cannot be read: 1 truncated, 1 unknown_format" in shown
+    )
+    assert f"{data}/hat/torn.jpg: truncated" in shown
+    info = model_dir.read(tmp_path / "model").info
+    assert info.data["unreadable_photos"] == 2
+    assert info.data["training_photos"] + info.data["validation_photos"] == 36
+
+
+def test_given_validation_photos_are_used_as_they_are(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("hat", "shoes"):
+        (tmp_path / "held-out" / label).mkdir(parents=True)
+        shutil.copy(drawn / label / "03.jpg", tmp_path / "held-out" / label)
+    assert train(drawn, tmp_path / "model", "--validation-data", tmp_path / "held-out") == 0
+    info = model_dir.read(tmp_path / "model").info
+    assert (info.data["training_photos"], info.data["validation_photos"]) == (36, 2)
+    assert "2 photos are in --data and in --validation-data" in capfd.readouterr().err
+
+
+def test_frozen_backbone_from_a_weights_file(drawn: Path, tmp_path: Path) -> None:
+    """The other way to train: features are computed once and a head is fitted on them."""
+    import keras
+
+    network = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(96, 96, 3))
+    network.save_weights(tmp_path / "some.weights.h5")
+    arguments = ["--backbone", "MobileNetV2", "--weights", tmp_path / "some.weights.h5", "--image-size", 96]
+    assert train(drawn, tmp_path / "model", *arguments) == 0
+    loaded = keras.models.load_model(tmp_path / "model/model.keras")
+    inner = loaded.get_layer("MobileNetV2").get_layer(network.name)
+    for before, after in zip(network.get_weights(), inner.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_an_existing_model_is_kept_unless_told_otherwise(
+    tiny_model: Path, model_copy: Path, drawn: Path, contents: Contents, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(model_copy)
+    assert train(drawn, model_copy) == 2
+    assert "holds a model: choose another --model-dir or give --overwrite" in capfd.readouterr().err
+    assert contents(model_copy) == before
+    assert train(drawn, model_copy, "--overwrite", "--seed", 5) == 0
+    assert model_dir.read(model_copy).info.id != model_dir.read(tiny_model).info.id
+    assert [path.name for path in model_copy.parent.iterdir()] == ["model"]
+
+
+def test_overwriting_never_deletes_what_is_not_the_models(
+    model_copy: Path, drawn: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (model_copy / "thesis.txt").write_text("precious")
+    assert train(drawn, model_copy, "--overwrite") == 2
+    assert "holds files that are not the model's, 'thesis.txt'" in capfd.readouterr().err
+    assert (model_copy / "thesis.txt").read_text() == "precious"
+
+
+def test_an_empty_folder_and_a_link_stay_what_they_are(drawn: Path, tmp_path: Path) -> None:
+    """An empty folder may be a mount point, which cannot be renamed over."""
+    (tmp_path / "empty").mkdir()
+    inode = (tmp_path / "empty").stat().st_ino
+    assert train(drawn, tmp_path / "empty") == 0
+    assert (tmp_path / "empty").stat().st_ino == inode
+    (tmp_path / "current").symlink_to("empty")
+    assert train(drawn, tmp_path / "current", "--overwrite", "--seed", 9) == 0
+    assert (tmp_path / "current").is_symlink()
+    assert model_dir.read(tmp_path / "empty").info.training["seed"] == 9
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "current"}
+
+
+def test_names_that_are_not_utf8_pipes_and_loops_are_no_trouble(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    shutil.copy(data / "hat/00.jpg", data / "hat" / os.fsdecode(b"caf\xe9.jpg"))
+    os.mkfifo(data / "hat/pipe.jpg")
+    (data / "hat/again").symlink_to(".")
+    assert train(data, tmp_path / "model") == 0
+    assert "skipped 2 of 38 photos" in capfd.readouterr().err
+    (data / os.fsdecode(b"caf\xe9")).mkdir()
+    assert train(data, tmp_path / "other") == 2
+    assert "is not UTF-8: rename it" in capfd.readouterr().err
+
+
+def test_a_folder_one_level_too_high_is_warned_of(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And refused where the folders are called as the parts of a data set are."""
+    for name in ("summer", "winter"):
+        shutil.copytree(drawn, tmp_path / "data" / name)
+    assert train(tmp_path / "data", tmp_path / "model") == 0
+    assert "all photos of 'summer' lie in 3 sub-folders; is --data one level too high?" in capfd.readouterr().err
+    (tmp_path / "data/summer").rename(tmp_path / "data/train")
+    (tmp_path / "data/winter").rename(tmp_path / "data/validation")
+    assert train(tmp_path / "data", tmp_path / "none") == 2
+    assert "are 'train', 'validation': give --data one of them" in capfd.readouterr().err
+
+
+def test_vertex_ai_says_where_the_model_goes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIP_MODEL_DIR", f"{tmp_path}/vertex/model/")
+    assert task.main(["--data", str(drawn), *TINY]) == 0
+    assert model_dir.read(tmp_path / "vertex/model").info.labels == ("dress", "hat", "shoes")
+
+
+def test_a_finished_run_is_not_gone_on_with(
+    drawn: Path,
+    tmp_path: Path,
+    contents: Contents,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same command with --resume, once more: as where a job is started again after its machine was lost."""
+    assert train(drawn, tmp_path / "model", "--resume") == 0
+    before = contents(tmp_path)
+    shutil.copytree(tmp_path / "model", tmp_path / "kept")
+    shutil.rmtree(tmp_path / "model")
+    left: dict[str, bytes] = {}
+    with monkeypatch.context() as patched:  # killed between writing the model and removing what it went on from
+        patched.setattr(checkpoints, "remove", lambda folder: left.update(contents(Path(folder))))
+        assert train(drawn, tmp_path / "model") == 0
+    assert "checkpoints.json" in left
+    shutil.rmtree(tmp_path / "model")
+    (tmp_path / "kept").rename(tmp_path / "model")
+    assert (tmp_path / "checkpoints-model/checkpoints.json").exists()
+    assert train(drawn, tmp_path / "model", "--resume") == 0
+    assert "there is nothing to go on with" in capfd.readouterr().err
+    assert train(drawn, tmp_path / "model", "--resume", "--seed", 5) == 2
+    assert "holds a model" in capfd.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_a_model_can_be_trained_in_an_object_store(drawn: Path, object_store: ObjectStore, command: Command) -> None:
+    """Photos, checkpoints, event files and model: all of it there."""
+    root = object_store.root
+    for file in drawn.rglob("*.jpg"):
+        storage.copy(str(file), f"{root}/photos/{file.relative_to(drawn)}")
+    words = ["train", "--data", f"{root}/photos", "--model-dir", f"{root}/model/", "--log-dir", f"{root}/logs", *TINY]
+    done = command("trainer", *words, **object_store.environment)
+    assert done.returncode == 0, done.stderr
+    with model_dir.fetched(f"{root}/model") as model:
+        assert model.info.labels == ("dress", "hat", "shoes")
+    kinds = {file.location.removeprefix(f"{root}/").split("/")[0] for file in storage.list_files(root)}
+    assert kinds == {"photos", "model", "logs"}
+    assert {file.location.split("/")[-2] for file in storage.list_files(f"{root}/logs")} == {"training", "validation"}
+    again = command("trainer", *words, **object_store.environment)
+    assert (again.returncode, "holds a model: choose another" in again.stderr) == (2, True)
+    (listed, *_) = storage.list_files(f"{root}/photos")
+    done = command("trainer", "predict", "--model-dir", f"{root}/model", listed.location, **object_store.environment)
+    assert done.returncode == 0, done.stderr
+
+
+def folder_of(folder: Path, **counts: int) -> Path:
+    chance = np.random.default_rng(0)
+    for label, count in counts.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            pixels = chance.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    return folder
+
+
+BAD_USE = {
+    "missing folder": (lambda d: ["--data", d / "none"], "none does not exist"),
+    "a file": (lambda d: ["--data", d / "good/a/0.png"], "has no column 'label'"),
+    "empty folder": (lambda d: ["--data", d / "empty"], "has no sub-folders"),
+    "one class": (lambda d: ["--data", d / "one"], "has one class only"),
+    "a class with one photo": (lambda d: ["--data", d / "lonely"], "class 'b' has one photo"),
+    "a class of broken photos": (lambda d: ["--data", d / "broken"], "no readable training photos of 'b'"),
+    "unknown backbone": (lambda d: ["--backbone", "MobileNetV9"], "unknown backbone 'MobileNetV9': did you mean"),
+    "weights that do not fit": (
+        lambda d: ["--backbone", "MobileNetV2", "--weights", d / "other.weights.h5"],
+        "do not fit MobileNetV2",
+    ),
+    "no such weights": (lambda d: ["--weights", d / "none.h5"], "there is no weights file"),
+    "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "no ImageNet weights of the backbone 'small'"),
+    "image size": (lambda d: ["--image-size", "3"], "an image size of 3 is too small"),
+    "unknown class in validation": (lambda d: ["--validation-data", d / "other"], "has classes that --data has not"),
+    "missing validation folder": (lambda d: ["--validation-data", d / "none"], "none does not exist"),
+    "validation photos that are trained on": (lambda d: ["--validation-data", d / "good/."], "share 12 files"),
+    "no readable photo at all": (lambda d: ["--data", d / "all-broken"], "none of the 4 files can be read as a photo"),
+    "an output inside the photos": (lambda d: ["--model-dir", d / "good/model"], "its files would be taken for photos"),
+    "an output inside the validation photos": (
+        lambda d: ["--model-dir", d / "other/model", "--validation-data", d / "other", "--data", d / "both"],
+        "other/model is inside",
+    ),
+    "checkpoints inside the photos": (
+        lambda d: ["--checkpoint-dir", d / "good/a/kept"],
+        "--checkpoint-dir",
+    ),
+    "logs where nobody may write": (lambda d: ["--log-dir", "/proc/logs"], "--log-dir /proc/logs cannot be written"),
+    "an output below a file": (
+        lambda d: ["--model-dir", d / "good/a/0.png/x/y", "--data", d / "other"],
+        "cannot be written",
+    ),
+    "an output where nobody may write": (lambda d: ["--model-dir", "/proc/new/model"], "/proc/new/model cannot be"),
+    "another program's model.json": (lambda d: ["--model-dir", d / "foreign"], "is no model directory"),
+    "an empty path": (lambda d: ["--model-dir", ""], "argument --model-dir: the path is empty"),
+    "no number": (lambda d: ["--epochs", "abc"], "argument --epochs: 'abc' is not a whole number above zero"),
+    "all dropped": (lambda d: ["--dropout", "1"], "'1' is not a number from 0 to below 1"),
+    "a batch beyond measure": (lambda d: ["--batch-size", "9" * 20], "is not a whole number above zero"),
+    "unknown flag": (lambda d: ["--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
+    "an output that is something else": (lambda d: ["--model-dir", d / "other"], "is no model directory"),
+    "an output that is a file": (lambda d: ["--model-dir", d / "other/a/0.png"], "is a file"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import keras
+
+    folder = tmp_path_factory.mktemp("bad")
+    folder_of(folder / "good", a=6, b=6)
+    (folder / "empty").mkdir()
+    folder_of(folder / "one", a=6)
+    folder_of(folder / "lonely", a=6, b=1)
+    folder_of(folder / "broken", a=6, b=2)
+    for file in (folder / "broken/b").iterdir():
+        file.write_bytes(b"no picture")
+    folder_of(folder / "other", a=2, c=2)
+    folder_of(folder / "both", a=6, c=6)
+    folder_of(folder / "all-broken", a=2, b=2)
+    for file in (folder / "all-broken").rglob("*.png"):
+        file.write_bytes(b"no picture")
+    (folder / "foreign").mkdir()
+    (folder / "foreign/model.json").write_text("{}")
+    (folder / "foreign/thesis.txt").write_text("precious")
+    network = keras.applications.MobileNetV2(weights=None, alpha=0.35, include_top=False, input_shape=(96, 96, 3))
+    network.save_weights(folder / "other.weights.h5")
+    return folder
+
+
+@pytest.mark.parametrize("case", BAD_USE)
+def test_bad_use_is_one_line_and_leaves_nothing(
+    case: str, bad_data: Path, tmp_path: Path, contents: Contents, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags, words = BAD_USE[case]
+    arguments = {"--data": bad_data / "good", "--model-dir": tmp_path / "new/model", "--backbone": "small"}
+    given = list(map(str, flags(bad_data)))
+    arguments |= dict(zip(given[::2], given[1::2], strict=True))
+    before = contents(bad_data)
+    try:
+        code = main(["train", *(str(word) for pair in arguments.items() for word in pair)])
+    except SystemExit as end:  # argparse
+        code = int(end.code or 0)
+    assert code == 2
+    errors = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert errors[0].startswith("python -m trainer train: error: ")
+    assert not list(tmp_path.iterdir())
+    assert contents(bad_data) == before
+
+
+def test_imagenet_weights_that_cannot_be_downloaded(
+    drawn: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """A proxy on a closed port stands for a machine without a network."""
+    closed = "http://127.0.0.1:9"
+    done = command(
+        "trainer", "train", "--data", drawn, "--model-dir", tmp_path / "model", "--backbone", "MobileNetV2",
+        KERAS_HOME=str(tmp_path / "keras"), https_proxy=closed, http_proxy=closed,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "the ImageNet weights of MobileNetV2 cannot be downloaded" in last
+    assert "--weights FILE" in last
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_is_printed_is_the_commands_own(
+    drawn: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = command("trainer", "train", "--data", drawn, "--model-dir", tmp_path / "model", *TINY)
+    assert done.returncode == 0
+    noise = ("tensorflow", "cuda", "WARNING", "oneDNN", "I0000", "absl", "Warning")
+    assert not [line for line in done.stderr.splitlines() if any(word in line for word in noise)]
+    loud = command("trainer", "train", "--data", drawn, "--model-dir", tmp_path / "loud", *TINY, "--verbose")
+    assert "oneDNN" in loud.stderr
+
+
+def test_model_json_says_how_it_was_made(tiny_model: Path) -> None:
+    info = json.loads((tiny_model / "model.json").read_text())
+    training = info["training"]
+    assert (training["batch_size"], training["seed"], training["weights"]) == (32, 0, "none")
+    assert (training["main"]["epochs"], training["main"]["learning_rate"], training["head"]) == (4, 0.001, None)
+    assert (training["cut"], training["policy"], training["replicas"]) == ("all", "float32", 1)
+    assert training["frozen_in_bfloat16"] is False  # nothing is frozen
+    assert len(training["epochs_run"]) == 4
+    assert 1 <= training["best_epoch"] <= 4
+    assert set(info["versions"]) == {"python", "tensorflow", "keras", "numpy", "pillow"}
+
+
+def test_golden_images_are_those_whose_label_is_clear(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that could be either of two things would make a sound engine, in bfloat16, look wrong."""
+    parser = flags.Parser()
+    train_flags.add_arguments(parser)
+    words = ["--data", drawn, "--model-dir", "nowhere", "--backbone", "residual", "--image-size", 32]
+    config = train_flags.config_from(parser.parse_args(list(map(str, words))))
+    uris = [str(drawn / label / f"0{n}.jpg") for label in ("dress", "hat") for n in (0, 1)]
+    images = [read_image(Path(uri).read_bytes(), config.image) for uri in uris]
+    rows = {"clear": [0.9, 0.1], "other": [0.2, 0.8], "tie": [0.55, 0.45], "near": [0.41, 0.59]}
+    monkeypatch.setattr(golden, "GOLDEN_IMAGES", 2)
+    for names, expected in (
+        (("clear", "tie", "near", "other"), [0, 3]),
+        (("clear", "other", "other", "tie"), [0, 2]),  # one of each class
+        (("tie", "near", "tie", "other"), [1, 3]),
+    ):
+        said = np.array([rows[name] for name in names])
+        evaluated = Evaluated("photos", uris, np.array([0, 0, 1, 1]), said, 0)
+        np.testing.assert_array_equal(
+            golden.golden_images(evaluated, config.image, config.limits), [images[n] for n in expected]
+        )
+
+
+def test_a_gate_that_is_missed_leaves_no_model(drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert train(drawn, tmp_path / "new/model", "--fail-under", "accuracy=1", "--learning-rate", "1e-9") == 1
+    assert "the model is not good enough: accuracy is " in capfd.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+    assert train(drawn, tmp_path / "new/model", "--fail-under", "recall:spoon=1") == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_log_dir_gets_the_curves_of_the_run(drawn: Path, tmp_path: Path) -> None:
+    assert train(drawn, tmp_path / "model", "--log-dir", tmp_path / "logs") == 0
+    assert sorted(path.name for path in (tmp_path / "logs/network").iterdir()) == ["training", "validation"]
+
+
+def test_trains_on_a_list_and_on_idx_files(drawn: Path, tmp_path: Path, shared: Path) -> None:
+    listed = [f"{file},{file.parent.name},{number}" for number, file in enumerate(sorted(drawn.rglob("*.jpg")))]
+    (tmp_path / "list.csv").write_text("\n".join(["uri,label,n", *listed]) + "\n")
+    assert train(tmp_path / "list.csv", tmp_path / "model") == 0
+    assert train(drawn, tmp_path / "same") == 0
+    assert model_dir.read(tmp_path / "model").info.id == model_dir.read(tmp_path / "same").info.id
+    digits = f"{shared}/datasets/mnist/t10k-images-idx3-ubyte.gz"
+    arguments = ["--backbone", "pixels", "--epochs", "2", "--color-mode", "grayscale", "--batch-size", "128"]
+    assert main(["train", "--data", digits, "--model-dir", str(tmp_path / "digits"), *arguments]) == 0
+    info = model_dir.read(tmp_path / "digits").info
+    assert info.labels == tuple("0123456789")
+    assert info.image.size == 28
+    assert info.metrics["accuracy"] > 0.85
+
+
+def test_what_an_interrupted_run_left_outlives_one_that_fails(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that starts again while the network is down."""
+    from catalogue.cli.errors import UserError
+
+    kept = tmp_path / "checkpoints-model"
+    for error, code in ((KeyboardInterrupt(), 130), (UserError("no network"), 2)):
+
+        def failing(*_: object, error: BaseException = error) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "fit", failing)
+            assert train(drawn, tmp_path / "model", "--resume") == code
+        assert (kept / "features/photos.jsonl").exists()
+    assert f"what was done is kept in {kept}: train with the same flags and --resume goes on" in capfd.readouterr().err
+    assert train(drawn, tmp_path / "model", "--resume") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from tests.conftest import ObjectStore
+from trainer.data.examples import find_examples
+
+
+def make(folder: Path, *files: str) -> None:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(b"x")
+
+
+def test_finds_files_however_deep_but_not_hidden_ones(tmp_path: Path) -> None:
+    make(tmp_path, "hat/1.jpg", "hat/new/2019/2.JPG", "hat/.DS_Store", "shoes/3.jpg", ".git/config", "readme.txt")
+    found = {(os.path.relpath(example.uri, tmp_path), example.label) for example in find_examples(f"{tmp_path}/")}
+    assert found == {("hat/1.jpg", "hat"), ("hat/new/2019/2.JPG", "hat"), ("shoes/3.jpg", "shoes")}
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ([], "no sub-folders"),
+        (["1.jpg"], "no sub-folders"),
+        (["hat/1.jpg", "shoes/.hidden"], "no photos in 'shoes'"),
+    ],
+)
+def test_refuses_what_cannot_be_learnt_from(tmp_path: Path, files: list[str], words: str) -> None:
+    make(tmp_path, *files)
+    with pytest.raises(UserError, match=words):
+        find_examples(str(tmp_path))
+
+
+def test_reads_any_object_store(object_store: ObjectStore) -> None:
+    for name in ("hat/1.jpg", "hat/deep/2.jpg", "hat/.hidden", "shoes/3.jpg"):
+        storage.write_bytes(f"{object_store.root}/{name}", b"x")
+    found = [
+        (example.uri.removeprefix(f"{object_store.root}/"), example.label)
+        for example in find_examples(object_store.root)
+    ]
+    assert sorted(found) == [("hat/1.jpg", "hat"), ("hat/deep/2.jpg", "hat"), ("shoes/3.jpg", "shoes")]
+    with pytest.raises(UserError, match="does not exist: --data takes a folder"):
+        find_examples(f"{object_store.root}/none")

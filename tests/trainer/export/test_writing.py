@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from catalogue import model_dir
+from catalogue.model_dir.info import checksum
+from trainer.export import writing
+
+
+def edit(path: Path, sign: bool = False, **changes: object) -> None:
+    """Changes ``model.json`` as a person would, or, with `sign`, as a program of another version would."""
+    content = json.loads((path / "model.json").read_text()) | changes
+    if sign:
+        content.pop("checksum")
+        content["checksum"] = checksum(content)
+    (path / "model.json").write_text(json.dumps(content))
+
+
+def test_the_id_changes_with_what_changes_a_prediction(tiny_model: Path) -> None:
+    import dataclasses
+
+    import keras
+
+    info = model_dir.read(tiny_model).info
+    network = keras.models.load_model(tiny_model / "model.keras")
+    assert writing._model_id(network, info) == writing._model_id(network, dataclasses.replace(info, created="later"))
+    for other in ({"labels": info.labels[::-1]}, {"temperature": info.temperature + 0.1}, {"policy": info.policy + 1}):
+        assert writing._model_id(network, dataclasses.replace(info, **other)) != writing._model_id(network, info)
+    before = writing._model_id(network, info)
+    kernel = network.trainable_weights[0]
+    kernel.assign(kernel + 1e-3)
+    assert writing._model_id(network, info) != before

@@ -1,0 +1,78 @@
+"""The page of ``inspect``: the network drawn, and activations as pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from catalogue import model_dir
+from catalogue.html import page
+from trainer.networks.activation import Activation
+
+SIDE = 120
+FEW = 3
+
+
+def drawing(info: model_dir.ModelInfo) -> str:
+    """Layer below layer, with a bar for its parameters and an arc for what goes past the next one."""
+    position = {layer["name"]: number for number, layer in enumerate(info.network)}
+    row, left, width = 22, 90, 780
+    largest = max((layer["parameters"] for layer in info.network), default=0) or 1
+    parts = []
+    for number, layer in enumerate(info.network):
+        y = row * number
+        shape = " × ".join(map(str, layer["output"]))
+        words = f"{layer['name']} · {layer['kind']} · {shape}"
+        fitted = "bar" if layer["fitted"] else "frame"
+        bar = 180 * layer["parameters"] / largest
+        parts.append(f'<rect class="frame" x="{left}" y="{y + 2}" width="470" height="{row - 6}"/>')
+        parts.append(f'<text x="{left + 6}" y="{y + 14}">{page.text(words)}</text>')
+        parts.append(f'<rect class="{fitted}" x="{left + 480}" y="{y + 4}" width="{bar:.1f}" height="{row - 10}"/>')
+        if layer["parameters"]:
+            parts.append(f'<text x="{left + 486 + bar:.0f}" y="{y + 14}">{layer["parameters"]:,}</text>')
+        for source in layer["inputs"]:
+            start = position[source]
+            if number - start > 1:
+                reach = min(80, 12 + 6 * (number - start))
+                top, bottom = row * start + row / 2, y + row / 2
+                curve = f"M {left} {top} C {left - reach} {top}, {left - reach} {bottom}, {left} {bottom}"
+                parts.append(f'<path class="line" d="{curve}"/>')
+            else:
+                parts.append(f'<line class="even" x1="{left + 20}" y1="{y - 4}" x2="{left + 20}" y2="{y + 2}"/>')
+    height = row * len(info.network) + 4
+    drawing = f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{"".join(parts)}</svg>'
+    return f'<p>Bars are parameters, filled where they were fitted.</p><div class="scroll">{drawing}</div>'
+
+
+def shape_of(activation: Activation) -> str:
+    """The shape of an activation, as text."""
+    return " × ".join(map(str, activation.values.shape))
+
+
+def overlaid(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """An image uint8 [H, W, 3] with a map [h, w] from 0 to 1 in red over it, what is 0 in grey."""
+    size = (image.shape[1], image.shape[0])
+    share = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))[
+        ..., np.newaxis
+    ]
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    mixed = (1 - share) * (0.6 * grey + 60) + share * (0.5 * image + 0.5 * np.array([255, 40, 0]))
+    return np.clip(mixed, 0, 255).astype(np.uint8)
+
+
+def shown(activation: Activation, all_filters: bool) -> list[str]:
+    """Filters as pictures, from their least value in black to their greatest in white."""
+    values = activation.values
+    if values.ndim != 3:
+        values = values.reshape(1, 1, -1)
+    count = values.shape[2]
+    chosen = range(count) if all_filters or count <= FEW else (0, count // 2, count - 1)
+    figures = []
+    for number in chosen:
+        one = values[..., number]
+        low, high = float(one.min()), float(one.max())
+        grey = (255 * (one - low) / ((high - low) or 1.0)).astype(np.uint8)
+        picture = np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.NEAREST).convert("RGB"))
+        words = f"filter {number + 1} of {count}<br>{low:.2f} to {high:.2f}"
+        figures.append(page.figure(page.jpeg(picture), words, f"{activation.layer}, filter {number + 1}"))
+    return figures

@@ -1,0 +1,119 @@
+"""The ``train`` command up to the training itself: checks that take no time, and what an earlier run has left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+
+from catalogue import model_dir, storage
+from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
+from catalogue.cli.text import counted
+from catalogue.reasons import StorageError
+from trainer.commands.train_flags import TrainConfig
+from trainer.data import checks
+from trainer.data.examples import Example, find_examples, is_folder
+from trainer.evaluation import gates
+from trainer.export import publishing
+from trainer.fitting import checkpoints
+
+
+def train(config: TrainConfig) -> model_dir.ModelInfo | None:
+    """Trains a model and writes its model directory.
+
+    Returns:
+        The content of ``model.json``; None on a worker that is not the one to write it.
+
+    Raises:
+        UserError: something the user can fix; nothing has been written.
+        CommandFailed: training diverged, or the model is below ``--fail-under``.
+    """
+    start = time.monotonic()
+    examples = find_examples(config.data, labelled=not config.keep_top)
+    held_out = find_examples(config.validation_data) if config.validation_data else []
+    labels = tuple(sorted({example.label for example in examples}))
+    if not config.keep_top:
+        checks.check_examples(examples, held_out)
+        if is_folder(config.data):
+            checks.warn_of_sub_folders(examples)
+        gates.check_gate_names(config.fail_under, labels)
+    photos = _digest_of([*examples, *held_out])
+    finished = _finished(config, photos) if config.resume else None
+    if finished:
+        checkpoints.remove_those_of(
+            config.checkpoint_dir.rstrip("/"), checkpoints.run_of(config.result_settings, photos)
+        )
+        say(f"model {finished.id} is in {config.model_dir}, finished: there is nothing to go on with")
+        return finished
+    _check_output(config)
+    say("importing TensorFlow and building the network")
+    from trainer.commands import train_job
+
+    info = train_job.run(config, labels, photos, examples, held_out)
+    if info is None:
+        return None
+    if info.metrics:
+        epochs = f", epoch {info.training['best_epoch']} of {config.final_stage.epochs}"
+        count = info.data["validation_photos"]
+        measured = f"validation accuracy {info.metrics['accuracy']:.3f} on {counted(count, 'photo')}"
+        say(measured + ("" if config.keep_top else epochs))
+    say(f"model {info.id} written to {config.model_dir} after {time.monotonic() - start:.0f} s")
+    return info
+
+
+def _check_output(config: TrainConfig) -> None:
+    """Refuses to replace what may not be replaced, before any work is done."""
+    path = config.model_dir.rstrip("/")
+    for flag, place in (("--model-dir", path), ("--checkpoint-dir", config.checkpoint_dir)):
+        for data in filter(None, (config.data, config.validation_data)):
+            _refuse_inside(flag, place, data)
+    storage.check(path)
+    try:
+        if storage.is_file(path):
+            raise UserError(f"{path} is a file: --model-dir takes a folder")
+        if _is_empty(path):
+            return
+        foreign = publishing.foreign_files(path)
+    except StorageError as error:
+        raise UserError(f"--model-dir {path} cannot be read: {error.message}") from error
+    if foreign is None:
+        raise UserError(f"{path} exists and is no model directory: choose another --model-dir")
+    if foreign:
+        raise UserError(f"{path} holds files that are not the model's, {foreign[0]!r}: choose another --model-dir")
+    if not config.overwrite:
+        raise UserError(f"{path} holds a model: choose another --model-dir or give --overwrite")
+
+
+def _is_empty(folder: str) -> bool:
+    """Whether there is no such folder, or nothing in it."""
+    if storage.is_remote(folder):
+        return next(storage.list_files(folder), None) is None
+    return not os.path.isdir(folder) or not os.listdir(folder)
+
+
+def _refuse_inside(flag: str, place: str, data: str) -> None:
+    if storage.is_remote(place) != storage.is_remote(data):
+        return
+    inner, outer = (path.rstrip("/") if storage.is_remote(path) else os.path.realpath(path) for path in (place, data))
+    if f"{inner}/".startswith(f"{outer}/"):
+        raise UserError(f"{flag} {place} is inside {data}: its files would be taken for photos; choose another")
+
+
+def _finished(config: TrainConfig, photos: str) -> model_dir.ModelInfo | None:
+    """The model that this very run has written already, as where its machine was lost a moment later."""
+    try:
+        with model_dir.fetched(config.model_dir) as model:
+            info = model.info
+    except model_dir.ModelDirError:
+        return None
+    wanted = json.loads(json.dumps(config.result_settings))
+    same = all(info.training.get(name) == value for name, value in wanted.items())
+    return info if same and info.data.get("photos") == photos else None
+
+
+def _digest_of(examples: Sequence[Example]) -> str:
+    """A hash of the names and labels of photos, in their order."""
+    return hashlib.sha256(repr([[example.uri, example.label] for example in examples]).encode()).hexdigest()

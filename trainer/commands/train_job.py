@@ -1,0 +1,176 @@
+"""The training of ``train``: devices, checkpoints, training, export."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from catalogue import model_dir, storage
+from catalogue.cli.errors import CommandFailed, UserError
+from catalogue.cli.logs import say
+from catalogue.cli.text import counted
+from trainer.commands.train_flags import TrainConfig
+from trainer.data.examples import Example
+from trainer.evaluation import gates, inference, metrics
+from trainer.evaluation.report import Evaluated, evaluation_page
+from trainer.export import publishing, writing
+from trainer.export.describing import describe, describe_trained
+from trainer.export.golden import golden_images
+from trainer.fitting import checkpoints, checks, distribution, events, training
+from trainer.fitting.checkpoints import FEATURES, Checkpoints
+from trainer.fitting.training import Job
+from trainer.networks import compiling, pretrained
+
+
+def run(
+    config: TrainConfig,
+    labels: tuple[str, ...],
+    photos: str,
+    examples: Sequence[Example],
+    held_out: Sequence[Example],
+) -> model_dir.ModelInfo | None:
+    """Trains a model and writes its model directory.
+
+    Args:
+        config: the settings.
+        labels: the classes of the examples, in order.
+        photos: a hash of the names and labels of all photos.
+        examples: to train on.
+        held_out: to validate on; none to hold out a part of `examples`.
+
+    Returns:
+        The content of ``model.json``; None on a worker that is not the one to write it.
+    """
+    classes = pretrained.classes() if config.keep_top else None
+    if classes:
+        labels = classes.names
+        gates.check_gate_names(config.fail_under, labels)
+    devices = distribution.find()
+    with contextlib.ExitStack() as stack:
+        workplace = stack.enter_context(publishing.workplace(config.model_dir)) if devices.is_chief else None
+        kept = stack.enter_context(_kept(config, photos)) if devices.is_chief else Checkpoints(None)
+        scratch = stack.enter_context(_scratch(kept))
+        watch = stack.enter_context(events.written(config.log_dir if devices.is_chief else None))
+        job = Job(config, labels, photos, devices, kept, scratch, watch)
+        with devices.together():
+            if classes:
+                return _export_pretrained(job, classes, examples, workplace) if workplace else None
+            return _train(job, examples, held_out, workplace)
+
+
+@contextlib.contextmanager
+def _kept(config: TrainConfig, photos: str) -> Iterator[Checkpoints]:
+    """The run's checkpoints; they stay where it is interrupted, and where a run that went on with them fails."""
+    folder = config.checkpoint_dir.rstrip("/")
+    opened = checkpoints.opened(
+        folder,
+        checkpoints.run_of(config.result_settings, photos),
+        resume=config.resume,
+        seconds=config.checkpoint_seconds,
+    )
+    try:
+        yield opened
+    except (UserError, CommandFailed):
+        if not opened.resumed:
+            checkpoints.remove(folder)
+        raise
+    except KeyboardInterrupt:
+        say(f"what was done is kept in {folder}: train with the same flags and --resume goes on")
+        raise
+    checkpoints.remove(folder)
+
+
+@contextlib.contextmanager
+def _scratch(kept: Checkpoints) -> Iterator[Path]:
+    """A local folder for what the frozen network makes of the photos, with the checkpoints where they are local."""
+    if kept.folder and not storage.is_remote(kept.folder):
+        features = Path(kept.folder, FEATURES)
+        features.mkdir(exist_ok=True)
+        yield features
+        return
+    with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
+        yield Path(folder)
+
+
+def _train(
+    job: Job,
+    examples: Sequence[Example],
+    held_out: Sequence[Example],
+    workplace: Path | None,
+) -> model_dir.ModelInfo | None:
+    config = job.config
+    prepared = training.prepare(job, examples, held_out)
+    result = training.fit(job, prepared)
+    if workplace is None:
+        return None
+    validation = np.flatnonzero(prepared.validates)
+    truth, main = prepared.truth[validation], result.final
+    temperature = metrics.fit_temperature(main.logits, truth)
+    model = training.portable(job, result.network).calibrated(temperature)
+    probabilities = metrics.softmax(main.logits / temperature)
+    validating = [prepared.encoded.examples[row] for row in validation]
+    if job.dtype_policy != training.FULL_PRECISION:  # what is reported is what the exported network says
+        run = compiling.compiled(model)
+        probabilities = inference.classify(validating, len(validating), config.image, config.limits, run).probabilities
+    subject = f"validation photos of {config.validation_data or config.data}"
+    uris = [example.uri for example in validating]
+    validated = Evaluated(subject, uris, truth, probabilities, len(prepared.encoded.unreadable))
+    measured = metrics.measure(truth, probabilities, job.labels, temperature)
+    gates.check_gates(measured, config.fail_under)
+    info = dataclasses.replace(describe_trained(job, prepared, result), temperature=temperature, metrics=measured)
+    return _write(config, model, info, validated, workplace)
+
+
+def _export_pretrained(
+    job: Job, classes: pretrained.Classes, examples: Sequence[Example], workplace: Path
+) -> model_dir.ModelInfo:
+    """Writes a pretrained network with its own top; the photos are only measured."""
+    config = job.config
+    network = pretrained.build(config.backbone, config.weights, config.image.size)
+    model = network.calibrated(1.0)
+    result = inference.classify(examples, len(examples), config.image, config.limits, compiling.compiled(model))
+    checks.report_unreadable(result, len(examples))
+    truth = classes.numbers_of([example.label for example in result.examples])
+    known = truth >= 0
+    measured = metrics.measure(truth[known], result.probabilities[known], job.labels) if known.any() else {}
+    if config.fail_under and not measured:
+        raise UserError("--fail-under needs photos with ImageNet's labels: none of --data has one")
+    gates.check_gates(measured, config.fail_under)
+    if measured and not known.all():
+        say(f"not measured: {counted(int((~known).sum()), 'photo')} without a label of ImageNet's")
+    shown = known if measured else ~known
+    uris = [result.examples[row].uri for row in np.flatnonzero(shown)]
+    tried = Evaluated(
+        f"photos of {config.data}", uris, truth[shown], result.probabilities[shown], len(result.unreadable)
+    )
+    data = {
+        "training_photos": 0,
+        "validation_photos": int(known.sum()),
+        "unreadable_photos": len(result.unreadable),
+        "validation": "given",
+    }
+    fitting = {"policy": training.FULL_PRECISION, "class_ids": list(classes.ids)}
+    info = dataclasses.replace(describe(job, network, fitting, {}, data), metrics=measured)
+    return _write(config, model, info, tried, workplace)
+
+
+def _write(
+    config: TrainConfig,
+    model: keras.Model,
+    info: model_dir.ModelInfo,
+    validation: Evaluated,
+    workplace: Path,
+) -> model_dir.ModelInfo:
+    """Writes the model directory, all of it or nothing."""
+    report = evaluation_page(info, info.metrics, validation, fitting=bool(info.training["epochs_run"]))
+    golden = golden_images(validation, config.image, config.limits)
+    say("writing the model directory")
+    written = writing.write(workplace / "model", model, info, golden, report)
+    publishing.publish(written.path, config.model_dir)
+    return written.info

@@ -1,0 +1,134 @@
+"""Labelled photos: folders of classes, lists with labels, and IDX files to `Example`s."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from catalogue.lists import inputs, kinds
+from catalogue.lists.inputs import BadRow, Row
+from catalogue.lists.values import ListColumns
+from catalogue.reasons import StorageError
+from catalogue.storage import globs
+from trainer.data import idx
+
+URI, LABEL = "uri", "label"
+COLUMNS = ListColumns(URI, LABEL)
+_DATA_IS = (
+    "--data takes a folder with one sub-folder of photos for each class, a list with the columns uri and label "
+    f"({', '.join((*kinds.LABELLED_ENDINGS, *kinds.PARQUET_ENDINGS))}), or an IDX file of pictures"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A photo that somebody gave a label."""
+
+    uri: str
+    label: str
+
+
+def find_examples(data: str, *, labelled: bool = True) -> list[Example]:
+    """Lists labelled photos at any path of `catalogue.storage`.
+
+    Args:
+        data: a folder with one sub-folder for each class, every file below which, however deep, is an example of it,
+            except those whose name begins with a dot; or a list, or a glob of lists, with the columns ``uri`` and
+            ``label``, see `catalogue.lists`; or an IDX file of pictures with its file of labels beside it, see
+            `trainer.data.idx`.
+        labelled: whether the labels matter; if not, photos may lie in the folder itself.
+
+    Raises:
+        UserError: there are none, or a list has a wrong row.
+    """
+    storage.check(data)
+    data = storage.without_file_scheme(data)
+    data = data.rstrip("/") or data
+    try:
+        if idx.is_images_file(data):
+            return _in_idx(data)
+        if _is_list(data):
+            return list(_in_list(data))
+        return _in_folders(data) if labelled else _below(data)
+    except StorageError as error:
+        raise UserError(f"{data} cannot be read: {error.message}") from error
+    except re.error as error:
+        raise UserError(f"{data} is not a glob: {error}") from error
+
+
+def is_folder(data: str) -> bool:
+    """Whether labelled photos are in folders, one for each class."""
+    return not idx.is_images_file(data) and not _is_list(data)
+
+
+def _is_list(data: str) -> bool:
+    """Whether photos are listed in a file, or in those that a glob matches."""
+    if storage.is_glob(data) and kinds.is_list_by_name(data):
+        return True
+    if not storage.exists(data):
+        raise UserError(f"{data} does not exist: {_DATA_IS}")
+    return inputs.is_list(data)
+
+
+def _in_list(data: str) -> Iterator[Example]:
+    """The examples of a list. What a classifier is to learn from must be right: a wrong row is refused."""
+    count = 0
+    for part in inputs.parts_of(data, COLUMNS):
+        for row in inputs.rows(part, COLUMNS):
+            count += 1
+            yield _example(row)
+    if not count:
+        raise UserError(f"{data} has no rows")
+
+
+def _example(row: Row | BadRow) -> Example:
+    if isinstance(row, BadRow):
+        raise UserError(f"{row.message}: complete it or remove it")
+    label = _label(row.columns.get(LABEL))
+    if not label:
+        raise UserError(f"{row.where} has no {LABEL}: complete it or remove it")
+    return Example(row.location, label)
+
+
+def _label(value: Any) -> str:
+    """A label as text; a whole number that another tool stored as a fraction is a whole number."""
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    return "" if whole is None else str(whole).strip()
+
+
+def _in_folders(data: str) -> list[Example]:
+    names = storage.folders(data)
+    classes = sorted(name for name in names or () if not name.startswith("."))
+    if not classes:
+        raise UserError(f"{data} has no sub-folders, one for each class: {_DATA_IS}")
+    unnamed = [label for label in classes if not storage.is_unicode(label)]
+    if unnamed:
+        raise UserError(f"{data}: the name of the folder {unnamed[0]!r} is not UTF-8: rename it")
+    examples = [Example(file.location, label) for label in classes for file in globs.in_folder(f"{data}/{label}")]
+    empty = sorted(set(classes) - {example.label for example in examples})
+    if empty:
+        raise UserError(f"{data}: no photos in {', '.join(map(repr, empty))}: add some or remove the folder")
+    return examples
+
+
+def _below(folder: str) -> list[Example]:
+    """Every photo below a folder; its label is the name of the folder in that one, if it is in any."""
+    found = [file.location.removeprefix(folder).lstrip("/") for file in globs.in_folder(folder)]
+    if not found:
+        raise UserError(f"{folder} holds no photos: add some")
+    return [Example(f"{folder}/{path}", path.partition("/")[0] if "/" in path else "") for path in found]
+
+
+def _in_idx(images_file: str) -> list[Example]:
+    _, numbers = idx.read_labeled(images_file)
+    width = len(str(numbers.max(initial=0)))  # so that the order of the classes is that of the numbers
+    return [Example(f"{images_file}#{row}", f"{number:0{width}}") for row, number in enumerate(numbers)]
+
+
+def own_image_size(data: str) -> int | None:
+    """The side in pixels of the pictures in an IDX file, None for photos, which have any size."""
+    return max(idx.read_labeled(data)[0].shape[1:]) if idx.is_images_file(data) else None

@@ -1,0 +1,55 @@
+"""Gates: metrics that a model must reach (``--fail-under``)."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from catalogue.cli import flags
+from catalogue.cli.errors import CommandFailed, UserError
+from trainer.evaluation.metrics import CLASS_GATES, GATES, gate_value
+
+
+def add_gate_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--fail-under``; `check_gates` applies it."""
+    parser.add_argument(
+        "--fail-under",
+        type=gate,
+        action="append",
+        metavar="METRIC=VALUE",
+        help=f"fail below this: {', '.join(GATES)}, recall:LABEL, precision:LABEL or f1:LABEL; repeatable",
+    )
+
+
+def gate(text: str) -> tuple[str, float]:
+    """An argument type: ``METRIC=VALUE``."""
+    name, _, value = text.rpartition("=")
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not METRIC=VALUE")
+    return name, flags.rate(value)
+
+
+def check_gate_names(gates: Sequence[tuple[str, float]], labels: Sequence[str]) -> None:
+    """Refuses gates that ask for what is not measured, before anything is. Raises UserError."""
+    known = {*GATES, *(f"{kind}:{label}" for kind in CLASS_GATES for label in labels)}
+    for name, _ in gates:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1) or [f"recall:{labels[0]}"]
+            raise UserError(
+                f"--fail-under {name}: there is no such metric or class; give {', '.join(GATES)}, or "
+                f"recall, precision or f1 of a class, such as {nearest[0]}"
+            )
+
+
+def check_gates(metrics: dict[str, Any], gates: Sequence[tuple[str, float]]) -> None:
+    """Compares metrics with what they must reach.
+
+    Raises:
+        CommandFailed: one of them does not.
+    """
+    found = [(name, gate_value(metrics, name), least) for name, least in gates]
+    missed = [f"{name} is {value:.4f}, under {least:g}" for name, value, least in found if value < least]
+    if missed:
+        raise CommandFailed("the model is not good enough: " + "; ".join(missed))

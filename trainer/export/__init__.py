@@ -1,0 +1,1 @@
+"""Export: write and publish the model directory."""

@@ -1,0 +1,78 @@
+"""The content of ``model.json`` for a job."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import platform
+from typing import Any
+
+import numpy as np
+
+from catalogue.cli.versions import versions
+from catalogue.images.spec import POLICY
+from catalogue.model_dir import ModelInfo
+from trainer.fitting import checks
+from trainer.fitting.training import Job, Prepared, TrainingResult
+from trainer.networks.network import Network
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
+
+
+def describe_trained(job: Job, prepared: Prepared, result: TrainingResult) -> ModelInfo:
+    """The content of ``model.json`` of a trained model, before it is calibrated and measured."""
+    config, encoded, validates = job.config, prepared.encoded, prepared.validates
+    names = np.array(encoded.labels)[~validates]
+    content = sorted(zip(encoded.labels, encoded.content_hashes, strict=True))
+    fitting = {
+        "frozen_in_bfloat16": prepared.encoder.has_rounded,
+        "best_epoch": result.final.best_epoch,
+        "epochs_run": list(result.final.epochs),
+        "head_epochs_run": list(result.head.epochs) if result.head else [],
+    }
+    data = {
+        "training_photos": int((~validates).sum()),
+        "validation_photos": int(validates.sum()),
+        "unreadable_photos": len(encoded.unreadable),
+        "validation": "given" if config.validation_data else f"{checks.VALIDATION_FRACTION} by content hash",
+        "fingerprint": hashlib.sha256(repr(content).encode()).hexdigest(),
+    }
+    shares = {label: float((names == label).mean()) for label in job.labels}
+    return describe(job, result.network, fitting, shares, data)
+
+
+def describe(
+    job: Job,
+    network: Network,
+    fitting: dict[str, Any],
+    class_shares: dict[str, float],
+    data: dict[str, Any],
+) -> ModelInfo:
+    """What is known of the model before it is written; `trainer.export.writing.write` fills in the rest."""
+    config = job.config
+    return ModelInfo(
+        id="",
+        labels=job.labels,
+        image=config.image,
+        policy=POLICY,
+        temperature=1.0,
+        class_shares=class_shares,
+        metrics={},
+        training={
+            **config.result_settings,
+            "cut": network.cut,
+            "policy": job.dtype_policy,
+            "frozen_in_bfloat16": False,
+            "workers": job.devices.workers,
+            "replicas": job.devices.replicas,
+            "best_epoch": 0,
+            "epochs_run": [],
+            "head_epochs_run": [],
+            **fitting,
+        },
+        network=tuple(network.layers()),
+        data={"photos": job.photos, **data},
+        versions={"python": platform.python_version()} | versions(_PACKAGES),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        files={},
+    )

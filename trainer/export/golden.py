@@ -1,0 +1,34 @@
+"""The choice of golden images."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+
+from catalogue.images.spec import ImageSpec, Limits
+from catalogue.model_dir import GOLDEN_MARGIN
+from trainer.data.examples import Example
+from trainer.data.photos import Photo, read_photo
+from trainer.evaluation.report import Evaluated
+
+GOLDEN_IMAGES = 16
+
+
+def golden_images(validation: Evaluated, spec: ImageSpec, limits: Limits) -> np.ndarray:
+    """A few validation photos with a clear label, one of each class before a second of any: uint8 [G, H, W, 3].
+
+    If so many are not clear, it is the clearest.
+    """
+    second, first = np.sort(validation.probabilities, axis=1)[:, -2:].T
+    margins = first - second
+    count = max(int((margins >= GOLDEN_MARGIN).sum()), GOLDEN_IMAGES)
+    seen: collections.Counter[int] = collections.Counter()
+    ranked = []
+    for row in np.sort(np.argsort(-margins, kind="stable")[:count]).tolist():
+        label = validation.truth[row]
+        ranked.append((seen[label], validation.uris[row]))
+        seen[label] += 1
+    chosen = [Example(path, "") for _, path in sorted(ranked, key=lambda item: item[0])[:GOLDEN_IMAGES]]
+    photos = [read_photo(example, spec, limits) for example in chosen]
+    return np.stack([photo.image for photo in photos if isinstance(photo, Photo)])

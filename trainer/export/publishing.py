@@ -1,0 +1,129 @@
+"""Put a finished model directory in its place: all of it or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from catalogue.model_dir import INFO_FILE
+from catalogue.model_dir.info import checksum
+
+_REPLACED = "replaced"
+
+
+def foreign_files(path: str) -> list[str] | None:
+    """The files of a folder, local or remote, that do not belong to the model directory in it.
+
+    Returns:
+        Their names; None if there is no model directory of ours.
+
+    Raises:
+        StorageError: its storage does not answer.
+    """
+    if not storage.is_file(f"{path}/{INFO_FILE}"):
+        return None
+    try:
+        content = json.loads(storage.read_bytes(f"{path}/{INFO_FILE}"))
+        intact = content.pop("checksum") == checksum(content)
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    if not intact:
+        return None
+    found = {file.location.removeprefix(f"{path}/") for file in storage.list_files(path)}
+    return sorted(found - {INFO_FILE, *content["files"]})
+
+
+@contextlib.contextmanager
+def workplace(path: str) -> Iterator[Path]:
+    """A new local folder to write a model directory in that `publish` can then move to `path`.
+
+    It is made before any work is done, so that a place that cannot be written to is found out at once, and removed with
+    the folders above it that had to be made, if nothing was published.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    if storage.is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="model-") as folder:
+            yield Path(folder)
+        return
+    target = Path(os.path.realpath(path))
+    made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    workplace = target.with_name(f".writing-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(workplace, target)
+    except OSError as error:
+        why = f"{target.parent} is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(f"--model-dir {path} cannot be written ({why}): choose another") from error
+    try:
+        yield workplace
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+        lock.close()
+        for empty in made:
+            with contextlib.suppress(OSError):  # not empty: the model is there
+                empty.rmdir()
+
+
+def _locked(folder: Path, target: Path) -> IO[bytes]:
+    """Makes a folder for one process alone, and empties it of what one that was killed has left.
+
+    Returns:
+        An open file; closing it gives the folder free.
+
+    Raises:
+        UserError: another process has it.
+    """
+    folder.mkdir(exist_ok=True)
+    lock = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UserError("another train is writing to this --model-dir: wait for it or choose another") from None
+    if (folder / _REPLACED).exists() and not target.exists():
+        (folder / _REPLACED).rename(target)  # it was killed between two renames
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    return lock
+
+
+def publish(folder: Path, path: str) -> None:
+    """Moves a finished model directory to where it belongs, replacing the model directory that is there.
+
+    On a local disk by renaming, so that nobody ever sees half of it; into an empty folder that is there already (it may
+    be a mount point) and into an object store file by file, ``model.json`` last: `read` refuses a directory without it.
+    """
+    if storage.is_remote(path):
+        _upload(folder, path.rstrip("/"))
+        return
+    target = os.path.realpath(path)
+    if os.path.isdir(target) and not os.listdir(target):
+        for name in sorted(os.listdir(folder), key=lambda name: name == INFO_FILE):
+            shutil.move(folder / name, target)
+    elif os.path.lexists(target):
+        replaced = folder.with_name(_REPLACED)
+        os.rename(target, replaced)
+        try:
+            os.rename(folder, target)
+        except OSError:
+            os.rename(replaced, target)
+            raise
+    else:
+        os.rename(folder, target)
+
+
+def _upload(folder: Path, path: str) -> None:
+    storage.remove(path)
+    files = sorted((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.name == INFO_FILE)
+    for file in files:
+        storage.copy(str(file), f"{path}/{file.relative_to(folder).as_posix()}")

@@ -1,0 +1,53 @@
+"""The SavedModel of a model directory: its signatures, with variables as constants and batch norm folded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from catalogue.images.spec import ImageSpec
+
+if TYPE_CHECKING:
+    from catalogue.model_dir.info import ModelInfo
+from catalogue.model_dir.graph import folded
+
+
+def export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
+    """Saves the network as a SavedModel with both signatures."""
+    size = info.image.size
+    k = min(len(info.labels), 5)
+    images = tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")
+    data = tf.TensorSpec((None,), tf.string, name="data")
+    network = tf.function(lambda images: model(images, training=False), input_signature=[images])
+    probabilities = folded(network.get_concrete_function())
+
+    @tf.function(input_signature=[images])
+    def images_to_probabilities(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": probabilities(images)[0]}
+
+    @tf.function(input_signature=[data])
+    def bytes_to_labels(data: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = tf.map_fn(
+            lambda one: decoded(one, info.image), data, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8)
+        )
+        scores, indices = tf.math.top_k(probabilities(images)[0], k)
+        return {"labels": tf.gather(tf.constant(list(info.labels)), indices), "scores": scores}
+
+    signatures = {"serving_default": images_to_probabilities, "serve_bytes": bytes_to_labels}
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+
+
+def decoded(data: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """An image file as ``serve_bytes`` decodes it, with TensorFlow's own operations: string [] -> uint8 [H, W, 3]."""
+    image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
+    if spec.resize == "crop":
+        shorter = tf.reduce_min(tf.shape(image)[:2])
+        image = tf.image.resize_with_crop_or_pad(image, shorter, shorter)
+    if spec.resize == "pad":  # with white, which is 255
+        image = 255 - tf.image.resize_with_pad(255 - image, spec.size, spec.size, antialias=True)
+    else:
+        image = tf.image.resize(image, (spec.size, spec.size), antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)

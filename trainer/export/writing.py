@@ -1,0 +1,69 @@
+"""Write a model directory and check that it reads and reproduces itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from catalogue.model_dir import FORMAT, INFO_FILE, ModelDir, ModelInfo, file_digest, read, saved_model
+from catalogue.model_dir.info import canonical_json
+from trainer.export import signatures
+
+
+def write(
+    path: str | os.PathLike[str],
+    model: keras.Model,
+    info: ModelInfo,
+    golden_images: np.ndarray,
+    report: str,
+) -> ModelDir:
+    """Writes a model directory into the new local folder `path` and checks that it reads and reproduces itself.
+
+    Args:
+        path: a folder that does not exist yet.
+        model: uint8 [N, H, W, 3] -> probabilities [N, K].
+        info: what is known of the model; `id` and `files` are filled in here.
+        golden_images: uint8 [G, H, W, 3], G ≥ 1.
+        report: the content of ``report.html``.
+
+    Raises:
+        ModelDirError: the SavedModel does not give the probabilities that `model` gives.
+    """
+    folder = Path(path)
+    (folder / "golden").mkdir(parents=True)
+    signatures.export(model, info, folder)
+    model.save(folder / "model.keras")
+    (folder / "report.html").write_text(report, encoding="utf-8")
+    expected = {}
+    for number, row in enumerate(model.predict_on_batch(golden_images)):
+        expected[f"{number:02}.png"] = [float(value) for value in row]
+        Image.fromarray(golden_images[number]).save(folder / "golden" / f"{number:02}.png")
+    (folder / "golden/probabilities.json").write_text(json.dumps(expected), encoding="utf-8")
+    files = {
+        str(file.relative_to(folder).as_posix()): file_digest(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    info = dataclasses.replace(info, id=_model_id(model, info), files=files)
+    (folder / INFO_FILE).write_text(json.dumps(info.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+    written = read(folder)
+    saved_model.load(written)
+    return written
+
+
+def _model_id(model: keras.Model, info: ModelInfo) -> str:
+    digest = hashlib.sha256()
+    spec = dataclasses.asdict(info.image)
+    digest.update(canonical_json([FORMAT, info.policy, spec, info.labels, info.temperature, model.to_json()]))
+    for weight in model.weights:
+        value = np.ascontiguousarray(weight.numpy())
+        digest.update(canonical_json([value.dtype.str, value.shape]))
+        digest.update(value.tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,94 @@
+"""The files that encoded photos are kept in: arrays mapped into memory, and a log of the photos that are done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catalogue.cli.errors import UserError
+from catalogue.reasons import ImageError, Reason
+from trainer.data.examples import Example
+from trainer.data.photos import Photo, Unreadable
+
+_SPARE_BYTES = 256 * 2**20
+
+
+def _open_arrays(
+    folder: Path, names: Sequence[str], stored: Sequence[tuple[Any, tuple[int, ...]]], rows: int
+) -> list[np.ndarray]:
+    """Opens, or makes, the files that N rows of values are kept in, if there is room for them."""
+    wanted = [np.dtype(dtype).itemsize * int(np.prod((rows, *shape), dtype=np.int64)) for dtype, shape in stored]
+    paths = [folder / f"{name}.npy" for name in names]
+    missing = sum(size for path, size in zip(paths, wanted, strict=True) if not path.exists())
+    free = shutil.disk_usage(folder).free
+    if missing and missing + _SPARE_BYTES > free:
+        raise UserError(
+            f"what the frozen network makes of the photos takes {missing / 1e9:.1f} GB, {folder} has room for "
+            f"{free / 1e9:.1f}: make room, lower --copies, or give --checkpoint-dir on another disk"
+        )
+    arrays = []
+    for path, (dtype, shape) in zip(paths, stored, strict=True):
+        if path.exists():
+            arrays.append(np.load(path, mmap_mode="r+"))
+        else:
+            new = path.with_suffix(".new")
+            np.lib.format.open_memmap(new, "w+", dtype, (max(rows, 1), *shape)).flush()
+            os.replace(new, path)
+            arrays.append(np.load(path, mmap_mode="r+"))
+    return arrays
+
+
+def _replace(path: Path, content: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(content)
+    os.replace(new, path)
+
+
+class _Log:
+    """Which examples have been encoded: a line for each of them, appended after its values were kept."""
+
+    def __init__(self, path: Path, examples: Sequence[Example]) -> None:
+        self.kept: list[tuple[Example, str]] = []
+        self.unreadable: list[Unreadable] = []
+        whole = 0
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            for line, example in zip(file, examples, strict=False):
+                if not line.endswith(b"\n"):
+                    break  # the run was killed here
+                whole += len(line)
+                self._remember(example, json.loads(line))
+        self._file = path.open("ab")
+        self._file.truncate(whole)
+        self.done = len(self.kept) + len(self.unreadable)
+
+    def _remember(self, example: Example, line: dict[str, str]) -> None:
+        if "hash" in line:
+            self.kept.append((example, line["hash"]))
+        else:
+            error = ImageError(Reason[line["reason"]], line["message"])
+            self.unreadable.append(Unreadable(example, error))
+
+    def add(self, photos: Sequence[Photo | Unreadable]) -> None:
+        """Notes that photos have been encoded, or not."""
+        lines = []
+        for photo in photos:
+            if isinstance(photo, Photo):
+                lines.append({"hash": photo.content_hash})
+            else:
+                lines.append({"reason": photo.error.reason.name, "message": photo.error.message})
+            self._remember(photo.example, lines[-1])
+        self._file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+        self._file.flush()
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()

@@ -1,0 +1,194 @@
+"""From labelled photos to a trained network: runs the frozen layers over the photos once, then trains the others."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.commands.train_flags import TrainConfig
+from trainer.data.examples import Example
+from trainer.fitting import checks, precision
+from trainer.fitting.checkpoints import HEAD, NETWORK, Checkpoints
+from trainer.fitting.distribution import Devices
+from trainer.fitting.encoded import Encoded
+from trainer.fitting.encoder import Encoder
+from trainer.fitting.inputs import Activations, Images, Source
+from trainer.fitting.loop import Fitted, Fitting
+from trainer.fitting.stage import Stage
+from trainer.fitting.task import Task
+from trainer.networks import backbones, names
+from trainer.networks.network import Network
+
+FULL_PRECISION = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run as it goes.
+
+    Attributes:
+        config: what it is told.
+        labels: the classes, in order.
+        photos: a hash of the names and labels of all photos.
+        devices: where it computes.
+        checkpoints, scratch: where it keeps what it has; `scratch` is a local folder.
+        watch: see `trainer.fitting.loop.Fitting`.
+    """
+
+    config: TrainConfig
+    labels: tuple[str, ...]
+    photos: str
+    devices: Devices
+    checkpoints: Checkpoints
+    scratch: Path
+    watch: Callable[[str, int, dict[str, float]], None]
+
+    @property
+    def dtype_policy(self) -> str:
+        """Keras's dtype policy."""
+        return precision.dtype_policy(self.config.precision, self.devices.gpus)
+
+    @property
+    def frozen_in_bfloat16(self) -> bool:
+        """Whether what is frozen computes in bfloat16, where it is not for validation."""
+        return precision.frozen_in_bfloat16(self.config.precision, self.devices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What does not depend on how the network is fitted.
+
+    Attributes:
+        backbone: see `trainer.networks.backbones.build`.
+        initial: its weights before it was fitted.
+        encoder, encoded: the frozen part, and what it makes of the N photos.
+        truth: int [N], the index of the right label.
+        validates: bool [N], which photos are for validation.
+        copies: what the frozen part makes of varied copies, see `trainer.fitting.encoder.Encoder.copies`.
+    """
+
+    backbone: keras.Model
+    initial: list[np.ndarray]
+    encoder: Encoder
+    encoded: Encoded
+    truth: np.ndarray
+    validates: np.ndarray
+    copies: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """A fitted network, how its head was fitted alone, if it was, and how all that is not frozen was."""
+
+    network: Network
+    head: Fitted | None
+    final: Fitted
+
+
+def prepare(job: Job, examples: Sequence[Example], held_out: Sequence[Example]) -> Prepared:
+    """Reads the photos and runs what is frozen over them.
+
+    Raises:
+        UserError: they cannot be result from, or the network cannot be built.
+    """
+    config, strategy = job.config, job.devices.strategy
+    backbone = build_backbone(config, job.dtype_policy, config.weights, strategy)
+    network = add_head(config, len(job.labels), job.dtype_policy, backbone, strategy)
+    encoder = Encoder(
+        network, job.devices, config.image, config.limits, config.batch_size, job.scratch, job.frozen_in_bfloat16
+    )
+    encoded = encoder.encode([*examples, *held_out], with_features=config.head_stage is not None)
+    job.devices.check_same("photos", [encoded.labels, encoded.content_hashes])
+    checks.report_unreadable(encoded, len(examples) + len(held_out))
+    validates = checks.choose_validation(encoded, {example.uri for example in held_out})
+    checks.report_classes(encoded, validates, job.labels)
+    if encoder.has_rounded:
+        encoder.encode_exactly(encoded, np.flatnonzero(validates))
+    copies = None
+    if network.lower is not None and config.augmentation:
+        copies = encoder.copies(encoded, np.flatnonzero(~validates), config.augmentation, config.copies, config.seed)
+    initial = [variable.numpy() for variable in backbone.variables]
+    truth = np.searchsorted(job.labels, encoded.labels)
+    return Prepared(backbone, initial, encoder, encoded, truth, validates, copies)
+
+
+def fit(job: Job, prepared: Prepared) -> TrainingResult:
+    """Fits a head, and what else is not frozen, to prepared photos. What it fitted before it begins anew.
+
+    Raises:
+        CommandFailed: the loss is no longer a number.
+    """
+    config, encoded = job.config, prepared.encoded
+    for variable, value in zip(prepared.backbone.variables, prepared.initial, strict=True):
+        variable.assign(value)
+    network = add_head(config, len(job.labels), job.dtype_policy, prepared.backbone, job.devices.strategy)
+    training, validation = np.flatnonzero(~prepared.validates), np.flatnonzero(prepared.validates)
+
+    def fitted(name: str, model: keras.Model, source: Source, stage: Stage) -> Fitted:
+        task = Task(source, prepared.truth, len(job.labels), training, validation, config.batch_size, config.seed)
+        return Fitting(name, model, task, stage, job.devices, job.checkpoints, job.watch).run()
+
+    head = None
+    if config.head_stage and encoded.features is not None:
+        head = fitted(HEAD, network.head, Activations(encoded.features), config.head_stage)
+    source: Source
+    if network.lower is None:
+        source = Images(encoded.values, config.augmentation, config.seed)
+    else:
+        source = Activations(encoded.values, prepared.copies, training, config.seed)
+    final = fitted(NETWORK if network.upper else HEAD, network.fitted, source, config.final_stage)
+    return TrainingResult(network, head, final)
+
+
+def build_backbone(
+    config: TrainConfig, dtype_policy: str, weights: str, strategy: tf.distribute.Strategy
+) -> keras.Model:
+    """Builds the backbone, to compute as Keras's dtype policy of that name says."""
+    keras.backend.clear_session()  # layers are numbered from one again: the same seed gives the same model id
+    keras.utils.set_random_seed(config.seed)
+    with _computing_as(dtype_policy), strategy.scope():
+        return backbones.build(config.backbone, weights, config.image.size, config.color_mode)
+
+
+def add_head(
+    config: TrainConfig, classes: int, dtype_policy: str, backbone: keras.Model, strategy: tf.distribute.Strategy
+) -> Network:
+    """Puts a new head on a backbone."""
+    keras.utils.set_random_seed(config.seed)
+    backbone.trainable = True
+    with _computing_as(dtype_policy), strategy.scope():
+        return Network.on(
+            backbone,
+            classes,
+            fine_tune=config.fine_tune,
+            hidden_units=config.hidden_units,
+            dropout=config.dropout,
+            freeze_batch_norm=config.freeze_batch_norm,
+        )
+
+
+@contextlib.contextmanager
+def _computing_as(name: str) -> Iterator[None]:
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(FULL_PRECISION)
+
+
+def portable(job: Job, network: Network) -> Network:
+    """The same network with weights on one device and computations that any machine can do."""
+    if job.devices.replicas == 1 and job.dtype_policy == FULL_PRECISION:
+        return network
+    strategy = tf.distribute.get_strategy()
+    backbone = build_backbone(job.config, FULL_PRECISION, names.NONE, strategy)
+    plain = add_head(job.config, len(job.labels), FULL_PRECISION, backbone, strategy)
+    plain.backbone.set_weights(network.backbone.get_weights())
+    plain.head.set_weights(network.head.get_weights())
+    return plain

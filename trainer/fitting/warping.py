@@ -1,0 +1,27 @@
+"""Apply drawn variations to images, on the device."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def apply(images: tf.Tensor, moves: tf.Tensor, colors: tf.Tensor) -> tf.Tensor:
+    """Varies images, bilinear; what comes from outside repeats the pixels of the edge.
+
+    Args:
+        images: uint8 [N, H, W, 3].
+        moves, colors: of a `Variation`.
+
+    Returns:
+        uint8 [N, H, W, 3].
+    """
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images, tf.float32),
+        transforms=moves,
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+    pixels = tf.einsum("nhwc,ndc->nhwd", moved, colors[:, :, :3]) + colors[:, tf.newaxis, tf.newaxis, :, 3]
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)

@@ -1,0 +1,80 @@
+"""Where a network can be cut into a frozen and a trainable part."""
+
+from __future__ import annotations
+
+import difflib
+import math
+
+import keras
+
+from catalogue.cli.errors import UserError
+
+
+def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
+    """The layers that `split` can cut behind, with their outputs, in the order of the network.
+
+    All that comes after such a layer sees nothing but its output.
+    """
+    # By node, not by layer: `layer.output` of a nested model names a tensor inside it.
+    by_depth = backbone.layers[-1]._nodes_by_depth
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    producer = {id(output): position for position, node in enumerate(nodes) for output in node.outputs}
+    last_use: dict[int, int] = {}
+    for position, node in enumerate(nodes):
+        last_use |= {producer[id(tensor)]: position for tensor in node.input_tensors}
+    busy_until, found = 0, {}
+    for position, node in enumerate(nodes[:-1]):
+        if 0 < busy_until <= position:
+            found[node.operation.name] = node.outputs[0]
+        busy_until = max(busy_until, last_use[position])
+    return found
+
+
+def default_cut(backbone: keras.Model) -> str:
+    """The layer below which little is worth fitting again.
+
+    The first of those that give the least numbers among all that give a sixteenth of the image's side, with the
+    normalisation and the activation that follow it.
+
+    Raises:
+        UserError: there is none.
+    """
+    side = -(-backbone.input_shape[1] // 16)
+    found = [(name, tensor) for name, tensor in cut_tensors(backbone).items() if _side(tensor) <= side]
+    sizes = [math.prod(tensor.shape[1:]) for _, tensor in found if _side(tensor) == _side(found[0][1])]
+    if not sizes:
+        raise UserError(f"{backbone.name} has no layer to cut behind by default: give --fine-tune all or a layer")
+    chosen = sizes.index(min(sizes))
+    follows = (keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU)
+    while chosen + 1 < len(sizes) and isinstance(found[chosen + 1][1]._keras_history.operation, follows):
+        chosen += 1
+    return found[chosen][0]
+
+
+def _side(tensor: keras.KerasTensor) -> float:
+    """The height of activations; infinite where they have none."""
+    return tensor.shape[1] if len(tensor.shape) == 4 else math.inf
+
+
+def split(backbone: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
+    """Divides a network behind one of the layers of `cut_tensors`; the layers and their weights are shared, not copied.
+
+    Returns:
+        uint8 images [N, H, W, 3] -> activations [N, ...], and activations -> features [N, D].
+
+    Raises:
+        UserError: it cannot be cut there.
+    """
+    possible = cut_tensors(backbone)
+    if layer not in possible:
+        every_eighth = list(possible)[:: max(1, len(possible) // 8)]
+        nearest = difflib.get_close_matches(layer, possible, n=3, cutoff=0.5) or every_eighth
+        raise UserError(
+            f"{backbone.name} cannot be cut behind a layer {layer!r}: give none, top, all, or a layer such as "
+            f"{', '.join(nearest)}"
+        )
+    preparation, network = backbone.layers[-2:]
+    activations = possible[layer]
+    images = keras.Input(backbone.input_shape[1:], dtype="uint8", name="images")
+    lower = keras.Model(images, keras.Model(network.input, activations)(preparation(images)), name="lower")
+    return lower, keras.Model(activations, network.output, name="upper")
