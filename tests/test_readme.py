@@ -16,20 +16,21 @@ from catalogue.cli import flags
 from catalogue.images.formats import FORMATS
 from catalogue.images.spec import RESIZE_RULES
 from catalogue.lists import values
+from catalogue.lists.kinds import ENDINGS
 from catalogue.reasons import Reason
-from pipeline import answers, classify, records, sources, web
-from pipeline.run_dir import formats, record
+from catalogue.storage import http_status, stores, web
+from pipeline import config, records
+from pipeline.run_dir import layout
 from pipeline.runner import runners
-from trainer.commands import evaluate_flags, inspect_flags, predict_flags, sweep_flags
-from trainer.commands import train_flags as options
+from trainer.commands import evaluate_flags, inspect_flags, predict_flags, sweep_flags, train_flags
 
 PARSERS = {
-    "trainer train": options.add_arguments,
+    "trainer train": train_flags.add_arguments,
     "trainer sweep": sweep_flags.add_arguments,
     "trainer evaluate": evaluate_flags.add_arguments,
     "trainer inspect": inspect_flags.add_arguments,
     "trainer predict": predict_flags.add_arguments,
-    "pipeline classify": classify.add_arguments,
+    "pipeline classify": config.add_arguments,
 }
 
 
@@ -145,14 +146,17 @@ def test_the_tables_of_manifests(readme: str) -> None:
         values.PARQUET,
         values.IMAGE,
     ]
-    assert kinds["CSV"] | kinds["TSV"] == {ending for ending, kind in kinds.ENDINGS.items() if kind == values.CSV}
+    assert kinds["CSV"] | kinds["TSV"] == {ending for ending, kind in ENDINGS.items() if kind == values.CSV}
     for kind in (values.TEXT, values.JSON_LINES):
-        assert kinds[kind] == {ending for ending, own in kinds.ENDINGS.items() if own == kind}
-    uris = table_under(readme, "Manifests", 1)
+        assert kinds[kind] == {ending for ending, own in ENDINGS.items() if own == kind}
+
+
+def test_the_table_of_storages(readme: str) -> None:
+    uris = table_under(readme, "Storage")
     schemes = {scheme for row in uris for scheme in re.findall(r"`(\w+)://`", row[0])}
-    assert schemes == {"file", *sources._READERS, *sources._ASYNCHRONOUS}
+    assert schemes == {"file", *filter(None, stores._KINDS)}
     said = uris[-1][1]
-    seconds = answers.CONNECT_SECONDS, answers.READ_SECONDS, answers.BODY_SECONDS
+    seconds = http_status.CONNECT_SECONDS, http_status.READ_SECONDS, http_status.BODY_SECONDS
     limits = dict(zip(("to connect", "without a byte", "for the body"), seconds, strict=True))
     counts = {"connections": web.CONNECTIONS_PER_HOST, "redirects": web.REDIRECTS, "times more": web.RETRIES}
     for words in (
@@ -180,8 +184,8 @@ def test_the_run_directory(readme: str) -> None:
     block = readme.split("## The run directory")[1].split("```")[1]
     names = [line.split()[0] for line in block.strip().splitlines()]
     assert names == [
-        f"{formats.PREDICTIONS}/part-*", f"{formats.DEAD_LETTERS}/part-*", record.STATS_FILE, record.RUN_FILE,
-        record.REPORT_FILE, record.SUCCESS_FILE,
+        f"{layout.PREDICTIONS}/part-*", f"{layout.DEAD_LETTERS}/part-*", layout.STATS_FILE, layout.RUN_FILE,
+        layout.REPORT_FILE, layout.SUCCESS_FILE,
     ]  # fmt: skip
     prediction = records.Prediction("u", "l", 1.0, (("l", 1.0),), "m", "h", {}, "/u").to_row()
     letter = records.DeadLetter("u", "empty", False, "m", {}).to_row()

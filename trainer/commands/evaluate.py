@@ -47,9 +47,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         raise UserError(f"none of the {len(examples):,} files in {arguments.data} can be read as a photo")
     index = {label: number for number, label in enumerate(info.labels)}
     truth = np.array([index[example.label] for example in result.examples])
-    metrics = measure(truth, result.probabilities, info.labels, info.temperature)
+    measured = measure(truth, result.probabilities, info.labels, info.temperature)
     comparison = _compared(info, truth, result, other) if other else None
-    _print_metrics(info, metrics, result)
+    _print_metrics(info, measured, result)
     if comparison:
         _print_comparison(info, comparison)
     if output:
@@ -59,10 +59,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
             f"{len(uris):,} photos of {arguments.data}", uris, truth, result.probabilities, unreadable
         )
         try:
-            _write(output, info, metrics, result, evaluated, comparison)
+            _write(output, info, measured, result, evaluated, comparison)
         except StorageError as error:
             raise UserError(f"--output {output} cannot be written: {error.message}") from error
-    check_gates(metrics, gates)
+    check_gates(measured, gates)
 
 
 def _by_name(examples: Sequence[Example], info: ModelInfo) -> list[Example]:
@@ -100,20 +100,22 @@ def _compared(
     return Comparison(before.id, metrics.compared(truth, old, result.probabilities.argmax(axis=1), info.labels), old)
 
 
-def _print_metrics(info: ModelInfo, metrics: dict[str, Any], result: Classified) -> None:
+def _print_metrics(info: ModelInfo, measured: dict[str, Any], result: Classified) -> None:
     width = max(map(len, info.labels))
     print(f"{'class':{width}}  precision  recall     F1  photos  share in training")
-    for label, values in metrics["per_class"].items():
+    for label, values in measured["per_class"].items():
         cells = ("–" if values[name] is None else f"{values[name]:.3f}" for name in ("precision", "recall", "f1"))
         precision, recall, f1 = cells
         share = f"{info.class_shares.get(label, 0):.1%}"
         print(f"{label:{width}}  {precision:>9}  {recall:>6}  {f1:>5}  {values['support']:6,}  {share:>17}")
-    low, high = metrics["accuracy_interval"]
-    print(f"accuracy {metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})  photos {metrics['examples']:,}")
-    print(f"top-5 accuracy {metrics['top_5_accuracy']:.4f}  macro F1 {metrics['macro_f1']:.4f}")
+    low, high = measured["accuracy_interval"]
     print(
-        f"log loss {metrics['log_loss']:.4f}  calibration error {metrics['calibration_error']:.4f}, before the "
-        f"temperature {metrics['calibration_error_before']:.4f}  model {info.id}"
+        f"accuracy {measured['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})  photos {measured['examples']:,}"
+    )
+    print(f"top-5 accuracy {measured['top_5_accuracy']:.4f}  macro F1 {measured['macro_f1']:.4f}")
+    print(
+        f"log loss {measured['log_loss']:.4f}  calibration error {measured['calibration_error']:.4f}, before the "
+        f"temperature {measured['calibration_error_before']:.4f}  model {info.id}"
     )
     if result.unreadable:
         reasons = collections.Counter(photo.error.reason.code for photo in result.unreadable)
@@ -135,7 +137,7 @@ def _print_comparison(info: ModelInfo, comparison: Comparison) -> None:
 def _write(
     output: str,
     info: ModelInfo,
-    metrics: dict[str, Any],
+    measured: dict[str, Any],
     result: Classified,
     evaluated: Evaluated,
     comparison: Comparison | None,
@@ -146,7 +148,7 @@ def _write(
     def listed(rows: np.ndarray) -> list[dict[str, Any]]:
         return [_row(info, evaluated, row) for row in rows[:LISTED]]
 
-    content = {"model_id": info.id, "labels": list(info.labels), **metrics}
+    content = {"model_id": info.id, "labels": list(info.labels), **measured}
     content |= {"most_wrong": listed(evaluated.most_wrong), "least_sure": listed(evaluated.least_sure)}
     content["unreadable"] = [
         {"uri": p.example.uri, "reason": p.error.reason.code, "message": p.error.message} for p in result.unreadable
@@ -163,7 +165,7 @@ def _write(
         record = {"uri": example.uri, "truth": example.label, "label": info.labels[row.argmax()], "scores": scores}
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write("predictions.jsonl", "".join(lines))
-    write("report.html", evaluation_page(info, metrics, evaluated, comparison=comparison))
+    write("report.html", evaluation_page(info, measured, evaluated, comparison=comparison))
     say(f"written to {output}")
 
 

@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from catalogue import model_dir
 from catalogue.cli import flags
 from catalogue.cli.errors import UserError
 from catalogue.images.spec import RESIZE_RULES, ImageSpec, Limits
+from catalogue.model_dir import file_digest
 from trainer.data.examples import own_image_size
 from trainer.evaluation import gates
 from trainer.fitting.augmentation import DEFAULT, Augmentation
@@ -364,7 +364,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         model_dir=a.model_dir,
         backbone=a.backbone,
         weights=weights,
-        weights_hash=model_dir.file_digest(Path(weights)) if os.path.isfile(weights) else None,
+        weights_hash=file_digest(Path(weights)) if os.path.isfile(weights) else None,
         color_mode=a.color_mode,
         keep_top=keep_top,
         fine_tune=fine_tune,

@@ -226,12 +226,12 @@ def _comparison(info: ModelInfo, comparison: Comparison) -> str:
 
 def _history(info: ModelInfo) -> str:
     epochs = info.training["epochs_run"]
-    charts = [
+    drawn = [
         charts.curves({"training": [e[name] for e in epochs], "validation": [e[f"val_{name}"] for e in epochs]})
         for name in ("accuracy", "loss")
     ]
     titles = (f"<p>Best epoch: {info.training['best_epoch']} of {len(epochs)}.</p><p>Accuracy</p>", "<p>Loss</p>")
-    return "".join(title + chart for title, chart in zip(titles, charts, strict=True))
+    return "".join(title + chart for title, chart in zip(titles, drawn, strict=True))
 
 
 def _network(info: ModelInfo) -> str:
