@@ -41,9 +41,9 @@ class Alone:
     """
 
     def __init__(self, name: str, model: Path, files: Sequence[Path]) -> None:
-        trained = model_dir.read(model)
-        self.engine = engines.choose(trained, engines.Threads(1, 1), engine=name)
-        self.spec = trained.info.image
+        directory = model_dir.read(model)
+        self.engine = engines.choose(directory, engines.Threads(1, 1), engine=name)
+        self.spec = directory.info.image
         self.images = [read_image(file.read_bytes(), self.spec) for file in files[: 16 * BATCH]]
 
 

@@ -1,29 +1,42 @@
-"""Whether ``classify`` waits for its storage: images a second from ``gs://`` and ``s3://`` that answer after 50 ms.
+"""Whether ``classify`` waits for its storage: images a second from object stores that answer after 50 ms.
 
-A server on loopback takes the place of both; it holds the photos in memory and answers each GET 50 ms after it came,
-as many at a time as come. In turns with the same photos on the local disk; start-up is left out. The server has no
-cores of its own, so that what it works is among what is lost. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED``
-names their folder, see CONTRIBUTING.md.
+A server on loopback takes the place of ``gs://``, ``s3://`` and ``az://``; it holds the photos in memory and answers
+each GET 50 ms after it came, as many at a time as come. In turns with the same photos on the local disk; start-up is
+left out. The server has no cores of its own, so its work counts as lost speed.
+
+Also the CPU time of the client for each object, of `catalogue.storage` and of the stores' own libraries, 64 reads at a
+time. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import statistics
 import subprocess
 import sys
+import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import boto3
+import google.auth.credentials
+import google.cloud.storage
 import numpy as np
+from botocore.config import Config
 
 from benchmarks.commands import catalogue, classified, finish, scratch, trained
+from catalogue import storage
 
 ROUNDS, PHOTOS, SECONDS, BUCKET = 9, 6_000, 0.05, "shop"
+LEAST = 0.92
+STORES, THREADS = ("gs", "s3", "az"), 64
+_HEADERS = 'Last-Modified: Sun, 22 Nov 2026 12:00:00 GMT\r\nETag: "1"\r\nx-goog-generation: 1\r\n'
 
 
 class Storage(asyncio.Protocol):
@@ -57,7 +70,7 @@ async def serve(port: int, folder: Path) -> None:
     """Serves the photos of a folder until the process is stopped."""
     answers = {}
     for file in folder.rglob("*.jpg"):
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {file.stat().st_size}\r\n\r\n"
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {file.stat().st_size}\r\n{_HEADERS}\r\n"
         answers[file.name] = head.encode() + file.read_bytes()
     server = await asyncio.get_running_loop().create_server(lambda: Storage(answers), "127.0.0.1", port)
     print("ready", flush=True)
@@ -80,6 +93,9 @@ def served(folder: Path) -> Iterator[None]:
             "AWS_ACCESS_KEY_ID": "nobody",
             "AWS_SECRET_ACCESS_KEY": "nothing",
             "AWS_DEFAULT_REGION": "eu-central-1",
+            "AZURE_STORAGE_ENDPOINT": f"{host}/account",
+            "AZURE_STORAGE_ACCOUNT_NAME": "account",
+            "AZURE_STORAGE_ACCOUNT_KEY": "a2V5",
         }
         try:
             yield
@@ -87,17 +103,51 @@ def served(folder: Path) -> Iterator[None]:
             process.terminate()
 
 
+def cpu_milliseconds(read: Callable[[str], object], names: Sequence[str]) -> float:
+    """The CPU time of this process for each object, with many reads at a time."""
+    read(names[0])  # which opens the client
+    start = time.process_time()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(read, names):
+            pass
+    return 1000 * (time.process_time() - start) / len(names)
+
+
+def client_cpu(names: Sequence[str]) -> dict[str, float]:
+    """Client -> milliseconds of CPU time for each object."""
+    bucket = google.cloud.storage.Client(
+        project="none", credentials=google.auth.credentials.AnonymousCredentials()
+    ).bucket(BUCKET)
+    amazon = boto3.client("s3", config=Config(max_pool_connections=THREADS))
+    clients: dict[str, Callable[[str], object]] = {
+        f"catalogue.storage {scheme}": functools.partial(_read, scheme) for scheme in STORES
+    }
+    clients["google-cloud-storage"] = lambda name: bucket.blob(name).download_as_bytes(checksum=None)
+    clients["boto3"] = lambda name: amazon.get_object(Bucket=BUCKET, Key=name)["Body"].read()
+    found: dict[str, list[float]] = {client: [] for client in clients}
+    for _ in range(3):
+        for client, read in clients.items():
+            found[client].append(cpu_milliseconds(read, names))
+    return {client: statistics.median(values) for client, values in found.items()}
+
+
+def _read(scheme: str, name: str) -> object:
+    return storage.read(f"{scheme}://{BUCKET}/{name}", 1 << 26)
+
+
 def main() -> None:
     """Measures and prints one JSON line."""
     with scratch() as folder:
         model, photos = trained(folder), catalogue(folder, PHOTOS)
         lists = {}
-        for name, prefix in {"local": "", "gs": f"gs://{BUCKET}/", "s3": f"s3://{BUCKET}/"}.items():
+        for name, prefix in {"local": "", **{scheme: f"{scheme}://{BUCKET}/" for scheme in STORES}}.items():
             lists[name] = folder / f"{name}.txt"
             files = sorted(photos.rglob("*.jpg"))
             lists[name].write_text("".join(f"{prefix}{file.name if prefix else file}\n" for file in files))
         found: dict[str, list[float]] = {name: [] for name in lists}
         with served(photos):
+            cpu = client_cpu([file.name for file in sorted(photos.rglob("*.jpg"))])
+            print(cpu, file=sys.stderr)
             for _ in range(ROUNDS):
                 for name, where in lists.items():
                     _, record = classified(where, model, folder)
@@ -105,11 +155,9 @@ def main() -> None:
                     found[name].append(record["timings"]["images_per_second_from_then_on"])
                     print(name, round(found[name][-1], 1), file=sys.stderr)
     medians = {name: statistics.median(values) for name, values in found.items()}
-    ratios = {
-        f"{name}_of_local": statistics.median(np.divide(found[name], found["local"]).tolist()) for name in ("gs", "s3")
-    }
-    wanted = {f"{name}: 0.9": ratio >= 0.9 for name, ratio in ratios.items()}
-    finish(medians | ratios | {"seconds_to_answer": SECONDS}, wanted)
+    ratios = {f"{name}_of_local": statistics.median(np.divide(found[name], found["local"]).tolist()) for name in STORES}
+    wanted = {f"{name}: {LEAST}": ratio >= LEAST for name, ratio in ratios.items()}
+    finish(medians | ratios | {"seconds_to_answer": SECONDS, "client_cpu_milliseconds": cpu}, wanted)
 
 
 if __name__ == "__main__":

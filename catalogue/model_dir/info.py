@@ -25,9 +25,11 @@ class ModelDirError(UserError):
     """A directory that is no model directory, or one that must not be used; the message says which and why."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What ``model.json`` says.
+    """The content of ``model.json``.
+
+    A field that the first format did not have has a default, so that every model directory ever written can be read.
 
     Attributes:
         id: a hash of all that changes a prediction: the weights, the network, the labels, the image spec and policy,
@@ -54,7 +56,7 @@ class ModelInfo:
     class_shares: dict[str, float]
     metrics: dict[str, Any]
     training: dict[str, Any]
-    network: tuple[dict[str, Any], ...]
+    network: tuple[dict[str, Any], ...] = ()
     data: dict[str, Any]
     versions: dict[str, str]
     created: str
@@ -71,9 +73,14 @@ class ModelInfo:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ModelInfo:
         """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where `content` is something else."""
-        values = {field.name: content[field.name] for field in dataclasses.fields(cls)}
+        required = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+        values = {
+            field.name: content[field.name]
+            for field in dataclasses.fields(cls)
+            if field.name in required | set(content)
+        }
         image = ImageSpec(**values.pop("image"))
-        labels, network = tuple(values.pop("labels")), tuple(values.pop("network"))
+        labels, network = tuple(values.pop("labels")), tuple(values.pop("network", ()))
         return cls(image=image, labels=labels, network=network, **values)
 
 

@@ -95,7 +95,8 @@ class _CsvWriter:
         cells: list[Any] = []
         for name in self._names:
             if name == "top":
-                cells += [entry[part] for entry in row["top"] for part in ("label", "score")]
+                best = [entry[part] for entry in row["top"] for part in ("label", "score")]
+                cells += best + [None] * (2 * self._top_k - len(best))
             else:
                 cells.append(row[name])
         self._csv.writerow([as_cell(value) for value in (*cells, *map(row["fields"].get, self._fields))])
