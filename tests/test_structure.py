@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,43 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)
     return ast.literal_eval(done.stdout.splitlines()[-1])
+
+
+def test_heavy_packages_are_imported_at_the_top_of_few_modules_of_the_shared_code(repository: Path) -> None:
+    heavy = {
+        name
+        for name, file in modules(repository, "catalogue").items()
+        if {imported.split(".")[0] for imported in imports(file, top_level=True)} & set(HEAVY)
+    }
+    assert heavy == {"catalogue.model_dir.graph", "catalogue.model_dir.saved_model", "catalogue.storage.beam"}
+
+
+def test_functions_import_only_what_must_be_late(repository: Path) -> None:
+    """The work of a command, after its cheap checks; the clients of storages; extras; and what a worker starts with."""
+    late = {
+        name
+        for package in PACKAGES
+        for name, file in modules(repository, package).items()
+        if imports(file) - imports(file, top_level=True)
+    }
+    commands = {f"trainer.commands.{name}" for name in ("evaluate", "inspect", "predict", "sweep", "train")}
+    assert late == commands | {
+        "catalogue.cli.versions",
+        "catalogue.storage.stores",
+        "pipeline.__main__",
+        "pipeline.runner.worker",
+        "trainer.commands.sweep_flags",
+    }
+
+
+def test_files_are_touched_in_one_layer_only(repository: Path) -> None:
+    others = re.compile(
+        r"tf\.io\.(gfile|read_file|write_file)|FileSystems\.(open|create|match|exists|copy|rename|delete)\("
+    )
+    for package in PACKAGES:
+        for name, file in modules(repository, package).items():
+            found = others.search(file.read_text(encoding="utf-8"))
+            assert not found or name == "catalogue.storage.beam", f"{name} uses {found and found[0]}"
 
 
 def test_records_need_the_standard_library_only(repository: Path) -> None:

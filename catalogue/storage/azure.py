@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore as ObstoreAzure
 
 from catalogue.reasons import Reason, StorageError
@@ -125,7 +125,7 @@ def _opened(root: str) -> ObstoreAzure:
             client_options=object_reads.client_options(endpoint),
             retry_config=object_reads.RETRY,
         )
-    except Exception as error:  # obstore raises its GenericError for settings that are missing
+    except (BaseError, ValueError) as error:  # such as settings that are missing
         message = str(error).split("\n", 1)[0]
         raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {message}; set AZURE_STORAGE_ACCOUNT_NAME") from error
 
