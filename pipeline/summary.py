@@ -27,11 +27,11 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
         yield f"  {reason:20} {count:9,}"
     if counts["duplicates"]:
         yield f"lines that repeat the image of another line: {counts['duplicates']:,}"
-    yield from _performance(record)
+    yield from performance(record)
     yield f"rows, statistics and report.html are in {record['output']}"
 
 
-def _performance(record: dict[str, Any]) -> Iterator[str]:
+def performance(record: dict[str, Any]) -> Iterator[str]:
     """What ran, where the time went, and what it cost."""
     timings = record["timings"]
     for own in record["engines"]:

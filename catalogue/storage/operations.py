@@ -39,7 +39,7 @@ def read(location: str, max_bytes: int, *, admit: Admit = _admit_all, unless: st
         UserError: reading it needs an extra that is not installed.
     """
     if not is_unicode(location):
-        raise StorageError(Reason.NOT_FOUND, f"{location!r} is not UTF-8: rename it")
+        raise StorageError(Reason.READ_FAILED, f"{location!r} is not UTF-8: rename it")
     return store_of(location).read(location, max_bytes, admit, unless)
 
 

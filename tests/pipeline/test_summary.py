@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.records import Chunk
 from pipeline.run_dir.run import Run
-from pipeline.summary import summary
+from pipeline.summary import performance
 
 Commit = Callable[..., dict[str, Any]]
 MakeChunk = Callable[..., Chunk]
@@ -22,7 +22,7 @@ def test_what_it_cost_is_said_only_where_there_is_a_price(
 ) -> None:
     """And without a prediction, so that nobody knows when the run had started up."""
     record = commit_rows(dataclasses.replace(run, price_per_hour=price), 1, 0)
-    *_, last = summary(record, {"classes": {}})
+    *_, last = performance(record)
     if cost:
         assert last.startswith(cost)
         assert "start-up" not in last

@@ -12,7 +12,7 @@ import numpy as np
 from catalogue.html import charts, page
 from catalogue.images.reader import read_thumbnail
 from catalogue.model_dir import ModelInfo
-from catalogue.reasons import ImageError
+from catalogue.reasons import DataError
 from trainer.data.photos import data_of
 
 PICTURES = 12
@@ -294,5 +294,5 @@ class _Pictures:
 def _thumbnail(uri: str) -> bytes | None:
     try:
         return page.jpeg(read_thumbnail(data_of(uri), THUMBNAIL_SIDE))
-    except ImageError:  # it was readable a minute ago; the report can do without it
+    except DataError:  # it was readable a minute ago; the report can do without it
         return None

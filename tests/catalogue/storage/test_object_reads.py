@@ -195,9 +195,9 @@ def test_nothing_is_read_beyond_the_limit(read: Read) -> None:
 def test_connections_are_kept(read: Read) -> None:
     read("picture")
     before = Faulty.connections
-    for _ in range(5):
+    for _ in range(20):
         read("picture")
-    assert Faulty.connections <= before + 1  # one may not have been back in the pool yet
+    assert Faulty.connections <= before + 5  # some may not have been back in the pool yet
 
 
 @pytest.mark.parametrize(

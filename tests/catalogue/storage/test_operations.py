@@ -107,7 +107,7 @@ def test_names_are_taken_letter_for_letter(root: str, name: str) -> None:
 
 
 def test_a_name_with_half_a_character_is_refused(root: str) -> None:
-    assert reason_of(f"{root}/\ud800.jpg") is Reason.NOT_FOUND
+    assert reason_of(f"{root}/\ud800.jpg") is Reason.READ_FAILED
 
 
 def test_of_several_that_create_a_file_one_succeeds(root: str) -> None:

@@ -106,12 +106,12 @@ def test_fitting_again_begins_anew(drawn: Path, tmp_path: Path) -> None:
     run = job(drawn, tmp_path / "scratch", "--epochs", "2")
     prepared = training.prepare(run, find_examples(str(drawn)), [])
     first = training.fit(run, prepared)
-    logits = first.main.logits
+    logits = first.final.logits
     again = training.fit(run, prepared)
-    np.testing.assert_allclose(again.main.logits, logits, rtol=1e-5)
+    np.testing.assert_allclose(again.final.logits, logits, rtol=1e-5)
     config = dataclasses.replace(run.config, hidden_units=(5,))
     other = training.fit(dataclasses.replace(run, config=config), prepared)
-    assert not np.allclose(other.main.logits, logits)
+    assert not np.allclose(other.final.logits, logits)
 
 
 def test_what_is_exported_computes_in_full_precision(drawn: Path, tmp_path: Path) -> None:
