@@ -17,16 +17,13 @@ from catalogue.reasons import ImageError, Reason
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 
-
 _MAX_JPEG_SCANS = 100
 _SEQUENTIAL_JPEG, _START_OF_SCAN = (0xC0, 0xC1), 0xDA
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
-
 # Pillow warns of what `Limits` checks, and of broken metadata beside good pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-
 
 # What Pillow raises for a file that is broken, beside OSError. EOFError: no frame; RuntimeError: AVIF; the others: a
 # field of the file used as an index, a length or a type before it was checked.
@@ -43,7 +40,6 @@ BROKEN_FILE = (
     struct.error,
     zlib.error,
 )
-
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SIGNATURES = (

@@ -25,9 +25,7 @@ GOLDEN_MARGIN = 0.2
 """How far the first probability of a golden image is from the second, where there are enough such photos. What is off
 by less than half of it has the same first label: no sound network is refused for what could be either of two things."""
 
-
 _REQUIRED = ("saved_model.pb", "fingerprint.pb", "model.keras", "report.html", "golden/probabilities.json")
-
 
 REPAIR = (
     "the machine, the versions or the files are not those it was written with; train it again or repair the "

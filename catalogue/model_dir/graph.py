@@ -20,7 +20,6 @@ from catalogue.model_dir import bfloat16
 
 _CONVOLUTION, _DEPTHWISE = "Conv2D", "DepthwiseConv2dNative"
 
-
 _FACTORS, _OFFSETS = ("Mul",), ("Add", "AddV2", "BiasAdd")
 
 

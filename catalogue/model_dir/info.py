@@ -13,7 +13,6 @@ from catalogue.images.spec import ImageSpec
 FORMAT = 1
 INFO_FILE = "model.json"
 
-
 SERVE_BYTES_NOTE = (
     "serve_bytes decodes with TensorFlow's own operations (JPEG, PNG, GIF, BMP): no EXIF orientation, no CMYK, no "
     "transparency over white, no colour profiles, no scaling while a JPEG is read. Scores differ a little from those "

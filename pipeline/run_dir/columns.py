@@ -9,7 +9,6 @@ import pyarrow as pa
 
 _LOOKED_ROWS = 10_000
 
-
 # Marks whole numbers of which a double holds each: of those that JSON has, not of a Parquet column of 64 bits.
 _SMALL = {b"small": b"yes"}
 _WIDENED = (pa.types.is_signed_integer, pa.types.is_unsigned_integer, pa.types.is_decimal)

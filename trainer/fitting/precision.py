@@ -25,6 +25,6 @@ def dtype_policy(precision: str, gpus: int) -> str:
 def frozen_in_bfloat16(precision: str, devices: Devices) -> bool:
     """Whether the part of a network that is not fitted computes in bfloat16: with ``auto``, on one CPU that can.
 
-    What is fitted computes as `policy` says. On processors without such instructions bfloat16 would be slower.
+    What is fitted computes as `dtype_policy` says. On processors without such instructions bfloat16 would be slower.
     """
     return precision == "auto" and not devices.gpus and devices.replicas == 1 and bfloat16.is_native()
