@@ -20,12 +20,12 @@ from trainer.commands import (
     train_flags,
 )
 
-Entry = tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], object], str]
+Command = tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], object], str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name. Returns the exit code."""
-    entries: dict[str, Entry] = {
+    commands: dict[str, Command] = {
         "train": (
             train_flags.add_arguments,
             lambda arguments: train.train(train_flags.config_from(arguments)),
@@ -37,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "predict": (predict_flags.add_arguments, predict.predict, "classify a few photos"),
     }
     parser = flags.Parser(prog="python -m trainer", description=trainer.__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    sub_parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {}
-    for name, (add_arguments, _, help_text) in entries.items():
-        parsers[name] = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".")
+    for name, (add_arguments, _, help_text) in commands.items():
+        parsers[name] = sub_parsers.add_parser(name, help=help_text, description=help_text.capitalize() + ".")
         add_arguments(parsers[name])
         flags.add_output_arguments(parsers[name])
     arguments, unknown = parser.parse_known_args(argv)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         flags.refuse_unknown(unknown, chosen.flags())
-        entries[arguments.command][1](arguments)
+        commands[arguments.command][1](arguments)
 
     return command.run(run, prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file)
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from catalogue.cli.errors import UserError
 from catalogue.images.spec import DEFAULT_LIMITS, Limits
+from catalogue.storage.paths import without_file_scheme
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -35,10 +36,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def path(text: str) -> str:
-    """An argument type: a path. An unset shell variable gives an empty one, which would mean the working directory."""
+    """An argument type: a path, also as ``file://``. An unset shell variable gives an empty one, which is refused."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty")
-    return text
+    return without_file_scheme(text)
 
 
 def positive_int(text: str) -> int:

@@ -35,7 +35,16 @@ from catalogue.storage.operations import (
     write_bytes,
     write_text,
 )
-from catalogue.storage.paths import absolute, check, is_glob, is_remote, is_unicode, scheme, without_file_scheme
+from catalogue.storage.paths import (
+    absolute,
+    check,
+    is_glob,
+    is_remote,
+    is_temporary,
+    is_unicode,
+    scheme,
+    without_file_scheme,
+)
 from catalogue.storage.values import Content, Listed
 
 __all__ = [
@@ -52,6 +61,7 @@ __all__ = [
     "is_file",
     "is_glob",
     "is_remote",
+    "is_temporary",
     "is_unicode",
     "list_files",
     "make_folder",

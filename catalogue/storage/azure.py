@@ -44,7 +44,7 @@ class AzureStore:
 
     def stat(self, location: str) -> Listed | None:
         """See `Store`."""
-        if not split(location)[1]:
+        if not is_plain(split(location)[1]):  # a folder, with a slash at its end
             return None
         return self._reads(location).stat(_key(location), location)
 

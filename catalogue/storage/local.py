@@ -7,12 +7,12 @@ import io
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage.paths import temporary_name
 from catalogue.storage.values import Admit, Content, Listed, too_many_bytes
 
 
@@ -74,14 +74,14 @@ class LocalStore:
         if not os.path.isdir(folder):
             return None
         with translated_errors():
-            return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+            return sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry))
 
     def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
         """Writes beside the target and renames, so that nobody sees half a file. Makes folders as needed."""
         target = Path(location)
         with translated_errors():
             target.parent.mkdir(parents=True, exist_ok=True)
-            new = target.with_name(f".{uuid.uuid4().hex}.new")
+            new = target.with_name(temporary_name())
             try:
                 with new.open("xb") as writer:
                     shutil.copyfileobj(file, writer, 1 << 20)
@@ -137,6 +137,13 @@ def _whole(file: io.FileIO, max_bytes: int) -> bytes:
     return data
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder that must not be read
+        return False
+
+
 def _below(folder: str, above: frozenset[str]) -> Iterator[Listed]:
     real = os.path.realpath(folder)
     if real in above:
@@ -144,12 +151,12 @@ def _below(folder: str, above: frozenset[str]) -> Iterator[Listed]:
     with os.scandir(folder) as scan:
         entries = sorted(scan, key=lambda entry: entry.name)
     for entry in entries:
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _below(entry.path, above | {real})
             continue
         try:
             status = entry.stat()
-        except OSError:  # a link to nowhere: whoever reads it gets the reason
+        except OSError:  # a link to nowhere, or to itself: whoever reads it gets the reason
             yield Listed(entry.path)
         else:
             yield Listed(entry.path, status.st_size, _version(status))

@@ -6,12 +6,11 @@ import contextlib
 import io
 import os
 import tempfile
-import uuid
 from pathlib import Path
 from typing import Any
 
 from catalogue.storage.local import translated_errors
-from catalogue.storage.paths import is_remote
+from catalogue.storage.paths import is_remote, temporary_name
 from catalogue.storage.stores import store_of
 
 _IN_MEMORY = 16 << 20
@@ -36,9 +35,11 @@ class NewFile(io.BufferedIOBase):
             self._file: Any = self._beside.open("xb") if self._beside else tempfile.SpooledTemporaryFile(_IN_MEMORY)
 
     def __exit__(self, kind: object, *exception: object) -> None:
-        if kind is None:
-            self.commit()
-        self.close()
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.close()
 
     def writable(self) -> bool:
         """Always."""
@@ -79,4 +80,4 @@ def _beside(path: str) -> Path:
     target = Path(path)
     with translated_errors():
         target.parent.mkdir(parents=True, exist_ok=True)
-    return target.with_name(f".{uuid.uuid4().hex}.new")
+    return target.with_name(temporary_name())

@@ -107,6 +107,8 @@ class ObjectReads:
             try:
                 result = obstore.get(self._store, key, options=options)
             except NotModifiedError:
+                if if_none_match is None:  # a cache that says so unasked
+                    raise
                 return None
             admit(admitted_size(result.meta["size"], max_bytes))
             data = bytes(result.bytes())

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import urllib.parse
+import uuid
 
 from catalogue.cli.errors import UserError
 
@@ -42,6 +43,16 @@ def without_file_scheme(uri: str) -> str:
         return uri
     path = uri[7:].removeprefix("localhost")
     return urllib.parse.unquote(path) if path.startswith("/") else uri  # a share of another host stays remote
+
+
+def temporary_name() -> str:
+    """A name for a file that is written beside its place, until it is whole."""
+    return f".{uuid.uuid4().hex}.new"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `temporary_name` gave a name: such a file was left by a process that was killed."""
+    return bool(re.fullmatch(r"\.[0-9a-f]{32}\.new", name))
 
 
 def check(path: str) -> None:

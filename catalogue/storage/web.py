@@ -56,6 +56,8 @@ class WebStore:
             with self._answer(url, condition) as response:
                 target = response.headers.get("Location") if response.is_redirect else None
                 if target is None:
+                    if response.status_code == _NOT_MODIFIED and unless is not None:
+                        return None
                     return _content(response, max_bytes, admit)
             try:
                 url = urllib.parse.urljoin(url, target)
@@ -134,11 +136,9 @@ def _condition(unless: str | None) -> dict[str, str]:
     return {"If-None-Match" if unless.startswith(('"', "W/")) else "If-Modified-Since": unless}
 
 
-def _content(response: requests.Response, max_bytes: int, admit: Admit) -> Content | None:
-    """The body of an answer, never much beyond the limit of bytes, and not for ever; None if it is unchanged."""
-    if response.status_code == _NOT_MODIFIED:
-        return None
-    reason = reason_of(response.status_code)
+def _content(response: requests.Response, max_bytes: int, admit: Admit) -> Content:
+    """The body of an answer, never much beyond the limit of bytes, and not for ever."""
+    reason = Reason.READ_FAILED if response.status_code == _NOT_MODIFIED else reason_of(response.status_code)
     if reason:
         raise StorageError(reason, f"HTTP {response.status_code} {response.reason or ''}".rstrip())
     announced = response.headers.get("Content-Length", "")

@@ -25,7 +25,7 @@ HEAD, NETWORK = "head", "network"
 """The stages of fitting."""
 
 _RUN, _META, FEATURES = "checkpoints.json", "meta", "features"
-_OURS = {FEATURES} | {f"{name}{end}" for name in (_RUN, f"{HEAD}.npz", f"{NETWORK}.npz") for end in ("", ".new")}
+_OURS = {_RUN, FEATURES, f"{HEAD}.npz", f"{NETWORK}.npz"}
 
 
 @dataclasses.dataclass
@@ -125,8 +125,8 @@ def _foreign(folder: str) -> str | None:
     Without the file that says what is trained nothing in it is: others, too, call a folder ``features``.
     """
     names = _names(folder)
-    ours = _OURS if _RUN in names else {f"{_RUN}.new"}
-    return next((name for name in names if name not in ours), None)
+    ours = _OURS if _RUN in names else set()
+    return next((name for name in names if name not in ours and not storage.is_temporary(name)), None)
 
 
 def _check_same_run(folder: str, before: dict[str, Any], run: dict[str, Any]) -> None:
@@ -153,7 +153,8 @@ def remove(folder: str) -> None:
     """Removes the checkpoints in a folder, and the folder if that leaves it empty. Raises StorageError."""
     names = _names(folder)
     for name in names:
-        if (name == FEATURES and _RUN in names) or (name in _OURS and name not in (_RUN, FEATURES)):
+        ours = name in _OURS and name not in (_RUN, FEATURES)
+        if ours or (name == FEATURES and _RUN in names) or storage.is_temporary(name):
             storage.remove(f"{folder}/{name}")
     if _RUN in names:  # last: while it is there the others are known to be ours
         storage.remove(f"{folder}/{_RUN}")

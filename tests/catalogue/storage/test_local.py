@@ -133,3 +133,18 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         storage.write_text(f"{tmp_path}/folder/../plain/\0", "x")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    (tmp_path / "b").write_bytes(b"x")
+    assert [file.location for file in storage.list_files(str(tmp_path))] == [f"{tmp_path}/a", f"{tmp_path}/b"]
+    assert storage.folders(str(tmp_path)) == []
+    assert reason_of(f"{tmp_path}/a") is Reason.READ_FAILED
+
+
+def test_nothing_is_left_of_a_file_that_cannot_take_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a/in the way").mkdir(parents=True)
+    with pytest.raises(StorageError), storage.NewFile(f"{tmp_path}/a") as file:
+        file.write(b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

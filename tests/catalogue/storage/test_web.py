@@ -334,3 +334,9 @@ def test_the_web_is_only_read(shop: str) -> None:
     ):
         with pytest.raises(StorageError, match="from the web only images are read"):
             call(f"{shop}/a.jpg")
+
+
+def test_an_answer_that_nothing_changed_is_none_where_nobody_asked(shop: str) -> None:
+    with pytest.raises(StorageError) as error:
+        read(f"{shop}/status/304")
+    assert error.value.reason is Reason.READ_FAILED

@@ -42,6 +42,12 @@ def test_predict_fails_for_what_is_no_photo_and_still_shows_the_rest(
     assert "1 of 2 files could not be read" in shown.err
 
 
+def test_predict_takes_file_uris(tiny_model: Path, drawn: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    photo = drawn / "hat/01.jpg"
+    assert main(["predict", "--model-dir", tiny_model.as_uri(), photo.as_uri()]) == 0
+    assert capfd.readouterr().out.splitlines()[0] == str(photo)
+
+
 def test_predict_prints_json_for_programs(
     tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

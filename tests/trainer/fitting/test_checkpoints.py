@@ -8,6 +8,7 @@ import pytest
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
+from catalogue.storage.paths import temporary_name
 from tests.conftest import ObjectStore
 from trainer.fitting import checkpoints
 
@@ -36,6 +37,17 @@ def test_gives_back_what_was_kept(folder: str) -> None:
 def test_begins_anew_unless_told_otherwise(folder: str) -> None:
     checkpoints.opened(folder, RUN, resume=False, seconds=0).save("head", ARRAYS, {})
     assert checkpoints.opened(folder, RUN, resume=False, seconds=0).load("head") is None
+
+
+def test_what_a_killed_process_left_half_written_is_no_obstacle(tmp_path: Path) -> None:
+    checkpoints.opened(str(tmp_path), RUN, resume=False, seconds=0).save("head", ARRAYS, {})
+    (tmp_path / temporary_name()).write_bytes(b"half")
+    assert checkpoints.opened(str(tmp_path), RUN, resume=True, seconds=0).load("head") is not None
+    checkpoints.remove(str(tmp_path))
+    assert not tmp_path.exists()
+    tmp_path.mkdir()
+    (tmp_path / temporary_name()).write_bytes(b"half")
+    checkpoints.opened(str(tmp_path), RUN, resume=False, seconds=0)
 
 
 def test_another_run_is_not_gone_on_with(folder: str) -> None:
