@@ -64,11 +64,11 @@ class Watch:
 
 
 def counted(folder: str) -> collections.Counter[str]:
-    """What the workers of a run say they have done; files that are being written or removed are left out."""
+    """The sum of the workers' counts; files that cannot be read, or are being removed, are left out."""
     counts = collections.Counter[str]()
     with contextlib.suppress(StorageError):
         for file in (listed.location for listed in storage.list_files(folder)):
             if file.rpartition("/")[2].startswith(PREFIX) and file.endswith(".json"):
-                with contextlib.suppress(StorageError):
+                with contextlib.suppress(StorageError, ValueError):
                     counts.update(json.loads(storage.read_text(file)))
     return counts

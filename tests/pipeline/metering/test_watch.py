@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from catalogue import storage
 from catalogue.cli.progress import Progress
 from pipeline.metering import watch as module
 from pipeline.metering.watch import Watch
@@ -30,14 +31,16 @@ def test_the_watch_says_how_far_a_run_is(
     monkeypatch.setattr(module, "Progress", Recorded)
     watch = Watch(str(tmp_path))
     watch._interval = 0.005
-    file = tmp_path / "progress-a.json"
+    (tmp_path / "progress-b.json").touch()  # from a worker that was killed
     with watch:
-        for counts in ({"listed": 40}, {"listed": 100}, {"listed": 100, "wrong": 1, "classified": 30, "failed": 1}):
-            (tmp_path / "new").write_text(json.dumps(counts))
-            (tmp_path / "new").rename(file)
-            time.sleep(0.1)
-        file.write_text(json.dumps({"listed": 100, "wrong": 1, "classified": 97, "failed": 2}))
-        time.sleep(0.1)
+        for counts in (
+            {"listed": 40},
+            {"listed": 100},
+            {"listed": 100, "wrong": 1, "classified": 30, "failed": 1},
+            {"listed": 100, "wrong": 1, "classified": 97, "failed": 2},
+        ):
+            storage.write_text(str(tmp_path / "progress-a.json"), json.dumps(counts))
+            time.sleep(0.2)
     last = {title: rest for title, *rest in shown}
     assert last == {"listing": [100, None, ""], "classifying": [100, 100, "3 failed"]}
     assert [done for title, done, *_ in shown if title == "classifying"] == [100]
