@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import datetime
 import io
+import itertools
 import threading
+import time
+import urllib.parse
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -21,6 +24,10 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as UnreachableError
 from obstore.auth.boto3 import Boto3CredentialProvider
@@ -29,13 +36,23 @@ from obstore.store import S3Store
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
 from catalogue.storage.http_status import CONNECT_SECONDS, READ_SECONDS, reason_of
-from catalogue.storage.object_reads import ObjectReads, folder_of, is_plain, named
+from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
 from catalogue.storage.paths import split
-from catalogue.storage.values import Admit, Content, Listed, admitted_size, too_many_bytes
+from catalogue.storage.values import Admission, Admit, Content, Listed, without_gzip
 
 _TOKEN_LIFE = datetime.timedelta(minutes=5)  # botocore renews what has less than ten minutes left
 _MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
-_EXISTS = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+_EXISTS = ("PreconditionFailed", "412")
+_CONFLICTS = ("ConditionalRequestConflict", "409")
+_CONFLICT_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds
+_DELETED_AT_ONCE = 1000  # Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+_CONFIG = Config(
+    retries={"mode": "standard", "max_attempts": 5},
+    connect_timeout=CONNECT_SECONDS,
+    read_timeout=READ_SECONDS,
+    max_pool_connections=64,
+    signature_version="s3v4",
+)
 
 
 class AmazonStore:
@@ -47,19 +64,13 @@ class AmazonStore:
 
     def __init__(self) -> None:
         with _translated_errors():
-            session = boto3.Session()
-            if session.get_credentials() is None:
+            self._session = boto3.Session()
+            if self._session.get_credentials() is None:
                 raise NoCredentialsError
-            self._provider = Boto3CredentialProvider(session, ttl=_TOKEN_LIFE)
-            self._client = session.client(
-                "s3",
-                config=Config(
-                    retries={"mode": "standard", "max_attempts": 5},
-                    connect_timeout=CONNECT_SECONDS,
-                    read_timeout=READ_SECONDS,
-                    max_pool_connections=64,
-                ),
+            self._credentials = Credentials(
+                Boto3CredentialProvider(self._session, ttl=_TOKEN_LIFE), _translated_errors
             )
+            self._client = self._session.client("s3", config=_CONFIG)
         self._lock, self._buckets = threading.Lock(), dict[str, ObjectReads]()
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
@@ -68,18 +79,22 @@ class AmazonStore:
         if is_plain(key):
             return self._reads(bucket).read(key, max_bytes, admit, unless)
         condition = {"IfNoneMatch": unless} if unless is not None else {}
+        admission = Admission(admit, max_bytes)
         with _translated_errors():
-            try:
-                answer = self._client.get_object(Bucket=bucket, Key=key, **condition)
-            except ClientError as error:
-                if _code(error) in ("304", "NotModified"):
-                    return None
-                raise
-            admit(admitted_size(answer["ContentLength"], max_bytes))
-            data = answer["Body"].read(max_bytes + 1)
-            if len(data) > max_bytes:
-                raise too_many_bytes(max_bytes)
-            return Content.of(data, answer["ETag"])
+            while True:
+                try:
+                    answer = self._client.get_object(Bucket=bucket, Key=key, **condition)
+                except ClientError as error:
+                    if _code(error) in ("304", "NotModified"):
+                        return None
+                    raise
+                if admission.is_fresh_after(answer["ContentLength"]):
+                    break
+                answer["Body"].close()
+            data = answer["Body"].read()
+        if answer.get("ContentEncoding") == "gzip":
+            data = without_gzip(data, max_bytes)
+        return Content.of(data, answer["ETag"])
 
     def open(self, location: str) -> BinaryIO:
         """See `Store`."""
@@ -130,12 +145,18 @@ class AmazonStore:
             if not only_if_absent:
                 self._client.upload_fileobj(file, bucket, key)
                 return True
-            try:
-                self._client.put_object(Bucket=bucket, Key=key, Body=file.read(), IfNoneMatch="*")
-            except ClientError as error:
-                if _code(error) in _EXISTS:
-                    return False
-                raise
+            content = file.read()
+            for wait in (*_CONFLICT_WAITS, None):
+                try:
+                    self._client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+                except ClientError as error:
+                    if _code(error) in _EXISTS:
+                        return False
+                    if _code(error) not in _CONFLICTS or wait is None:
+                        raise
+                    time.sleep(wait)  # another write has not ended yet, and may still fail
+                else:
+                    break
         return True
 
     def copy(self, source: str, target: str) -> None:
@@ -146,10 +167,17 @@ class AmazonStore:
 
     def delete(self, locations: Iterable[str]) -> None:
         """See `Store`."""
-        with _translated_errors():
-            for location in locations:
-                bucket, key = named(location)
-                self._client.delete_object(Bucket=bucket, Key=key)
+        for bucket, group in itertools.groupby(map(named, locations), key=lambda name: name[0]):
+            keys = [{"Key": key} for _, key in group]
+            for start in range(0, len(keys), _DELETED_AT_ONCE):
+                request = {"Objects": keys[start : start + _DELETED_AT_ONCE], "Quiet": True}
+                with _translated_errors():
+                    errors = self._client.delete_objects(Bucket=bucket, Delete=request).get("Errors", [])
+                if errors:
+                    reason = Reason.PERMISSION_DENIED if errors[0]["Code"] == "AccessDenied" else Reason.READ_FAILED
+                    raise StorageError(
+                        reason, f"s3://{bucket}/{errors[0]['Key']} was not deleted: {errors[0]['Message']}"
+                    )
 
     def close(self) -> None:
         """See `Store`."""
@@ -162,20 +190,21 @@ class AmazonStore:
             return self._buckets[bucket]
 
     def _opened(self, bucket: str) -> ObjectReads:
-        endpoint = self._client.meta.endpoint_url
-        is_amazons = endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-        place: dict[str, Any] = (
-            {"virtual_hosted_style_request": "." not in bucket} if is_amazons else {"endpoint": endpoint}
-        )
+        with _translated_errors():
+            region = self._region(bucket) or self._client.meta.region_name or "us-east-1"
+            is_own = region == self._client.meta.region_name
+            client = self._client if is_own else self._session.client("s3", region_name=region, config=_CONFIG)
+            address = address_of(client, bucket)
         store = S3Store(
             bucket,
-            region=self._region(bucket) or self._client.meta.region_name or "us-east-1",
-            client_options=object_reads.client_options(endpoint),
+            region=region,
+            endpoint=address.endpoint,
+            virtual_hosted_style_request=address.is_bucket_in_host,
+            client_options=object_reads.client_options(address.endpoint),
             retry_config=object_reads.RETRY,
-            credential_provider=self._provider,
-            **place,
+            credential_provider=self._credentials,
         )
-        return ObjectReads(store, lambda meta: meta["e_tag"])
+        return ObjectReads(store, lambda meta: meta["e_tag"], self._credentials.error)
 
     def _region(self, bucket: str) -> str | None:
         """The region of a bucket, which the storage tells everybody, with the answer or with the error.
@@ -186,9 +215,24 @@ class AmazonStore:
             answer = self._client.head_bucket(Bucket=bucket)
         except ClientError as error:
             answer = error.response
-        except (UnreachableError, HTTPClientError, BotoCoreError):
+        except (UnreachableError, HTTPClientError):
             return None
         return answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
+
+
+class Address(NamedTuple):
+    """Where the objects of a bucket are: the bucket is part of the endpoint's host, or follows the endpoint."""
+
+    endpoint: str
+    is_bucket_in_host: bool
+
+
+def address_of(client: Any, bucket: str) -> Address:
+    """The address that boto3 uses for a bucket, with its rules for partitions, FIPS, dual stack and path style."""
+    url = urllib.parse.urlsplit(client.generate_presigned_url("head_bucket", Params={"Bucket": bucket}))
+    if url.netloc.startswith(f"{bucket}."):
+        return Address(f"{url.scheme}://{url.netloc}{url.path}".rstrip("/"), is_bucket_in_host=True)
+    return Address(f"{url.scheme}://{url.netloc}{url.path.removesuffix(f'/{bucket}')}", is_bucket_in_host=False)
 
 
 @contextlib.contextmanager
@@ -196,7 +240,15 @@ def _translated_errors() -> Iterator[None]:
     """Turns boto3's errors into `StorageError`s."""
     try:
         yield
-    except (NoCredentialsError, CredentialRetrievalError) as error:
+    except ParamValidationError as error:  # a name that a bucket cannot have
+        raise StorageError(Reason.NOT_FOUND, str(error)) from error
+    except (
+        NoCredentialsError,
+        PartialCredentialsError,
+        CredentialRetrievalError,
+        SSOError,
+        TokenRetrievalError,
+    ) as error:
         raise StorageError(Reason.PERMISSION_DENIED, str(error)) from error
     except ClientError as error:
         code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
@@ -22,12 +23,15 @@ from requests.exceptions import RequestException
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
-from catalogue.storage.object_reads import ObjectReads, folder_of, is_plain, named
+from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
 from catalogue.storage.paths import split
-from catalogue.storage.values import Admit, Content, Listed, admitted_size, too_many_bytes
+from catalogue.storage.values import Admit, Content, Listed, admitted_size, without_gzip
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _FIELDS = "items(name,size,generation),nextPageToken"
+# Otherwise the server unpacks objects whose Content-Encoding is gzip, and omits the length, which obstore needs.
+# Source: https://cloud.google.com/storage/docs/transcoding
+_AS_STORED = {"Accept-Encoding": "gzip"}
 _PREFIX_FIELDS = "prefixes,nextPageToken"
 
 
@@ -40,14 +44,14 @@ class GoogleStore:
 
     def __init__(self) -> None:
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
-        self._provider: _Provider | None = None
+        self._credentials: Credentials | None = None
         if emulator:
             self._endpoint = (emulator if "://" in emulator else f"http://{emulator}").rstrip("/")
             self._client = Client(project="emulated", credentials=google.auth.credentials.AnonymousCredentials())
         else:
             with _translated_errors():
                 credentials, project = google.auth.default(scopes=_SCOPES)
-                self._provider = _Provider(credentials)
+                self._credentials = Credentials(GoogleCredentialProvider(credentials), _translated_errors)
                 self._client = Client(project=project or "none", credentials=credentials)
             self._endpoint = f"https://storage.{credentials.universe_domain}"
         self._lock, self._buckets = threading.Lock(), dict[str, ObjectReads]()
@@ -65,10 +69,10 @@ class GoogleStore:
         with _translated_errors():
             blob.reload()
             admit(admitted_size(blob.size, max_bytes))
-            data = blob.download_as_bytes(end=max_bytes) if blob.size else b""
-            if len(data) > max_bytes:
-                raise too_many_bytes(max_bytes)
-            return Content.of(data, str(blob.generation))
+            data = blob.download_as_bytes(raw_download=True) if blob.size else b""
+        if blob.content_encoding == "gzip":
+            data = without_gzip(data, max_bytes)
+        return Content.of(data, str(blob.generation))
 
     def open(self, location: str) -> BinaryIO:
         """See `Store`."""
@@ -76,7 +80,7 @@ class GoogleStore:
         if is_plain(key):
             return self._reads(bucket).open(key, location)
         with _translated_errors():
-            return io.BytesIO(self._blob(location).download_as_bytes())
+            return io.BytesIO(self._blob(location).download_as_bytes(raw_download=True))
 
     def stat(self, location: str) -> Listed | None:
         """See `Store`."""
@@ -96,11 +100,7 @@ class GoogleStore:
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
         """See `Store`. Only names, sizes and generations travel, and what matches a glob is chosen by the server."""
         bucket, prefix = folder_of(folder)
-        matching = (
-            {"match_glob": prefix + pattern.replace("**/", "**")}
-            if pattern and _is_glob_of_server(prefix + pattern)
-            else {}
-        )
+        matching = {"match_glob": _server_glob(prefix + pattern)} if pattern else {}
         with _translated_errors():
             for blob in self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, **matching):
                 if not blob.name.endswith("/"):
@@ -159,40 +159,18 @@ class GoogleStore:
 
     def _opened(self, bucket: str) -> ObjectReads:
         options: dict[str, Any] = (
-            {"credential_provider": self._provider} if self._provider else {"skip_signature": True}
+            {"credential_provider": self._credentials} if self._credentials else {"skip_signature": True}
         )
         store = GCSStore(
             bucket,
             base_url=self._endpoint,
-            client_options=object_reads.client_options(self._endpoint),
+            client_options={**object_reads.client_options(self._endpoint), "default_headers": _AS_STORED},
             retry_config=object_reads.RETRY,
             **options,
         )
         return ObjectReads(
-            store, lambda meta: meta["version"], self._provider.error if self._provider else lambda: None
+            store, lambda meta: meta["version"], self._credentials.error if self._credentials else lambda: None
         )
-
-
-class _Provider(GoogleCredentialProvider):
-    """Tokens for obstore; remembers why there was none."""
-
-    def __init__(self, credentials: Any) -> None:
-        super().__init__(credentials)
-        self._error: StorageError | None = None
-
-    def __call__(self) -> Any:
-        try:
-            with _translated_errors():
-                token = super().__call__()
-        except StorageError as error:
-            self._error = error
-            raise
-        self._error = None
-        return token
-
-    def error(self) -> StorageError | None:
-        """The error of the last call; None if it succeeded."""
-        return self._error
 
 
 @contextlib.contextmanager
@@ -214,6 +192,10 @@ def _translated_errors() -> Iterator[None]:
         raise StorageError(Reason.NOT_FOUND, str(error)) from error
 
 
-def _is_glob_of_server(pattern: str) -> bool:
-    """Whether a glob means the same, or more, to the server: braces and backslashes mean something else to it."""
-    return not any(character in pattern for character in "{}\\")
+def _server_glob(pattern: str) -> str:
+    """A glob of the server that matches at least what `pattern` does.
+
+    ``**/`` means something else to the server, and so may brackets, braces and backslashes: the glob ends before them.
+    """
+    plain = re.split(r"[\[\]{}\\]", pattern, maxsplit=1)[0]
+    return plain.replace("**/", "**") + ("**" if plain != pattern else "")

@@ -11,6 +11,7 @@ import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -26,7 +27,7 @@ from obstore.exceptions import (
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.http_status import BODY_SECONDS, CONNECT_SECONDS, READ_SECONDS, RETRY_SECONDS, reason_of
 from catalogue.storage.paths import split
-from catalogue.storage.values import Admit, Content, Listed, admitted_size, too_many_bytes
+from catalogue.storage.values import UNKNOWN_SIZE, Admission, Admit, Content, Listed, too_many_bytes, without_gzip
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -53,8 +54,38 @@ VersionOf = Callable[[Any], "str | None"]
 
 
 def client_options(endpoint: str | None) -> ClientConfig:
-    """The options of a store's HTTP client; plain HTTP is for endpoints that ask for it, such as test servers."""
+    """The options of a store's HTTP client; plain HTTP is allowed for an endpoint that has it, such as a test server."""
     return {**CLIENT_OPTIONS, "allow_http": bool(endpoint and endpoint.startswith("http://"))}
+
+
+class Credentials:
+    """A credential provider for obstore that remembers why it failed last: obstore's own error does not say.
+
+    Args:
+        provider: of obstore.
+        translated_errors: turns the errors of the provider into `StorageError`s.
+    """
+
+    def __init__(
+        self, provider: Callable[[], Any], translated_errors: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._provider, self._translated_errors = provider, translated_errors
+        self._error: StorageError | None = None
+
+    def __call__(self) -> Any:
+        """Credentials, in obstore's form."""
+        try:
+            with self._translated_errors():
+                credentials = self._provider()
+        except StorageError as error:
+            self._error = error
+            raise
+        self._error = None
+        return credentials
+
+    def error(self) -> StorageError | None:
+        """The error of the last call; None if it succeeded."""
+        return self._error
 
 
 def named(location: str) -> tuple[str, str]:
@@ -101,20 +132,27 @@ class ObjectReads:
         self._store, self._version_of, self._credential_error = store, version_of, credential_error
 
     def read(self, key: str, max_bytes: int, admit: Admit, if_none_match: str | None = None) -> Content | None:
-        """Reads a whole object; None if its ETag is `if_none_match`."""
+        """Reads a whole object, unpacked if its ``Content-Encoding`` is gzip; None if its ETag is `if_none_match`."""
         options: Any = {"if_none_match": if_none_match} if if_none_match is not None else None
+        admission = Admission(admit, max_bytes)
         with self.translated_errors():
-            try:
-                result = obstore.get(self._store, key, options=options)
-            except NotModifiedError:
-                if if_none_match is None:  # a cache that says so unasked
-                    raise
-                return None
-            admit(admitted_size(result.meta["size"], max_bytes))
+            while True:
+                try:
+                    result = obstore.get(self._store, key, options=options)
+                except NotModifiedError:
+                    if if_none_match is None:  # a cache that says so unasked
+                        raise
+                    return None
+                is_gzipped = result.attributes.get("Content-Encoding") == "gzip"
+                size = result.meta["size"]
+                if admission.is_fresh_after(max(size, min(UNKNOWN_SIZE, max_bytes)) if is_gzipped else size):
+                    break
             data = bytes(result.bytes())
-            if len(data) > max_bytes:
-                raise too_many_bytes(max_bytes)
-            return Content.of(data, self._version_of(result.meta))
+        if is_gzipped:
+            data = without_gzip(data, max_bytes)
+        if len(data) > max_bytes:
+            raise too_many_bytes(max_bytes)
+        return Content.of(data, self._version_of(result.meta))
 
     def stat(self, key: str, location: str) -> Listed | None:
         """Size and version of an object; None if there is none."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from catalogue.cli.errors import UserError
-from catalogue.reasons import StorageError
+from catalogue.reasons import Reason, StorageError
 from catalogue.storage.local import LocalStore
 from catalogue.storage.paths import check, scheme
 from catalogue.storage.values import Store
@@ -30,6 +30,8 @@ def store_of(location: str) -> Store:
             try:
                 _opened[kind] = _OPENERS[kind](location)
             except StorageError as error:
+                if error.reason is not Reason.PERMISSION_DENIED:
+                    raise
                 _opened[kind] = error
         found = _opened[kind]
     if isinstance(found, StorageError):

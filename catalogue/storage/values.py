@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from catalogue.reasons import Reason, StorageError
 
 UNKNOWN_SIZE = 1 << 20  # bytes, where a server does not announce a size
+STALE_SECONDS = 5.0  # a response that has waited longer is requested again
+_GZIP_MAGIC = b"\x1f\x8b"
 
 Admit = Callable[[int], None]
 """Is told how many bytes are about to be read, and returns when there is room for them."""
@@ -87,7 +91,7 @@ def too_many_bytes(max_bytes: int) -> StorageError:
 
 
 def admitted_size(announced: int | None, max_bytes: int) -> int:
-    """How many bytes to admit: the announced size, a guess without one.
+    """The number of bytes to admit: the announced size, or a guess without one.
 
     Raises:
         StorageError: there are more than `max_bytes`.
@@ -97,3 +101,53 @@ def admitted_size(announced: int | None, max_bytes: int) -> int:
     if announced > max_bytes:
         raise too_many_bytes(max_bytes)
     return announced
+
+
+class Admission:
+    """Admits the bytes of one read, once, even if the read takes several requests.
+
+    Waiting for room can take longer than a server or a client keeps a response open. Such a response must be requested
+    again before its body is read.
+
+    Args:
+        admit: waits for room, see `Admit`.
+        max_bytes: the limit of the read.
+    """
+
+    def __init__(self, admit: Admit, max_bytes: int) -> None:
+        self._admit, self._max_bytes = admit, max_bytes
+        self._admitted: int | None = None
+
+    def is_fresh_after(self, announced: int | None) -> bool:
+        """Admits a response of the announced size. Returns False if the response has waited for too long.
+
+        Raises:
+            StorageError: there are more than `max_bytes`.
+        """
+        size = admitted_size(announced, self._max_bytes)
+        if size == self._admitted:
+            return True
+        start = time.monotonic()
+        self._admit(size)
+        self._admitted = size
+        return time.monotonic() - start < STALE_SECONDS
+
+
+def without_gzip(data: bytes, max_bytes: int) -> bytes:
+    """The content of an object that is stored with ``Content-Encoding: gzip``; as it is if that header is wrong.
+
+    Raises:
+        StorageError: it has more than `max_bytes` unpacked, or is damaged.
+    """
+    if not data.startswith(_GZIP_MAGIC):
+        return data
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise StorageError(Reason.READ_FAILED, f"its Content-Encoding is gzip, which is damaged: {error}") from error
+    if len(unpacked) > max_bytes:
+        raise too_many_bytes(max_bytes)
+    if not unpacker.eof:
+        raise StorageError(Reason.READ_FAILED, "its Content-Encoding is gzip, which is cut short")
+    return unpacked

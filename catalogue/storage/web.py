@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.http_status import BODY_SECONDS, CONNECT_SECONDS, READ_SECONDS, RETRIED_STATUS, reason_of
 from catalogue.storage.paths import WEB, scheme
-from catalogue.storage.values import Admit, Content, Listed, admitted_size, too_many_bytes
+from catalogue.storage.values import Admission, Admit, Content, Listed, too_many_bytes
 
 CONNECTIONS_PER_HOST = 4
 REDIRECTS = 5
@@ -51,14 +51,19 @@ class WebStore:
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
         """See `Store`."""
-        url, condition = location, _condition(unless)
-        for _ in range(REDIRECTS + 1):
+        url, condition, admission = location, _condition(unless), Admission(admit, max_bytes)
+        redirects = 0
+        while redirects <= REDIRECTS:
             with self._answer(url, condition) as response:
                 target = response.headers.get("Location") if response.is_redirect else None
                 if target is None:
                     if response.status_code == _NOT_MODIFIED and unless is not None:
                         return None
-                    return _content(response, max_bytes, admit)
+                    _check_status(response)
+                    if not admission.is_fresh_after(_announced_size(response)):
+                        continue
+                    return _content(response, max_bytes)
+            redirects += 1
             try:
                 url = urllib.parse.urljoin(url, target)
             except ValueError as error:
@@ -136,13 +141,19 @@ def _condition(unless: str | None) -> dict[str, str]:
     return {"If-None-Match" if unless.startswith(('"', "W/")) else "If-Modified-Since": unless}
 
 
-def _content(response: requests.Response, max_bytes: int, admit: Admit) -> Content:
-    """The body of an answer, never much beyond the limit of bytes, and not for ever."""
+def _check_status(response: requests.Response) -> None:
     reason = Reason.READ_FAILED if response.status_code == _NOT_MODIFIED else reason_of(response.status_code)
     if reason:
         raise StorageError(reason, f"HTTP {response.status_code} {response.reason or ''}".rstrip())
+
+
+def _announced_size(response: requests.Response) -> int | None:
     announced = response.headers.get("Content-Length", "")
-    admit(admitted_size(int(announced) if announced.isdecimal() else None, max_bytes))
+    return int(announced) if announced.isdecimal() else None
+
+
+def _content(response: requests.Response, max_bytes: int) -> Content:
+    """Reads the body of a response, never much beyond the limits of bytes and of time."""
     deadline, data = time.monotonic() + BODY_SECONDS, bytearray()
     with _translated_errors(response.url):
         while block := response.raw.read1(_BLOCK, decode_content=True):
