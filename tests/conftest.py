@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from catalogue.storage import stores
 from tests import servers
+from tests.proxies import FaultyProxy, running_faulty_proxy
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("CATALOGUE_CLASSIFIER_SHARED", REPOSITORY.parent / "shared"))
@@ -96,10 +98,39 @@ def open_object_store(
     stores.forget()
 
 
+@pytest.fixture
+def open_faulty_store(
+    open_object_store: Callable[[str], ObjectStore], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], tuple[ObjectStore, FaultyProxy]]]:
+    """As `open_object_store`, but behind a proxy that makes requests fail."""
+    with contextlib.ExitStack() as stack:
+
+        def open_store(scheme: str) -> tuple[ObjectStore, FaultyProxy]:
+            root, environment = open_object_store(scheme)
+            (host,) = {found for value in environment.values() for found in re.findall(r"http://[\d.]+:\d+", value)}
+            proxy = stack.enter_context(running_faulty_proxy(host, scheme))
+            behind = {name: value.replace(host, proxy.url) for name, value in environment.items()}
+            for name, value in behind.items():
+                monkeypatch.setenv(name, value)
+            stores.forget()
+            return ObjectStore(root, behind), proxy
+
+        yield open_store
+        stores.forget()
+
+
 @pytest.fixture(params=list(servers.STORES))
 def object_store(request: pytest.FixtureRequest, open_object_store: Callable[[str], ObjectStore]) -> ObjectStore:
     """An empty folder in each of the object stores."""
     return open_object_store(request.param)
+
+
+@pytest.fixture(params=list(servers.STORES))
+def object_store_behind_faults(
+    request: pytest.FixtureRequest, open_faulty_store: Callable[[str], tuple[ObjectStore, FaultyProxy]]
+) -> tuple[ObjectStore, FaultyProxy]:
+    """As `object_store`, but behind a proxy that makes requests fail."""
+    return open_faulty_store(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,15 @@ def running(words: Sequence[object], url: str) -> Iterator[None]:
         process.wait()
 
 
+def _require(program: Path, installer: str) -> None:
+    """Skips the test without a program, or fails it where the environment says that nothing may be missing."""
+    if not program.exists():
+        message = f"there is no {program}: `make` installs it with {installer}"
+        if os.environ.get("CATALOGUE_CLASSIFIER_REQUIRE_SERVERS"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
 @contextlib.contextmanager
 def amazon() -> Iterator[dict[str, str]]:
     """moto, with a bucket in another region than the default one."""
@@ -87,8 +96,7 @@ def amazon() -> Iterator[dict[str, str]]:
 def google() -> Iterator[dict[str, str]]:
     """fake-gcs-server with a bucket."""
     program = SERVERS / "fake-gcs-server"
-    if not program.exists():
-        pytest.skip(f"there is no {program}: it takes Go to build it")
+    _require(program, "Go")
     port = free_port()
     host = f"http://127.0.0.1:{port}"
     words = [program, "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-backend", "memory",
@@ -105,8 +113,7 @@ def google() -> Iterator[dict[str, str]]:
 def azure() -> Iterator[dict[str, str]]:
     """Azurite with a container."""
     program = SERVERS / "node_modules/.bin/azurite-blob"
-    if not program.exists():
-        pytest.skip(f"there is no {program}: it takes npm to install it")
+    _require(program, "npm")
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}/{_AZURE_ACCOUNT}"
     words = [program, "--inMemoryPersistence", "--blobHost", "127.0.0.1", "--blobPort", port, "--silent",

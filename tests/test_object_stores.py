@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from catalogue import storage
 from tests.conftest import ObjectStore
+from tests.proxies import FaultyProxy
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -67,6 +69,33 @@ def test_the_whole_command_on_an_object_store(
     assert replaced.returncode == 0, replaced.stderr
     assert {name for name in names_in(f"{root}/runs/1") if name.startswith("predictions")} == {
         "predictions/part-00000-of-00001.parquet"
+    }
+
+
+def test_the_whole_command_on_an_object_store_that_fails_now_and_then(
+    object_store_behind_faults: tuple[ObjectStore, FaultyProxy], tiny_model: Path, drawn: Path, command: Command
+) -> None:
+    """Each fifth request fails, in one way after the other."""
+    (root, environment), proxy = object_store_behind_faults
+    photos = upload(drawn, f"{root}/photos")
+    upload(tiny_model, f"{root}/models/tiny")
+    storage.write_text(f"{root}/list.csv", "\n".join(["sku,uri", *(f"{name},photos/{name}" for name in photos)]))
+    faults, requests = itertools.cycle(("503", "429", "reset")), itertools.count(1)
+    proxy.choose = lambda method, path: None if next(requests) % 5 else next(faults)
+    arguments = ["classify", "--input", f"{root}/list.csv", f"{root}/photos/hat/*.jpg", "--model-dir",
+                 f"{root}/models/tiny", "--output", f"{root}/run"]  # fmt: skip
+    done = command("pipeline", *arguments, **environment)
+    proxy.choose = lambda method, path: None
+    assert done.returncode == 0, done.stderr
+    assert {"503", "429", "reset"} <= set(proxy.injected)
+    assert len(proxy.injected) > 10
+    counts = json.loads(storage.read_text(f"{root}/run/run.json"))["counts"]
+    assert (counts["predictions"], counts["dead_letters"]) == (len(photos) + 12, {})
+    rows = rows_in(f"{root}/run/predictions")
+    listed = {row["uri"]: row["fields"]["sku"] for row in rows if row["fields"]}
+    assert listed == {f"photos/{name}": name for name in photos}
+    assert {row["uri"] for row in rows if not row["fields"]} == {
+        f"{root}/photos/{name}" for name in photos if name.startswith("hat/")
     }
 
 

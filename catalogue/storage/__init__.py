@@ -20,6 +20,7 @@ from catalogue.storage.new_file import NewFile
 from catalogue.storage.operations import (
     check_new_folder,
     copy,
+    copy_all,
     create,
     exists,
     folders,
@@ -55,6 +56,7 @@ __all__ = [
     "check",
     "check_new_folder",
     "copy",
+    "copy_all",
     "create",
     "exists",
     "folders",

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import boto3
+import urllib3
 from boto3.exceptions import Boto3Error
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -51,7 +53,6 @@ _CONFIG = Config(
     connect_timeout=CONNECT_SECONDS,
     read_timeout=READ_SECONDS,
     max_pool_connections=64,
-    signature_version="s3v4",
 )
 
 
@@ -67,9 +68,7 @@ class AmazonStore:
             self._session = boto3.Session()
             if self._session.get_credentials() is None:
                 raise NoCredentialsError
-            self._credentials = Credentials(
-                Boto3CredentialProvider(self._session, ttl=_TOKEN_LIFE), _translated_errors
-            )
+            self._credentials = Credentials(Boto3CredentialProvider(self._session, ttl=_TOKEN_LIFE), _translated_errors)
             self._client = self._session.client("s3", config=_CONFIG)
         self._lock, self._buckets = threading.Lock(), dict[str, ObjectReads]()
 
@@ -228,8 +227,22 @@ class Address(NamedTuple):
 
 
 def address_of(client: Any, bucket: str) -> Address:
-    """The address that boto3 uses for a bucket, with its rules for partitions, FIPS, dual stack and path style."""
-    url = urllib.parse.urlsplit(client.generate_presigned_url("head_bucket", Params={"Bucket": bucket}))
+    """The address that boto3 uses for a bucket, with its rules for partitions, FIPS, dual stack and path style.
+
+    It is taken from a request that is not sent: the address in presigned URLs is another one.
+    """
+    urls: list[str] = []
+
+    def record(request: Any, **_: Any) -> AWSResponse:
+        urls.append(request.url)
+        return AWSResponse(request.url, 200, {}, urllib3.HTTPResponse(io.BytesIO(), preload_content=False))
+
+    client.meta.events.register("before-send.s3.HeadBucket", record)
+    try:
+        client.head_bucket(Bucket=bucket)
+    finally:
+        client.meta.events.unregister("before-send.s3.HeadBucket", record)
+    url = urllib.parse.urlsplit(urls[0])
     if url.netloc.startswith(f"{bucket}."):
         return Address(f"{url.scheme}://{url.netloc}{url.path}".rstrip("/"), is_bucket_in_host=True)
     return Address(f"{url.scheme}://{url.netloc}{url.path.removesuffix(f'/{bucket}')}", is_bucket_in_host=False)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import obstore
@@ -21,10 +22,17 @@ from obstore.store import AzureStore as ObstoreAzure
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
 from catalogue.storage.object_reads import ObjectReads, folder_of, is_plain, named
+from catalogue.storage.parallel import for_each
 from catalogue.storage.paths import scheme, split
 from catalogue.storage.values import Admit, Content, Listed
 
 _PAGE = 1000
+_DOMAIN = "core.windows.net"
+# The account of every emulator. Source: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
+_EMULATED = {
+    "account_name": "devstoreaccount1",
+    "account_key": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+}
 
 
 class AzureStore:
@@ -95,13 +103,15 @@ class AzureStore:
 
     def delete(self, locations: Iterable[str]) -> None:
         """See `Store`."""
-        for location in locations:
-            with self._reads(location).translated_errors(), contextlib.suppress(FileNotFoundError):
-                obstore.delete(self._container(location), _key(location))
+        for_each(self._delete, locations)
 
     def close(self) -> None:
         """See `Store`."""
         self._containers.clear()
+
+    def _delete(self, location: str) -> None:
+        with self._reads(location).translated_errors(), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._container(location), _key(location))
 
     def _reads(self, location: str) -> ObjectReads:
         return ObjectReads(self._container(location), _version)
@@ -115,12 +125,11 @@ class AzureStore:
 
 
 def _opened(root: str) -> ObstoreAzure:
-    container, _, host = split(root)[0].partition("@")
-    settings = _connection_string() | ({"account_name": host.partition(".")[0]} if host else {})
+    settings = settings_of(root, os.environ)
     endpoint = settings.get("endpoint") or os.environ.get("AZURE_STORAGE_ENDPOINT") or os.environ.get("AZURE_ENDPOINT")
     try:
         return ObstoreAzure(
-            container,
+            split(root)[0].partition("@")[0],
             config=settings,  # type: ignore[arg-type]
             client_options=object_reads.client_options(endpoint),
             retry_config=object_reads.RETRY,
@@ -130,16 +139,46 @@ def _opened(root: str) -> ObstoreAzure:
         raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {message}; set AZURE_STORAGE_ACCOUNT_NAME") from error
 
 
-def _connection_string() -> dict[str, str]:
-    """The settings in ``AZURE_STORAGE_CONNECTION_STRING``, under obstore's names; nothing without it.
+def settings_of(root: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings for a container that do not come from the variables that obstore reads itself.
+
+    Args:
+        root: ``SCHEME://CONTAINER`` or ``SCHEME://CONTAINER@ACCOUNT.dfs.DOMAIN``.
+        environment: whose ``AZURE_STORAGE_CONNECTION_STRING`` counts, unless it is for another account.
+
+    Returns:
+        Settings under obstore's names.
+    """
+    from_string = _parsed(environment.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+    account, _, domain = split(root)[0].partition("@")[2].partition(".")
+    if not account or account == from_string.get("account_name"):
+        return from_string
+    settings = {"account_name": account}
+    domain = domain.partition(".")[2]  # without dfs or blob
+    if domain not in ("", _DOMAIN):
+        settings["endpoint"] = f"https://{account}.blob.{domain}"
+    return settings
+
+
+def _parsed(connection_string: str) -> dict[str, str]:
+    """The settings in a connection string, under obstore's names.
 
     Source: https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string
     """
-    text = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
-    found = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
-    names = {"AccountName": "account_name", "AccountKey": "account_key", "SharedAccessSignature": "sas_key",
-             "BlobEndpoint": "endpoint"}  # fmt: skip
-    return {ours: found[theirs] for theirs, ours in names.items() if theirs in found}
+    pairs = (part.partition("=") for part in connection_string.split(";"))
+    found = {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
+    if found.get("usedevelopmentstorage", "").lower() == "true":
+        host = found.get("developmentstorageproxyuri", "http://127.0.0.1").rstrip("/")
+        return _EMULATED | {"endpoint": f"{host}:10000/{_EMULATED['account_name']}"}
+    names = {"accountname": "account_name", "accountkey": "account_key", "sharedaccesssignature": "sas_key",
+             "blobendpoint": "endpoint"}  # fmt: skip
+    settings = {ours: found[theirs] for theirs, ours in names.items() if theirs in found}
+    if "account_name" not in settings and "endpoint" in settings:
+        settings["account_name"] = urllib.parse.urlsplit(settings["endpoint"]).netloc.partition(".")[0]
+    elif "endpoint" not in settings and "account_name" in settings:
+        protocol, domain = found.get("defaultendpointsprotocol", "https"), found.get("endpointsuffix", _DOMAIN)
+        settings["endpoint"] = f"{protocol}://{settings['account_name']}.blob.{domain}"
+    return settings
 
 
 def _version(meta: Any) -> str | None:

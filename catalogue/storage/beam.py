@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.paths import scheme
-from catalogue.storage.values import UNKNOWN_SIZE, Admit, Content, Listed, too_many_bytes
+from catalogue.storage.values import Admit, Content, Listed, admitted_size, too_many_bytes
+
+_BUFFER_BYTES = 1 << 20
 
 
 class BeamStore:
@@ -20,11 +23,11 @@ class BeamStore:
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
         """See `Store`."""
-        found = self.stat(location) if unless is not None else None
-        if found is not None and found.version == unless:
+        found = _file_or_folder(location)
+        if found is not None and unless is not None and found.version == unless:
             return None
-        admit(min(UNKNOWN_SIZE, max_bytes))
-        with self.open(location) as file, _translated_errors(location):
+        admit(admitted_size(found.size if found else None, max_bytes))
+        with self.open(location) as file:
             data = file.read(max_bytes + 1)
         if len(data) > max_bytes:
             raise too_many_bytes(max_bytes)
@@ -33,13 +36,15 @@ class BeamStore:
     def open(self, location: str) -> BinaryIO:
         """See `Store`."""
         with _translated_errors(location):
-            return FileSystems.open(location, compression_type=CompressionTypes.UNCOMPRESSED)
+            file = FileSystems.open(location, compression_type=CompressionTypes.UNCOMPRESSED)
+        return io.BufferedReader(_File(file, location), _BUFFER_BYTES)
 
     def stat(self, location: str) -> Listed | None:
-        """See `Store`."""
-        with _translated_errors(location):
-            found = FileSystems.match([location])[0].metadata_list
-        return _listed(found[0]) if found else None
+        """See `Store`. Beam does not tell folders from files: what has something below it is a folder."""
+        found = _file_or_folder(location)
+        if found is None or next(self.files(location, None), None) is not None:
+            return None
+        return found
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
         """See `Store`."""
@@ -63,9 +68,9 @@ class BeamStore:
         return True
 
     def copy(self, source: str, target: str) -> None:
-        """See `Store`."""
-        with _translated_errors(source):
-            FileSystems.copy([source], [target])
+        """See `Store`. The bytes come here: Beam's own copies need the target's folder, and do not replace a file."""
+        with self.open(source) as file:
+            self.upload(target, file, only_if_absent=False)
 
     def delete(self, locations: Iterable[str]) -> None:
         """See `Store`."""
@@ -76,6 +81,44 @@ class BeamStore:
 
     def close(self) -> None:
         """See `Store`: there is nothing to close."""
+
+
+class _File(io.RawIOBase):
+    """A file that Beam has opened for reading; its errors are `StorageError`s, at every read."""
+
+    def __init__(self, file: Any, location: str) -> None:
+        self._file, self._location = file, location
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _translated_errors(self._location):
+            self._file.seek(offset, whence)
+            return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        with _translated_errors(self._location):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _file_or_folder(location: str) -> Listed | None:
+    with _translated_errors(location):
+        found = FileSystems.match([location])[0].metadata_list
+    return _listed(found[0]) if found else None
 
 
 def _listed(file: object) -> Listed:

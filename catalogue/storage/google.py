@@ -17,6 +17,7 @@ import google.auth
 from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, PreconditionFailed, Unauthorized
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud.storage import Blob, Client
+from google.cloud.storage.retry import DEFAULT_RETRY
 from obstore.auth.google import GoogleCredentialProvider
 from obstore.store import GCSStore
 from requests.exceptions import RequestException
@@ -24,6 +25,7 @@ from requests.exceptions import RequestException
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
 from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
+from catalogue.storage.parallel import for_each
 from catalogue.storage.paths import split
 from catalogue.storage.values import Admit, Content, Listed, admitted_size, without_gzip
 
@@ -121,7 +123,11 @@ class GoogleStore:
         with _translated_errors():
             try:
                 self._blob(location).upload_from_file(
-                    file, rewind=True, if_generation_match=0 if only_if_absent else None, checksum="crc32c"
+                    file,
+                    rewind=True,
+                    if_generation_match=0 if only_if_absent else None,
+                    checksum="crc32c",
+                    retry=DEFAULT_RETRY,
                 )
             except PreconditionFailed:
                 return False
@@ -132,20 +138,21 @@ class GoogleStore:
         with _translated_errors():
             blob, token = self._blob(target), None
             while True:
-                token, _, _ = blob.rewrite(self._blob(source), token=token)
+                token, _, _ = blob.rewrite(self._blob(source), token=token, retry=DEFAULT_RETRY)
                 if not token:
                     return
 
     def delete(self, locations: Iterable[str]) -> None:
         """See `Store`."""
-        with _translated_errors():
-            for location in locations:
-                with contextlib.suppress(NotFound):
-                    self._blob(location).delete()
+        for_each(self._delete, locations)
 
     def close(self) -> None:
         """See `Store`."""
         self._client.close()
+
+    def _delete(self, location: str) -> None:
+        with _translated_errors(), contextlib.suppress(NotFound):
+            self._blob(location).delete(retry=DEFAULT_RETRY)
 
     def _blob(self, location: str) -> Blob:
         bucket, key = named(location)

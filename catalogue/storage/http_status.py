@@ -15,6 +15,6 @@ def reason_of(status: int) -> Reason | None:
         return None
     if status in (401, 403, 407, 451):
         return Reason.PERMISSION_DENIED
-    if 400 <= status < 500 and status not in (408, 425, 429):
+    if 400 <= status < 500 and status not in (408, 409, 425, 429):
         return Reason.NOT_FOUND
     return Reason.READ_FAILED

@@ -9,11 +9,13 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.paths import temporary_name
 from catalogue.storage.values import Admit, Content, Listed, too_many_bytes
+
+_BUFFER_BYTES = 1 << 18
 
 
 @contextlib.contextmanager
@@ -54,7 +56,7 @@ class LocalStore:
     def open(self, location: str) -> BinaryIO:
         """Opens a file."""
         with translated_errors():
-            return open(location, "rb")
+            return io.BufferedReader(_File(location), _BUFFER_BYTES)
 
     def stat(self, location: str) -> Listed | None:
         """See `Store`; links are followed."""
@@ -88,11 +90,7 @@ class LocalStore:
                 if not only_if_absent:
                     os.replace(new, target)
                     return True
-                try:
-                    os.link(new, target)
-                except FileExistsError:
-                    return False
-                return True
+                return _linked(new, target)
             finally:
                 new.unlink(missing_ok=True)
 
@@ -114,6 +112,39 @@ class LocalStore:
 
     def close(self) -> None:
         """See `Store`: there is nothing to close."""
+
+
+class _File(io.FileIO):
+    """A file opened for reading whose errors are `StorageError`s, at every read."""
+
+    def readinto(self, buffer: Any) -> int:
+        with translated_errors():
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with translated_errors():
+            return super().readall()
+
+
+def _linked(new: Path, target: Path) -> bool:
+    """Gives a file a second name. Returns False if there is a file of that name.
+
+    Without hard links, as on exFAT or in a bucket mounted with FUSE, it is copied, and may be seen before it is whole.
+    """
+    try:
+        os.link(new, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        try:
+            with new.open("rb") as reader, target.open("xb") as writer:
+                shutil.copyfileobj(reader, writer)
+        except FileExistsError:
+            return False
+        except OSError:  # such as a full disk
+            target.unlink(missing_ok=True)
+            raise
+    return True
 
 
 def _open_without_blocking(path: str, flags: int) -> int:

@@ -54,7 +54,7 @@ VersionOf = Callable[[Any], "str | None"]
 
 
 def client_options(endpoint: str | None) -> ClientConfig:
-    """The options of a store's HTTP client; plain HTTP is allowed for an endpoint that has it, such as a test server."""
+    """The options of a store's HTTP client; plain HTTP is allowed where the endpoint uses it, as test servers do."""
     return {**CLIENT_OPTIONS, "allow_http": bool(endpoint and endpoint.startswith("http://"))}
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from catalogue.cli.errors import UserError
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.new_file import NewFile
+from catalogue.storage.parallel import for_each
 from catalogue.storage.paths import is_remote, is_unicode, scheme
 from catalogue.storage.stores import store_of
 from catalogue.storage.values import Admit, Content, Listed
@@ -105,15 +106,27 @@ def write_text(path: str, content: str) -> None:
 
 
 def create(path: str, content: bytes) -> bool:
-    """Writes a file only if there is none: of several that try at the same time, one succeeds.
+    """Writes a file only if there is none.
+
+    Of several that try at the same time one succeeds, if the content of each is unlike the others', such as a random
+    token. The content is compared because a request that is retried may find the file that it has written itself.
 
     Returns:
-        Whether this one did.
+        Whether the file has this content.
 
     Raises:
         StorageError: it cannot be written.
     """
-    return store_of(path).upload(path, io.BytesIO(content), only_if_absent=True)
+    return store_of(path).upload(path, io.BytesIO(content), only_if_absent=True) or _has_content(path, content)
+
+
+def _has_content(path: str, content: bytes) -> bool:
+    try:
+        return read_bytes(path) == content
+    except StorageError as error:
+        if error.reason is Reason.NOT_FOUND:  # removed in the meantime
+            return False
+        raise
 
 
 def copy(source: str, target: str) -> None:
@@ -126,10 +139,18 @@ def copy(source: str, target: str) -> None:
         shutil.copyfileobj(reader, writer, 1 << 20)
 
 
+def copy_all(paths: Iterable[tuple[str, str]]) -> None:
+    """Copies files, each from a source to a target, several at a time. Raises StorageError."""
+    for_each(lambda pair: copy(*pair), paths)
+
+
 def remove(path: str) -> None:
     """Removes a file, or a folder with all that is in it, if it is there. Raises StorageError."""
     if is_remote(path):
-        store_of(path).delete([*(file.location for file in list_files(path)), *([path] if is_file(path) else [])])
+        store = store_of(path)
+        store.delete([file.location for file in list_files(path)])
+        if is_file(path):  # or a folder that is left empty, where a storage has folders
+            store.delete([path])
         return
     try:
         if os.path.isdir(path) and not os.path.islink(path):

@@ -127,8 +127,7 @@ def _place(run: Run, folder: str, paths: list[str], columns: pa.Schema) -> None:
         paths = [f"{run.temporary}/{folder}-none.{run.output_format}"]
         formats.writer(paths[0], folder, columns, run.top_k).close()
     targets = [f"{run.output}/{folder}/part-{n:05}-of-{len(paths):05}.{run.output_format}" for n in range(len(paths))]
-    for path, target in zip(paths, targets, strict=True):
-        storage.copy(path, target)
+    storage.copy_all(zip(paths, targets, strict=True))
 
 
 def _write_json(path: str, content: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from catalogue import storage
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import stores
+from catalogue.storage.azure import settings_of
 
 
 @pytest.mark.parametrize("form", ["abfs://shop/{}", "abfss://shop@devstoreaccount1.dfs.core.windows.net/{}"])
@@ -35,3 +36,36 @@ def test_without_an_account_the_variable_is_named(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(StorageError, match="AZURE_STORAGE_ACCOUNT_NAME") as error:
         storage.read("az://shop/a.jpg", 1000)
     assert error.value.reason is Reason.PERMISSION_DENIED
+
+
+KEYED = "DefaultEndpointsProtocol=https;AccountName=shop;AccountKey=a2V5=="
+
+
+@pytest.mark.parametrize(
+    ("root", "connection_string", "settings"),
+    [
+        ("az://c", "", {}),
+        ("abfss://c@other.dfs.core.windows.net", "", {"account_name": "other"}),
+        ("abfss://c@other.dfs.core.chinacloudapi.cn", "",
+         {"account_name": "other", "endpoint": "https://other.blob.core.chinacloudapi.cn"}),
+        ("az://c", KEYED,
+         {"account_name": "shop", "account_key": "a2V5==", "endpoint": "https://shop.blob.core.windows.net"}),
+        ("abfss://c@shop.dfs.core.windows.net", KEYED,
+         {"account_name": "shop", "account_key": "a2V5==", "endpoint": "https://shop.blob.core.windows.net"}),
+        ("abfss://c@other.dfs.core.windows.net", KEYED, {"account_name": "other"}),
+        ("az://c", f"{KEYED};EndpointSuffix=core.usgovcloudapi.net",
+         {"account_name": "shop", "account_key": "a2V5==", "endpoint": "https://shop.blob.core.usgovcloudapi.net"}),
+        ("az://c", "BlobEndpoint=https://shop.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=a%3D",
+         {"account_name": "shop", "sas_key": "sv=1&sig=a%3D", "endpoint": "https://shop.blob.core.windows.net/"}),
+    ],
+)  # fmt: skip
+def test_settings_of_a_location_and_a_connection_string(
+    root: str, connection_string: str, settings: dict[str, str]
+) -> None:
+    assert settings_of(root, {"AZURE_STORAGE_CONNECTION_STRING": connection_string}) == settings
+
+
+def test_the_connection_string_of_the_emulator() -> None:
+    settings = settings_of("az://c", {"AZURE_STORAGE_CONNECTION_STRING": "UseDevelopmentStorage=true"})
+    assert settings["endpoint"] == "http://127.0.0.1:10000/devstoreaccount1"
+    assert (settings["account_name"], bool(settings["account_key"])) == ("devstoreaccount1", True)

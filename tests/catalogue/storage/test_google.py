@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import gzip
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,10 +11,12 @@ import google.auth
 import google.auth.credentials
 import pytest
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
+from google.cloud.storage import Client
 
 from catalogue import storage
 from catalogue.reasons import Reason, StorageError
-from catalogue.storage import stores
+from catalogue.storage import globs, stores
+from tests import servers
 
 
 def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callable[[str], Any]) -> None:
@@ -33,6 +37,37 @@ def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callabl
     with pytest.raises(StorageError) as error:
         storage.read("gs://shop", 10)
     assert error.value.reason is Reason.NOT_FOUND
+
+
+def test_objects_that_are_stored_compressed_are_unpacked(open_object_store: Callable[[str], Any]) -> None:
+    """Unless told otherwise the server unpacks them itself, and then omits their length; lists are unpacked by us."""
+    root = open_object_store("gs").root
+    client = Client(project="test", credentials=google.auth.credentials.AnonymousCredentials())
+    for key in (f"{root}/a.jpg", f"{root}//b.jpg"):
+        blob = client.bucket(servers.BUCKET).blob(key.removeprefix(f"gs://{servers.BUCKET}/"))
+        blob.content_encoding = "gzip"
+        blob.upload_from_string(gzip.compress(b"picture" * 1000), content_type="image/jpeg")
+        content = storage.read(key, 10_000)
+        assert content is not None
+        assert content.data == b"picture" * 1000
+        assert content.version == storage.stat(key).version  # type: ignore[union-attr]
+        assert gzip.decompress(storage.read_bytes(key)) == content.data
+        with pytest.raises(StorageError) as error:
+            storage.read(key, 6_999)
+        assert error.value.reason is Reason.TOO_MANY_BYTES
+
+
+@pytest.mark.parametrize("pattern", ["*[.jpg", "a[b/*.jpg", "**/*[", "{*", "*\\*"])
+def test_globs_that_the_server_would_refuse_or_read_otherwise(
+    pattern: str, open_object_store: Callable[[str], Any]
+) -> None:
+    root, names = open_object_store("gs").root, ["x[.jpg", "a[b/1.jpg", "c/d[", "{e", "f\\g", "h.jpg"]
+    for name in names:
+        storage.write_text(f"{root}/{name}", name)
+    found = {file.location.removeprefix(f"{root}/") for file in globs.matches(f"{root}/{pattern}")}
+    assert found == {
+        name for name in names if fnmatch.fnmatchcase(name, pattern.replace("[", "[[]").replace("**/", "*/"))
+    }
 
 
 class Credentials(google.auth.credentials.Credentials):
@@ -84,3 +119,16 @@ def test_missing_credentials_are_looked_for_once(monkeypatch: pytest.MonkeyPatch
             call()
         assert raised.value.reason is Reason.PERMISSION_DENIED
     assert len(calls) == 1
+
+
+def test_credentials_that_could_not_be_reached_are_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Exception] = [TransportError("no answer"), DefaultCredentialsError("there are none")]
+
+    def look(scopes: object) -> None:
+        raise answers.pop(0)
+
+    monkeypatch.setattr(google.auth, "default", look)
+    for reason in (Reason.READ_FAILED, Reason.PERMISSION_DENIED):
+        with pytest.raises(StorageError) as raised:
+            storage.read("gs://shop/a.jpg", 9)
+        assert raised.value.reason is reason

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -148,3 +149,23 @@ def test_nothing_is_left_of_a_file_that_cannot_take_its_place(tmp_path: Path) ->
     with pytest.raises(StorageError), storage.NewFile(f"{tmp_path}/a") as file:
         file.write(b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_errors_of_an_open_file_have_a_reason() -> None:
+    """As of a list on a network drive that fails half-way."""
+    with storage.open_file("/proc/self/mem") as file:  # whose first page is never mapped
+        for read in (file.read, lambda: file.read(10), file.readline):
+            with pytest.raises(StorageError, match="Input/output error") as error:
+                read()
+            assert error.value.reason is Reason.READ_FAILED
+
+
+def test_a_file_is_created_once_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = str(tmp_path / "lock")
+    assert [storage.create(path, word) for word in (b"first", b"second", b"first")] == [True, False, True]
+    assert storage.read_bytes(path) == b"first"
+    assert os.listdir(tmp_path) == ["lock"]

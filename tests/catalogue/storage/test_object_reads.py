@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.server
 import threading
 import time
@@ -63,6 +64,15 @@ class Faulty(http.server.BaseHTTPRequestHandler):
 
     def do_checksum(self) -> None:  # of other bytes: nobody compares it, see `catalogue.storage`
         self.answer(200, PICTURE, x_goog_hash="crc32c=AAAAAA==", x_amz_checksum_crc32="AAAAAA==")
+
+    def do_gzip(self) -> None:
+        self.answer(200, gzip.compress(PICTURE), Content_Encoding="gzip")
+
+    def do_gzip_cut(self) -> None:
+        self.answer(200, gzip.compress(PICTURE)[:-9], Content_Encoding="gzip")
+
+    def do_gzip_of_nothing(self) -> None:  # marked as gzip, and is not
+        self.answer(200, PICTURE, Content_Encoding="gzip")
 
     def do_denied(self) -> None:
         self.answer(403, b"no")
@@ -155,7 +165,19 @@ def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.mark.parametrize(
-    "name", ["picture", "checksum", "503_once", "429_once", "500_once", "cut_once", "reset_once", "hang_once"]
+    "name",
+    [
+        "picture",
+        "checksum",
+        "gzip",
+        "gzip_of_nothing",
+        "503_once",
+        "429_once",
+        "500_once",
+        "cut_once",
+        "reset_once",
+        "hang_once",
+    ],
 )
 def test_objects_are_read_whole(read: Read, name: str) -> None:
     assert read(name) == PICTURE
@@ -174,6 +196,7 @@ def test_objects_are_read_whole(read: Read, name: str) -> None:
         ("429", Reason.READ_FAILED),
         ("cut", Reason.READ_FAILED),
         ("hang", Reason.READ_FAILED),
+        ("gzip_cut", Reason.READ_FAILED),
     ],
 )
 def test_each_failure_has_its_reason_and_takes_no_longer_than_said(read: Read, name: str, reason: Reason) -> None:
@@ -188,6 +211,9 @@ def test_each_failure_has_its_reason_and_takes_no_longer_than_said(read: Read, n
 def test_nothing_is_read_beyond_the_limit(read: Read) -> None:
     with pytest.raises(StorageError) as error:
         read("picture", len(PICTURE) - 1)
+    assert error.value.reason is Reason.TOO_MANY_BYTES
+    with pytest.raises(StorageError) as error:
+        read("gzip", len(PICTURE) - 1)  # which fits while it is compressed
     assert error.value.reason is Reason.TOO_MANY_BYTES
     assert read("picture") == PICTURE  # and not what was left unread
 

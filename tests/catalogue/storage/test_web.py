@@ -17,7 +17,8 @@ import pytest
 
 from catalogue import storage
 from catalogue.reasons import Reason, StorageError
-from catalogue.storage import stores, web
+from catalogue.storage import stores, values, web
+from tests.proxies import Gateway, running_gateway
 
 PICTURE = b"\xff\xd8picture" * 1000
 DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
@@ -256,53 +257,24 @@ def test_packed_answers_are_unpacked_and_cookies_are_not_kept(shop: str) -> None
     assert Shop.cookies == {None}
 
 
-class Gateway(http.server.BaseHTTPRequestHandler):
-    """A proxy that has a picture for each URL, and refuses tunnels."""
-
-    protocol_version = "HTTP/1.1"
-    asked: ClassVar[list[tuple[str, str | None]]] = []
-
-    def do_GET(self) -> None:
-        self.asked.append((self.path, self.headers["Proxy-Authorization"]))
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(PICTURE)))
-        self.send_header("Last-Modified", DATE)
-        self.send_header("ETag", '"1"')
-        self.end_headers()
-        self.wfile.write(PICTURE)
-
-    def do_CONNECT(self) -> None:
-        self.asked.append((self.path, self.headers["Proxy-Authorization"]))
-        self.send_error(407)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def gateway() -> Iterator[int]:
-    """The port of a proxy."""
-    server = Server(("127.0.0.1", 0), Gateway)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    Gateway.asked.clear()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+def gateway() -> Iterator[Gateway]:
+    with running_gateway(PICTURE) as proxy:
+        yield proxy
 
 
-def test_the_web_and_object_stores_are_read_through_a_proxy(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://me:s%40cret@127.0.0.1:{gateway}")
+def test_the_web_and_object_stores_are_read_through_a_proxy(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://me:s%40cret@127.0.0.1:{gateway.server_port}")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://storage.invalid")
     assert read("http://shop.invalid/c.jpg") == PICTURE
     assert read("gs://shop/a.jpg") == PICTURE
     known = f"Basic {base64.b64encode(b'me:s@cret').decode()}"
-    assert Gateway.asked == [("http://shop.invalid/c.jpg", known), ("http://storage.invalid/shop/a%2Ejpg", known)]
+    assert gateway.asked == [("http://shop.invalid/c.jpg", known), ("http://storage.invalid/shop/a%2Ejpg", known)]
 
 
-def test_no_proxy_may_name_a_port(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_may_name_a_port(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy has a picture for each URL; the host itself, which is not there, has none."""
-    monkeypatch.setenv("http_proxy", f"127.0.0.1:{gateway}")
+    monkeypatch.setenv("http_proxy", f"127.0.0.1:{gateway.server_port}")
     monkeypatch.setenv("no_proxy", "localhost:1,.internal")
     for host, by_proxy in (("localhost:1", False), ("localhost:2", True), ("a.internal", False)):
         try:
@@ -312,18 +284,33 @@ def test_no_proxy_may_name_a_port(gateway: int, monkeypatch: pytest.MonkeyPatch)
         assert (data == PICTURE) is by_proxy, host
 
 
-def test_a_tunnel_that_is_refused_is_said(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", f"http://me@127.0.0.1:{gateway}")
+def test_a_tunnel_that_is_refused_is_said(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", f"http://me@127.0.0.1:{gateway.server_port}")
     with pytest.raises(StorageError, match="407"):
         read("https://shop.invalid/a.jpg")
-    assert {path for path, _ in Gateway.asked} == {"shop.invalid:443"}
+    assert {path for path, _ in gateway.asked} == {"shop.invalid:443"}
 
 
-def test_a_proxy_of_another_kind_is_said(gateway: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"socks5://127.0.0.1:{gateway}")
+def test_a_proxy_of_another_kind_is_said(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"socks5://127.0.0.1:{gateway.server_port}")
     with pytest.raises(StorageError, match=r"SOCKS proxy cannot be used: set http_proxy to http://HOST:PORT") as error:
         read("http://shop.invalid/c.jpg")
     assert error.value.reason is Reason.READ_FAILED
+
+
+def test_a_response_that_has_waited_for_room_is_requested_again(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "STALE_SECONDS", 0.1)
+    admitted: list[int] = []
+
+    def admit(size: int) -> None:
+        admitted.append(size)
+        time.sleep(0.2)
+
+    content = storage.read(f"{shop}/waited.jpg", 1_000_000, admit=admit)
+    assert content is not None
+    assert content.data == PICTURE
+    assert admitted == [len(PICTURE)]
+    assert Shop.asked["/waited.jpg"] == 2
 
 
 def test_the_web_is_only_read(shop: str) -> None:

@@ -1,0 +1,17 @@
+"""The same request for many files, several at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+_THREADS = 8  # google-cloud-storage keeps ten connections
+_T = TypeVar("_T")
+
+
+def for_each(function: Callable[[_T], object], items: Iterable[_T]) -> None:
+    """Calls a function for each item, in several threads. Raises its first error, and then begins no further calls."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="storage") as pool:
+        for _ in pool.map(function, items):
+            pass
