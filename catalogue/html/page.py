@@ -76,13 +76,13 @@ def cards(values: dict[str, str]) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, wide: Sequence[int] = ()) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, wide: Sequence[int] = ()) -> str:
     """A table; cells hold HTML. The columns numbered in `wide` may be broken into lines."""
 
     def row(cells: Sequence[str]) -> str:
         return "".join(f'<td class="wide">{c}</td>' if n in wide else f"<td>{c}</td>" for n, c in enumerate(cells))
 
-    heading = "".join(f"<th>{text(cell)}</th>" for cell in head)
+    heading = "".join(f"<th>{text(cell)}</th>" for cell in header)
     return (
         f'<div class="scroll"><table><tr>{heading}</tr>'
         + "".join(f"<tr>{row(cells)}</tr>" for cells in rows)

@@ -47,7 +47,7 @@ LABELLED_ENDINGS = tuple(ending for ending, kind in ENDINGS.items() if kind != T
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 PARQUET_ENDINGS = (".parquet", ".pq")
 DELIMITERS = ",;\t|"
-_HEAD_BYTES = 1 << 16
+_LOOKED_AT_BYTES = 1 << 16
 _NO_COLUMNS = pa.schema([])
 
 
@@ -62,33 +62,33 @@ def recognise(path: str, columns: ListColumns) -> ImageList:
         UserError: it is not a list that can be read, or lacks a column.
     """
     with open_bytes(path) as file:
-        head = file.read(_HEAD_BYTES)
-    gzipped = head.startswith(b"\x1f\x8b")
+        first_bytes = file.read(_LOOKED_AT_BYTES)
+    gzipped = first_bytes.startswith(b"\x1f\x8b")
     if gzipped:
         with contextlib.suppress(zlib.error):
-            head = zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
-    if head.startswith(b"PAR1"):
+            first_bytes = zlib.decompressobj(wbits=31).decompress(first_bytes, _LOOKED_AT_BYTES)
+    if first_bytes.startswith(b"PAR1"):
         if gzipped:
             raise UserError(f"{path} is a gzipped Parquet file: unpack it, its pages are compressed already")
         return ImageList(path, PARQUET, schema_of(path, columns))
-    picture = has_known_signature(head) and b"\0" in head[:32]  # a list may begin with BMW/1.jpg
+    picture = has_known_signature(first_bytes) and b"\0" in first_bytes[:32]  # a list may begin with BMW/1.jpg
     if path.lower().endswith(IMAGE_ENDINGS) or (picture and not gzipped):
         _check_has_labels(path, columns)
         return ImageList(path, IMAGE, _NO_COLUMNS)
-    if not head and not gzipped:
+    if not first_bytes and not gzipped:
         raise UserError(f"{path} is empty: it names no images")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if first_bytes.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path} is UTF-16: save it as UTF-8")
-    if head.startswith(b"PK\3\4"):
+    if first_bytes.startswith(b"PK\3\4"):
         raise UserError(f"{path} is a spreadsheet or another zip: save it as CSV in UTF-8")
-    first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    first = first_bytes.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
     if not first.replace("\t", " ").isprintable():
         raise UserError(f"{path} is not text: give a folder, a glob, or a list of URIs, see the README")
     kind, delimiters = _kind(path, first, columns.uri)
     if kind == CSV:
         return _with_header(ImageList(path, CSV, _NO_COLUMNS, gzipped), first, delimiters, columns)
     if kind == JSON_LINES:
-        _check_keys(path, head, columns)
+        _check_keys(path, first_bytes, columns)
     if kind == TEXT:
         _check_has_labels(path, columns)
     return ImageList(path, kind, None if kind == JSON_LINES else _NO_COLUMNS, gzipped)
@@ -118,10 +118,10 @@ def _kind(path: str, first: str, uri_column: str) -> tuple[str, str]:
     return (CSV, DELIMITERS) if has_column else (TEXT, "")
 
 
-def _check_keys(path: str, head: bytes, columns: ListColumns) -> None:
+def _check_keys(path: str, first_bytes: bytes, columns: ListColumns) -> None:
     """Refuses JSON Lines of which none of the first has a column that is wanted: another one is meant."""
     keys: dict[str, None] = {}
-    for line in head.split(b"\n")[:BATCH_ROWS]:
+    for line in first_bytes.split(b"\n")[:BATCH_ROWS]:
         with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(line)
             keys |= dict.fromkeys(value) if isinstance(value, dict) else {}

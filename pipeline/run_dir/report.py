@@ -87,8 +87,8 @@ def _class_table(ranked: list[tuple[str, Any]]) -> str:
         cells = [percent(own["share"]), percent(own["share_in_training"]), percent(own["mean_score"])]
         return [page.text(label), f"{own['count']:,}", *cells, chart]
 
-    head = ["class", "images", "share", "share in training", "mean score", "scores from 0 to 1"]
-    return page.table(head, (row(label, own) for label, own in ranked))
+    header = ["class", "images", "share", "share in training", "mean score", "scores from 0 to 1"]
+    return page.table(header, (row(label, own) for label, own in ranked))
 
 
 def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, tuple[tuple[str, str], ...]]) -> str:

@@ -101,7 +101,7 @@ def train_config(arguments: argparse.Namespace, values: Values) -> TrainConfig:
         else:
             setattr(made, action.dest, _parsed(action, text))
     given = {"model_dir": arguments.model_dir or "", "checkpoint_dir": None, "checkpoint_seconds": 30.0}
-    given |= {"head": options.HEADS[0], "resume": False, "log_dir": None, "fail_under": None, "overwrite": False}
+    given |= {"head": options.HEAD_CHOICES[0], "resume": False, "log_dir": None, "fail_under": None, "overwrite": False}
     return options.config_from(argparse.Namespace(**{**vars(made), **given}))
 
 

@@ -55,7 +55,7 @@ def write(
 def _page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]) -> str:
     """All trials as a table, and a plot of accuracy for each flag."""
     ranked = sorted(trials, key=rank)
-    head = [*varied, "accuracy", "loss", "best epoch", "seconds"]
+    header = [*varied, "accuracy", "loss", "best epoch", "seconds"]
     rows = []
     for trial in ranked:
         found = [page.text(trial.error or "failed"), "", ""]
@@ -72,4 +72,6 @@ def _page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], tr
     if best.accuracy is not None:
         cards = {"best accuracy": f"{best.accuracy:.1%}", **cards, "best": named(best.values)}
     subject = f"{arguments.backbone} on {arguments.data}"
-    return page.document("Sweep", subject, [page.cards(cards), page.section("Trials", page.table(head, rows)), *plots])
+    return page.document(
+        "Sweep", subject, [page.cards(cards), page.section("Trials", page.table(header, rows)), *plots]
+    )

@@ -54,9 +54,9 @@ class Runner:
                 raise  # nothing would be lost, and the others are likely to end so, too
             return Trial(values, None, None, 0, time.monotonic() - start, str(error))
         self._fitted = True
-        best = result.final.epochs[result.final.best_epoch - 1]
+        best = result.final_fit.epochs[result.final_fit.best_epoch - 1]
         seconds = time.monotonic() - start
-        return Trial(values, best["val_accuracy"], best["val_loss"], result.final.best_epoch, seconds)
+        return Trial(values, best["val_accuracy"], best["val_loss"], result.final_fit.best_epoch, seconds)
 
     def _prepare(self, job: Job) -> Prepared:
         key = preparation(job.config)

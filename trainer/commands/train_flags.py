@@ -19,8 +19,8 @@ from trainer.fitting.precision import PRECISIONS
 from trainer.fitting.stage import CLASS_WEIGHTS, DECAYS, Stage
 from trainer.networks import names
 
-HEAD = Stage(epochs=20, learning_rate=1e-3)
-FINE_TUNING = Stage(
+HEAD_STAGE = Stage(epochs=20, learning_rate=1e-3)
+FINE_TUNING_STAGE = Stage(
     epochs=12,
     learning_rate=4e-4,
     warmup_epochs=1.0,
@@ -29,9 +29,9 @@ FINE_TUNING = Stage(
     label_smoothing=0.1,
     ema=0.99,
 )
-FROM_SCRATCH = Stage(epochs=30, learning_rate=1e-3)
+FROM_SCRATCH_STAGE = Stage(epochs=30, learning_rate=1e-3)
 COPIES, DROPOUT = 6, 0.2
-HEADS = ("new", "imagenet")
+HEAD_CHOICES = ("new", "imagenet")
 _FORMAT_1_KEYS = {"keep_top": "as_it_is", "head_stage": "head", "final_stage": "main"}
 
 
@@ -111,8 +111,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gates.add_gate_argument(parser)
     parser.add_argument(
         "--head",
-        choices=HEADS,
-        default=HEADS[0],
+        choices=HEAD_CHOICES,
+        default=HEAD_CHOICES[0],
         help="new: one for the classes of --data; imagenet: the network as it is, with its own head and ImageNet's "
         "1,000 classes, where nothing is fitted and --data is any photos",
     )
@@ -234,15 +234,15 @@ def _add_fitting(add: Any) -> None:
         "--epochs",
         type=flags.positive_int,
         metavar="N",
-        help=f"at most; the best one is kept (default: {HEAD.epochs} for the head, {FINE_TUNING.epochs} for "
-        f"fine-tuning, {FROM_SCRATCH.epochs} from scratch)",
+        help=f"at most; the best one is kept (default: {HEAD_STAGE.epochs} for the head, "
+        f"{FINE_TUNING_STAGE.epochs} for fine-tuning, {FROM_SCRATCH_STAGE.epochs} from scratch)",
     )
     add("--batch-size", type=flags.positive_int, default=32, metavar="N", help="photos to a step, on all devices")
     add(
         "--learning-rate",
         type=flags.positive_float,
         metavar="R",
-        help=f"of Adam (default: {HEAD.learning_rate}, {FINE_TUNING.learning_rate} for fine-tuning)",
+        help=f"of Adam (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} for fine-tuning)",
     )
     add(
         "--warmup-epochs",
@@ -259,19 +259,20 @@ def _add_fitting(add: Any) -> None:
         "--weight-decay",
         type=flags.non_negative_float,
         metavar="R",
-        help=f"as in AdamW (default: 0, {FINE_TUNING.weight_decay} for fine-tuning)",
+        help=f"as in AdamW (default: 0, {FINE_TUNING_STAGE.weight_decay} for fine-tuning)",
     )
     add(
         "--label-smoothing",
         type=flags.fraction,
         metavar="R",
-        help=f"share of the truth spread over all classes (default: 0, {FINE_TUNING.label_smoothing} for fine-tuning)",
+        help="share of the truth spread over all classes "
+        f"(default: 0, {FINE_TUNING_STAGE.label_smoothing} for fine-tuning)",
     )
     add(
         "--ema",
         type=flags.fraction,
         metavar="R",
-        help=f"decay of a moving average of the weights (default: 0, {FINE_TUNING.ema} for fine-tuning)",
+        help=f"decay of a moving average of the weights (default: 0, {FINE_TUNING_STAGE.ema} for fine-tuning)",
     )
     add("--mixup", type=flags.non_negative_float, default=0.0, metavar="ALPHA", help="mix pairs of photos")
     add("--class-weights", choices=CLASS_WEIGHTS, default="none", help="let every class count the same")
@@ -344,7 +345,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
     a = arguments
     weights = a.weights or names.default_weights(a.backbone)
     from_scratch = weights == names.NONE
-    keep_top = a.head != HEADS[0]
+    keep_top = a.head != HEAD_CHOICES[0]
     if keep_top:
         _check_nothing_is_fitted(a, weights)
     fine_tune = a.fine_tune or (names.EVERYTHING if from_scratch else names.NOTHING)
@@ -353,10 +354,12 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
             f"--fine-tune {fine_tune} would leave random weights as they are: give --weights or leave it out"
         )
     frozen = fine_tune == names.NOTHING
-    final = FROM_SCRATCH if from_scratch else HEAD if frozen else FINE_TUNING
+    final_stage = FROM_SCRATCH_STAGE if from_scratch else HEAD_STAGE if frozen else FINE_TUNING_STAGE
     given = {name: getattr(a, name) for name in (field.name for field in dataclasses.fields(Stage))}
-    final = dataclasses.replace(final, **{name: value for name, value in given.items() if value is not None})
-    head = None if from_scratch or frozen else dataclasses.replace(HEAD, epochs=a.head_epochs)
+    final_stage = dataclasses.replace(
+        final_stage, **{name: value for name, value in given.items() if value is not None}
+    )
+    head_stage = None if from_scratch or frozen else dataclasses.replace(HEAD_STAGE, epochs=a.head_epochs)
     freeze_batch_norm = a.batch_norm == "frozen" if a.batch_norm else not from_scratch
     return TrainConfig(
         data=a.data,
@@ -375,8 +378,8 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         limits=flags.limits(a),
         augmentation=_augmentation(a),
         copies=a.copies,
-        head_stage=head,
-        final_stage=final,
+        head_stage=head_stage,
+        final_stage=final_stage,
         batch_size=a.batch_size,
         seed=a.seed,
         precision=a.precision,

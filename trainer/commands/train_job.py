@@ -110,10 +110,10 @@ def _train(
     if workplace is None:
         return None
     validation = np.flatnonzero(prepared.validates)
-    truth, main = prepared.truth[validation], result.final
-    temperature = metrics.fit_temperature(main.logits, truth)
+    truth, final_fit = prepared.truth[validation], result.final_fit
+    temperature = metrics.fit_temperature(final_fit.logits, truth)
     model = training.portable(job, result.network).calibrated(temperature)
-    probabilities = metrics.softmax(main.logits / temperature)
+    probabilities = metrics.softmax(final_fit.logits / temperature)
     validating = [prepared.encoded.examples[row] for row in validation]
     if job.dtype_policy != training.FULL_PRECISION:  # what is reported is what the exported network says
         run = compiling.compiled(model)

@@ -26,9 +26,9 @@ def describe_trained(job: Job, prepared: Prepared, result: TrainingResult) -> Mo
     content = sorted(zip(encoded.labels, encoded.content_hashes, strict=True))
     fitting = {
         "frozen_in_bfloat16": prepared.encoder.has_rounded,
-        "best_epoch": result.final.best_epoch,
-        "epochs_run": list(result.final.epochs),
-        "head_epochs_run": list(result.head.epochs) if result.head else [],
+        "best_epoch": result.final_fit.best_epoch,
+        "epochs_run": list(result.final_fit.epochs),
+        "head_epochs_run": list(result.head_fit.epochs) if result.head_fit else [],
     }
     data = {
         "training_photos": int((~validates).sum()),

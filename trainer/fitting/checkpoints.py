@@ -21,11 +21,11 @@ from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
 from catalogue.reasons import StorageError
 
-HEAD, NETWORK = "head", "network"
-"""The stages of fitting."""
+HEAD_STAGE, FINAL_STAGE = "head", "network"
+"""The stages of fitting, as the files of their checkpoints are called."""
 
 _RUN, _META, FEATURES = "checkpoints.json", "meta", "features"
-_OURS = {_RUN, FEATURES, f"{HEAD}.npz", f"{NETWORK}.npz"}
+_OURS = {_RUN, FEATURES, f"{HEAD_STAGE}.npz", f"{FINAL_STAGE}.npz"}
 
 
 @dataclasses.dataclass

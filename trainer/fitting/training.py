@@ -14,7 +14,7 @@ import tensorflow as tf
 from trainer.commands.train_flags import TrainConfig
 from trainer.data.examples import Example
 from trainer.fitting import checks, precision
-from trainer.fitting.checkpoints import HEAD, NETWORK, Checkpoints
+from trainer.fitting.checkpoints import FINAL_STAGE, HEAD_STAGE, Checkpoints
 from trainer.fitting.distribution import Devices
 from trainer.fitting.encoded import Encoded
 from trainer.fitting.encoder import Encoder
@@ -87,15 +87,15 @@ class TrainingResult:
     """A fitted network, how its head was fitted alone, if it was, and how all that is not frozen was."""
 
     network: Network
-    head: Fitted | None
-    final: Fitted
+    head_fit: Fitted | None
+    final_fit: Fitted
 
 
 def prepare(job: Job, examples: Sequence[Example], held_out: Sequence[Example]) -> Prepared:
     """Reads the photos and runs what is frozen over them.
 
     Raises:
-        UserError: they cannot be result from, or the network cannot be built.
+        UserError: they cannot be trained on, or the network cannot be built.
     """
     config, strategy = job.config, job.devices.strategy
     backbone = build_backbone(config, job.dtype_policy, config.weights, strategy)
@@ -134,16 +134,16 @@ def fit(job: Job, prepared: Prepared) -> TrainingResult:
         task = Task(source, prepared.truth, len(job.labels), training, validation, config.batch_size, config.seed)
         return Fitting(name, model, task, stage, job.devices, job.checkpoints, job.watch).run()
 
-    head = None
+    head_fit = None
     if config.head_stage and encoded.features is not None:
-        head = fitted(HEAD, network.head, Activations(encoded.features), config.head_stage)
+        head_fit = fitted(HEAD_STAGE, network.head, Activations(encoded.features), config.head_stage)
     source: Source
     if network.lower is None:
         source = Images(encoded.values, config.augmentation, config.seed)
     else:
         source = Activations(encoded.values, prepared.copies, training, config.seed)
-    final = fitted(NETWORK if network.upper else HEAD, network.fitted, source, config.final_stage)
-    return TrainingResult(network, head, final)
+    final_fit = fitted(FINAL_STAGE if network.upper else HEAD_STAGE, network.fitted, source, config.final_stage)
+    return TrainingResult(network, head_fit, final_fit)
 
 
 def build_backbone(

@@ -54,6 +54,33 @@ def test_each_file_is_read_once(count: int, tmp_path: Path, budget: Budget) -> N
     assert budget._taken == 0
 
 
+@pytest.mark.parametrize("count", [15, 16, 40])
+def test_remote_reads_begin_in_groups(
+    count: int, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of an incomplete group begin with the next image, or when the bundle ends: none is left out."""
+    begun: list[str] = []
+
+    def read(location: str, max_bytes: int, **_: Any) -> storage.Content:
+        begun.append(location)
+        return storage.Content.of(location.encode(), None)
+
+    monkeypatch.setattr(storage, "read", read)
+    reads = read_ahead.Reads(LIMITS)
+    for image in entries(count, "gs://shop/{}"):
+        reads.begin(image)
+    whole = count - count % read_ahead._GROUP
+    found = []
+    while len(found) < whole:
+        found += reads.next()
+    assert len(begun) == whole
+    reads.begin_all()
+    while reads.under_way:
+        found += reads.next()
+    assert sorted(begun) == sorted(f"gs://shop/{n}" for n in range(count))
+    assert {one.listed.location for one in found} == set(begun)  # type: ignore[union-attr]
+
+
 def test_in_beam_what_cannot_be_read_becomes_dead_letters(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
     listed = [ListedImage(f"{tmp_path}/{name}", ((f"{name}1", {}), (f"{name}2", {"n": 1}))) for name in "ab"]

@@ -183,7 +183,7 @@ def test_a_model_can_be_trained_in_an_object_store(drawn: Path, object_store: Ob
     root = object_store.root
     for file in drawn.rglob("*.jpg"):
         storage.copy(str(file), f"{root}/photos/{file.relative_to(drawn)}")
-    words = ["train", "--data", f"{root}/photos", "--model-dir", f"{root}/model/", "--log-dir", f"{root}/logs", *TINY]
+    words = ["train", "--data", f"{root}/photos/", "--model-dir", f"{root}/model/", "--log-dir", f"{root}/logs", *TINY]
     done = command("trainer", *words, **object_store.environment)
     assert done.returncode == 0, done.stderr
     with model_dir.fetched(f"{root}/model") as model:

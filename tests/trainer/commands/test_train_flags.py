@@ -18,7 +18,7 @@ def config(*words: str, data: str = "photos") -> train_flags.TrainConfig:
 
 def test_a_frozen_network_needs_a_head_only() -> None:
     plain = config()
-    assert (plain.fine_tune, plain.head_stage, plain.final_stage) == ("none", None, train_flags.HEAD)
+    assert (plain.fine_tune, plain.head_stage, plain.final_stage) == ("none", None, train_flags.HEAD_STAGE)
     assert plain.image.size == 224
     assert plain.checkpoint_dir == "models/checkpoints-a"
 
@@ -34,7 +34,7 @@ def test_fine_tuning_has_two_stages() -> None:
 
 def test_random_weights_are_all_fitted() -> None:
     scratch = config("--weights", "none")
-    assert (scratch.fine_tune, scratch.head_stage, scratch.final_stage) == ("all", None, train_flags.FROM_SCRATCH)
+    assert (scratch.fine_tune, scratch.head_stage, scratch.final_stage) == ("all", None, train_flags.FROM_SCRATCH_STAGE)
     assert not scratch.freeze_batch_norm
     with pytest.raises(UserError, match="would leave random weights as they are"):
         config("--weights", "none", "--fine-tune", "top")

@@ -19,8 +19,9 @@ def make(folder: Path, *files: str) -> None:
 
 def test_finds_files_however_deep_but_not_hidden_ones(tmp_path: Path) -> None:
     make(tmp_path, "hat/1.jpg", "hat/new/2019/2.JPG", "hat/.DS_Store", "shoes/3.jpg", ".git/config", "readme.txt")
-    found = {(os.path.relpath(example.uri, tmp_path), example.label) for example in find_examples(f"{tmp_path}/")}
-    assert found == {("hat/1.jpg", "hat"), ("hat/new/2019/2.JPG", "hat"), ("shoes/3.jpg", "shoes")}
+    for data in (str(tmp_path), f"{tmp_path}/", f"file://{tmp_path}", f"FILE://localhost{tmp_path}/"):
+        found = {(os.path.relpath(example.uri, tmp_path), example.label) for example in find_examples(data)}
+        assert found == {("hat/1.jpg", "hat"), ("hat/new/2019/2.JPG", "hat"), ("shoes/3.jpg", "shoes")}
 
 
 @pytest.mark.parametrize(
@@ -40,10 +41,8 @@ def test_refuses_what_cannot_be_learnt_from(tmp_path: Path, files: list[str], wo
 def test_reads_any_object_store(object_store: ObjectStore) -> None:
     for name in ("hat/1.jpg", "hat/deep/2.jpg", "hat/.hidden", "shoes/3.jpg"):
         storage.write_bytes(f"{object_store.root}/{name}", b"x")
-    found = [
-        (example.uri.removeprefix(f"{object_store.root}/"), example.label)
-        for example in find_examples(object_store.root)
-    ]
-    assert sorted(found) == [("hat/1.jpg", "hat"), ("hat/deep/2.jpg", "hat"), ("shoes/3.jpg", "shoes")]
+    for data in (object_store.root, f"{object_store.root}/"):
+        found = [(example.uri.removeprefix(f"{object_store.root}/"), example.label) for example in find_examples(data)]
+        assert sorted(found) == [("hat/1.jpg", "hat"), ("hat/deep/2.jpg", "hat"), ("shoes/3.jpg", "shoes")]
     with pytest.raises(UserError, match="does not exist: --data takes a folder"):
         find_examples(f"{object_store.root}/none")

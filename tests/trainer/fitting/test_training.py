@@ -57,7 +57,7 @@ def test_what_is_frozen_stays_and_what_is_not_does_not(drawn: Path, tmp_path: Pa
     assert prepared.copies.shape[:2] == (2, (~prepared.validates).sum())
     learnt = training.fit(run, prepared)
     assert learnt.head is not None
-    assert len(learnt.head.epochs) == len(learnt.final.epochs) == 2
+    assert len(learnt.head_fit.epochs) == len(learnt.final_fit.epochs) == 2
     network = learnt.network
     assert network.lower is not None
     assert network.upper is not None
@@ -106,12 +106,12 @@ def test_fitting_again_begins_anew(drawn: Path, tmp_path: Path) -> None:
     run = job(drawn, tmp_path / "scratch", "--epochs", "2")
     prepared = training.prepare(run, find_examples(str(drawn)), [])
     first = training.fit(run, prepared)
-    logits = first.final.logits
+    logits = first.final_fit.logits
     again = training.fit(run, prepared)
-    np.testing.assert_allclose(again.final.logits, logits, rtol=1e-5)
+    np.testing.assert_allclose(again.final_fit.logits, logits, rtol=1e-5)
     config = dataclasses.replace(run.config, hidden_units=(5,))
     other = training.fit(dataclasses.replace(run, config=config), prepared)
-    assert not np.allclose(other.final.logits, logits)
+    assert not np.allclose(other.final_fit.logits, logits)
 
 
 def test_what_is_exported_computes_in_full_precision(drawn: Path, tmp_path: Path) -> None:
