@@ -56,7 +56,7 @@ def test_what_is_frozen_stays_and_what_is_not_does_not(drawn: Path, tmp_path: Pa
     assert prepared.copies is not None
     assert prepared.copies.shape[:2] == (2, (~prepared.validates).sum())
     learnt = training.fit(run, prepared)
-    assert learnt.head is not None
+    assert learnt.head_fit is not None
     assert len(learnt.head_fit.epochs) == len(learnt.final_fit.epochs) == 2
     network = learnt.network
     assert network.lower is not None
