@@ -12,6 +12,7 @@ import pytest
 from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage import operations
 from pipeline.metering.measurement import Measurement
 from pipeline.records import Chunk, EngineChoice
 from pipeline.run_dir.commit import commit
@@ -129,8 +130,8 @@ def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
 
         return call
 
-    for name in ("write_text", "copy", "remove"):
-        monkeypatch.setattr(storage, name, failing(getattr(storage, name)))
+    for module, name in ((storage, "write_text"), (operations, "copy"), (storage, "remove")):
+        monkeypatch.setattr(module, name, failing(getattr(module, name)))
     with pytest.raises(StorageError, match="away"):
         commit(run, chunks=chunks, **given)
     assert not Path(run.output, "_SUCCESS").exists()
