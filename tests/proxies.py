@@ -28,7 +28,8 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
 
     ``503``, ``429``, ``409`` and ``denied`` are answered with that status, ``expired`` as the storage `scheme` does.
     ``reset`` closes the connection, ``hang`` does so after a while, ``cut`` in the middle of the answer's body, and
-    ``lost`` after the server has done what was asked, before its answer.
+    ``lost`` after the server has done what was asked, before its answer. ``damaged`` changes the word ``picture`` in
+    what is sent either way.
     """
 
     daemon_threads = True
@@ -62,7 +63,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif fault == "expired":
             self._answer(*EXPIRED[self.server.scheme])
         else:
-            self._forward(body, fault)
+            self._forward(body.replace(b"picture", b"Picture") if fault == "damaged" else body, fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _handle
 
@@ -86,13 +87,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
+        if fault == "damaged":
+            content = content.replace(b"picture", b"Picture")
         if fault == "lost":
             self.close_connection = True
             return
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
-                self.send_header(name, value)
+                self.send_header(name, value.replace(f"http://{self.server.upstream}", self.server.url))
         length = answer.getheader("Content-Length") if self.command == "HEAD" else len(content)
         self.send_header("Content-Length", str(length or 0))
         self.end_headers()

@@ -80,6 +80,9 @@ def test_a_read_that_always_fails_has_its_reason(faulty: tuple[str, FaultyProxy]
     assert proxy.injected
 
 
+UNUSED = {("gs", "PUT"), ("s3", "DELETE"), ("az", "DELETE")}  # methods that these clients do without
+
+
 @pytest.mark.parametrize("fault", ["503", "429", "reset"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "POST", "DELETE"])
 def test_other_requests_that_fail_once_succeed(faulty: tuple[str, FaultyProxy], method: str, fault: str) -> None:
@@ -94,6 +97,7 @@ def test_other_requests_that_fail_once_succeed(faulty: tuple[str, FaultyProxy], 
     assert storage.read_bytes(f"{root}/a/2") == b"two"
     storage.remove(root)
     assert not storage.exists(root)
+    assert proxy.injected == ([] if (root[:2], method) in UNUSED else [fault])
 
 
 def test_a_file_whose_creation_was_not_acknowledged_is_ones_own(faulty: tuple[str, FaultyProxy]) -> None:

@@ -36,8 +36,8 @@ def shrink(image: Image.Image, fit: Fit, frame: tuple[int, int, int, int] | None
         return part if profile and profile.mode == "CMYK" else colors.to_rgb(part, white)
 
     if blocks == (1, 1) and frame is None:  # most photos, which strips would copy three times for nothing
-        as_it_is = image.mode == "RGB" and (left, top, right, bottom) == (0, 0, *image.size)
-        shrunk = converted(image if as_it_is else image.crop((left, top, right, bottom)))
+        is_whole = image.mode == "RGB" and (left, top, right, bottom) == (0, 0, *image.size)
+        shrunk = converted(image if is_whole else image.crop((left, top, right, bottom)))
     else:
         size = (math.ceil((right - left) / blocks[0]), math.ceil((bottom - top) / blocks[1]))
         shrunk = Image.new("CMYK" if profile and profile.mode == "CMYK" else "RGB", size)

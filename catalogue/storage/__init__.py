@@ -12,8 +12,8 @@ anything else      Beam's file systems                                Beam's fil
 =================  =================================================  ========================================
 
 Every function raises `catalogue.reasons.StorageError`. Checksums are compared where a library does it: google-cloud-
-storage and boto3 do for what they write. For what obstore reads they are not compared: TLS protects the bytes on their
-way, and what is damaged at rest mostly shows when it is decoded.
+storage and boto3 do for what they write. For what obstore reads, and writes to Azure, they are not compared: TLS
+protects the bytes on their way, and what is damaged at rest mostly shows when it is decoded.
 """
 
 from catalogue.storage.new_file import NewFile

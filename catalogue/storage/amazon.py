@@ -40,7 +40,7 @@ from catalogue.storage import object_reads
 from catalogue.storage.http_status import CONNECT_SECONDS, READ_SECONDS, reason_of
 from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
 from catalogue.storage.paths import split
-from catalogue.storage.values import Admission, Admit, Content, Listed, without_gzip
+from catalogue.storage.values import Admission, Admit, Content, Listed, is_gzip, without_gzip
 
 _TOKEN_LIFE = datetime.timedelta(minutes=5)  # botocore renews what has less than ten minutes left
 _MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
@@ -91,7 +91,7 @@ class AmazonStore:
                     break
                 answer["Body"].close()
             data = answer["Body"].read()
-        if answer.get("ContentEncoding") == "gzip":
+        if is_gzip(answer.get("ContentEncoding")):
             data = without_gzip(data, max_bytes)
         return Content.of(data, answer["ETag"])
 

@@ -9,6 +9,7 @@ managed identities; the Azure CLI (``AZURE_USE_AZURE_CLI=true``).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import urllib.parse
@@ -103,7 +104,15 @@ class AzureStore:
 
     def delete(self, locations: Iterable[str]) -> None:
         """See `Store`."""
-        for_each(self._delete, locations)
+        for root, group in itertools.groupby(locations, key=_root):
+            names = list(group)
+            try:
+                with self._reads(names[0]).translated_errors():
+                    obstore.delete(self._container(root), list(map(_key, names)))
+            except StorageError as error:
+                if error.reason is not Reason.NOT_FOUND:
+                    raise
+                for_each(self._delete, names)  # one of them is gone already: which of the others are is not known
 
     def close(self) -> None:
         """See `Store`."""
@@ -172,7 +181,7 @@ def _parsed(connection_string: str) -> dict[str, str]:
         return _EMULATED | {"endpoint": f"{host}:10000/{_EMULATED['account_name']}"}
     names = {"accountname": "account_name", "accountkey": "account_key", "sharedaccesssignature": "sas_key",
              "blobendpoint": "endpoint"}  # fmt: skip
-    settings = {ours: found[theirs] for theirs, ours in names.items() if theirs in found}
+    settings = {ours: found[theirs].rstrip("/") for theirs, ours in names.items() if theirs in found}
     if "account_name" not in settings and "endpoint" in settings:
         settings["account_name"] = urllib.parse.urlsplit(settings["endpoint"]).netloc.partition(".")[0]
     elif "endpoint" not in settings and "account_name" in settings:
@@ -194,7 +203,6 @@ def _root(location: str) -> str:
 def _key(location: str) -> str:
     _, key = named(location)
     if not is_plain(key):
-        raise StorageError(
-            Reason.NOT_FOUND, f"{location}: blobs with an empty segment in their name cannot be addressed"
-        )
+        words = "a blob with an empty segment, a dot for a segment, or a control character in its name"
+        raise StorageError(Reason.NOT_FOUND, f"{location}: {words} cannot be addressed")
     return key

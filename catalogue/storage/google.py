@@ -17,6 +17,7 @@ import google.auth
 from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, PreconditionFailed, Unauthorized
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud.storage import Blob, Client
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from obstore.auth.google import GoogleCredentialProvider
 from obstore.store import GCSStore
@@ -27,7 +28,7 @@ from catalogue.storage import object_reads
 from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
 from catalogue.storage.parallel import for_each
 from catalogue.storage.paths import split
-from catalogue.storage.values import Admit, Content, Listed, admitted_size, without_gzip
+from catalogue.storage.values import Admit, Content, Listed, admitted_size, is_gzip, without_gzip
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _FIELDS = "items(name,size,generation),nextPageToken"
@@ -49,7 +50,11 @@ class GoogleStore:
         self._credentials: Credentials | None = None
         if emulator:
             self._endpoint = (emulator if "://" in emulator else f"http://{emulator}").rstrip("/")
-            self._client = Client(project="emulated", credentials=google.auth.credentials.AnonymousCredentials())
+            self._client = Client(
+                project="emulated",
+                credentials=google.auth.credentials.AnonymousCredentials(),
+                client_options={"api_endpoint": self._endpoint},
+            )
         else:
             with _translated_errors():
                 credentials, project = google.auth.default(scopes=_SCOPES)
@@ -72,7 +77,7 @@ class GoogleStore:
             blob.reload()
             admit(admitted_size(blob.size, max_bytes))
             data = blob.download_as_bytes(raw_download=True) if blob.size else b""
-        if blob.content_encoding == "gzip":
+        if is_gzip(blob.content_encoding):
             data = without_gzip(data, max_bytes)
         return Content.of(data, str(blob.generation))
 
@@ -125,6 +130,7 @@ class GoogleStore:
                 self._blob(location).upload_from_file(
                     file,
                     rewind=True,
+                    size=file.seek(0, os.SEEK_END),  # what is not large takes one request then
                     if_generation_match=0 if only_if_absent else None,
                     checksum="crc32c",
                     retry=DEFAULT_RETRY,
@@ -193,7 +199,7 @@ def _translated_errors() -> Iterator[None]:
         raise StorageError(Reason.READ_FAILED, str(error)) from error
     except GoogleAuthError as error:
         raise StorageError(Reason.PERMISSION_DENIED, str(error)) from error
-    except (GoogleAPIError, RequestException, OSError) as error:
+    except (GoogleAPIError, DataCorruption, InvalidResponse, RequestException, OSError) as error:
         raise StorageError(Reason.READ_FAILED, str(error)) from error
     except ValueError as error:  # a name that a bucket cannot have
         raise StorageError(Reason.NOT_FOUND, str(error)) from error

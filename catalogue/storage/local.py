@@ -136,14 +136,21 @@ def _linked(new: Path, target: Path) -> bool:
     except FileExistsError:
         return False
     except OSError:
-        try:
-            with new.open("rb") as reader, target.open("xb") as writer:
-                shutil.copyfileobj(reader, writer)
-        except FileExistsError:
-            return False
-        except OSError:  # such as a full disk
-            target.unlink(missing_ok=True)
-            raise
+        return _copied(new, target)
+    return True
+
+
+def _copied(new: Path, target: Path) -> bool:
+    try:
+        writer = target.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with writer, new.open("rb") as reader:
+            shutil.copyfileobj(reader, writer)
+    except OSError:  # such as a full disk
+        target.unlink(missing_ok=True)
+        raise
     return True
 
 

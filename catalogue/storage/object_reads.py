@@ -27,7 +27,16 @@ from obstore.exceptions import (
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.http_status import BODY_SECONDS, CONNECT_SECONDS, READ_SECONDS, RETRY_SECONDS, reason_of
 from catalogue.storage.paths import split
-from catalogue.storage.values import UNKNOWN_SIZE, Admission, Admit, Content, Listed, too_many_bytes, without_gzip
+from catalogue.storage.values import (
+    UNKNOWN_SIZE,
+    Admission,
+    Admit,
+    Content,
+    Listed,
+    is_gzip,
+    too_many_bytes,
+    without_gzip,
+)
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -45,6 +54,7 @@ RETRY: RetryConfig = {
 }
 _BLOCK = 4 << 20
 _BUCKET = re.compile(r"[A-Za-z0-9._-]+(@[A-Za-z0-9.-]+)?")  # obstore does not quote the name of a bucket
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STATUS = re.compile(r"status code: (\d{3})")
 # Codes of S3 for a request that is refused with HTTP 400 for who asks, not for the object.
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -113,8 +123,8 @@ def folder_of(location: str) -> tuple[str, str]:
 
 
 def is_plain(key: str) -> bool:
-    """Whether obstore can address a key: it has no empty segment, and none that is ``.`` or ``..``."""
-    return not any(segment in ("", ".", "..") for segment in key.split("/"))
+    """Whether obstore can address a key: no segment is empty, ``.`` or ``..``, and there is no control character."""
+    return not _CONTROL.search(key) and not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
 class ObjectReads:
@@ -143,7 +153,7 @@ class ObjectReads:
                     if if_none_match is None:  # a cache that says so unasked
                         raise
                     return None
-                is_gzipped = result.attributes.get("Content-Encoding") == "gzip"
+                is_gzipped = is_gzip(result.attributes.get("Content-Encoding"))
                 size = result.meta["size"]
                 if admission.is_fresh_after(max(size, min(UNKNOWN_SIZE, max_bytes)) if is_gzipped else size):
                     break

@@ -141,13 +141,23 @@ def without_gzip(data: bytes, max_bytes: int) -> bytes:
     """
     if not data.startswith(_GZIP_MAGIC):
         return data
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = unpacker.decompress(data, max_bytes + 1)
-    except zlib.error as error:
-        raise StorageError(Reason.READ_FAILED, f"its Content-Encoding is gzip, which is damaged: {error}") from error
-    if len(unpacked) > max_bytes:
-        raise too_many_bytes(max_bytes)
-    if not unpacker.eof:
-        raise StorageError(Reason.READ_FAILED, "its Content-Encoding is gzip, which is cut short")
-    return unpacked
+    unpacked = bytearray()
+    while data.startswith(_GZIP_MAGIC):  # members, which may follow one another
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            unpacked += unpacker.decompress(data, max_bytes + 1 - len(unpacked))
+        except zlib.error as error:
+            raise StorageError(
+                Reason.READ_FAILED, f"its Content-Encoding is gzip, and it is damaged: {error}"
+            ) from error
+        if len(unpacked) > max_bytes:
+            raise too_many_bytes(max_bytes)
+        if not unpacker.eof:
+            raise StorageError(Reason.READ_FAILED, "its Content-Encoding is gzip, and it is cut short")
+        data = unpacker.unused_data
+    return bytes(unpacked)
+
+
+def is_gzip(content_encoding: str | None) -> bool:
+    """Whether a ``Content-Encoding`` is gzip. Source: RFC 9110, 8.4.1."""
+    return (content_encoding or "").strip().lower() in ("gzip", "x-gzip")

@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Iterable, Iterator
 from http.cookiejar import DefaultCookiePolicy
 from importlib import metadata
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import requests
 import urllib3
@@ -25,7 +25,7 @@ CONNECTIONS_PER_HOST = 4
 REDIRECTS = 5
 RETRIES, BACKOFF_SECONDS, RETRY_AFTER_SECONDS = 3, 0.5, 20
 _BLOCK = 1 << 16
-_NOT_MODIFIED = 304
+_NOT_MODIFIED, _LENGTH_DIGITS = 304, 20
 
 
 class WebStore:
@@ -108,9 +108,13 @@ class WebStore:
 
     def _answer(self, url: str, headers: dict[str, str]) -> requests.Response:
         with _translated_errors(url):
-            return self._session.get(
-                url, headers=headers, stream=True, allow_redirects=False, timeout=(CONNECT_SECONDS, READ_SECONDS)
+            request = self._session.prepare_request(requests.Request("GET", url, headers=headers))
+            settings: Any = self._session.merge_environment_settings(
+                request.url, {}, stream=True, verify=None, cert=None
             )
+        with _translated_errors(url, value_error=Reason.READ_FAILED):  # such as of a header that cannot be parsed
+            adapter = self._session.get_adapter(url)  # the session itself would parse redirects and keep cookies
+            return adapter.send(request, timeout=(CONNECT_SECONDS, READ_SECONDS), **settings)
 
 
 def _unsupported(location: str) -> StorageError:
@@ -149,13 +153,13 @@ def _check_status(response: requests.Response) -> None:
 
 def _announced_size(response: requests.Response) -> int | None:
     announced = response.headers.get("Content-Length", "")
-    return int(announced) if announced.isdecimal() else None
+    return int(announced[:_LENGTH_DIGITS]) if announced.isdecimal() else None
 
 
 def _content(response: requests.Response, max_bytes: int) -> Content:
     """Reads the body of a response, never much beyond the limits of bytes and of time."""
     deadline, data = time.monotonic() + BODY_SECONDS, bytearray()
-    with _translated_errors(response.url):
+    with _translated_errors(response.url, value_error=Reason.READ_FAILED):
         while block := response.raw.read1(_BLOCK, decode_content=True):
             data += block
             if len(data) > max_bytes:
@@ -166,8 +170,8 @@ def _content(response: requests.Response, max_bytes: int) -> Content:
 
 
 @contextlib.contextmanager
-def _translated_errors(url: str) -> Iterator[None]:
-    """Turns the errors of requests and urllib3 into `StorageError`s."""
+def _translated_errors(url: str, value_error: Reason = Reason.NOT_FOUND) -> Iterator[None]:
+    """Turns the errors of requests and urllib3 into `StorageError`s; a ValueError into one of the given reason."""
     try:
         yield
     except InvalidProxyURL as error:
@@ -180,7 +184,8 @@ def _translated_errors(url: str) -> Iterator[None]:
     except (RequestException, HTTPError, OSError) as error:
         raise StorageError(Reason.READ_FAILED, str(_cause(error))) from error
     except ValueError as error:
-        raise StorageError(Reason.NOT_FOUND, f"{url!r} is not a URL: {error}") from error
+        words = f"{url!r} is not a URL" if value_error is Reason.NOT_FOUND else "the answer cannot be read"
+        raise StorageError(value_error, f"{words}: {error}") from error
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -23,7 +23,7 @@ from tests.proxies import running_gateway
 def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callable[[str], Any]) -> None:
     """It would read another object, or none."""
     root = open_object_store("s3").root
-    keys = [f"{root}//b.jpg", f"{root}/b.jpg", f"{root}/a/../b.jpg"]
+    keys = [f"{root}//b.jpg", f"{root}/b.jpg", f"{root}/a/../b.jpg", f"{root}/a\tb.jpg"]
     for key in keys:
         storage.write_text(key, key)
     assert [storage.read(key, 1000).data.decode() for key in keys] == keys  # type: ignore[union-attr]

@@ -56,7 +56,7 @@ KEYED = "DefaultEndpointsProtocol=https;AccountName=shop;AccountKey=a2V5=="
         ("az://c", f"{KEYED};EndpointSuffix=core.usgovcloudapi.net",
          {"account_name": "shop", "account_key": "a2V5==", "endpoint": "https://shop.blob.core.usgovcloudapi.net"}),
         ("az://c", "BlobEndpoint=https://shop.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=a%3D",
-         {"account_name": "shop", "sas_key": "sv=1&sig=a%3D", "endpoint": "https://shop.blob.core.windows.net/"}),
+         {"account_name": "shop", "sas_key": "sv=1&sig=a%3D", "endpoint": "https://shop.blob.core.windows.net"}),
     ],
 )  # fmt: skip
 def test_settings_of_a_location_and_a_connection_string(
@@ -69,3 +69,30 @@ def test_the_connection_string_of_the_emulator() -> None:
     settings = settings_of("az://c", {"AZURE_STORAGE_CONNECTION_STRING": "UseDevelopmentStorage=true"})
     assert settings["endpoint"] == "http://127.0.0.1:10000/devstoreaccount1"
     assert (settings["account_name"], bool(settings["account_key"])) == ("devstoreaccount1", True)
+
+
+def test_an_endpoint_may_end_with_a_slash(
+    open_object_store: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, environment = open_object_store("az")
+    text = environment["AZURE_STORAGE_CONNECTION_STRING"]
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"{text}/")
+    stores.forget()
+    storage.write_text(f"{root}/a", "a")
+    assert storage.read_text(f"{root}/a") == "a"
+
+
+def test_files_are_deleted_together_even_if_one_is_gone(open_faulty_store: Callable[[str], Any]) -> None:
+    (root, _), proxy = open_faulty_store("az")
+    names = [f"{root}/{number}" for number in range(30)]
+    for name in names:
+        storage.write_bytes(name, b"x")
+    asked: list[str] = []
+    proxy.choose = lambda method, path: asked.append(method)
+    storage.remove(root)
+    assert asked.count("POST") == 1
+    assert not storage.exists(root)
+    for name in names[1:]:
+        storage.write_bytes(name, b"x")
+    stores.store_of(root).delete(names)
+    assert not storage.exists(root)

@@ -22,7 +22,7 @@ from tests import servers
 def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callable[[str], Any]) -> None:
     """It would read another object, or none."""
     root = open_object_store("gs").root
-    keys = [f"{root}//b.jpg", f"{root}/b.jpg", f"{root}/a/../b.jpg"]
+    keys = [f"{root}//b.jpg", f"{root}/b.jpg", f"{root}/a/../b.jpg", f"{root}/a\tb.jpg"]
     for key in keys:
         storage.write_text(key, key)
     assert [storage.read(key, 1000).data.decode() for key in keys] == keys  # type: ignore[union-attr]
@@ -132,3 +132,27 @@ def test_credentials_that_could_not_be_reached_are_looked_for_again(monkeypatch:
         with pytest.raises(StorageError) as raised:
             storage.read("gs://shop/a.jpg", 9)
         assert raised.value.reason is reason
+
+
+@pytest.mark.parametrize("form", ["{}", "http://{}/"])
+def test_the_emulator_may_be_named_without_a_scheme(
+    form: str, open_object_store: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, environment = open_object_store("gs")
+    host = environment["STORAGE_EMULATOR_HOST"].removeprefix("http://")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", form.format(host))
+    stores.forget()
+    storage.write_text(f"{root}/a", "a")
+    assert [file.location for file in storage.list_files(root)] == [f"{root}/a"]
+    assert storage.read_text(f"{root}/a") == "a"
+
+
+def test_bytes_that_do_not_fit_their_checksum_are_not_taken(open_faulty_store: Callable[[str], Any]) -> None:
+    """Neither on their way there, nor back where google-cloud-storage reads them."""
+    (root, _), proxy = open_faulty_store("gs")
+    storage.write_text(f"{root}//a.jpg", "picture")
+    proxy.choose = lambda method, path: "damaged"
+    for call in (lambda: storage.write_text(f"{root}/b.jpg", "picture"), lambda: storage.read(f"{root}//a.jpg", 100)):
+        with pytest.raises(StorageError, match=r"(?i)checksum|crc32c") as error:
+            call()
+        assert error.value.reason is Reason.READ_FAILED

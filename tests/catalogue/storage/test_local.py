@@ -169,3 +169,20 @@ def test_a_file_is_created_once_where_there_are_no_hard_links(tmp_path: Path, mo
     assert [storage.create(path, word) for word in (b"first", b"second", b"first")] == [True, False, True]
     assert storage.read_bytes(path) == b"first"
     assert os.listdir(tmp_path) == ["lock"]
+
+
+def test_a_file_that_another_has_created_is_never_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "new").write_text("mine")
+
+    def refuse(*_: object) -> None:
+        (tmp_path / "lock").write_bytes(b"another's")
+        monkeypatch.setattr(Path, "open", too_many)
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def too_many(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        local._linked(tmp_path / "new", tmp_path / "lock")
+    assert os.path.exists(tmp_path / "lock")

@@ -68,6 +68,9 @@ class Faulty(http.server.BaseHTTPRequestHandler):
     def do_gzip(self) -> None:
         self.answer(200, gzip.compress(PICTURE), Content_Encoding="gzip")
 
+    def do_gzip_members(self) -> None:
+        self.answer(200, gzip.compress(PICTURE[:100]) + gzip.compress(PICTURE[100:]), Content_Encoding="X-GZip")
+
     def do_gzip_cut(self) -> None:
         self.answer(200, gzip.compress(PICTURE)[:-9], Content_Encoding="gzip")
 
@@ -170,6 +173,7 @@ def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         "picture",
         "checksum",
         "gzip",
+        "gzip_members",
         "gzip_of_nothing",
         "503_once",
         "429_once",
@@ -236,6 +240,8 @@ def test_connections_are_kept(read: Read) -> None:
         ("a/./b", False),
         ("a/..", False),
         ("a/", False),
+        ("a\tb.jpg", False),
+        ("a\x7f.jpg", False),
     ],
 )
 def test_which_keys_obstore_takes_as_they_are(key: str, plain: bool) -> None:

@@ -25,10 +25,10 @@ def test_the_first_error_is_raised_and_the_rest_is_left() -> None:
 
     def fail(item: int) -> None:
         begun.append(item)
-        if item == 0:
+        if item == 1:
             raise ValueError("the network is away")
-        after.wait(0.05)
+        after.wait(1 if item == 0 else 0.01)  # the first one takes longest
 
     with pytest.raises(ValueError, match="the network is away"):
         for_each(fail, range(10_000))
-    assert len(begun) < 1000
+    assert len(begun) < 100

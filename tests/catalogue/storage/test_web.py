@@ -56,6 +56,10 @@ class Shop(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(200, PICTURE, ETag='"v1"', Set_Cookie="visitor=1; Path=/")
 
+    def do_header(self, rest: str) -> None:
+        status, name, value = rest.split("/", 2)
+        self.answer(int(status), PICTURE, **{name: value})
+
     def do_dated(self, _: str) -> None:
         self.answer(304) if self.headers["If-Modified-Since"] == DATE else self.answer(200, PICTURE, Last_Modified=DATE)
 
@@ -311,6 +315,20 @@ def test_a_response_that_has_waited_for_room_is_requested_again(shop: str, monke
     assert content.data == PICTURE
     assert admitted == [len(PICTURE)]
     assert Shop.asked["/waited.jpg"] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (f"header/200/Content_Length/{'9' * 5000}", Reason.TOO_MANY_BYTES),
+        (f"header/503/Retry_After/{'9' * 5000}", Reason.READ_FAILED),
+        ("header/503/Retry_After/Sun,%20Jan%2099999999", Reason.READ_FAILED),
+    ],
+)
+def test_headers_that_cannot_be_parsed_cost_one_image(shop: str, path: str, reason: Reason) -> None:
+    with pytest.raises(StorageError) as error:
+        read(f"{shop}/{path.replace('%20', ' ')}" if reason is Reason.TOO_MANY_BYTES else f"{shop}/{path}")
+    assert error.value.reason is reason, error.value
 
 
 def test_the_web_is_only_read(shop: str) -> None:

@@ -55,10 +55,10 @@ def test_what_is_frozen_stays_and_what_is_not_does_not(drawn: Path, tmp_path: Pa
     prepared = training.prepare(run, find_examples(str(drawn)), [])
     assert prepared.copies is not None
     assert prepared.copies.shape[:2] == (2, (~prepared.validates).sum())
-    learnt = training.fit(run, prepared)
-    assert learnt.head_fit is not None
-    assert len(learnt.head_fit.epochs) == len(learnt.final_fit.epochs) == 2
-    network = learnt.network
+    result = training.fit(run, prepared)
+    assert result.head_fit is not None
+    assert len(result.head_fit.epochs) == len(result.final_fit.epochs) == 2
+    network = result.network
     assert network.lower is not None
     assert network.upper is not None
     before = dict(zip((variable.path for variable in prepared.backbone.variables), prepared.initial, strict=True))
@@ -117,12 +117,12 @@ def test_fitting_again_begins_anew(drawn: Path, tmp_path: Path) -> None:
 def test_what_is_exported_computes_in_full_precision(drawn: Path, tmp_path: Path) -> None:
     run = job(drawn, tmp_path / "scratch", "--epochs", "2", "--precision", "mixed_bfloat16")
     prepared = training.prepare(run, find_examples(str(drawn)), [])
-    learnt = training.fit(run, prepared)
-    assert learnt.network.backbone.layers[-1].layers[1].compute_dtype == "bfloat16"
-    plain = training.portable(run, learnt.network)
+    result = training.fit(run, prepared)
+    assert result.network.backbone.layers[-1].layers[1].compute_dtype == "bfloat16"
+    plain = training.portable(run, result.network)
     assert {layer.compute_dtype for layer in plain.backbone.layers[-1].layers[1:]} == {"float32"}
-    for one, other in zip(arrays(learnt.network.backbone), arrays(plain.backbone), strict=True):
+    for one, other in zip(arrays(result.network.backbone), arrays(plain.backbone), strict=True):
         np.testing.assert_array_equal(one, other)
     images = prepared.encoded.values[:8]
-    theirs = learnt.network.head(learnt.network.backbone(images)).numpy()
+    theirs = result.network.head(result.network.backbone(images)).numpy()
     np.testing.assert_allclose(plain.head(plain.backbone(images)), theirs, atol=0.1)
