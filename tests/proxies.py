@@ -79,14 +79,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _forward(self, body: bytes, fault: str | None) -> None:
         connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
-        own = ("host", "transfer-encoding", "content-length")
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in own}
+        replaced = ("host", "transfer-encoding", "content-length")
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in replaced}
         if body or self.command in ("PUT", "POST", "PATCH"):
             headers["Content-Length"] = str(len(body))
         with contextlib.closing(connection):
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
+        own = f"http://{self.server.upstream}"
+        if "json" in (answer.getheader("Content-Type") or ""):  # which may say where the rest is to be had
+            content = content.replace(own.encode(), self.server.url.encode())
         if fault == "damaged":
             content = content.replace(b"picture", b"Picture")
         if fault == "lost":
@@ -95,7 +98,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
-                self.send_header(name, value.replace(f"http://{self.server.upstream}", self.server.url))
+                self.send_header(name, value.replace(own, self.server.url))
         length = answer.getheader("Content-Length") if self.command == "HEAD" else len(content)
         self.send_header("Content-Length", str(length or 0))
         self.end_headers()

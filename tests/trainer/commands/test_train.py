@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +179,19 @@ def test_a_finished_run_is_not_gone_on_with(
     assert train(drawn, tmp_path / "model", "--resume", "--seed", 5) == 2
     assert "holds a model" in capfd.readouterr().err
     assert contents(tmp_path) == before
+
+
+def test_photos_of_a_list_can_be_on_the_web(drawn: Path, tmp_path: Path) -> None:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(drawn))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        lines = [f"{host}/{file.relative_to(drawn)},{file.parent.name}" for file in sorted(drawn.rglob("*.jpg"))]
+        (tmp_path / "list.csv").write_text("\n".join(["uri,label", *lines]))
+        assert train(tmp_path / "list.csv", tmp_path / "model") == 0
+        server.shutdown()
+    info = model_dir.read(tmp_path / "model").info
+    assert info.labels == ("dress", "hat", "shoes")
 
 
 def test_a_model_can_be_trained_in_an_object_store(drawn: Path, object_store: ObjectStore, command: Command) -> None:
