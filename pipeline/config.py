@@ -24,11 +24,15 @@ class Manifest:
         inputs: folders, globs and lists.
         uri_column: the column of a list that names the image.
         base_uri: what relative URIs are relative to; None for the folder of the list they are in.
+        uri_separator: what stands between the URIs of one cell; None if there is one URI.
+        skip_empty_uri: whether rows without a URI are left out; else they are dead letters.
     """
 
     inputs: tuple[str, ...]
     uri_column: str = URI_COLUMN
     base_uri: str | None = None
+    uri_separator: str | None = None
+    skip_empty_uri: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +104,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help="base of relative URIs (default: the folder of their list)",
     )
+    add(
+        "--uri-separator",
+        type=flags.separator,
+        metavar="TEXT",
+        help="text between the URIs of one cell; each becomes an image, its place is in the column uri_position",
+    )
+    add(
+        "--skip-empty-uri",
+        action="store_true",
+        help="leave out rows without a URI and count them apart; otherwise they are dead letters",
+    )
     add("--model-dir", type=flags.path, required=True, metavar="DIR", help="the model directory")
     add("--output", type=flags.path, required=True, metavar="RUN_DIR", help="the run directory")
     add("--top-k", type=flags.positive_int, default=TOP_K, metavar="N", help="labels kept of each image")
@@ -163,6 +178,8 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
             tuple(map(storage.absolute, arguments.input)),
             arguments.uri_column,
             arguments.base_uri and storage.absolute(arguments.base_uri),
+            arguments.uri_separator,
+            arguments.skip_empty_uri,
         ),
         model_dir=storage.absolute(arguments.model_dir),
         output=storage.absolute(arguments.output),

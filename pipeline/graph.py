@@ -30,7 +30,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     meter = MeterHandle(run.temporary)
     handler = SavedModelHandler(config.model_dir, run.model.id, config.inference, meter)
 
-    rows, columns = pipeline | "Manifest" >> ReadManifest(config.manifest, meter)
+    rows, columns, left_out = pipeline | "Manifest" >> ReadManifest(config.manifest, meter)
     listed = rows.results | "Group by location" >> GroupByLocation()
     fetched = listed | "Read" >> ReadAhead(config.limits, meter)
     decoded = fetched.results | "Decode" >> Decode(run.model.image, config.limits, meter)
@@ -70,6 +70,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
             chunks=AsIter(chunks),
             inputs=AsSingleton(inputs),
             duplicates=AsSingleton(duplicates),
+            left_out=AsSingleton(left_out),
             stats=AsSingleton(class_stats),
             dead_letters=AsSingleton(reasons),
             thumbnails=AsDict(thumbnails),

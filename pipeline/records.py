@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 URI_COLUMN = "uri"
@@ -27,6 +28,20 @@ class ManifestRow:
     uri: str
     location: str
     fields: Fields
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """What the inputs hold beside images: numbers of hidden files, and of rows without a URI that may be left out."""
+
+    hidden_files: int = 0
+    rows_without_uri: int = 0
+
+
+def total_left_out(counts: Iterable[LeftOut]) -> LeftOut:
+    """The sum of several counts."""
+    found = list(counts)
+    return LeftOut(sum(one.hidden_files for one in found), sum(one.rows_without_uri for one in found))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,11 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
         yield f"  {reason:20} {count:9,}"
     if counts["duplicates"]:
         yield f"lines that repeat the image of another line: {counts['duplicates']:,}"
+    left_out = counts["left_out"]
+    if left_out["hidden_files"]:
+        yield f"{counted(left_out['hidden_files'], 'hidden file')} left out"
+    if left_out["rows_without_uri"]:
+        yield f"{counted(left_out['rows_without_uri'], 'row')} without a URI left out"
     yield from performance(record)
     yield f"rows, statistics and report.html are in {record['output']}"
 

@@ -25,6 +25,7 @@ def parquet(**columns: list[object]) -> bytes:
 
 
 HATS = [("a b.jpg", "hat"), ("/x/2.jpg", "shoes")]
+PLAIN = "uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n"
 LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
     "a header with a space": ("list.csv", b"uri, label\na b.jpg,hat\n/x/2.jpg, shoes \n", HATS),
     "semicolons and a header with more commas": (
@@ -36,6 +37,35 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
     "a tab in a CSV": ("list.csv", b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n", HATS),
     ".tab": ("list.tab", b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n", HATS),
     ".tsv, gzipped": ("list.tsv.gz", gzip.compress(b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n"), HATS),
+    "empty cells at the end, as spreadsheets write them": (
+        "list.csv", b"uri,label,,\na b.jpg,hat,,\n/x/2.jpg,shoes\n,,,\n", HATS,
+    ),
+    "UTF-16 and tabs, as spreadsheets write it": (
+        "list.txt", PLAIN.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"), HATS,
+    ),
+    "UTF-16, big-endian": ("list.csv", b"\xfe\xff" + PLAIN.encode("utf-16-be"), HATS),
+    "UTF-16, gzipped": ("list.csv.gz", gzip.compress(PLAIN.encode("utf-16")), HATS),
+    "a header with U+00A0": ("list.csv", "uri,label,Name\u00a0DE\na b.jpg,hat,x\n/x/2.jpg,shoes,y\n".encode(), HATS),
+    "JSON Lines with U+3000, U+200D and U+2028": (
+        "list.jsonl",
+        '{"uri": "a b.jpg", "label": "hat", "name": "a\u3000b\u200dc\u2028d"}\n'.encode()
+        + b'{"uri": "/x/2.jpg", "label": "shoes"}\n',
+        HATS,
+    ),
+    "JSON Lines called .json": (
+        "list.json", b'{"uri": "a b.jpg", "label": "hat"}\n{"uri": "/x/2.jpg", "label": "shoes"}\n', HATS,
+    ),
+    "another column of mixed types": (
+        "list.jsonl",
+        b'{"uri": "a b.jpg", "label": "hat", "price": 12}\n'
+        b'{"uri": "/x/2.jpg", "label": "shoes", "price": "12 EUR"}\n',
+        HATS,
+    ),
+    "URIs without a scheme": (
+        "list.csv",
+        b"uri,label\n//cdn.shop.example/a.jpg?v=1,hat\n//cdn.shop.example:81/b.jpg,hat\n",
+        [("https://cdn.shop.example/a.jpg?v=1", "hat"), ("https://cdn.shop.example:81/b.jpg", "hat")],
+    ),
     "no ending": ("list", b"uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n", HATS),
     "blank lines": ("list.csv", b"\nuri,label\n\na b.jpg,hat\n\n/x/2.jpg,shoes\n\n", HATS),
     "a byte order mark": ("list.csv", b"\xef\xbb\xbfuri,label\r\na b.jpg,hat\r\n/x/2.jpg,shoes\r\n", HATS),
@@ -102,7 +132,11 @@ def test_a_wrong_row_is_a_dead_letter_to_one_side_and_refused_by_the_other(tmp_p
 
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {
-    "UTF-16": ("list.csv", "uri,label\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+    "UTF-32": ("list.csv", "uri,label\n".encode("utf-32"), "is UTF-32: save it as UTF-8"),
+    "UTF-16 without its mark": ("list.csv", "uri,label\n".encode("utf-16-le"), "is not text"),
+    "half of UTF-16": ("list.csv", "uri,label\n/a.jpg,hat\n".encode("utf-16")[:-1], "is damaged"),
+    "the URI column twice": ("list.csv", b"uri,label,uri\na.jpg,hat,b.jpg\n", "has two columns of the same name"),
+    "one JSON object": ("list.json", b'{\n"uri": "a.jpg"\n}\n', "is one JSON value: write JSON Lines"),
     "half a Parquet": ("list.parquet", parquet(uri=["a"], label=["b"])[:-9], "is not a whole Parquet file"),
     "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip: save it as CSV"),
     "another column": ("list.csv", b"url,label\n", "has no column 'uri', only url, label"),
@@ -130,6 +164,12 @@ def test_both_sides_refuse_a_list_with_the_same_words(tmp_path: Path, case: str)
         ("photo.jpg", "x", "has no column 'label': give a CSV"),
         ("list.csv", "uri,label\na.jpg,\n", "line 2 of .* has no label: complete it or remove it"),
         ("list.csv", "uri,label\n", "has no rows"),
+        (
+            "list.jsonl",
+            '{"uri": "a.jpg", "label": ["hat", "sale"]}\n',
+            r"line 1 of .*: the label \['hat', 'sale'\] is not text",
+        ),
+        ("list.jsonl", '{"uri": "a.jpg", "label": {"name": "hat"}}\n', "line 1 of .* is not text or a number"),
     ],
 )
 def test_training_wants_labels(tmp_path: Path, name: str, content: str, words: str) -> None:

@@ -42,6 +42,13 @@ def path(text: str) -> str:
     return without_file_scheme(text)
 
 
+def separator(text: str) -> str:
+    """An argument type: text between other texts; ``\\t`` and ``\\n`` stand for a tab and the end of a line."""
+    if not text:
+        raise argparse.ArgumentTypeError("the separator is empty")
+    return text.replace("\\t", "\t").replace("\\n", "\n")
+
+
 def positive_int(text: str) -> int:
     """An argument type: a whole number above zero."""
     return int(_number(text, int, lambda value: 0 < value < 2**31, "a whole number above zero"))

@@ -1,14 +1,25 @@
-"""The records of CSV files, with quotes that span lines, or are never closed."""
+"""The records of CSV files, with quotes that span lines, quotes that are never closed, and cells that are too long."""
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import csv
 import itertools
-from collections.abc import Iterator
-from typing import NamedTuple
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import IO, NamedTuple
 
 from catalogue.lists.values import BATCH_ROWS
+
+MAX_CELL = 16 * 2**20
+"""Characters that a cell may have."""
+
+NOT_CLOSED = "not CSV, a quote is not closed or has text after it"
+TOO_LONG = f"a cell has more than {MAX_CELL:,} characters"
+
+csv.field_size_limit(MAX_CELL)  # of this process: the default of 131,072 is less than a shop's descriptions may have
 
 
 def cells_of(line: str, delimiter: str) -> list[str]:
@@ -20,26 +31,31 @@ def cells_of(line: str, delimiter: str) -> list[str]:
 
 
 class CsvRecord(NamedTuple):
-    """A record of a CSV and how many lines it has; no cells for a blank line; or one line that is not a record."""
+    """A record of a CSV.
+
+    Attributes:
+        lines: how many lines it has.
+        cells: of the record; none for a blank line, and if it cannot be read.
+        problem: why it cannot be read; empty if it can.
+        start: the first line of a record that cannot be read.
+    """
 
     lines: int
     cells: list[str]
-    wrong: str = ""
+    problem: str = ""
+    start: str = ""
 
 
-def csv_records(lines: Iterator[str], delimiter: str) -> Iterator[CsvRecord]:
+def csv_records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
     """The records of a CSV.
 
-    A line with a quote that is never closed would swallow all lines after it. It becomes an error of its own, and the
-    lines after it are read again.
+    A quote that is never closed would swallow all lines after it. Its line becomes a record that cannot be read, and
+    the lines after it are read again. A record with a cell above `MAX_CELL` cannot be read either, with all its lines.
     """
-    waiting: collections.deque[str] = collections.deque()
-    while True:
-        waiting.extend(itertools.islice(lines, max(0, BATCH_ROWS - len(waiting))))
-        if not waiting:
-            return
+    source = _Lines(lines)
+    while ahead := source.ahead(BATCH_ROWS):
         whole = 0
-        reader = csv.reader(waiting, delimiter=delimiter, strict=True)
+        reader = csv.reader(ahead, delimiter=delimiter, strict=True)
         try:
             for cells in reader:  # as long as each line is a record
                 if reader.line_num > whole + 1:
@@ -48,28 +64,82 @@ def csv_records(lines: Iterator[str], delimiter: str) -> Iterator[CsvRecord]:
                 yield CsvRecord(1, cells)
         except csv.Error:
             pass
-        for _ in range(whole):
-            waiting.popleft()
-        if waiting:
-            yield _one_record(waiting, lines, delimiter)
+        source.drop(whole)
+        if source.ahead(1):
+            yield _one_record(source, delimiter)
 
 
-def _one_record(waiting: collections.deque[str], lines: Iterator[str], delimiter: str) -> CsvRecord:
-    """A record that has several lines, or none; what it does not take stays in `waiting`, or goes back there."""
+class _Lines(Iterator[str]):
+    """Lines that can be looked at ahead, and given back."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._ahead: collections.deque[str] = collections.deque()
+
+    def __next__(self) -> str:
+        return self._ahead.popleft() if self._ahead else next(self._lines)
+
+    def ahead(self, count: int) -> collections.deque[str]:
+        """The next lines, at least `count` if there are as many."""
+        self._ahead.extend(itertools.islice(self._lines, max(0, count - len(self._ahead))))
+        return self._ahead
+
+    def drop(self, count: int) -> None:
+        """Goes past some of the lines that were looked at ahead."""
+        for _ in range(count):
+            self._ahead.popleft()
+
+    def give_back(self, lines: Iterable[str]) -> None:
+        """Puts lines before all others."""
+        self._lines = itertools.chain(lines, self._ahead, self._lines)
+        self._ahead = collections.deque()
+
+
+def _one_record(source: _Lines, delimiter: str) -> CsvRecord:
+    """A record that has several lines, or cannot be read; the lines that it does not take go back to `source`."""
     taken: list[str] = []
     try:
-        cells = next(csv.reader(_taking(taken, waiting, lines), delimiter=delimiter, strict=True))
-    except csv.Error:
-        waiting.extendleft(reversed(taken[1:]))
-        return CsvRecord(1, [], taken[0])
+        cells = next(csv.reader(_remembered(source, taken), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        if "field limit" in str(error):
+            return _too_long(source, taken)
+        source.give_back(taken[1:])
+        return CsvRecord(1, [], NOT_CLOSED, taken[0])
     return CsvRecord(len(taken), cells)
 
 
-def _taking(taken: list[str], waiting: collections.deque[str], lines: Iterator[str]) -> Iterator[str]:
-    """The lines of `waiting`, then those of `lines`, each remembered in `taken`."""
-    while True:
-        line = waiting.popleft() if waiting else next(lines, None)
-        if line is None:
-            return
+def _too_long(source: _Lines, taken: list[str]) -> CsvRecord:
+    """A record with a cell that is too long: it ends where its quotes are closed.
+
+    Args:
+        source: the lines after `taken`. They are kept in a file: only the end may show that a quote is not closed.
+        taken: the first lines of the record.
+    """
+    quotes, more = sum(line.count('"') for line in taken), 0
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(
+            tempfile.SpooledTemporaryFile(MAX_CELL, "w+", encoding="utf-8", errors="surrogateescape", newline="\n")
+        )
+        while quotes % 2:
+            line = next(source, None)
+            if line is None:
+                source.give_back(itertools.chain(taken[1:], _lines_of(file, stack.pop_all())))
+                return CsvRecord(1, [], NOT_CLOSED, taken[0])
+            file.write(line)
+            quotes += line.count('"')
+            more += 1
+    return CsvRecord(len(taken) + more, [], TOO_LONG, taken[0])
+
+
+def _lines_of(file: IO[str], closing: AbstractContextManager[object]) -> Iterator[str]:
+    """The lines of a file from its beginning; then it is closed."""
+    with closing:
+        file.seek(0)
+        yield from file
+
+
+def _remembered(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
+    """The same lines, each appended to `taken`."""
+    for line in lines:
         taken.append(line)
         yield line

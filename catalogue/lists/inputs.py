@@ -12,21 +12,25 @@ list    what its lines or rows name, see `catalogue.lists.kinds`
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 import os
+import re
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
+from catalogue.cli.text import counted
 from catalogue.lists import kinds, parts
-from catalogue.lists.values import PARQUET, ListColumns, Part, Record
+from catalogue.lists.values import PARQUET, POSITION, ListColumns, Part, Record
 from catalogue.storage import globs
 from catalogue.storage.paths import WEB
 
-_LOOKED_AT = 20
+_LOOKED_AT, _SHOWN = 20, 5
+_HOST = re.compile(r"//[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:\d+)?/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Row:
     """A row of an input.
 
     Attributes:
-        uri: as the input gives it.
+        uri: as the input gives it, letter for letter.
         location: where the image is read: the URI made absolute.
         columns: the other columns.
         where: the line or row, for messages.
@@ -54,11 +58,24 @@ class BadRow:
         uri: as the input gives it, as far as it does.
         columns: the other columns, as far as there are any.
         message: the line or row, and what is wrong with it.
+        is_without_uri: whether it is only the URI that is missing.
     """
 
     uri: str
     columns: dict[str, Any]
     message: str
+    is_without_uri: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class HiddenFiles:
+    """The hidden files of a folder, which are not read: hidden file or folder -> number of files."""
+
+    files: dict[str, int]
+
+    def __str__(self) -> str:
+        shown = ", ".join(sorted(self.files)[:_SHOWN]) + (", …" if len(self.files) > _SHOWN else "")
+        return f"{counted(sum(self.files.values()), 'hidden file')} left out: {shown}"
 
 
 def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
@@ -92,15 +109,20 @@ def is_list(where: str) -> bool:
 
 
 def holds_lists(where: str) -> bool:
-    """Whether the first files of a folder are all lists, as data warehouses write them. Raises StorageError."""
-    if storage.is_glob(where) or is_list(where):
+    """Whether the first files of a folder or glob are all lists, as data warehouses write them. Raises StorageError."""
+    if storage.is_glob(where):
+        if kinds.is_list_by_name(where):
+            return False
+        files = globs.matches(where)
+    elif is_list(where):
         return False
-    first = [file.location for file in itertools.islice(globs.in_folder(where), _LOOKED_AT)]
-    return all(map(kinds.is_list_by_name, first))
+    else:
+        files = globs.in_folder(where)
+    return all(kinds.is_list_by_name(file.location) for file in itertools.islice(files, _LOOKED_AT))
 
 
-def rows(part: str | Part, columns: ListColumns, base_uri: str | None = None) -> Iterator[Row | BadRow]:
-    """The rows of a part, in a stream.
+def rows(part: str | Part, columns: ListColumns, base_uri: str | None = None) -> Iterator[Row | BadRow | HiddenFiles]:
+    """The rows of a part, in a stream; last, for a folder with hidden files, what was left out.
 
     Args:
         part: one of `parts_of`.
@@ -112,38 +134,54 @@ def rows(part: str | Part, columns: ListColumns, base_uri: str | None = None) ->
         StorageError: it cannot be read.
     """
     if isinstance(part, str):
-        files = globs.matches(part) if storage.is_glob(part) else globs.in_folder(part)
+        left_out = collections.Counter[str]()
+        files = globs.matches(part) if storage.is_glob(part) else globs.in_folder(part, left_out)
         yield from (_row(file.location, {}, "", "the file's name") for file in files)
+        if left_out:
+            yield HiddenFiles(dict(left_out))
         return
     base = os.path.dirname(part.list.path) if base_uri is None else base_uri.rstrip("/")
     noun = "row" if part.list.kind == PARQUET else "line"
     for record in parts.records(part, columns.uri):
-        yield _row_of(record, columns.uri, base, f"{noun} {record.number} of {part.list.path}")
+        yield from _rows_of(record, columns, base, f"{noun} {record.number} of {part.list.path}")
 
 
-def _row_of(record: Record, uri_column: str, base: str, where: str) -> Row | BadRow:
-    columns = record.columns
+def _rows_of(record: Record, columns: ListColumns, base: str, where: str) -> Iterator[Row | BadRow]:
+    """A record's row; with a separator of URIs, one for each of them, with its position."""
+    others = record.columns
     if record.problem:
-        return BadRow("", {}, f"{where}: {record.problem}")
-    uri = columns.pop(uri_column, None)
-    if isinstance(uri, str):
-        return _row(uri.strip(), columns, base, where)
-    return BadRow("", columns, f"{where} has no URI" if uri is None else f"{where}: the URI {uri!r} is not text")
+        yield BadRow("", {}, f"{where}: {record.problem}")
+        return
+    uri = others.pop(columns.uri, None)
+    if uri is None:
+        yield BadRow("", others, f"{where} has no URI", is_without_uri=True)
+    elif not isinstance(uri, str):
+        yield BadRow("", others, f"{where}: the URI {uri!r} is not text")
+    elif columns.separator is None:
+        yield _row(uri, others, base, where)
+    else:
+        uris = [one for one in uri.split(columns.separator) if one.strip()]
+        if not uris:
+            yield _row("", others | {POSITION: None}, base, where)
+        for position, one in enumerate(uris, start=1):
+            yield _row(one, others | {POSITION: position}, base, where)
 
 
 def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadRow:
     if not storage.is_unicode(uri) or not _is_unicode_within(columns):
         return BadRow(uri, columns, f"{where} is not UTF-8")
-    if not uri:
-        return BadRow(uri, columns, f"{where} has no URI")
+    if not uri.strip():
+        return BadRow(uri, columns, f"{where} has no URI", is_without_uri=True)
     try:
-        return Row(uri, location_of(uri, base), columns, where)
+        return Row(uri, location_of(uri.strip(), base), columns, where)
     except ValueError as error:  # a host that cannot be one, below a base on the web
         return BadRow(uri, columns, f"{where}: {uri!r} is not a URI: {error}")
 
 
 def location_of(uri: str, base: str) -> str:
     """Where an image is: its URI made absolute, with its scheme in lower case and without ``..``.
+
+    A URI that begins with ``//`` and a host is read with the scheme of `base`, or as ``https:``.
 
     Args:
         uri: of the image.
@@ -157,6 +195,8 @@ def location_of(uri: str, base: str) -> str:
         return f"{storage.scheme(uri)}://{uri.partition('://')[2]}"
     if storage.scheme(base) in WEB:
         return urllib.parse.urljoin(f"{base}/", uri)
+    if _HOST.match(uri):
+        return f"https:{uri}"
     location = os.path.join(base, uri)
     if not storage.is_remote(location):
         return os.path.normpath(location)

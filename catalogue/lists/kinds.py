@@ -5,14 +5,16 @@ kind          recognised by
 ============  =====================================================================================================
 Parquet       its first bytes
 image         its first bytes, or the ending of one: a list of one, itself
-JSON Lines    ``.jsonl``, ``.ndjson``; or a first line that begins with ``{``
+JSON Lines    ``.jsonl``, ``.ndjson``, ``.json``; or a first line that begins with ``{``
 CSV           ``.csv``; or a first line with the URI column in it. Its delimiter is the one of comma, semicolon, tab and
               bar that gives this column
 TSV           ``.tsv``, ``.tab``
-text          ``.txt``, ``.text``, ``.list``, ``.lst``, and everything else
+text          ``.txt``, ``.text``, ``.list``, ``.lst``, unless the first line has the URI column beside others; and
+              everything else
 ============  =====================================================================================================
 
-All but Parquet may be gzipped, whatever their name; ``.gz`` is not counted as an ending. Text is UTF-8.
+All but Parquet may be gzipped, whatever their name; ``.gz`` is not counted as an ending. Text is UTF-8, or UTF-16 with
+a byte order mark.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import zlib
 
 import pyarrow as pa
@@ -30,7 +33,18 @@ from catalogue.images.formats import has_known_signature
 from catalogue.lists.csv_lists import CsvRecord, cells_of, csv_records
 from catalogue.lists.parquet_lists import schema_of
 from catalogue.lists.streams import decoded, measured, open_bytes
-from catalogue.lists.values import BATCH_ROWS, CSV, IMAGE, JSON_LINES, PARQUET, TEXT, ImageList, ListColumns
+from catalogue.lists.values import (
+    BATCH_ROWS,
+    CSV,
+    IMAGE,
+    JSON_LINES,
+    PARQUET,
+    TEXT,
+    UTF_8,
+    UTF_16,
+    ImageList,
+    ListColumns,
+)
 
 ENDINGS = {
     ".csv": CSV,
@@ -38,6 +52,7 @@ ENDINGS = {
     ".tab": CSV,
     ".jsonl": JSON_LINES,
     ".ndjson": JSON_LINES,
+    ".json": JSON_LINES,
     ".txt": TEXT,
     ".text": TEXT,
     ".list": TEXT,
@@ -49,6 +64,7 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 DELIMITERS = ",;\t|"
 _LOOKED_AT_BYTES = 1 << 16
 _NO_COLUMNS = pa.schema([])
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # what text does not have, beside tabs and ends of lines
 
 
 def recognise(path: str, columns: ListColumns) -> ImageList:
@@ -77,21 +93,25 @@ def recognise(path: str, columns: ListColumns) -> ImageList:
         return ImageList(path, IMAGE, _NO_COLUMNS)
     if not first_bytes and not gzipped:
         raise UserError(f"{path} is empty: it names no images")
+    encoding = UTF_8
+    if first_bytes.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise UserError(f"{path} is UTF-32: save it as UTF-8")
     if first_bytes.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{path} is UTF-16: save it as UTF-8")
+        encoding = UTF_16
+        first_bytes = first_bytes.decode(UTF_16, "replace").encode(UTF_8)
     if first_bytes.startswith(b"PK\3\4"):
         raise UserError(f"{path} is a spreadsheet or another zip: save it as CSV in UTF-8")
     first = first_bytes.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-    if not first.replace("\t", " ").isprintable():
+    if _CONTROL.search(first):
         raise UserError(f"{path} is not text: give a folder, a glob, or a list of URIs, see the README")
     kind, delimiters = _kind(path, first, columns.uri)
     if kind == CSV:
-        return _with_header(ImageList(path, CSV, _NO_COLUMNS, gzipped), first, delimiters, columns)
+        return _with_header(ImageList(path, CSV, _NO_COLUMNS, gzipped, encoding), first, delimiters, columns)
     if kind == JSON_LINES:
         _check_keys(path, first_bytes, columns)
     if kind == TEXT:
         _check_has_labels(path, columns)
-    return ImageList(path, kind, None if kind == JSON_LINES else _NO_COLUMNS, gzipped)
+    return ImageList(path, kind, None if kind == JSON_LINES else _NO_COLUMNS, gzipped, encoding)
 
 
 def _check_has_labels(path: str, columns: ListColumns) -> None:
@@ -108,14 +128,16 @@ def _kind(path: str, first: str, uri_column: str) -> tuple[str, str]:
     ending = os.path.splitext(path.lower().removesuffix(".gz"))[1]
     if ending in PARQUET_ENDINGS:
         raise UserError(f"{path} is not a Parquet file, whatever its name says")
-    if first.startswith("[") and (ending == ".json" or ENDINGS.get(ending) == JSON_LINES):
+    if ENDINGS.get(ending) == JSON_LINES and (first.startswith("[") or first == "{"):
         raise UserError(f"{path} is one JSON value: write JSON Lines, an object on each line (jq -c '.[]')")
-    if ending in ENDINGS:
+    header = max((cells_of(first, mark) for mark in DELIMITERS), key=lambda cells: (uri_column in cells, len(cells)))
+    if ENDINGS.get(ending) == TEXT and not (uri_column in header and len(header) > 1):  # spreadsheets write tables, too
+        return TEXT, ""
+    if ENDINGS.get(ending, TEXT) != TEXT:
         return ENDINGS[ending], "\t" if ending in (".tsv", ".tab") else DELIMITERS
     if first.startswith("{"):
         return JSON_LINES, ""
-    has_column = any(uri_column in cells_of(first, delimiter) for delimiter in DELIMITERS)
-    return (CSV, DELIMITERS) if has_column else (TEXT, "")
+    return (CSV, DELIMITERS) if uri_column in header else (TEXT, "")
 
 
 def _check_keys(path: str, first_bytes: bytes, columns: ListColumns) -> None:
@@ -136,18 +158,20 @@ def is_list_by_name(path: str) -> bool:
 
 def _with_header(found: ImageList, first: str, delimiters: str, wanted: ListColumns) -> ImageList:
     delimiter = next((mark for mark in delimiters if wanted.uri in cells_of(first, mark)), delimiters[0])
-    with open_bytes(found.path, gzipped=found.gzipped) as file:
+    with open_bytes(found.path, gzipped=found.gzipped, encoding=found.encoding) as file:
         lengths: list[int] = []
         header, lines = CsvRecord(0, []), 0
         for header in csv_records(decoded(measured(file, lengths)), delimiter):
             lines += header.lines
-            if header.cells or header.wrong:  # the first line that is not blank
+            if header.cells or header.problem:  # the first line that is not blank
                 break
     if not header.cells:
         raise UserError(f"{found.path}: the first line is not CSV: {first[:100]!r}")
     if not _is_utf8(header.cells):
         raise UserError(f"{found.path} is not UTF-8 in its first line: save it as UTF-8")
     columns = tuple(cell.strip() for cell in header.cells)
+    while columns and not columns[-1]:  # as spreadsheets write them
+        columns = columns[:-1]
     wanted.check(found.path, columns)
     schema = pa.schema([(name, pa.string()) for name in columns if name != wanted.uri])
     start, line = sum(lengths[:lines]), 1 + lines

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 from catalogue.lists.csv_lists import csv_records
 from catalogue.lists.parquet_lists import open_parquet, parquet_records
-from catalogue.lists.streams import decoded, lines_of, measured, open_bytes
-from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, ImageList, Part, Record
+from catalogue.lists.streams import decoded, lines_of, measured, open_bytes, skip
+from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, Part, Record
 
 PART_BYTES = 16 * 2**20
 
 
 def parts(found: ImageList) -> Iterator[Part]:
     """Divides a list where it can be divided."""
-    if found.kind == IMAGE or found.gzipped:
+    if found.kind == IMAGE or found.gzipped or found.encoding != UTF_8:
         yield Part(found, found.start, None, found.line)
     elif found.kind == PARQUET:
         with open_bytes(found.path) as file:
@@ -65,29 +65,33 @@ def records(part: Part, uri_column: str) -> Iterator[Record]:
     elif part.list.kind == PARQUET:
         yield from parquet_records(part)
     else:
-        with open_bytes(part.list.path, gzipped=part.list.gzipped) as file:
-            file.seek(part.start)
+        with open_bytes(part.list.path, gzipped=part.list.gzipped, encoding=part.list.encoding) as file:
+            skip(file, part.start)
             lines = decoded(lines_of(file, part))
             if part.list.kind == CSV:
                 yield from _rows(lines, part)
             elif part.list.kind == JSON_LINES:
                 yield from _objects(lines, part.line)
             else:
-                stripped = ((number, line.strip()) for number, line in enumerate(lines, start=part.line))
-                yield from (Record(number, {uri_column: line}) for number, line in stripped if line)
+                numbered = enumerate(lines, start=part.line)
+                yield from (
+                    Record(number, {uri_column: line.rstrip("\r\n")}) for number, line in numbered if line.strip()
+                )
 
 
 def _rows(lines: Iterator[str], part: Part) -> Iterator[Record]:
     columns, number = part.list.columns, part.line
     for record in csv_records(lines, part.list.delimiter):
-        if record.wrong:
-            shown = record.wrong.strip()[:200]
-            yield Record(number, {}, f"not CSV, a quote is not closed or has text after it: {shown}")
+        if record.problem:
+            yield Record(number, {}, f"{record.problem}: {record.start.strip()[:200]}")
         elif len(record.cells) == len(columns):
             yield Record(number, dict(zip(columns, record.cells, strict=True)))
         elif any(map(str.strip, record.cells)):
-            cut = part.list.delimiter.join(record.cells)[:200]
-            yield Record(number, {}, f"{len(record.cells)} cells, the header {len(columns)}: {cut}")
+            if len(record.cells) > len(columns) and not any(map(str.strip, record.cells[len(columns) :])):
+                yield Record(number, dict(zip(columns, record.cells, strict=False)))  # as spreadsheets write them
+            else:
+                cut = part.list.delimiter.join(record.cells)[:200]
+                yield Record(number, {}, f"{len(record.cells)} cells, the header {len(columns)}: {cut}")
         number += record.lines
 
 

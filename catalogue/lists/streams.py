@@ -2,34 +2,71 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
-from catalogue.lists.values import Part
+from catalogue.lists.values import UTF_8, Part
+
+_BLOCK = 1 << 16
 
 
 @contextlib.contextmanager
-def open_bytes(path: str, *, gzipped: bool = False) -> Iterator[Any]:
-    """A file's bytes, unpacked if it is gzipped.
+def open_bytes(path: str, *, gzipped: bool = False, encoding: str = UTF_8) -> Iterator[Any]:
+    """A file's bytes, unpacked if it is gzipped, and in UTF-8 if it is text in another encoding.
 
     Raises:
         StorageError: it cannot be read.
         UserError: it is cut short or damaged, which must end a run: nobody knows what the rest would have listed.
     """
-    with storage.open_file(path) as file:
-        if not gzipped:
+    with contextlib.ExitStack() as stack:
+        file: Any = stack.enter_context(storage.open_file(path))
+        if not gzipped and encoding == UTF_8:
             yield file
             return
+        if gzipped:
+            file = stack.enter_context(gzip.GzipFile(fileobj=file))
+        if encoding != UTF_8:
+            file = stack.enter_context(io.BufferedReader(_AsUtf8(file, encoding)))
         try:
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                yield unpacked
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            yield file
+        except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
             raise UserError(f"{path} is damaged: {error}") from error
+
+
+def skip(file: Any, count: int) -> None:
+    """Goes past the first bytes of a file that was just opened."""
+    if file.seekable():
+        file.seek(count)
+    else:
+        file.read(count)
+
+
+class _AsUtf8(io.RawIOBase):
+    """A text file in another encoding, as UTF-8; half a character becomes bytes that are not UTF-8."""
+
+    def __init__(self, file: Any, encoding: str) -> None:
+        self._file, self._decoder = file, codecs.getincrementaldecoder(encoding)("surrogatepass")
+        self._waiting, self._ended = b"", False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting and not self._ended:
+            block = self._file.read(_BLOCK)
+            self._ended = not block
+            self._waiting = self._decoder.decode(block, self._ended).encode(UTF_8, "surrogatepass")
+        given = self._waiting[: len(buffer)]
+        buffer[: len(given)] = given
+        self._waiting = self._waiting[len(given) :]
+        return len(given)
 
 
 def lines_of(file: Any, part: Part) -> Iterator[bytes]:

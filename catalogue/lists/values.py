@@ -12,6 +12,8 @@ from catalogue.cli.errors import UserError
 
 TEXT, CSV, JSON_LINES, PARQUET, IMAGE = "text", "CSV", "JSON Lines", "Parquet", "image"
 BATCH_ROWS = 1_000
+POSITION = "uri_position"
+UTF_8, UTF_16 = "utf-8", "utf-16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +24,14 @@ class ListColumns:
         uri: names the image.
         label: names its class; None where labels are not asked for.
         hint: what the user can do if `uri` is missing, at the end of an error message.
+        separator: what stands between the URIs of one cell; None if there is one URI. Each becomes a row, with a column
+            `POSITION` that counts from one.
     """
 
     uri: str = "uri"
     label: str | None = None
     hint: str = ""
+    separator: str | None = None
 
     def check(self, path: str, names: Sequence[str]) -> None:
         """Refuses a list that lacks one of them, or has two columns of one name. Raises UserError."""
@@ -35,6 +40,8 @@ class ListColumns:
         if missing:
             hint = self.hint if self.uri in missing else ""
             raise UserError(f"{path} has no column {' and '.join(map(repr, missing))}, only {shown}{hint}")
+        if self.separator is not None and POSITION in names:
+            raise UserError(f"{path} has a column {POSITION!r}, which --uri-separator adds: rename it")
         if len(set(names)) < len(names):
             raise UserError(f"{path} has two columns of the same name: {shown}")
 
@@ -48,6 +55,7 @@ class ImageList:
         kind: one of this module's kinds.
         schema: of the columns beside the URI; None where only the rows can tell.
         gzipped: whether it is.
+        encoding: of its text: UTF-8 or UTF-16.
         columns: of a CSV, in order.
         delimiter: of a CSV.
         start: of a CSV, how many bytes its header has.
@@ -58,6 +66,7 @@ class ImageList:
     kind: str
     schema: pa.Schema | None
     gzipped: bool = False
+    encoding: str = UTF_8
     columns: tuple[str, ...] = ()
     delimiter: str = ""
     start: int = 0

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 import glob
 import os
 import re
@@ -14,18 +15,40 @@ from catalogue.storage.operations import list_files
 from catalogue.storage.paths import is_glob, is_remote
 from catalogue.storage.values import Listed
 
+# Hidden files and folders, and those that systems and programs keep beside what people put there.
+_HIDDEN = re.compile(
+    r"(?<![^/])(\.[^/]*|@eaDir|#recycle|#snapshot|__MACOSX|\$RECYCLE\.BIN|System Volume Information|lost\+found"
+    r"|Thumbs\.db|desktop\.ini)(?=/|$)",
+    re.IGNORECASE,
+)
 
-def in_folder(folder: str) -> Iterator[Listed]:
-    """Every file below a folder whose name does not begin with a dot; none if there is no such remote folder.
+
+def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> Iterator[Listed]:
+    """Every file below a folder that is not hidden, and not in a hidden folder; none without such a remote folder.
+
+    Args:
+        folder: where to look.
+        left_out: counts the others, by the hidden name.
 
     Raises:
         StorageError: it cannot be listed.
     """
-    return (file for file in list_files(folder) if _is_visible(file.location))
+    start = len(folder.rstrip("/")) + 1
+    for file in list_files(folder):
+        hidden = _HIDDEN.search(file.location, start)
+        if not hidden:
+            yield file
+        elif left_out is not None:
+            left_out[hidden[1]] += 1
+
+
+def is_visible(path: str) -> bool:
+    """Whether no part of a path is hidden."""
+    return not _HIDDEN.search(path)
 
 
 def matches(pattern: str) -> Iterator[Listed]:
-    """The files that match a glob; hidden ones only if the glob asks for them.
+    """The files that match a glob; hidden ones, and those in hidden folders, only if the glob names one.
 
     Raises:
         StorageError: its folder cannot be listed.
@@ -53,14 +76,10 @@ def _split(pattern: str) -> tuple[str, str]:
 
 
 def _matcher(folder: str, pattern: str) -> Callable[[str], bool]:
-    """A function that says whether a path below `folder` matches; a hidden file only if the pattern asks for one."""
+    """A function that says whether a path below `folder` matches; a hidden file only if the pattern names one."""
     expression, start = re.compile(_expression(pattern)), len(folder.rstrip("/")) + 1
-    hidden_too = not _is_visible(pattern)
-    return lambda path: bool(expression.fullmatch(path[start:])) and (hidden_too or _is_visible(path))
-
-
-def _is_visible(path: str) -> bool:
-    return not path.rpartition("/")[2].startswith(".")
+    hidden_too = not is_visible(pattern)
+    return lambda path: bool(expression.fullmatch(path[start:])) and (hidden_too or is_visible(path[start:]))
 
 
 def _expression(pattern: str) -> str:

@@ -17,18 +17,18 @@ import pyarrow as pa
 from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.lists import inputs
-from catalogue.lists.inputs import BadRow, Row
-from catalogue.lists.values import ListColumns, Part
+from catalogue.lists.inputs import BadRow, HiddenFiles, Row
+from catalogue.lists.values import POSITION, ListColumns, Part
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import globs
 from pipeline.config import Manifest
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading.outcome import Outcome
-from pipeline.records import DeadLetter, ManifestRow
+from pipeline.records import DeadLetter, LeftOut, ManifestRow, total_left_out
 from pipeline.run_dir import columns as column_types
 
 _COUNTED_ROWS = 1000
-_WRONG, _COLUMNS = "wrong", "columns"
+_WRONG, _COLUMNS, _LEFT_OUT = "wrong", "columns", "left out"
 
 
 class ReadManifest(beam.PTransform):
@@ -43,23 +43,30 @@ class ReadManifest(beam.PTransform):
         super().__init__()
         self._manifest, self._meter = manifest, meter
 
-    def expand(self, begin: beam.pvalue.PBegin) -> tuple[Outcome, beam.PCollection]:
-        """Nothing to `ManifestRow`s and `DeadLetter`s, and to one `pa.Schema` of the fields of all rows."""
+    def expand(self, begin: beam.pvalue.PBegin) -> tuple[Outcome, beam.PCollection, beam.PCollection]:
+        """Nothing to the rows of the manifest.
+
+        Returns:
+            `ManifestRow`s and `DeadLetter`s; one `pa.Schema` of the fields of all rows; one `LeftOut`.
+        """
         found = (
             begin
             | beam.Create(self._manifest.inputs)
             | "Parts" >> beam.FlatMap(inputs.parts_of, list_columns(self._manifest))
             | beam.Reshuffle()
             | "Rows"
-            >> beam.FlatMap(_tagged_rows, self._manifest, self._meter).with_outputs(_WRONG, _COLUMNS, main="rows")
+            >> beam.FlatMap(_tagged_rows, self._manifest, self._meter).with_outputs(
+                _WRONG, _COLUMNS, _LEFT_OUT, main="rows"
+            )
         )
         columns = found[_COLUMNS] | "Columns" >> beam.CombineGlobally(column_types.unified)
-        return Outcome(found.rows, found[_WRONG]), columns
+        left_out = found[_LEFT_OUT] | "Left out" >> beam.CombineGlobally(total_left_out)
+        return Outcome(found.rows, found[_WRONG]), columns, left_out
 
 
 def list_columns(manifest: Manifest) -> ListColumns:
     """The columns that a list must have."""
-    return ListColumns(manifest.uri_column, hint="; --uri-column names another")
+    return ListColumns(manifest.uri_column, hint="; --uri-column names another", separator=manifest.uri_separator)
 
 
 def check(manifest: Manifest) -> None:
@@ -70,12 +77,13 @@ def check(manifest: Manifest) -> None:
     """
     for where in manifest.inputs:
         try:
-            first = next(rows(where, manifest), None)
+            first = next((row for row in rows(where, manifest) if not isinstance(row, LeftOut)), None)
             if first is None:
                 is_missing = storage.is_remote(where) and not inputs.is_list(where) and not storage.is_glob(where)
                 raise UserError(f"--input {where} {'does not exist' if is_missing else 'names no images'}")
             if inputs.holds_lists(where):
-                raise UserError(f"--input {where} holds lists, not images: give a glob of them, such as {where}/*.csv")
+                example = f"{where}.csv" if storage.is_glob(where) else f"{where}/*.csv"
+                raise UserError(f"--input {where} holds lists, not images: give a glob of them, such as {example}")
         except (StorageError, re.error, csv.Error, pa.ArrowException) as error:
             raise UserError(f"--input {where} cannot be read: {error}") from error
 
@@ -85,16 +93,23 @@ def names(manifest: Manifest, path: str) -> bool:
     return any(globs.names(where, path) for where in manifest.inputs)
 
 
-def rows(where: str, manifest: Manifest) -> Iterator[ManifestRow | DeadLetter]:
+def rows(where: str, manifest: Manifest) -> Iterator[ManifestRow | DeadLetter | LeftOut]:
     """The rows of one input, in a stream."""
     for part in inputs.parts_of(where, list_columns(manifest)):
         yield from rows_of(part, manifest)
 
 
-def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | DeadLetter]:
+def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | DeadLetter | LeftOut]:
     """The rows of a part of an input, in a stream."""
     for row in inputs.rows(part, list_columns(manifest), manifest.base_uri):
-        yield ManifestRow(row.uri, row.location, row.columns) if isinstance(row, Row) else dead_letter(row)
+        if isinstance(row, Row):
+            yield ManifestRow(row.uri, row.location, row.columns)
+        elif isinstance(row, HiddenFiles):
+            yield LeftOut(hidden_files=sum(row.files.values()))
+        elif row.is_without_uri and manifest.skip_empty_uri:
+            yield LeftOut(rows_without_uri=1)
+        else:
+            yield dead_letter(row)
 
 
 def dead_letter(row: BadRow) -> DeadLetter:
@@ -104,20 +119,36 @@ def dead_letter(row: BadRow) -> DeadLetter:
 
 
 def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle) -> Iterator[Any]:
-    """The rows of a part, the wrong ones tagged, and last the columns of them all."""
-    columns = column_types.ColumnTypes(pa.schema([]) if isinstance(part, str) else part.list.schema)
+    """The rows of a part, the wrong ones tagged, and last the columns of them all, and what was left out."""
+    columns, left_out = column_types.ColumnTypes(_schema_of(part, manifest)), LeftOut()
     for row in _counted(rows_of(part, manifest), meter):
+        if isinstance(row, LeftOut):
+            left_out = total_left_out((left_out, row))
+            continue
         columns.add(row.fields)
         yield row if isinstance(row, ManifestRow) else beam.pvalue.TaggedOutput(_WRONG, row)
     yield beam.pvalue.TaggedOutput(_COLUMNS, columns.schema())
+    yield beam.pvalue.TaggedOutput(_LEFT_OUT, left_out)
 
 
-def _counted(found: Iterable[ManifestRow | DeadLetter], meter: MeterHandle) -> Iterator[ManifestRow | DeadLetter]:
+def _schema_of(part: str | Part, manifest: Manifest) -> pa.Schema | None:
+    """The columns of a part; None where only its rows can tell."""
+    if isinstance(part, str):
+        return pa.schema([])
+    schema = part.list.schema
+    if schema is None or manifest.uri_separator is None:
+        return schema
+    return schema.append(pa.field(POSITION, pa.int64()))
+
+
+def _counted(
+    found: Iterable[ManifestRow | DeadLetter | LeftOut], meter: MeterHandle
+) -> Iterator[ManifestRow | DeadLetter | LeftOut]:
     """The same rows; how many there are is counted for the progress display."""
     own, counts = meter.get(), collections.Counter[str]()
     with own.working():
         for row in found:
-            counts["listed"] += 1
+            counts["listed"] += not isinstance(row, LeftOut)
             counts["wrong"] += isinstance(row, DeadLetter)
             if counts["listed"] >= _COUNTED_ROWS:
                 own.count(**counts)

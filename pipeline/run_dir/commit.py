@@ -19,7 +19,7 @@ import pyarrow as pa
 from catalogue import storage
 from catalogue.cli.errors import UserError
 from pipeline.metering.measurement import Measurement
-from pipeline.records import Chunk, ClassStats
+from pipeline.records import Chunk, ClassStats, LeftOut
 from pipeline.run_dir import formats
 from pipeline.run_dir.layout import (
     DEAD_LETTERS,
@@ -43,7 +43,7 @@ class Results:
 
     Attributes:
         chunks: the finished files of rows.
-        inputs, duplicates: see `Counts`.
+        inputs, duplicates, left_out: see `Counts`.
         stats: label -> statistics.
         dead_letters: reason -> (how many, examples as (URI, message)).
         thumbnails: location -> JPEG, for the report.
@@ -54,6 +54,7 @@ class Results:
     chunks: Iterable[Chunk]
     inputs: int
     duplicates: int
+    left_out: LeftOut
     stats: Mapping[str, ClassStats]
     dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]]
     thumbnails: Mapping[str, bytes]
@@ -103,7 +104,9 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
         paths[chunk.folder].append(chunk.path)
         rows[chunk.folder] += chunk.rows
     reasons = {reason: count for reason, (count, _) in sorted(results.dead_letters.items())}
-    counts = Counts(results.inputs, rows[PREDICTIONS], rows[DEAD_LETTERS], reasons, results.duplicates)
+    counts = Counts(
+        results.inputs, rows[PREDICTIONS], rows[DEAD_LETTERS], reasons, results.duplicates, results.left_out
+    )
     left = storage.list_files(run.temporary) if storage.exists(run.temporary) else ()
     lost = {path for found in paths.values() for path in found} - {file.location for file in left}
     if lost:

@@ -14,7 +14,7 @@ from catalogue.cli.text import counted
 from catalogue.cli.versions import versions
 from catalogue.model_dir import ModelInfo
 from pipeline.metering.measurement import ALL, DECODING, INFERENCE, READING, Measurement
-from pipeline.records import ClassStats
+from pipeline.records import ClassStats, LeftOut
 from pipeline.run_dir.layout import RUN_FILE
 from pipeline.run_dir.run import Run, now
 
@@ -32,6 +32,7 @@ class Counts:
         dead_letter_rows: rows in the files of ``dead_letters/``.
         dead_letters: reason -> how many.
         duplicates: lines that name an image which another line names too.
+        left_out: what the inputs hold beside images.
     """
 
     inputs: int
@@ -39,6 +40,7 @@ class Counts:
     dead_letter_rows: int
     dead_letters: Mapping[str, int]
     duplicates: int
+    left_out: LeftOut
 
     def problems(self, max_failure_rate: float) -> list[str]:
         """Why a run with these counts is no success; empty if it is one."""
@@ -103,6 +105,7 @@ def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]
             "predictions": counts.predictions,
             "dead_letters": dict(counts.dead_letters),
             "duplicates": counts.duplicates,
+            "left_out": dataclasses.asdict(counts.left_out),
             "reused": 0,
         },
         "max_failure_rate": run.max_failure_rate,

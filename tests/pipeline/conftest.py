@@ -12,7 +12,7 @@ import pytest
 
 from catalogue import model_dir
 from pipeline.metering.measurement import NOTHING
-from pipeline.records import Chunk, ClassStats
+from pipeline.records import Chunk, ClassStats, LeftOut
 from pipeline.run_dir.commit import commit
 from pipeline.run_dir.run import Run, now
 
@@ -41,6 +41,7 @@ def results_of(inputs: int) -> dict[str, Any]:
     return {
         "inputs": inputs,
         "duplicates": 0,
+        "left_out": LeftOut(),
         "stats": {},
         "dead_letters": {},
         "thumbnails": {},

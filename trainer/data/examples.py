@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
 from catalogue.lists import inputs, kinds
-from catalogue.lists.inputs import BadRow, Row
+from catalogue.lists.inputs import BadRow, HiddenFiles, Row
 from catalogue.lists.values import ListColumns
 from catalogue.reasons import StorageError
 from catalogue.storage import globs
-from trainer.data import idx
+from trainer.data import idx, labels
 
 URI, LABEL = "uri", "label"
 COLUMNS = ListColumns(URI, LABEL)
@@ -37,9 +38,9 @@ def find_examples(data: str, *, labelled: bool = True) -> list[Example]:
 
     Args:
         data: a folder with one sub-folder for each class, every file below which, however deep, is an example of it,
-            except those whose name begins with a dot; or a list, or a glob of lists, with the columns ``uri`` and
-            ``label``, see `catalogue.lists`; or an IDX file of pictures with its file of labels beside it, see
-            `trainer.data.idx`.
+            except hidden ones and those in hidden folders, see `catalogue.storage.globs`; or a list, or a glob of
+            lists, with the columns ``uri`` and ``label``, see `catalogue.lists`; or an IDX file of pictures with its
+            file of labels beside it, see `trainer.data.idx`.
         labelled: whether the labels matter; if not, photos may lie in the folder itself.
 
     Raises:
@@ -53,11 +54,16 @@ def find_examples(data: str, *, labelled: bool = True) -> list[Example]:
             return _in_idx(data)
         if _is_list(data):
             return list(_in_list(data))
-        return _in_folders(data) if labelled else _below(data)
+        if labelled:
+            return _in_folders(data)
+        examples = list(_photos_in(data))
     except StorageError as error:
         raise UserError(f"{data} cannot be read: {error.message}") from error
     except re.error as error:
         raise UserError(f"{data} is not a glob: {error}") from error
+    if not examples:
+        raise UserError(f"{data} holds no photos: add some")
+    return examples
 
 
 def is_folder(data: str) -> bool:
@@ -79,8 +85,9 @@ def _in_list(data: str) -> Iterator[Example]:
     count = 0
     for part in inputs.parts_of(data, COLUMNS):
         for row in inputs.rows(part, COLUMNS):
-            count += 1
-            yield _example(row)
+            if not isinstance(row, HiddenFiles):
+                count += 1
+                yield _example(row)
     if not count:
         raise UserError(f"{data} has no rows")
 
@@ -88,39 +95,38 @@ def _in_list(data: str) -> Iterator[Example]:
 def _example(row: Row | BadRow) -> Example:
     if isinstance(row, BadRow):
         raise UserError(f"{row.message}: complete it or remove it")
-    label = _label(row.columns.get(LABEL))
+    value = row.columns.get(LABEL)
+    label = labels.as_text(value)
+    if label is None:
+        raise UserError(f"{row.where}: the {LABEL} {value!r} is not text or a number: give one class to each photo")
     if not label:
         raise UserError(f"{row.where} has no {LABEL}: complete it or remove it")
     return Example(row.location, label)
 
 
-def _label(value: Any) -> str:
-    """A label as text; a whole number that another tool stored as a fraction is a whole number."""
-    whole = int(value) if isinstance(value, float) and value.is_integer() else value
-    return "" if whole is None else str(whole).strip()
-
-
 def _in_folders(data: str) -> list[Example]:
-    names = storage.folders(data)
-    classes = sorted(name for name in names or () if not name.startswith("."))
-    if not classes:
-        raise UserError(f"{data} has no sub-folders, one for each class: {_DATA_IS}")
-    unnamed = [label for label in classes if not storage.is_unicode(label)]
+    folders = [name for name in storage.folders(data) or () if globs.is_visible(name)]
+    unnamed = [name for name in folders if not storage.is_unicode(name)]
     if unnamed:
         raise UserError(f"{data}: the name of the folder {unnamed[0]!r} is not UTF-8: rename it")
-    examples = [Example(file.location, label) for label in classes for file in globs.in_folder(f"{data}/{label}")]
-    empty = sorted(set(classes) - {example.label for example in examples})
+    classes = {labels.normalized(name) for name in folders}
+    if not classes:
+        raise UserError(f"{data} has no sub-folders, one for each class: {_DATA_IS}")
+    examples = sorted((example for example in _photos_in(data) if example.label), key=lambda example: example.label)
+    empty = sorted(classes - {example.label for example in examples})
     if empty:
         raise UserError(f"{data}: no photos in {', '.join(map(repr, empty))}: add some or remove the folder")
     return examples
 
 
-def _below(folder: str) -> list[Example]:
-    """Every photo below a folder; its label is the name of the folder in that one, if it is in any."""
-    found = [file.location.removeprefix(folder).lstrip("/") for file in globs.in_folder(folder)]
-    if not found:
-        raise UserError(f"{folder} holds no photos: add some")
-    return [Example(f"{folder}/{path}", path.partition("/")[0] if "/" in path else "") for path in found]
+def _photos_in(folder: str) -> Iterator[Example]:
+    """Every photo below a folder; its label is the name of the folder in that one, empty if it is in none."""
+    hidden, start = collections.Counter[str](), len(folder.rstrip("/")) + 1
+    for file in globs.in_folder(folder, hidden):
+        name, slash, _ = file.location[start:].partition("/")
+        yield Example(file.location, labels.normalized(name) if slash else "")
+    if hidden:
+        say(f"{folder}: {HiddenFiles(dict(hidden))}")
 
 
 def _in_idx(images_file: str) -> list[Example]:

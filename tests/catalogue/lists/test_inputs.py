@@ -302,7 +302,6 @@ def two_columns() -> bytes:
 
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {
-    "UTF-16": ("list.csv", "uri,sku\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
     "JSON": ("list.json", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
     "JSON in JSON Lines": ("list.jsonl", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
     "Latin-1": ("list.csv", "uri;größe\n".encode("latin-1"), "is not UTF-8 in its first line: save it as UTF-8"),

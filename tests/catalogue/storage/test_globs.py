@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import collections
 import os
 from pathlib import Path
 
@@ -15,6 +16,26 @@ def test_a_link_hides_no_folder(tmp_path: Path) -> None:
     (tmp_path / "photos/all").symlink_to("zeta")
     found = {os.path.relpath(file.location, tmp_path / "photos") for file in globs.in_folder(str(tmp_path / "photos"))}
     assert found == {"all/a.jpg", "zeta/a.jpg"}
+
+
+HIDDEN = [
+    ".Trash-1000/files/a.jpg", ".ipynb_checkpoints/a.jpg", "x/.thumbnails/a.jpg", "x/@eaDir/a.jpg/thumb.jpg",
+    "__MACOSX/x/._a.jpg", "#recycle/a.jpg", "$RECYCLE.BIN/a.jpg", "System Volume Information/a", "lost+found/a.jpg",
+    "#snapshot/a.jpg", "x/.DS_Store", "x/Thumbs.db", "x/desktop.ini",
+]  # fmt: skip
+
+
+def test_hidden_files_and_folders_of_systems_are_left_out_and_counted(tmp_path: Path) -> None:
+    root = f"{tmp_path}/.photos"  # hidden itself, but asked for
+    shown = ["a.jpg", "x/b.jpg", "x/a.b/c.jpg", "eaDir/d.jpg", "x/recycle#/e.jpg", "x/not desktop.ini"]
+    for name in [*shown, *HIDDEN]:
+        storage.write_text(f"{root}/{name}", "x")
+    left_out = collections.Counter[str]()
+    found = [file.location.removeprefix(f"{root}/") for file in globs.in_folder(f"{root}/", left_out)]
+    assert sorted(found) == sorted(shown)
+    assert sum(left_out.values()) == len(HIDDEN)
+    assert {".Trash-1000", "@eaDir", "__MACOSX", "#recycle", ".DS_Store", "Thumbs.db"} <= set(left_out)
+    assert {file.location.removeprefix(f"{root}/") for file in globs.matches(f"{root}/**")} == set(shown)
 
 
 @pytest.mark.parametrize(

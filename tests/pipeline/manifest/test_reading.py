@@ -9,7 +9,7 @@ import pytest
 from catalogue.cli.errors import UserError
 from pipeline.manifest import reading as manifest
 from pipeline.manifest.reading import Manifest
-from pipeline.records import DeadLetter, ManifestRow
+from pipeline.records import DeadLetter, LeftOut, ManifestRow, total_left_out
 
 
 def make(folder: Path, *files: str) -> None:
@@ -19,7 +19,13 @@ def make(folder: Path, *files: str) -> None:
 
 
 def rows(where: object, **options: object) -> list[ManifestRow | DeadLetter]:
-    return list(manifest.rows(str(where), Manifest((str(where),), **options)))
+    found = manifest.rows(str(where), Manifest((str(where),), **options))  # type: ignore[arg-type]
+    return [row for row in found if not isinstance(row, LeftOut)]
+
+
+def left_out(where: object, **options: object) -> LeftOut:
+    found = manifest.rows(str(where), Manifest((str(where),), **options))  # type: ignore[arg-type]
+    return total_left_out(row for row in found if isinstance(row, LeftOut))
 
 
 def uris(where: object) -> list[str]:
@@ -34,7 +40,8 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_a_folder_gives_every_file_below_it_but_those_with_a_dot(photos: Path) -> None:
-    expected = {"a.jpg", "b.PNG", "notes.txt", "deep/er/c.jpg", "deep/.cache/d.jpg", "deep/e.jpg"}
+    expected = {"a.jpg", "b.PNG", "notes.txt", "deep/er/c.jpg", "deep/e.jpg"}
+    assert left_out(photos) == LeftOut(hidden_files=2)
     assert {os.path.relpath(uri, photos) for uri in uris(photos)} == expected
     found = rows(f"{photos}/")
     assert all(isinstance(row, ManifestRow) and row.uri == row.location and os.path.isabs(row.uri) for row in found)
@@ -59,7 +66,7 @@ def test_text_lines_are_uris_relative_to_the_file(tmp_path: Path) -> None:
     found = rows(file)
     assert [(row.uri, row.location) for row in found if isinstance(row, ManifestRow)] == [
         ("a.jpg", f"{tmp_path}/a.jpg"),
-        ("sub/b c.jpg", f"{tmp_path}/sub/b c.jpg"),
+        ("  sub/b c.jpg  ", f"{tmp_path}/sub/b c.jpg"),
         ("/abs/d.jpg", "/abs/d.jpg"),
         ("gs://shop/é.jpg", "gs://shop/é.jpg"),
         ("file:///abs/e.jpg", "/abs/e.jpg"),
@@ -74,6 +81,45 @@ def test_csv_columns_are_carried_through(tmp_path: Path) -> None:
         ManifestRow("a.jpg", f"{tmp_path}/a.jpg", {"sku": "007", "label": "red, or\nblue"}),
         ManifestRow("gs://b/c.jpg", "gs://b/c.jpg", {"sku": "008", "label": ""}),
     ]
+
+
+def test_the_uri_of_a_row_is_the_cell_letter_for_letter(tmp_path: Path) -> None:
+    cells = ["a.jpg ", " a.jpg", "a.jpg\u00a0", "\u3000a.jpg", "a.jpg"]
+    (tmp_path / "list.csv").write_text("\n".join(["sku,uri", *(f"1,{cell}" for cell in cells)]), encoding="utf-8")
+    (tmp_path / "list.txt").write_text("\n".join(cells), encoding="utf-8")
+    for name in ("list.csv", "list.txt"):
+        found = [row for row in rows(tmp_path / name) if isinstance(row, ManifestRow)]
+        assert [row.uri for row in found] == cells
+        assert {row.location for row in found} == {str(tmp_path / "a.jpg")}
+
+
+def test_rows_without_a_uri_can_be_left_out(tmp_path: Path) -> None:
+    """Variants of a product, which have no picture of their own."""
+    (tmp_path / "list.csv").write_text("sku,uri\n1,a.jpg\n2,\n3, \n4,b.jpg,too,many\n")
+    (tmp_path / "list.jsonl").write_text('{"uri": "a.jpg"}\n{"sku": 2}\n{"uri": null}\n{"uri": 5}\n')
+    for name in ("list.csv", "list.jsonl"):
+        kinds = [type(row) for row in rows(tmp_path / name, skip_empty_uri=True)]
+        assert kinds == [ManifestRow, DeadLetter]
+        assert left_out(tmp_path / name, skip_empty_uri=True) == LeftOut(rows_without_uri=2)
+        assert len(rows(tmp_path / name)) == 4
+        assert left_out(tmp_path / name) == LeftOut()
+
+
+def test_a_cell_may_hold_several_uris(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("sku,uri\n1,a.jpg; b.jpg;;gs://shop/c.jpg\n2,d.jpg\n3,;\n")
+    found = rows(tmp_path / "list.csv", uri_separator=";")
+    assert found[:4] == [
+        ManifestRow("a.jpg", f"{tmp_path}/a.jpg", {"sku": "1", "uri_position": 1}),
+        ManifestRow(" b.jpg", f"{tmp_path}/b.jpg", {"sku": "1", "uri_position": 2}),
+        ManifestRow("gs://shop/c.jpg", "gs://shop/c.jpg", {"sku": "1", "uri_position": 3}),
+        ManifestRow("d.jpg", f"{tmp_path}/d.jpg", {"sku": "2", "uri_position": 1}),
+    ]
+    (letter,) = found[4:]
+    assert isinstance(letter, DeadLetter)
+    assert letter.message.endswith("has no URI")
+    (tmp_path / "list.csv").write_text("uri,uri_position\na.jpg,1\n")
+    with pytest.raises(UserError, match="has a column 'uri_position', which --uri-separator adds: rename it"):
+        rows(tmp_path / "list.csv", uri_separator=";")
 
 
 def test_lines_that_name_no_image_become_dead_letters(tmp_path: Path) -> None:
@@ -159,6 +205,14 @@ def test_a_folder_of_lists_is_refused(tmp_path: Path) -> None:
     (tmp_path / "part-0.csv").write_text("uri\na.jpg\n")
     with pytest.raises(UserError, match=r"holds lists, not images: give a glob of them, such as .*/\*\.csv"):
         manifest.check(Manifest((str(tmp_path),)))
+
+
+def test_a_glob_of_lists_that_does_not_say_so_is_refused(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"export-{number}.json").write_text('{"uri": "a.jpg"}\n')
+    with pytest.raises(UserError, match=r"holds lists, not images: give a glob of them, such as .*/export-\*\.csv"):
+        manifest.check(Manifest((f"{tmp_path}/export-*",)))
+    assert uris(f"{tmp_path}/export-*.json") == ["a.jpg", "a.jpg"]
 
 
 def test_what_a_dead_letter_quotes_can_be_written_as_utf_8(tmp_path: Path) -> None:

@@ -24,6 +24,28 @@ def test_finds_files_however_deep_but_not_hidden_ones(tmp_path: Path) -> None:
         assert found == {("hat/1.jpg", "hat"), ("hat/new/2019/2.JPG", "hat"), ("shoes/3.jpg", "shoes")}
 
 
+def test_folders_that_look_the_same_are_one_class(tmp_path: Path) -> None:
+    """macOS writes one form of Unicode, other systems the other."""
+    make(tmp_path, "H\u00fcte/1.jpg", "Hu\u0308te/2.jpg", "shoes/3.jpg")
+    assert [example.label for example in find_examples(str(tmp_path))] == ["H\u00fcte", "H\u00fcte", "shoes"]
+    (tmp_path / "list.csv").write_text("uri,label\na.jpg,H\u00fcte\nb.jpg,Hu\u0308te\n", encoding="utf-8")
+    assert {example.label for example in find_examples(str(tmp_path / "list.csv"))} == {"H\u00fcte"}
+
+
+def test_hidden_folders_are_not_trained_on_and_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(
+        tmp_path,
+        "hat/1.jpg",
+        "hat/.Trash-1000/files/2.jpg",
+        "hat/@eaDir/1.jpg/thumb.jpg",
+        "shoes/3.jpg",
+        "__MACOSX/x.jpg",
+    )
+    found = {os.path.relpath(example.uri, tmp_path) for example in find_examples(str(tmp_path))}
+    assert found == {"hat/1.jpg", "shoes/3.jpg"}
+    assert capsys.readouterr().err.count("3 hidden files left out: .Trash-1000, @eaDir, __MACOSX") == 1
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [

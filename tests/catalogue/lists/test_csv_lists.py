@@ -1,0 +1,81 @@
+"""Cells that are too long for Python's own limit, or for ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from catalogue.lists import csv_lists, inputs, parts
+from catalogue.lists.inputs import BadRow, Row
+from catalogue.lists.values import ListColumns
+
+
+def read(path: Path) -> list[Row | BadRow]:
+    columns = ListColumns()
+    found = [row for part in inputs.parts_of(str(path), columns) for row in inputs.rows(part, columns)]
+    return [row for row in found if isinstance(row, (Row, BadRow))]
+
+
+@pytest.mark.parametrize("size", [131_073, 5_000_000])
+@pytest.mark.parametrize("between", ["", "\n", '""'], ids=["one line", "many lines", "quotes"])
+def test_a_description_may_be_long(tmp_path: Path, size: int, between: str) -> None:
+    text = between.join(["word " * 20] * (size // 100 + 1))
+    (tmp_path / "list.csv").write_text(f'uri,text,sku\na.jpg,"{text}",1\nb.jpg,short,2\n')
+    first, second = read(tmp_path / "list.csv")
+    assert isinstance(first, Row)
+    assert (first.uri, first.columns) == ("a.jpg", {"text": text.replace('""', '"'), "sku": "1"})
+    assert isinstance(second, Row)
+    assert (second.uri, second.columns) == ("b.jpg", {"text": "short", "sku": "2"})
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of 1,000 characters."""
+    before = csv_lists.csv.field_size_limit(1000)
+    monkeypatch.setattr(csv_lists, "MAX_CELL", 1000)
+    yield
+    csv_lists.csv.field_size_limit(before)
+
+
+@pytest.mark.parametrize("lines", [2, 30, 5000])
+@pytest.mark.parametrize("part_bytes", [100, 1 << 20])
+@pytest.mark.usefixtures("small")
+def test_the_lines_of_a_cell_beyond_the_limit_are_one_wrong_row(
+    tmp_path: Path, lines: int, part_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the list is divided; and none of its lines, which look like rows, becomes one."""
+    monkeypatch.setattr(parts, "PART_BYTES", part_bytes)
+    cell = "".join(f"inner{number}.jpg,{'x' * (2000 // lines)}\n" for number in range(lines))
+    (tmp_path / "list.csv").write_text(f'uri,text\na.jpg,1\nb.jpg,"{cell}"\nc.jpg,2\nd.jpg,"{cell}"\n')
+    found = read(tmp_path / "list.csv")
+    assert [row.uri for row in found if isinstance(row, Row)] == ["a.jpg", "c.jpg"]
+    wrong = [row.message for row in found if isinstance(row, BadRow)]
+    assert [message.partition(" of ")[0] for message in wrong] == ["line 3", f"line {5 + lines}"]
+    assert all("a cell has more than" in message for message in wrong)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_cell_beyond_the_limit_on_one_line_is_one_wrong_row(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"uri,text\na.jpg,1\nb.jpg,{'x' * 2000}\nc.jpg,2\n")
+    first, wrong, last = read(tmp_path / "list.csv")
+    assert isinstance(wrong, BadRow)
+    assert "line 3" in wrong.message
+    assert "a cell has more than" in wrong.message
+    assert (first.uri, last.uri) == ("a.jpg", "c.jpg")
+
+
+@pytest.mark.parametrize("part_bytes", [100, 1 << 20])
+@pytest.mark.usefixtures("small")
+def test_a_quote_that_is_never_closed_costs_its_own_line_only(
+    tmp_path: Path, part_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", part_bytes)
+    lines = [f"{number}.jpg,{number}" for number in range(3000)]
+    lines[10] = '10.jpg,"10'
+    (tmp_path / "list.csv").write_text("\n".join(["uri,text", *lines]))
+    found = read(tmp_path / "list.csv")
+    assert [row.uri for row in found if isinstance(row, Row)] == [f"{n}.jpg" for n in range(3000) if n != 10]
+    (wrong,) = (row for row in found if isinstance(row, BadRow))
+    assert "line 12" in wrong.message
+    assert "a quote is not closed" in wrong.message
