@@ -57,6 +57,7 @@ def test_the_whole_command_on_an_object_store(
     assert {name.partition("/")[0] for name in names if "/" in name} == {"predictions", "dead_letters"}
     assert json.loads(storage.read_text(f"{root}/runs/1/run.json"))["counts"] == {
         "inputs": 51, "predictions": 49, "dead_letters": {"empty": 1, "not_found": 1}, "duplicates": 13, "reused": 0,
+        "left_out": {"hidden_files": 0, "rows_without_uri": 0},
     }  # fmt: skip
     numbers = {row["fields"]["sku"] for row in rows_in(f"{root}/runs/1/predictions") if row["fields"]}
     assert numbers == {str(number) for number in range(36)} | {"92"}

@@ -58,6 +58,7 @@ def run_page(
         "classified": f"{counts['predictions']:,}",
         "dead letters": f"{failed:,}",
         "duplicates": f"{counts['duplicates']:,}",
+        **{name.replace("_", " "): f"{count:,} left out" for name, count in counts["left_out"].items() if count},
         "images a second": f"{timings['images_per_second']:,.1f}",
         "status": record["status"],
     }

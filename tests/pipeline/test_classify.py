@@ -58,7 +58,10 @@ def test_a_run_directory_is_as_designed(
         assert [entry["score"] for entry in row["top"]] == sorted((e["score"] for e in row["top"]), reverse=True)
         assert sum(entry["score"] for entry in row["top"]) == pytest.approx(1, abs=1e-5)  # three classes, top five
     record = json.loads((run / "run.json").read_text())
-    assert record["counts"] == {"inputs": 36, "predictions": 36, "dead_letters": {}, "duplicates": 0, "reused": 0}
+    assert record["counts"] == {
+        "inputs": 36, "predictions": 36, "dead_letters": {}, "duplicates": 0, "reused": 0,
+        "left_out": {"hidden_files": 0, "rows_without_uri": 0},
+    }  # fmt: skip
     assert record["command"][:4] == ["python", "-m", "pipeline", "classify"]
     stats = json.loads((run / "class_stats.json").read_text())
     for label, own in stats["classes"].items():
@@ -109,6 +112,32 @@ def test_bad_images_in_the_middle_of_a_batch_change_no_neighbours_row(
     assert set(letters["torn.jpg"]) == {"uri", "reason", "transient", "message", "fields"}
 
 
+def test_what_is_left_out_is_counted_and_said(
+    classify: Classify,
+    read_rows: Rows,
+    tiny_model: Path,
+    drawn: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Hidden files and rows without a URI are no inputs, and do not count against the failure rate."""
+    shutil.copytree(drawn / "hat", tmp_path / "hat")
+    shutil.copytree(drawn / "shoes", tmp_path / "hat/.Trash-1000/files")
+    lines = ["sku,uri,,", "1,hat/00.jpg|hat/01.jpg,,", *(f"{number},," for number in range(2, 9)), "9,hat/02.jpg"]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    more = ("--input", tmp_path / "list.csv", "--uri-separator", "|", "--skip-empty-uri")
+    assert classify(tmp_path / "hat", tiny_model, tmp_path / "run", *more) == 0
+    counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
+    assert counts["left_out"] == {"hidden_files": 12, "rows_without_uri": 7}
+    assert (counts["inputs"], counts["predictions"]) == (15, 15)
+    found = [(row["fields"]["sku"], row["fields"]["uri_position"], row["uri"]) for row in read_rows(tmp_path / "run")
+             if row["fields"].get("sku")]  # fmt: skip
+    assert sorted(found) == [("1", 1, "hat/00.jpg"), ("1", 2, "hat/01.jpg"), ("9", 1, "hat/02.jpg")]
+    out = capsys.readouterr().out
+    assert "12 hidden files left out" in out
+    assert "7 rows without a URI left out" in out
+
+
 def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
     classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> None:
@@ -119,7 +148,7 @@ def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
     counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
     assert counts == {
         "inputs": 6, "predictions": 4, "dead_letters": {"bad_manifest_row": 1, "not_found": 1},
-        "duplicates": 2, "reused": 0,
+        "duplicates": 2, "reused": 0, "left_out": {"hidden_files": 0, "rows_without_uri": 0},
     }  # fmt: skip
     rows = {row["fields"]["sku"]: row for row in read_rows(tmp_path / "run")}
     assert {sku: row["uri"] for sku, row in rows.items()} == {

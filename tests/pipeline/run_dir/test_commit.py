@@ -62,6 +62,7 @@ def test_a_balanced_run_is_a_success(commit_rows: Commit, run: Run) -> None:
     assert json.loads((folder / "run.json").read_text()) == record
     assert record["counts"] == {
         "inputs": 100, "predictions": 97, "dead_letters": {"corrupt": 3}, "duplicates": 0, "reused": 0,
+        "left_out": {"hidden_files": 0, "rows_without_uri": 0},
     }  # fmt: skip
     assert record["status"] == "succeeded"
     stats = json.loads((folder / "class_stats.json").read_text())

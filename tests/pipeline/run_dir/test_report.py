@@ -11,7 +11,7 @@ RECORD = {
     "model_id": "0123",
     "status": "failed",
     "problems": ["2 of 5 images failed"],
-    "counts": {"inputs": 5, "predictions": 3, "dead_letters": {"corrupt": 2}, "duplicates": 0},
+    "counts": {"inputs": 5, "predictions": 3, "dead_letters": {"corrupt": 2}, "duplicates": 0, "left_out": {"hidden_files": 2, "rows_without_uri": 0}},
     "timings": {"finished": "now", "images_per_second": 12.3},
 }
 STATS = {
