@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
-import sys
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from catalogue import model_dir, storage
 from catalogue.cli.errors import CommandFailed, Fault, UserError
-from catalogue.cli.logs import say
+from catalogue.cli.logs import print_line, say
 from pipeline.config import ClassifyConfig
 from pipeline.graph import classification
 from pipeline.inference import engines
@@ -42,9 +42,9 @@ def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
     """
     record = classify(config, command)
     class_stats = json.loads(storage.read_text(f"{config.output}/{STATS_FILE}"))
-    for line in summary(record, class_stats):
-        print(line)
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # the run is complete, whatever becomes of its table
+        for line in summary(record, class_stats):
+            print_line(line)
     if record["problems"]:
         raise CommandFailed("; ".join(record["problems"]) + f"; the rows are in {config.output}, without _SUCCESS")
 

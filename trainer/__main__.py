@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 import trainer
-from catalogue.cli import command, flags
+from catalogue.cli import command, flags, logs
 from trainer.commands import (
     evaluate,
     evaluate_flags,
@@ -25,6 +25,7 @@ Command = tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Na
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name. Returns the exit code."""
+    logs.prepare_streams()
     commands: dict[str, Command] = {
         "train": (
             train_flags.add_arguments,

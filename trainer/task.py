@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from catalogue.cli import command, flags
+from catalogue.cli import command, flags, logs
 from trainer.commands import train, train_flags
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer.task") -> int:
     """Parses the command line and trains. Returns the exit code."""
+    logs.prepare_streams()
     parser = flags.Parser(prog=prog, description="Train a classifier on labelled photos and write a model directory.")
     train_flags.add_arguments(parser)
     flags.add_output_arguments(parser)

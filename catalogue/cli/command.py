@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from catalogue.cli.errors import CommandFailed, Fault, UserError
-from catalogue.cli.logs import redirected
+from catalogue.cli.logs import redirected, say
 from catalogue.cli.text import one_line
 
 
@@ -21,13 +21,14 @@ def run(command: Callable[[], None], *, prog: str, verbose: bool = False, log_fi
         with redirected(verbose, log_file) as log:
             code, message, crashed = _call(command)
     except OSError as error:
-        print(f"{prog}: error: cannot write the log file {log_file}: {error.strerror}", file=sys.stderr)
+        say(f"{prog}: error: cannot write the log file {log_file}: {error.strerror}")
         return 2
     if log and not log_file and not crashed:
-        os.unlink(log)
+        with contextlib.suppress(OSError):
+            os.unlink(log)
     if message:
         where = f" (details: {log})" if log and crashed else ""
-        print(f"{prog}: error: {message}{where}", file=sys.stderr)
+        say(f"{prog}: error: {message}{where}")
     return code
 
 
@@ -38,11 +39,13 @@ def leave(code: int) -> NoReturn:
     no longer heard: Python's own way out would wait for some of them, and end others, within C++ code, in a way that
     aborts the process.
     """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # nobody reads any more, or the disk is full
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if code == 0:
         sys.exit(0)
-    with contextlib.suppress(OSError):  # nobody reads any more
-        sys.stdout.flush()
-        sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with contextlib.suppress(Exception):
         atexit._run_exitfuncs()

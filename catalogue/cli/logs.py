@@ -8,14 +8,32 @@ terminal. The log file is deleted after a run that succeeded or that the user ca
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 _terminal: TextIO | None = None
+
+
+def prepare_streams() -> None:
+    """Makes standard output and error fit to be written to, whatever the command was started with.
+
+    Streams that are closed lead nowhere, and characters that they cannot show are replaced.
+    """
+    for descriptor, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @contextlib.contextmanager
@@ -30,16 +48,13 @@ def redirected(verbose: bool, log_file: str | None) -> Iterator[str | None]:
         yield None
         root.setLevel(level)
         return
-    if log_file:
-        log, path = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), log_file
-    else:
-        log, path = tempfile.mkstemp(prefix="catalogue-classifier-", suffix=".log")
+    log, path = _opened(log_file)
     sys.stderr.flush()
     saved = os.dup(2)
     os.dup2(log, 2)
-    _terminal = os.fdopen(saved, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    _terminal = _lenient(saved, sys.stderr.encoding)
     try:
-        with os.fdopen(log, "a", buffering=1, encoding="utf-8", errors="backslashreplace") as stream:
+        with _lenient(log, "utf-8") as stream:
             handler = logging.StreamHandler(stream)
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
             root.handlers = [handler]
@@ -54,11 +69,46 @@ def redirected(verbose: bool, log_file: str | None) -> Iterator[str | None]:
         _terminal = None
 
 
+def _lenient(descriptor: int, encoding: str) -> TextIO:
+    """A stream for remarks and logs: that they cannot be written is no reason to fail."""
+    raw = io.BufferedWriter(_LenientFile(descriptor, "a"))
+    return io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", line_buffering=True)
+
+
+class _LenientFile(io.FileIO):
+    """A file on a disk that may be full, or a pipe whose reader may have gone."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def _opened(log_file: str | None) -> tuple[int, str | None]:
+    """The descriptor and the path of a log file; without a place for a temporary one what is logged is lost."""
+    if log_file:
+        return os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), log_file
+    try:
+        return tempfile.mkstemp(prefix="catalogue-classifier-", suffix=".log")
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY), None
+
+
 def terminal() -> TextIO:
     """The stream for progress and remarks: the terminal's standard error, also while the logs are in a file."""
     return _terminal or sys.stderr
 
 
 def say(text: str = "") -> None:
-    """A remark to the person at the terminal. Results go to standard output with `print`."""
-    print(text, file=terminal(), flush=True)
+    """A remark to the person at the terminal, who may have gone. Results go to standard output with `print_line`."""
+    with contextlib.suppress(OSError):
+        print(text, file=terminal(), flush=True)
+
+
+def print_line(text: str) -> None:
+    """A line of a command's results, on standard output. If its reader has gone, as ``head`` does, it is dropped."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would fail at its end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -49,7 +50,7 @@ class Progress:
     def close(self) -> None:
         """Leaves it as it was shown last, where nobody knows how far it came in the end."""
         if self._last_text and self._redraws:
-            print(file=terminal(), flush=True)
+            say()
 
     def milestone(self, note: str) -> None:
         """Says at once how far it is, unless that was said within the last second."""
@@ -65,7 +66,8 @@ class Progress:
             if len(text) >= columns and not final:  # a line that wraps cannot be redrawn
                 text = self._text(final, short=True)[: columns - 1]
             padding = " " * max(0, len(self._last_text) - len(text))
-            print(f"\r{text}{padding}", end="\n" if final else "", file=terminal(), flush=True)
+            with contextlib.suppress(OSError):  # the terminal may have gone
+                print(f"\r{text}{padding}", end="\n" if final else "", file=terminal(), flush=True)
         else:
             say(text)
         self._last_text = text

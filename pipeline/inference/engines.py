@@ -15,10 +15,12 @@ import dataclasses
 import importlib
 import importlib.util
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from catalogue.cli.errors import UserError
+from catalogue.cli.text import one_line
 from catalogue.model_dir import GOLDEN_MARGIN, GOLDEN_TOLERANCE, REPAIR, ModelDir, ModelDirError
 from pipeline import machine
 from pipeline.inference.engine import Engine, Threads, Unsupported
@@ -72,6 +74,9 @@ def _tried(model: ModelDir, threads: Threads, name: str, precision: str) -> Engi
         model.check_golden(made, tolerance=TOLERANCES[precision], advice=_ADVICE[precision])
     except (ModelDirError, Unsupported) as error:
         return error
+    except Exception as error:  # whatever a library raises that does not work on this machine
+        logging.getLogger(__name__).warning("%s in %s cannot be used", name, precision, exc_info=True)
+        return Unsupported(f"{name} cannot be used: {one_line(f'{type(error).__name__}: {error}', 200)}")
     return made
 
 
@@ -110,4 +115,6 @@ def _build(name: str, model: ModelDir, precision: str, threads: Threads) -> Engi
         return _tensorflow_engine().TensorFlowEngine(model, precision, threads)
     if not _has_openvino():
         raise Unsupported("the extra openvino is not installed")
+    # Without this package OpenVINO sends nothing to Google Analytics, and writes nothing into the user's home.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return importlib.import_module("pipeline.inference.openvino_engine").OpenVinoEngine(model, precision, threads)

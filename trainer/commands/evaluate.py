@@ -14,7 +14,7 @@ import numpy as np
 from catalogue import model_dir, storage
 from catalogue.cli import flags
 from catalogue.cli.errors import UserError
-from catalogue.cli.logs import say
+from catalogue.cli.logs import print_line, say
 from catalogue.images.spec import Limits
 from catalogue.model_dir import ModelInfo
 from catalogue.reasons import StorageError
@@ -102,33 +102,33 @@ def _compared(
 
 def _print_metrics(info: ModelInfo, measured: dict[str, Any], result: Classified) -> None:
     width = max(map(len, info.labels))
-    print(f"{'class':{width}}  precision  recall     F1  photos  share in training")
+    print_line(f"{'class':{width}}  precision  recall     F1  photos  share in training")
     for label, values in measured["per_class"].items():
         cells = ("–" if values[name] is None else f"{values[name]:.3f}" for name in ("precision", "recall", "f1"))
         precision, recall, f1 = cells
         share = f"{info.class_shares.get(label, 0):.1%}"
-        print(f"{label:{width}}  {precision:>9}  {recall:>6}  {f1:>5}  {values['support']:6,}  {share:>17}")
+        print_line(f"{label:{width}}  {precision:>9}  {recall:>6}  {f1:>5}  {values['support']:6,}  {share:>17}")
     low, high = measured["accuracy_interval"]
-    print(
+    print_line(
         f"accuracy {measured['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})  photos {measured['examples']:,}"
     )
-    print(f"top-5 accuracy {measured['top_5_accuracy']:.4f}  macro F1 {measured['macro_f1']:.4f}")
-    print(
+    print_line(f"top-5 accuracy {measured['top_5_accuracy']:.4f}  macro F1 {measured['macro_f1']:.4f}")
+    print_line(
         f"log loss {measured['log_loss']:.4f}  calibration error {measured['calibration_error']:.4f}, before the "
         f"temperature {measured['calibration_error_before']:.4f}  model {info.id}"
     )
     if result.unreadable:
         reasons = collections.Counter(photo.error.reason.code for photo in result.unreadable)
-        print("unreadable: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()))
+        print_line("unreadable: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()))
 
 
 def _print_comparison(info: ModelInfo, comparison: Comparison) -> None:
     found = comparison.result
     width = max(map(len, info.labels))
-    print(f"\n{'class':{width}}  fixed  broken")
+    print_line(f"\n{'class':{width}}  fixed  broken")
     for label, counts in found["per_class"].items():
-        print(f"{label:{width}}  {counts['fixed']:5,}  {counts['broken']:6,}")
-    print(
+        print_line(f"{label:{width}}  {counts['fixed']:5,}  {counts['broken']:6,}")
+    print_line(
         f"accuracy {found['accuracy_before']:.4f} with model {comparison.before}, {found['accuracy']:.4f} with "
         f"{info.id}: {found['fixed']:,} fixed, {found['broken']:,} broken, p = {found['p_value']:.3g} (McNemar)"
     )

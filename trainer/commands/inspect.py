@@ -8,7 +8,7 @@ from pathlib import Path
 from catalogue import model_dir, storage
 from catalogue.cli import flags
 from catalogue.cli.errors import UserError
-from catalogue.cli.logs import say
+from catalogue.cli.logs import print_line, say
 from catalogue.html import page
 from trainer.commands.inspect_page import drawing
 
@@ -45,7 +45,7 @@ def _print_layers(info: model_dir.ModelInfo) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, kind, shape, count, fitted in rows:
         cells = [name.ljust(widths[0]), kind.ljust(widths[1]), shape.ljust(widths[2]), count.rjust(widths[3]), fitted]
-        print("  ".join(cells).rstrip())
+        print_line("  ".join(cells).rstrip())
     total = sum(layer["parameters"] for layer in info.network)
     fitted_count = sum(layer["parameters"] for layer in info.network if layer["fitted"])
-    print(f"{len(info.network):,} layers, {total:,} parameters, {fitted_count:,} of them fitted")
+    print_line(f"{len(info.network):,} layers, {total:,} parameters, {fitted_count:,} of them fitted")

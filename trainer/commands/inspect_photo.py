@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from catalogue.cli.errors import UserError
+from catalogue.cli.logs import print_line
 from catalogue.html import page
 from catalogue.images.spec import Limits
 from catalogue.model_dir import ModelDir
@@ -27,7 +28,7 @@ def photo_sections(model: ModelDir, arguments: argparse.Namespace, limits: Limit
     best = np.argsort(-probabilities, kind="stable")[:3].tolist()
     labels = model.info.labels
     for index in best:
-        print(f"{labels[index]} {probabilities[index]:.4f}")
+        print_line(f"{labels[index]} {probabilities[index]:.4f}")
     figures = [page.figure(page.jpeg(photo.image), "as the network sees it", arguments.image)]
     for index in best:
         heat = heat_map(classifier, photo.image, index)

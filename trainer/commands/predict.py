@@ -12,6 +12,7 @@ import numpy as np
 from catalogue import model_dir
 from catalogue.cli import flags
 from catalogue.cli.errors import CommandFailed
+from catalogue.cli.logs import print_line
 from trainer.data.examples import Example
 from trainer.data.photos import Photo, read_photos
 from trainer.evaluation import inference
@@ -34,12 +35,12 @@ def predict(arguments: argparse.Namespace) -> None:
         for photo in photos:
             if isinstance(photo, Photo):
                 best = _best(next(rows), info.labels, arguments.top_k)
-                print(_json(photo.example.uri, best) if arguments.json else _table(photo.example.uri, best))
+                print_line(_json(photo.example.uri, best) if arguments.json else _table(photo.example.uri, best))
             elif arguments.json:
                 reason, message = photo.error.reason.code, photo.error.message
-                print(json.dumps({"uri": photo.example.uri, "reason": reason, "message": message}))
+                print_line(json.dumps({"uri": photo.example.uri, "reason": reason, "message": message}))
             else:
-                print(f"{photo.example.uri}\n  not classified, {photo.error}")
+                print_line(f"{photo.example.uri}\n  not classified, {photo.error}")
     if len(readable) < len(photos):
         raise CommandFailed(f"{len(photos) - len(readable)} of {len(photos)} files could not be read as a photo")
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from catalogue.cli.logs import say
+from catalogue.cli.logs import print_line, say
 from catalogue.html import charts, page
 from trainer.commands.sweep_flags import train_config
 from trainer.commands.sweep_trials import Trial, named, rank
@@ -30,7 +30,7 @@ def print_table(ranked: Sequence[Trial], varied: Mapping[str, Sequence[str]]) ->
         rows.append([*(trial.values.get(flag, "") for flag in varied), *found, f"{trial.seconds:.1f}"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
+        print_line("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
 
 
 def write(

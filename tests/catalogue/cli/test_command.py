@@ -85,3 +85,57 @@ def test_what_a_failed_command_left_at_work_neither_speaks_nor_delays_the_end(tm
 def test_a_log_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(lambda: None, prog="prog", log_file=str(tmp_path / "no/log")) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+SHELL = {
+    "no standard output": "{command} >&-",
+    "no standard error": "{command} 2>&-",
+    "neither": "{command} >&- 2>&-",
+    "no standard input": "{command} <&-",
+    "a reader that has gone": "set -o pipefail; {command} | true",
+    "readers that have gone": "set -o pipefail; {command} 2>&1 | true",
+    "a full disk for remarks": "{command} 2>/dev/full",
+    "a full disk for the log": "{command} full",
+}
+COMPLETE = """
+import os, sys, tempfile, time
+from catalogue.cli import command as runner, logs
+from catalogue.cli.progress import Progress
+if sys.argv[1:] == ["full"]:
+    tempfile.mkstemp = lambda **_: (os.open("/dev/full", os.O_WRONLY), "/none/of/this")
+logs.prepare_streams()
+def command():
+    time.sleep(0.3)  # so that the reader has gone
+    os.write(2, b"noise") if "full" not in sys.argv else None
+    print("noise of Python", file=sys.stderr)
+    logs.say("progress")
+    with Progress("working", 3, "steps") as progress:
+        progress.advance(3)
+    for number in range(10):
+        logs.print_line(f"result {number} \\u30b9")
+    open("done", "w").close()
+runner.leave(runner.run(command, prog="prog"))
+"""
+
+
+@pytest.mark.parametrize("case", SHELL)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_command_that_has_done_its_work_succeeds_whoever_listens(tmp_path: Path, case: str, encoding: str) -> None:
+    (tmp_path / "command.py").write_text(COMPLETE)
+    script = SHELL[case].format(command=f"{sys.executable} command.py")
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0, done
+    assert (tmp_path / "done").exists()
+    assert b"Traceback" not in done.stderr
+    if case == "no standard error":
+        assert done.stdout.decode(encoding).splitlines()[9] == "result 9 " + ("\u30b9" if encoding == "utf-8" else "?")
+
+
+def test_results_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "command.py").write_text(COMPLETE)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    script = f"{sys.executable} command.py >/dev/full"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 1
+    assert b"prog: error: OSError: [Errno 28] No space left on device" in done.stderr

@@ -11,7 +11,13 @@ RECORD = {
     "model_id": "0123",
     "status": "failed",
     "problems": ["2 of 5 images failed"],
-    "counts": {"inputs": 5, "predictions": 3, "dead_letters": {"corrupt": 2}, "duplicates": 0, "left_out": {"hidden_files": 2, "rows_without_uri": 0}},
+    "counts": {
+        "inputs": 5,
+        "predictions": 3,
+        "dead_letters": {"corrupt": 2},
+        "duplicates": 0,
+        "left_out": {"hidden_files": 2, "rows_without_uri": 0},
+    },
     "timings": {"finished": "now", "images_per_second": 12.3},
 }
 STATS = {
@@ -30,7 +36,15 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
     assert found is not None
     letters = {"corrupt": (("x<y>.jpg", "torn & bent"),)}
     text = report.run_page(RECORD, {"classes": CLASSES}, STATS, letters, {"/a": found[1]})
-    for words in ("2 of 5 images failed", "hat &lt;b&gt;", "40.0%", "70.0%", "The file is damaged", "12.3"):
+    for words in (
+        "2 of 5 images failed",
+        "hat &lt;b&gt;",
+        "40.0%",
+        "70.0%",
+        "The file is damaged",
+        "12.3",
+        "2 left out",
+    ):
         assert words in text
     assert "x&lt;y&gt;.jpg: torn &amp; bent" in text
     assert text.count("data:image/jpeg;base64,") == 1  # the photo of /b is gone; its place is not
