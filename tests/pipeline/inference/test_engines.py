@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,29 @@ def test_each_engine_gives_the_probabilities_of_the_model(name: str, model: Mode
     assert engine.labels == model.info.labels
     for batch in (1, 3, len(images)):
         np.testing.assert_allclose(engine(images[:batch]), golden[:batch], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ImportError("libtbb.so.12: no such file"), RuntimeError("Could not determine\nhome directory"), OSError(5, "bad")],
+)
+def test_an_engine_that_cannot_be_used_is_passed_over(
+    error: Exception, model: ModelDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = engines._build
+
+    def fail(name: str, *arguments: Any) -> Any:
+        if name == "openvino":
+            raise error
+        return build(name, *arguments)
+
+    monkeypatch.setattr(engines, "_build", fail)
+    choice = engines.choose(model, TWO).choice
+    assert choice.engine == "tensorflow"
+    assert choice.reason.startswith(f"openvino cannot be used: {type(error).__name__}: ")
+    assert "\n" not in choice.reason
+    with pytest.raises(UserError, match=r"--engine openvino .*: openvino cannot be used: "):
+        engines.choose(model, TWO, engine="openvino")
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "openvino"])
