@@ -14,6 +14,7 @@ class Reason(enum.Enum):
     EMPTY = ("empty", False, "The file has no bytes.")
     TOO_MANY_BYTES = ("too_many_bytes", False, "The file, or what is packed in it, is larger than the limit.")
     UNKNOWN_FORMAT = ("unknown_format", False, "The content is in no image format that is read here.")
+    UNSUPPORTED = ("unsupported", False, "The format is known, and this kind of it is not read here.")
     TRUNCATED = ("truncated", False, "The file ends before its picture does.")
     CORRUPT = ("corrupt", False, "The file is damaged and gives no picture.")
     TOO_MANY_PIXELS = ("too_many_pixels", False, "The picture has more pixels than the limit.")

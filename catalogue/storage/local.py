@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -16,6 +17,7 @@ from catalogue.storage.paths import temporary_name
 from catalogue.storage.values import Admit, Content, Listed, too_many_bytes
 
 _BUFFER_BYTES = 1 << 18
+_NO_SUCH_PATH = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @contextlib.contextmanager
@@ -28,7 +30,8 @@ def translated_errors() -> Iterator[None]:
     except PermissionError as error:
         raise StorageError(Reason.PERMISSION_DENIED, str(error)) from error
     except OSError as error:
-        raise StorageError(Reason.READ_FAILED, str(error)) from error
+        reason = Reason.NOT_FOUND if error.errno in _NO_SUCH_PATH else Reason.READ_FAILED
+        raise StorageError(reason, str(error)) from error
     except ValueError as error:  # a zero byte in the path
         raise StorageError(Reason.NOT_FOUND, str(error)) from error
 

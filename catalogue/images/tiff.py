@@ -1,0 +1,107 @@
+"""TIFFs: which kinds are decoded right, and what the others are called. Part of the image policy.
+
+A TIFF may hold its samples in hundreds of ways. Pillow refuses some, and decodes a few wrongly and without a word;
+`tests/catalogue/images/test_tiff.py` compares each with another decoder.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import NamedTuple
+
+from PIL import TiffImagePlugin
+
+from catalogue.reasons import ImageError, Reason
+
+# Tags and values of TIFF 6.0, its Technical Notes, and DNG 1.7.
+_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 254, 258, 259, 262, 277, 284
+_EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUB_IFDS, _DNG_VERSION = 338, 339, 330, 50706
+_GREY, _RGB, _CMYK, _YCBCR = (0, 1), 2, 5, 6
+_UNCOMPRESSED, _SEPARATE, _SIGNED, _REDUCED = 1, 2, 2, 1
+_PHOTOMETRICS = {
+    0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "ICC Lab",
+    10: "ITU Lab", 32803: "colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw",
+}  # fmt: skip
+_FORMATS = {1: "", 2: " signed", 3: " floating-point", 4: " untyped", 5: " complex", 6: " complex"}
+_BROKEN = (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, OverflowError, EOFError, struct.error)
+
+
+class _Kind(NamedTuple):
+    """How a TIFF holds its samples."""
+
+    bits: tuple[int, ...]
+    sample_format: int
+    photometric: int
+    compression: int
+    is_separate: bool
+    extra_samples: int
+
+    def __str__(self) -> str:
+        name = _PHOTOMETRICS.get(self.photometric, f"photometric interpretation {self.photometric}")
+        bits = "/".join(map(str, sorted(set(self.bits))))
+        parts = [f"{bits}-bit{_FORMATS.get(self.sample_format, '')} {name}"]
+        parts += [f"{self.extra_samples} extra samples"] if self.extra_samples else []
+        parts += ["separate planes"] if self.is_separate else []
+        parts += ["uncompressed" if self.compression == _UNCOMPRESSED else f"compression {self.compression}"]
+        return ", ".join(parts)
+
+
+def check(data: bytes) -> None:
+    """Refuses what Pillow would decode, and wrongly. Raises ImageError."""
+    kind = _kind(data)
+    if kind and not _is_decoded_right(kind):
+        raise _unsupported(kind)
+
+
+def why_refused(data: bytes) -> ImageError:
+    """The error for a TIFF that Pillow refuses: a kind that it does not know, or a damaged header."""
+    kind = _kind(data)
+    return _unsupported(kind) if kind else ImageError(Reason.CORRUPT, "the header is damaged")
+
+
+def _unsupported(kind: _Kind) -> ImageError:
+    return ImageError(Reason.UNSUPPORTED, f"a TIFF of this kind is not read: {kind}")
+
+
+def _is_decoded_right(kind: _Kind) -> bool:
+    if kind.sample_format == _SIGNED:
+        return False
+    if kind.compression == _UNCOMPRESSED:
+        if kind.photometric == _YCBCR:
+            return False
+        if kind.is_separate and (set(kind.bits) != {8} or kind.photometric not in (_RGB, _CMYK)):
+            return False
+    return not (kind.is_separate and kind.photometric in _GREY)
+
+
+def _kind(data: bytes) -> _Kind | None:
+    """How a TIFF holds its samples; None if its header is damaged.
+
+    Raises:
+        ImageError: it is a camera's raw file, whose first picture is only a thumbnail.
+    """
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:16] if data[2:3] == b"+" or data[3:4] == b"+" else data[:8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        bits = tags.get(_BITS, (1,))
+        kind = _Kind(
+            bits=tuple(map(int, bits if isinstance(bits, tuple) else (bits,))),
+            sample_format=int(max(_as_tuple(tags.get(_SAMPLE_FORMAT, 1)))),
+            photometric=int(tags[_PHOTOMETRIC]),
+            compression=int(tags.get(_COMPRESSION, _UNCOMPRESSED)),
+            is_separate=int(tags.get(_PLANAR, 1)) == _SEPARATE and int(tags.get(_SAMPLES, 1)) > 1,
+            extra_samples=len(_as_tuple(tags.get(_EXTRA_SAMPLES, ()))),
+        )
+        is_raw = _DNG_VERSION in tags or (_SUB_IFDS in tags and int(tags.get(_SUBFILE, 0)) == _REDUCED)
+    except _BROKEN:
+        return None
+    if is_raw:
+        raise ImageError(Reason.UNSUPPORTED, "a camera's raw file (DNG, NEF and the like): develop it to JPEG or TIFF")
+    return kind
+
+
+def _as_tuple(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else (value,)
