@@ -28,6 +28,7 @@ EXTRAS = {
         "boto3>=1.40,<2",
         "flask>=3,<4",  # these two are what moto's server needs
         "flask-cors>=6,<7",
+        "imagecodecs>=2025.3",  # with tifffile the second decoder of TIFFs
         "moto[s3]>=5.2,<6",
         "mypy>=2.4,<3",
         "openvino>=2026.4,<2027",
@@ -35,6 +36,7 @@ EXTRAS = {
         "pytest>=9.2,<10",
         "pytest-xdist>=3.8,<4",
         "ruff>=0.17,<0.18",
+        "tifffile>=2025.5",
         "types-requests>=2.32,<3",
     ],
 }

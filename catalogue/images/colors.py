@@ -84,15 +84,21 @@ def white_of(image: Image.Image) -> float:
     if bits < 32:
         white = 2.0**bits - 1
     else:
-        values = np.asarray(image)
+        values = _deep_values(image)
         highest = values.max(where=np.isfinite(values), initial=0)
         white = next((usual for usual in (1.0, 255.0, 65535.0) if highest <= usual), 2.0**32 - 1)
     return -white if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else white
 
 
+def _deep_values(image: Image.Image) -> np.ndarray:
+    """The values of a picture with more than 8 bits; Pillow has those of 32 bits as numbers with a sign."""
+    values = np.asarray(image)
+    return values.view(np.uint32) if values.dtype == np.int32 and image.mode == "I" else values
+
+
 def _scale_to_8_bits(image: Image.Image, white: float) -> Image.Image:
     """Grey with more than 8 bits to 8. Pillow's own conversion clips at 255 what it should scale."""
-    values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=abs(white), neginf=0.0)
+    values = np.nan_to_num(_deep_values(image).astype(np.float64), nan=0.0, posinf=abs(white), neginf=0.0)
     scaled = np.rint(values.clip(0, abs(white)) * (255.0 / abs(white))).astype(np.uint8)
     grey = Image.fromarray(255 - scaled if white < 0 else scaled)
     if "transparency" in image.info:
@@ -100,8 +106,8 @@ def _scale_to_8_bits(image: Image.Image, white: float) -> Image.Image:
     return grey
 
 
-class Profile(NamedTuple):
-    """A way to sRGB for pictures of one mode."""
+class IccProfile(NamedTuple):
+    """The way to sRGB that an embedded profile describes, for pictures of one mode."""
 
     mode: str
     transform: ImageCms.ImageCmsTransform
@@ -113,7 +119,7 @@ class Profile(NamedTuple):
         return converted
 
 
-def profile_of(image: Image.Image) -> Profile | None:
+def profile_of(image: Image.Image) -> IccProfile | None:
     """The embedded profile; None if there is none, or it is sRGB, broken, or not one for pictures of this kind."""
     data = image.info.get("icc_profile")
     profile = _read_profile(data) if data else None
@@ -124,13 +130,13 @@ def profile_of(image: Image.Image) -> Profile | None:
 
 
 @functools.lru_cache(maxsize=16)
-def _read_profile(data: bytes) -> Profile | None:
+def _read_profile(data: bytes) -> IccProfile | None:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         mode = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.ljust(4))
         if mode is None or (profile.profile.profile_description or "").startswith("sRGB"):
             return None
-        return Profile(mode, ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB"))
+        return IccProfile(mode, ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB"))
     except (
         OSError,
         ValueError,

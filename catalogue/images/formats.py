@@ -8,20 +8,15 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from PIL import Image, ImageFile
 
-from catalogue.images import tiff
+from catalogue.images import png, tiff
 from catalogue.images.spec import Limits
 from catalogue.reasons import ImageError, Reason
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-
-_MAX_JPEG_SCANS = 100
-_SEQUENTIAL_JPEG, _START_OF_SCAN = (0xC0, 0xC1), 0xDA
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 # Pillow warns of what `Limits` checks, and of broken metadata beside good pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -43,13 +38,10 @@ BROKEN_FILE = (
     zlib.error,
 )
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # the last two are BigTIFF's
-# Chunks of a PNG that say nothing of its pixels, and come to grief in programs that edit what is around them.
-_REMARKS = (b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"hIST", b"sPLT", b"bKGD")
 _SIGNATURES = (
     b"\xff\xd8\xff",
-    _PNG,
+    png.SIGNATURE,
     b"GIF87a",
     b"GIF89a",
     b"BM",
@@ -66,70 +58,6 @@ _NOT_READ = {
     "HTML": re.compile(rb"\s*<(?:!DOCTYPE html|html)", re.IGNORECASE),
     "a video": re.compile(rb"....ftyp(?:mp4|isom|qt  |M4V|avc1)|\x1aE\xdf\xa3", re.DOTALL),
 }
-
-
-def without_end_marker(data: bytes) -> bytes:
-    """A JPEG of one scan with a few zero bytes in place of the marker at its end and all that follows.
-
-    A decoder that comes to that marker too soon paints the rest of the picture grey and says nothing; one that comes to
-    the end of the data says so. The zero bytes are what a decoder reads ahead of what it needs. So a JPEG without an
-    end marker, or with what a phone has put in its place, is whole if its picture is. All else is returned as it is, as
-    are JPEGs of several scans, each of which ends with a marker.
-
-    Raises:
-        ImageError: there are so many scans that the file is made to be slow.
-    """
-    scans, components = 0, None
-    found = _MARKER.search(data, 2) if data.startswith(b"\xff\xd8") else None
-    while found and found[0] != b"\xff\xd9":
-        marker, end = found[0][1], found.end()
-        if marker in _SEQUENTIAL_JPEG:
-            components = data[end + 7 : end + 8]
-        following = _MARKER.search(data, end + int.from_bytes(data[end : end + 2], "big"))
-        if marker == _START_OF_SCAN:
-            if not scans and data[end + 2 : end + 3] == components:  # all of the picture is in this scan
-                return (data[: following.start()] if following else data.rstrip(b"\0\xff")) + bytes(8)
-            scans += 1
-            if scans > _MAX_JPEG_SCANS:
-                raise ImageError(Reason.CORRUPT, f"more than {_MAX_JPEG_SCANS} scans: made to be slow")
-        found = following
-    return data
-
-
-class _Chunk(NamedTuple):
-    """A chunk of a PNG: its type, where it begins and ends, and whether its checksum fits."""
-
-    kind: bytes
-    start: int
-    end: int
-    is_sound: bool
-
-
-def _chunks(data: bytes, kinds: Sequence[bytes]) -> Iterator[_Chunk]:
-    """The chunks of some types of a PNG."""
-    position = len(_PNG)
-    while header := data[position : position + 8]:
-        end = position + 8 + int.from_bytes(header[:4], "big")
-        if header[4:] in kinds:
-            is_sound = data[end : end + 4] == zlib.crc32(data[position + 4 : end]).to_bytes(4, "big")
-            yield _Chunk(header[4:], position, end + 4, is_sound)
-        position = end + 4
-
-
-def _check_sums(data: bytes) -> None:
-    """Checks what Pillow does not: the checksums of the chunks that hold a PNG's pixels. Raises ImageError."""
-    for chunk in _chunks(data, (b"IDAT",)):
-        if not chunk.is_sound and len(data) > chunk.end - 4:
-            cut = len(data) < chunk.end
-            raise ImageError(Reason.TRUNCATED if cut else Reason.CORRUPT, "a checksum does not fit its chunk")
-
-
-def _without_damaged_remarks(data: bytes) -> bytes:
-    """A PNG without the texts and the like whose checksums do not fit, by which Pillow would refuse all of it."""
-    damaged = [chunk for chunk in _chunks(data, _REMARKS) if not chunk.is_sound and chunk.end <= len(data)]
-    for chunk in reversed(damaged):
-        data = data[: chunk.start] + data[chunk.end :]
-    return data
 
 
 @contextlib.contextmanager
@@ -160,8 +88,8 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
         Image.MAX_IMAGE_PIXELS = limits.max_pixels  # or Pillow would refuse what was asked for
     if data.startswith(_TIFF):
         tiff.check(data)
-    elif data.startswith(_PNG):
-        data = _without_damaged_remarks(data)
+    elif data.startswith(png.SIGNATURE):
+        data = png.without_damaged_remarks(data)
     with broken_file(limits):
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -181,7 +109,7 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
     if min(width, height) < limits.min_side:
         raise ImageError(Reason.TOO_SMALL, f"{width} × {height} pixels, at least {limits.min_side} along each side")
     if image.format == "PNG":
-        _check_sums(data)
+        png.check_sums(data)
     return image
 
 

@@ -9,8 +9,9 @@ The policy (`POLICY` is its version; a model directory records it):
   on its canvas;
 * bytes, format and size are checked in the header, before a pixel is decoded;
 * large JPEGs are scaled in the DCT domain while they are read, never below one and a half times the size wanted;
-* orientation is applied, from EXIF or XMP; transparency is laid over white; an embedded colour profile is brought to
-  sRGB; CMYK is read with Adobe's inversion; channels of more than 8 bits are scaled, not clipped; grey becomes RGB;
+* orientation is applied, from EXIF or XMP; transparency is laid over white; colours are brought to sRGB, from those of
+  an embedded profile or of the numbers that a file gives; CMYK is read with Adobe's inversion; channels of more than 8
+  bits are scaled, not clipped; grey becomes RGB;
 * the picture is brought to the network's shape by one of `RESIZE_RULES`, bilinear with antialiasing.
 
 Pictures are converted strip by strip and shrink at once, so that one takes little more memory than its own pixels.
@@ -24,11 +25,12 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
-from catalogue.images import colors
-from catalogue.images.formats import BROKEN_FILE, broken_file, open_image, without_end_marker
-from catalogue.images.shrinking import Fit, shrink
+from catalogue.images import avif, colors, png
+from catalogue.images.formats import BROKEN_FILE, broken_file, open_image
+from catalogue.images.jpeg import without_end_marker
+from catalogue.images.shrinking import Fit, Profile, shrink
 from catalogue.images.spec import DEFAULT_LIMITS, ImageSpec, Limits
 from catalogue.reasons import ImageError, Reason
 
@@ -108,6 +110,7 @@ def _decode(data: bytes, fit: Callable[[int, int], Fit], limits: Limits) -> Imag
         raise ImageError(Reason.TOO_MANY_BYTES, f"{len(data):,} bytes, the limit is {limits.max_bytes:,}")
     image = open_image(without_end_marker(data), limits)
     frame = image.tile[0].extents if image.format == "GIF" else None
+    box = avif.crop(data, *image.size) if image.format == "AVIF" else None
     (left, top, right, bottom), (width, height) = fit(*image.size)
     with broken_file(limits):
         colors.prepare_transparency(image)
@@ -116,12 +119,19 @@ def _decode(data: bytes, fit: Callable[[int, int], Fit], limits: Limits) -> Imag
         image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
         image.load()  # first: Pillow decodes when asked for metadata too, and then what is broken shows only once
     colors.drop_odd_metadata(image)
-    orientation = _orientation(image)
+    orientation, profile = _orientation(image), _profile(data, image)
+    whole = image.crop(box) if box else colors.without_empty_alpha(image)
     try:
-        picture = shrink(colors.without_empty_alpha(image), fit(*image.size), frame)
+        picture = shrink(whole, fit(*whole.size), frame, profile)
     except MemoryError as error:
         raise ImageError(Reason.TOO_MANY_PIXELS, "shrinking needs more memory than there is") from error
     return picture.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else picture
+
+
+def _profile(data: bytes, image: ImageFile.ImageFile) -> Profile | None:
+    """The way from a file's colours to sRGB; None if they are sRGB, or nothing says what they are."""
+    numbers = {"PNG": png.conversion, "AVIF": avif.conversion}.get(image.format or "")
+    return (numbers(data) if numbers else None) or colors.profile_of(image)
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from PIL import Image
 
@@ -19,18 +19,32 @@ class Fit(NamedTuple):
     target: tuple[int, int]
 
 
-def shrink(image: Image.Image, fit: Fit, frame: tuple[int, int, int, int] | None) -> Image.Image:
+class Profile(Protocol):
+    """A way to sRGB for pictures of one mode, RGB or CMYK."""
+
+    @property
+    def mode(self) -> str:
+        """RGB or CMYK."""
+
+    def to_srgb(self, picture: Image.Image) -> Image.Image:
+        """A picture in RGB, or in CMYK if that is the mode, to RGB."""
+
+
+def shrink(
+    image: Image.Image, fit: Fit, frame: tuple[int, int, int, int] | None, profile: Profile | None
+) -> Image.Image:
     """The wanted part of a loaded picture in RGB, in the size that is wanted.
 
     Args:
         image: in any mode.
         fit: what is wanted.
         frame: the part of the canvas that has been drawn on; all of it if None.
+        profile: the way to sRGB; None if the picture is in sRGB.
     """
     (left, top, right, bottom), target = fit
     # Averages of whole blocks first, and three times the size at least left to the filter: as good, and much faster.
     blocks = (max(1, (right - left) // (3 * target[0])), max(1, (bottom - top) // (3 * target[1])))
-    profile, white = colors.profile_of(image), colors.white_of(image)
+    white = colors.white_of(image)
 
     def converted(part: Image.Image) -> Image.Image:
         return part if profile and profile.mode == "CMYK" else colors.to_rgb(part, white)

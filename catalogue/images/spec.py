@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-POLICY = 2
+POLICY = 3
+# With 2, colours that a file describes by numbers were taken for sRGB, and some TIFFs were decoded wrongly.
+COMPATIBLE_POLICIES = (2, POLICY)
 RESIZE_RULES = ("crop", "pad", "stretch")  # the first is the default, see benchmarks/README.md
 COLOR_SPACE = "sRGB"
 

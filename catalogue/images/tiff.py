@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import TiffImagePlugin
 
@@ -18,7 +18,8 @@ from catalogue.reasons import ImageError, Reason
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 254, 258, 259, 262, 277, 284
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUB_IFDS, _DNG_VERSION = 338, 339, 330, 50706
 _GREY, _RGB, _CMYK, _YCBCR = (0, 1), 2, 5, 6
-_UNCOMPRESSED, _SEPARATE, _SIGNED, _REDUCED = 1, 2, 2, 1
+_UNCOMPRESSED, _SEPARATE, _SIGNED, _REDUCED, _UNASSOCIATED_ALPHA = 1, 2, 2, 1, 2
+_EXTRAS = {1: "associated alpha", 2: "alpha"}
 _PHOTOMETRICS = {
     0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "ICC Lab",
     10: "ITU Lab", 32803: "colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw",
@@ -35,13 +36,13 @@ class _Kind(NamedTuple):
     photometric: int
     compression: int
     is_separate: bool
-    extra_samples: int
+    extra_samples: tuple[int, ...]
 
     def __str__(self) -> str:
         name = _PHOTOMETRICS.get(self.photometric, f"photometric interpretation {self.photometric}")
         bits = "/".join(map(str, sorted(set(self.bits))))
         parts = [f"{bits}-bit{_FORMATS.get(self.sample_format, '')} {name}"]
-        parts += [f"{self.extra_samples} extra samples"] if self.extra_samples else []
+        parts += [_EXTRAS.get(extra, "extra samples") for extra in self.extra_samples]
         parts += ["separate planes"] if self.is_separate else []
         parts += ["uncompressed" if self.compression == _UNCOMPRESSED else f"compression {self.compression}"]
         return ", ".join(parts)
@@ -67,12 +68,14 @@ def _unsupported(kind: _Kind) -> ImageError:
 def _is_decoded_right(kind: _Kind) -> bool:
     if kind.sample_format == _SIGNED:
         return False
-    if kind.compression == _UNCOMPRESSED:
-        if kind.photometric == _YCBCR:
-            return False
-        if kind.is_separate and (set(kind.bits) != {8} or kind.photometric not in (_RGB, _CMYK)):
-            return False
-    return not (kind.is_separate and kind.photometric in _GREY)
+    if kind.photometric == _YCBCR and (kind.extra_samples or kind.compression == _UNCOMPRESSED):
+        return False
+    if kind.is_separate and kind.photometric in _GREY:
+        return False
+    if kind.is_separate and kind.compression == _UNCOMPRESSED:
+        is_plain = kind.photometric in (_RGB, _CMYK) and kind.extra_samples in ((), (_UNASSOCIATED_ALPHA,))
+        return is_plain and set(kind.bits) == {8}
+    return True
 
 
 def _kind(data: bytes) -> _Kind | None:
@@ -93,7 +96,7 @@ def _kind(data: bytes) -> _Kind | None:
             photometric=int(tags[_PHOTOMETRIC]),
             compression=int(tags.get(_COMPRESSION, _UNCOMPRESSED)),
             is_separate=int(tags.get(_PLANAR, 1)) == _SEPARATE and int(tags.get(_SAMPLES, 1)) > 1,
-            extra_samples=len(_as_tuple(tags.get(_EXTRA_SAMPLES, ()))),
+            extra_samples=tuple(map(int, _as_tuple(tags.get(_EXTRA_SAMPLES, ())))),
         )
         is_raw = _DNG_VERSION in tags or (_SUB_IFDS in tags and int(tags.get(_SUBFILE, 0)) == _REDUCED)
     except _BROKEN:
@@ -103,5 +106,5 @@ def _kind(data: bytes) -> _Kind | None:
     return kind
 
 
-def _as_tuple(value: object) -> tuple[object, ...]:
+def _as_tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)

@@ -143,5 +143,5 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError:
-        raise UserError("--trials needs Optuna: pip install 'catalogue-classifier[sweep]'") from None
+        raise UserError("--trials needs Optuna: pip install -e '.[sweep]'") from None
     return optuna

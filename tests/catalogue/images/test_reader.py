@@ -334,6 +334,57 @@ def test_a_jpeg_that_was_cut_never_gives_half_a_picture(tail: bytes, drawn: Path
             assert error.value.reason is Reason.TRUNCATED
 
 
+@pytest.mark.parametrize(
+    "trailer", [b"", b"\xff", b"\0" * 100, b"SEFT panorama", b"\xff\xd8\xff\xe1\0\4ab\xff\xda\0\2\xff\xd9"], ids=repr
+)
+def test_a_jpeg_without_its_end_marker_is_whole(trailer: bytes, drawn: Path) -> None:
+    """It is cut off by some programs; some phones have data of their own there."""
+    for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 0}):
+        data = encoded(Image.open(drawn / "hat/00.jpg"), "JPEG", **options)
+        assert data.endswith(b"\xff\xd9")
+        np.testing.assert_array_equal(read_image(data[:-2] + trailer, SPEC), read_image(data, SPEC))
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"iTXt", b"tIME", b"pHYs"])
+def test_a_png_with_a_damaged_remark_is_read(kind: bytes) -> None:
+    remark = struct.pack(">I", 9) + kind + b"a\0comment" + b"\1\2\3\4"
+    np.testing.assert_array_equal(
+        read_image(NOISE_PNG[:33] + remark + NOISE_PNG[33:], SPEC), read_image(NOISE_PNG, SPEC)
+    )
+    np.testing.assert_array_equal(
+        read_image(NOISE_PNG[:-12] + remark + NOISE_PNG[-12:], SPEC), read_image(NOISE_PNG, SPEC)
+    )
+
+
+@pytest.mark.parametrize("kind", [b"tRNS", b"iCCP", b"cICP", b"gAMA"])
+def test_a_png_with_a_damaged_chunk_that_says_something_of_its_pixels_is_corrupt(kind: bytes) -> None:
+    damaged = struct.pack(">I", 4) + kind + b"\0\0\1\1" + b"\1\2\3\4"
+    with pytest.raises(ImageError) as error:
+        read_image(NOISE_PNG[:33] + damaged + NOISE_PNG[33:], SPEC)
+    assert error.value.reason is Reason.CORRUPT
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1", "HEIC"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\xff\x0a\x10\xb0", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"%PDF-1.7", "PDF"),
+        (b"8BPS\0\1", "Photoshop's PSD"),
+        (b"<?xml version='1.0'?>\n<svg xmlns=", "SVG"),
+        (b"\n<!DOCTYPE html><html>", "HTML"),
+        (b"\0\0\0 ftypisom", "a video"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(start: bytes, name: str) -> None:
+    with pytest.raises(ImageError, match=f"^unknown_format: {name} is not read: convert it") as error:
+        read_image(start + bytes(100), SPEC)
+    assert error.value.reason is Reason.UNKNOWN_FORMAT
+
+
 def outcome(data: bytes) -> np.ndarray | Reason:
     try:
         return read_image(data, SPEC)

@@ -27,6 +27,10 @@ def test_each_failure_has_its_reason(tmp_path: Path) -> None:
     assert reason_of(str(tmp_path / "pipe.jpg")) is Reason.NOT_FOUND  # reading it would wait for ever
     assert reason_of("/dev/zero") is Reason.NOT_FOUND
     assert reason_of("/nul\0byte.jpg") is Reason.NOT_FOUND
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "file").touch()
+    for path in ("loop.jpg", "file/a.jpg", f"{'n' * 300}.jpg"):  # which no later run will find
+        assert reason_of(str(tmp_path / path)) is Reason.NOT_FOUND
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -136,12 +140,12 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_link_to_itself_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("a")
     (tmp_path / "b").write_bytes(b"x")
     assert [file.location for file in storage.list_files(str(tmp_path))] == [f"{tmp_path}/a", f"{tmp_path}/b"]
     assert storage.folders(str(tmp_path)) == []
-    assert reason_of(f"{tmp_path}/a") is Reason.READ_FAILED
+    assert reason_of(f"{tmp_path}/a") is Reason.NOT_FOUND
 
 
 def test_nothing_is_left_of_a_file_that_cannot_take_its_place(tmp_path: Path) -> None:

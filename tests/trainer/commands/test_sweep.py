@@ -185,7 +185,7 @@ def test_without_optuna_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert run(drawn, tmp_path / "out", "--vary", "dropout", "0", "--trials", 2) == 2
-    assert "pip install 'catalogue-classifier[sweep]'" in capfd.readouterr().err
+    assert "pip install -e '.[sweep]'" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""AVIF files before they are decoded: the colours and the crop of their primary picture, which Pillow passes over.
+
+Source: ISO/IEC 14496-12 (boxes), 23008-12 (items and their properties), 23000-22 (the order of properties).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+
+from catalogue.images.cicp import CodePoints, Conversion, conversion_of
+from catalogue.reasons import ImageError, Reason
+
+Box = tuple[int, int, int, int]
+
+
+def conversion(data: bytes) -> Conversion | None:
+    """The way from the file's colours to sRGB, as its ``nclx`` says; None if it has none, or an embedded profile.
+
+    Raises:
+        ImageError: colours that are not supported.
+    """
+    colours = [body for kind, body in _properties(data) if kind == b"colr"]
+    if any(body[:4] in (b"prof", b"rICC") for body in colours):
+        return None
+    points = next((body for body in colours if body[:4] == b"nclx" and len(body) >= 10), None)
+    return conversion_of(CodePoints(*struct.unpack(">HH", points[4:8]))) if points else None
+
+
+def crop(data: bytes, width: int, height: int) -> Box | None:
+    """The part of the picture that is to be shown, by its ``clap``: left, top, right, bottom; None for all of it.
+
+    Raises:
+        ImageError: it is not a part of the picture, or not one of whole pixels.
+    """
+    body = next((body for kind, body in _properties(data) if kind == b"clap" and len(body) >= 32), None)
+    if body is None:
+        return None
+    numbers = struct.unpack(">IIIIiIiI", body[:32])
+    try:
+        wide, high, right, down = (Fraction(numbers[at], numbers[at + 1]) for at in range(0, 8, 2))
+    except ZeroDivisionError as error:
+        raise ImageError(Reason.CORRUPT, "its clean aperture (clap) is not one") from error
+    left, top = (width - wide) / 2 + right, (height - high) / 2 + down
+    edges = (left, top, left + wide, top + high)
+    if any(edge.denominator != 1 for edge in edges):
+        raise ImageError(Reason.UNSUPPORTED, "its clean aperture (clap) is not of whole pixels")
+    found = (int(left), int(top), int(left + wide), int(top + high))
+    if not (0 <= found[0] < found[2] <= width and 0 <= found[1] < found[3] <= height):
+        raise ImageError(Reason.CORRUPT, "its clean aperture (clap) is not within the picture")
+    return None if found == (0, 0, width, height) else found
+
+
+def _properties(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The properties of the primary picture, as type and body; none if the boxes cannot be read."""
+    try:
+        meta = dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
+        primary = meta[b"pitm"]
+        item = int.from_bytes(primary[4:6] if primary[0] == 0 else primary[4:8], "big")
+        inner = dict(_boxes(meta[b"iprp"]))
+        properties = list(_boxes(inner[b"ipco"]))
+        return [properties[index - 1] for index in _indices(inner[b"ipma"], item) if 0 < index <= len(properties)]
+    except (KeyError, IndexError, struct.error):  # Pillow will say what is wrong with it
+        return []
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    position = 0
+    while position + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, position)
+        start = position + 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        end = len(data) if size == 0 else position + size
+        if end < start:
+            return
+        yield kind, data[start:end]
+        position = end
+
+
+def _indices(body: bytes, item: int) -> Iterator[int]:
+    """The numbers of an item's properties, from one, by the box ``ipma``."""
+    has_long_ids, has_long_indices = body[0] > 0, bool(body[3] & 1)
+    (entries,) = struct.unpack_from(">I", body, 4)
+    position = 8
+    for _ in range(entries):
+        size = 4 if has_long_ids else 2
+        own = int.from_bytes(body[position : position + size], "big")
+        position += size
+        count = body[position]
+        position += 1
+        for _ in range(count):
+            width = 2 if has_long_indices else 1
+            index = int.from_bytes(body[position : position + width], "big") & (0x7FFF if has_long_indices else 0x7F)
+            position += width
+            if own == item:
+                yield index

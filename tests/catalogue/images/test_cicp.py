@@ -1,0 +1,189 @@
+"""Colours that files describe by numbers. The pixels in P3, BT.2020 with PQ and linear light come from elsewhere."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin
+
+from catalogue.images import cicp
+from catalogue.images.cicp import CodePoints, conversion_of
+from catalogue.images.reader import read_image, read_thumbnail
+from catalogue.images.spec import ImageSpec
+from catalogue.reasons import ImageError, Reason
+
+SPEC = ImageSpec(32, "stretch")
+GROUND, GARMENT = (200, 200, 200), (200, 40, 40)  # in sRGB
+# The same two colours as files hold them: primaries, transfer, ground, garment.
+CODED = {
+    "sRGB": (1, 13, (200, 200, 200), (200, 40, 40)),
+    "television": (1, 1, (200, 200, 200), (200, 40, 40)),
+    "unspecified": (2, 2, (200, 200, 200), (200, 40, 40)),
+    "Display P3": (12, 13, (200, 200, 200), (184, 56, 49)),
+    "BT.2020, PQ": (9, 16, (134, 134, 134), (122, 80, 67)),
+    "linear light": (1, 8, (147, 147, 147), (147, 5, 5)),
+}
+
+
+def picture(ground: tuple[int, ...], garment: tuple[int, ...]) -> Image.Image:
+    pixels = np.full((64, 64, 3), ground, np.uint8)
+    pixels[16:48, 16:48] = garment
+    return Image.fromarray(pixels)
+
+
+def png(image: Image.Image, chunks: dict[bytes, bytes], **options: Any) -> bytes:
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    for kind, content in chunks.items():
+        info.add(kind, content)
+    image.save(buffer, "PNG", pnginfo=info, **options)
+    return buffer.getvalue()
+
+
+def avif(image: Image.Image, primaries: int, transfer: int, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "AVIF", quality=100, subsampling="4:4:4", **options)
+    before, mark, after = buffer.getvalue().partition(b"nclx")
+    assert mark
+    return before + mark + struct.pack(">HH", primaries, transfer) + after[4:]
+
+
+def colours(data: bytes) -> np.ndarray:
+    found = read_image(data, SPEC)
+    return np.array([found[2, 2], found[16, 16]])
+
+
+@pytest.mark.parametrize("name", CODED)
+@pytest.mark.parametrize("form", ["PNG", "AVIF"])
+def test_colours_by_code_points_are_brought_to_srgb(name: str, form: str) -> None:
+    primaries, transfer, *pixels = CODED[name]
+    image = picture(*pixels)
+    if form == "PNG":
+        data = png(image, {b"cICP": bytes([primaries, transfer, 0, 1])})
+    else:
+        data = avif(image, primaries, transfer)
+    np.testing.assert_allclose(colours(data), [GROUND, GARMENT], atol=4)
+
+
+def test_pq_is_brighter_than_white_where_it_is() -> None:
+    """203 cd/m² are white, and what is above is cut; 10,000 cd/m² is the most that PQ can say."""
+    conversion = conversion_of(CodePoints(9, 16))
+    assert conversion is not None
+    grey = conversion.to_srgb(Image.fromarray(np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)))
+    values = np.asarray(grey)[0, :, 0].astype(int)
+    assert (np.diff(values) >= 0).all()
+    assert values[0] == 0
+    assert np.flatnonzero(values == 255)[0] == pytest.approx(148, abs=1)  # PQ(203 cd/m²) is 0.5807
+
+
+def test_hlg_has_its_white_at_three_quarters() -> None:
+    """ITU-R BT.2408: reference white is 75 % of HLG's signal."""
+    conversion = conversion_of(CodePoints(9, 18))
+    assert conversion is not None
+    levels = np.array([0, 0.75 * 255, 255]).round().astype(np.uint8)
+    grey = conversion.to_srgb(Image.fromarray(np.repeat(levels[None, :, None], 3, 2)))
+    np.testing.assert_allclose(np.asarray(grey)[0, :, 0], [0, 255, 255], atol=1)
+    assert conversion.linear[128] == pytest.approx(1 / 12, rel=0.02)
+
+
+def test_values_from_16_to_235_are_stretched() -> None:
+    data = png(picture((16, 16, 16), (235, 235, 235)), {b"cICP": bytes([1, 13, 0, 0])})
+    np.testing.assert_allclose(colours(data), [(0, 0, 0), (255, 255, 255)], atol=1)
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(10, 13), (1, 17), (1, 9), (200, 13)])
+def test_code_points_that_are_not_supported_are_refused(primaries: int, transfer: int) -> None:
+    image = picture(GROUND, GARMENT)
+    for data in (png(image, {b"cICP": bytes([primaries, transfer, 0, 1])}), avif(image, primaries, transfer)):
+        with pytest.raises(ImageError, match=f"colour primaries {primaries} .*{transfer}") as error:
+            read_image(data, SPEC)
+        assert error.value.reason is Reason.UNSUPPORTED
+
+
+SRGB_CHROMATICITIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+P3_CHROMATICITIES = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+
+
+def gamma(value: int, chromaticities: tuple[int, ...] = ()) -> dict[bytes, bytes]:
+    chunks = {b"gAMA": struct.pack(">I", value)}
+    return chunks | ({b"cHRM": struct.pack(">8I", *chromaticities)} if chromaticities else {})
+
+
+def test_gamma_and_chromaticities_of_a_png() -> None:
+    linear = picture((147, 147, 147), (147, 5, 5))
+    np.testing.assert_allclose(colours(png(linear, gamma(100_000))), [GROUND, GARMENT], atol=4)
+    wide = picture((200, 200, 200), (184, 56, 49))
+    np.testing.assert_allclose(colours(png(wide, gamma(45_455, P3_CHROMATICITIES))), [GROUND, GARMENT], atol=2)
+    plain = picture(GROUND, GARMENT)
+    for same in (gamma(45_455), gamma(45_455, SRGB_CHROMATICITIES), gamma(0), gamma(45_455, (0,) * 8)):
+        assert colours(png(plain, same)).tolist() == [list(GROUND), list(GARMENT)]
+    for ignored in ({b"sRGB": b"\0"} | gamma(100_000), {b"cICP": bytes([1, 13, 0, 1])} | gamma(100_000)):
+        assert colours(png(plain, ignored)).tolist() == [list(GROUND), list(GARMENT)]
+
+
+def test_primaries_that_are_on_a_line_are_ignored() -> None:
+    assert cicp.conversion_of_gamma(1.0, ((0.3, 0.3), (0.1, 0.1), (0.2, 0.2), (0.3, 0.3))) is None
+
+
+def test_code_points_go_before_an_embedded_profile_in_a_png_and_after_it_in_an_avif() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    wide = picture((200, 200, 200), (184, 56, 49))
+    data = png(wide, {b"cICP": bytes([12, 13, 0, 1])}, icc_profile=profile)
+    np.testing.assert_allclose(colours(data), [GROUND, GARMENT], atol=2)
+    np.testing.assert_allclose(colours(avif(wide, 12, 13)), [GROUND, GARMENT], atol=4)
+
+
+def test_grey_and_transparent_pictures_are_converted_too() -> None:
+    linear = Image.new("L", (64, 64), 147)
+    assert np.abs(read_image(png(linear, gamma(100_000)), SPEC).astype(int) - 200).max() <= 2
+    clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    assert (read_image(png(clear, {b"cICP": bytes([12, 13, 0, 1])}), SPEC) == 255).all()
+
+
+def with_aperture(data: bytes, aperture: bytes) -> bytes:
+    """An AVIF as Pillow writes it, with a clean aperture: one property more, and one byte for its number."""
+    found = bytearray(data)
+
+    def enlarge(box: bytes, by: int) -> None:
+        at = found.index(box) - 4
+        found[at : at + 4] = struct.pack(">I", struct.unpack_from(">I", found, at)[0] + by)
+
+    box = struct.pack(">I4s", 8 + len(aperture), b"clap") + aperture
+    start = found.index(b"ipco") - 4
+    end, count = start + struct.unpack_from(">I", found, start)[0], 0
+    position = start + 8
+    while position < end:
+        position += struct.unpack_from(">I", found, position)[0]
+        count += 1
+    found[end:end] = box
+    numbers = found.index(b"ipma") + 14
+    found[numbers + 1 + found[numbers] : numbers + 1 + found[numbers]] = bytes([0x80 | count + 1])
+    found[numbers] += 1
+    for name, by in ((b"ipco", len(box)), (b"ipma", 1), (b"iprp", len(box) + 1), (b"meta", len(box) + 1)):
+        enlarge(name, by)
+    offset = found.index(b"iloc") + 18
+    found[offset : offset + 4] = struct.pack(">I", struct.unpack_from(">I", found, offset)[0] + len(box) + 1)
+    return bytes(found)
+
+
+def test_an_avif_is_cropped_to_its_clean_aperture() -> None:
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[8:24, 16:48] = (200, 40, 40)
+    plain = avif(Image.fromarray(pixels), 1, 13)
+    # 32 wide, 16 high; the middle is at 32, 16: 16 above that of the whole picture.
+    data = with_aperture(plain, struct.pack(">IIIIiIiI", 32, 1, 16, 1, 0, 1, -16, 1))
+    assert read_thumbnail(plain, 64).shape == (64, 64, 3)
+    found = read_thumbnail(data, 64)
+    assert found.shape == (16, 32, 3)
+    np.testing.assert_allclose(found.mean((0, 1)), (200, 40, 40), atol=4)
+    for numbers, reason in (
+        ((66, 1, 16, 1, 0, 1, 0, 1), Reason.CORRUPT),
+        ((33, 2, 16, 1, 0, 1, 0, 1), Reason.UNSUPPORTED),
+        ((32, 0, 16, 1, 0, 1, 0, 1), Reason.CORRUPT),
+    ):
+        with pytest.raises(ImageError) as error:
+            read_image(with_aperture(plain, struct.pack(">IIIIiIiI", *numbers)), SPEC)
+        assert error.value.reason is reason

@@ -1,0 +1,156 @@
+"""Every way to hold samples in a TIFF that tifffile can write: the right picture, or `Reason.UNSUPPORTED`."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, TiffImagePlugin
+
+from catalogue.images.reader import read_image
+from catalogue.images.spec import ImageSpec
+from catalogue.reasons import ImageError, Reason
+
+SIDE = 32
+SPEC = ImageSpec(SIDE, "stretch")
+Y, X = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1)
+RGB = 0.1 + 0.8 * np.stack([X, Y, (1 - X) * (1 - Y)], -1)
+GREY = np.repeat((0.1 + 0.8 * X)[..., None], 3, -1)
+ALPHA = np.where(Y < 0.5, 1.0, 0.6)[..., None]
+
+PHOTOMETRICS = ("minisblack", "miniswhite", "rgb", "separated", "ycbcr")
+FORMATS = ("u1", "u2", "u4", "u8", "u10", "u12", "u16", "u32", "i8", "i16", "i32", "f16", "f32", "f64")
+COMPRESSIONS = (None, "lzw", "adobe_deflate", "packbits", "jpeg", "zstd")
+EXTRAS = (None, "unassalpha", "assocalpha", "unspecified")
+
+
+def samples(photometric: str, extra: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """The samples of a picture, from 0 to 1, and the picture over white."""
+    picture = GREY if photometric.startswith("minis") else RGB
+    if photometric == "separated":
+        values = np.concatenate([1 - RGB, np.zeros((SIDE, SIDE, 1))], -1)
+    elif photometric == "ycbcr":
+        luma = RGB @ (0.299, 0.587, 0.114)
+        values = np.stack([luma, (RGB[..., 2] - luma) / 1.772 + 0.5, (RGB[..., 0] - luma) / 1.402 + 0.5], -1)
+    else:
+        values = picture[..., :1] if photometric.startswith("minis") else picture
+        values = 1 - values if photometric == "miniswhite" else values
+    if extra:
+        own = np.ones_like(ALPHA) if extra == "unspecified" else ALPHA
+        values = np.concatenate([values * own if extra == "assocalpha" else values, own], -1)
+        picture = picture * own + (1 - own)
+    return values, picture
+
+
+def quantized(values: np.ndarray, kind: str) -> np.ndarray:
+    bits = int(kind[1:])
+    if kind[0] == "f":
+        return values.astype(f"f{bits // 8}")
+    top = 2**bits - 1 if kind[0] == "u" else 2 ** (bits - 1) - 1
+    return np.rint(values * top).astype(f"{kind[0]}{1 if bits <= 8 else 2 if bits <= 16 else 4}")
+
+
+def tiff(photometric: str, planar: str, kind: str, compression: str | None, extra: str | None) -> bytes | None:
+    """A TIFF; None if tifffile does not write this kind."""
+    if compression == "jpeg" and kind != "u8":
+        return None
+    values, _ = samples(photometric, extra)
+    data, bits = quantized(values, kind), int(kind[1:])
+    options: dict[str, Any] = {"photometric": photometric, "compression": compression, "metadata": None}
+    if extra:
+        options["extrasamples"] = [extra]
+    if bits not in (8, 16, 32, 64):
+        options["bitspersample"] = bits
+    data = data.astype(bool) if bits == 1 else data
+    if data.shape[-1] == 1:
+        data = data[..., 0]
+        if planar == "separate":
+            return None
+    else:
+        options["planarconfig"] = planar
+        data = np.moveaxis(data, -1, 0) if planar == "separate" else data
+    buffer = io.BytesIO()
+    try:
+        tifffile.imwrite(buffer, data, **options)
+    except (ValueError, TypeError, KeyError, RuntimeError, NotImplementedError):
+        return None
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("photometric", PHOTOMETRICS)
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_each_kind_of_tiff_is_decoded_right_or_refused_as_not_supported(photometric: str, planar: str) -> None:
+    decoded, wrong = 0, []
+    for kind, compression, extra in itertools.product(FORMATS, COMPRESSIONS, EXTRAS):
+        data = tiff(photometric, planar, kind, compression, extra)
+        if data is None:
+            continue
+        try:
+            found = read_image(data, SPEC) / 255
+        except ImageError as error:
+            if error.reason is not Reason.UNSUPPORTED:
+                wrong.append((kind, compression, extra, str(error)))
+            continue
+        decoded += 1
+        _, expected = samples(photometric, extra)
+        if kind == "u1":
+            expected = np.rint(expected)
+        steps = 2.0 ** min(8, int(kind[1:])) - 1
+        limit = 0.5 / steps + 0.02 + 0.08 * (compression == "jpeg") + 0.15 * (photometric == "separated")
+        off = float(np.abs(found - expected).max())
+        if off > limit:
+            wrong.append((kind, compression, extra, f"off by {off:.2f}"))
+    assert not wrong
+    assert decoded or (photometric, planar) in {("minisblack", "separate"), ("miniswhite", "separate")}
+
+
+COMMON = [
+    ("minisblack", "contig", "u8", None, None), ("minisblack", "contig", "u16", "lzw", None),
+    ("rgb", "contig", "u8", None, None), ("rgb", "contig", "u8", "lzw", "unassalpha"),
+    ("rgb", "contig", "u16", None, None), ("rgb", "separate", "u8", None, None),
+    ("rgb", "separate", "u16", "adobe_deflate", None), ("separated", "contig", "u8", "lzw", None),
+    ("ycbcr", "contig", "u8", "jpeg", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", COMMON, ids=str)
+def test_common_kinds_are_decoded(kind: tuple[str, str, str, str | None, str | None]) -> None:
+    data = tiff(*kind)
+    assert data is not None
+    read_image(data, SPEC)
+
+
+def test_what_is_not_supported_is_described() -> None:
+    data = tiff("separated", "contig", "u8", None, "unassalpha")
+    assert data is not None
+    with pytest.raises(ImageError) as error:
+        read_image(data, SPEC)
+    assert error.value.message == "a TIFF of this kind is not read: 8-bit CMYK, alpha, uncompressed"
+
+
+@pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {254: 1, 330: 8}], ids=["DNG", "NEF"])
+def test_raw_files_of_cameras_are_refused(tags: dict[int, Any]) -> None:
+    """Their first picture is a thumbnail."""
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        directory[tag] = value
+        directory.tagtype[tag] = 1 if isinstance(value, bytes) else 4
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "TIFF", tiffinfo=directory)
+    with pytest.raises(ImageError, match="raw file") as error:
+        read_image(buffer.getvalue(), SPEC)
+    assert error.value.reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("size", [4, 8, 12, 40, 100])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_header_that_leads_nowhere_is_corrupt(size: int, order: str) -> None:
+    data = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8) + b"\xff" * 100
+    with pytest.raises(ImageError) as error:
+        read_image(data[:size], SPEC)
+    assert error.value.reason in (Reason.CORRUPT, Reason.TRUNCATED)
