@@ -92,7 +92,7 @@ def test_a_changed_file_is_refused(model_copy: Path) -> None:
 
 def test_another_image_policy_is_refused(model_copy: Path) -> None:
     edit(model_copy, sign=True, policy=POLICY + 1)
-    with pytest.raises(ModelDirError, match="policy 2"):
+    with pytest.raises(ModelDirError, match=f"this version has policy {POLICY}"):
         model_dir.read(model_copy)
 
 
