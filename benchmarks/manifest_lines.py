@@ -92,7 +92,7 @@ def read(path: str) -> None:
     start = time.monotonic()
     options = beam_options([])
     with tempfile.TemporaryDirectory() as folder, beam.Pipeline(runner_for(options), options) as pipeline:
-        found, _ = pipeline | ReadManifest(Manifest((path,)), MeterHandle(folder))
+        found, _, _ = pipeline | ReadManifest(Manifest((path,)), MeterHandle(folder))
         count = found.results | beam.combiners.Count.Globally() | beam.Map(str)
         _ = count | beam.io.WriteToText(f"{folder}/count", shard_name_template="")
         pipeline.run().wait_until_finish()
