@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from catalogue.cli.masking import masked
+
 _terminal: TextIO | None = None
 
 
@@ -56,7 +58,7 @@ def redirected(verbose: bool, log_file: str | None) -> Iterator[str | None]:
     try:
         with _lenient(log, "utf-8") as stream:
             handler = logging.StreamHandler(stream)
-            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+            handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
             root.handlers = [handler]
             root.setLevel(logging.INFO)
             with contextlib.redirect_stderr(stream):
@@ -67,6 +69,13 @@ def redirected(verbose: bool, log_file: str | None) -> Iterator[str | None]:
         os.dup2(saved, 2)
         _terminal.close()
         _terminal = None
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Formats records without the credentials of URIs, in tracebacks, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
 
 
 def _lenient(descriptor: int, encoding: str) -> TextIO:
@@ -103,7 +112,7 @@ def terminal() -> TextIO:
 def say(text: str = "") -> None:
     """A remark to the person at the terminal, who may have gone. Results go to standard output with `print_line`."""
     with contextlib.suppress(OSError):
-        print(text, file=terminal(), flush=True)
+        print(masked(text), file=terminal(), flush=True)
 
 
 def print_line(text: str) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
+from catalogue.cli.masking import masked
+
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --bar: #2b7fff; --bad: #e5484d; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 70rem; padding: 1.5rem; }
@@ -58,8 +60,8 @@ def document(title: str, lead: str, body: Iterable[str]) -> str:
 
 
 def text(value: object) -> str:
-    """Anything as escaped text."""
-    return html.escape(str(value))
+    """Anything as escaped text, without the credentials of URIs."""
+    return html.escape(masked(str(value)))
 
 
 def section(title: str, *body: str) -> str:

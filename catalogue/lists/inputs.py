@@ -172,6 +172,8 @@ def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadR
         return BadRow(uri, columns, f"{where} is not UTF-8")
     if not uri.strip():
         return BadRow(uri, columns, f"{where} has no URI", is_without_uri=True)
+    if uri.lstrip()[:5].lower() == "data:":
+        return BadRow(uri, columns, f"{where} holds an image itself (data:): save it and name the file")
     try:
         return Row(uri, location_of(uri.strip(), base), columns, where)
     except ValueError as error:  # a host that cannot be one, below a base on the web

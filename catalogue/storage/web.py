@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema, RequestException
 from urllib3.exceptions import HTTPError
 
+from catalogue.cli.masking import masked
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.http_status import BODY_SECONDS, CONNECT_SECONDS, READ_SECONDS, RETRIED_STATUS, reason_of
 from catalogue.storage.paths import WEB, scheme
@@ -32,7 +33,8 @@ class WebStore:
     """See `catalogue.storage.values.Store`, of which the web has only reading.
 
     The version of an image is its ETag, or the time it was last modified. Redirects are followed here, one by one, so
-    that each target can be checked. Cookies are not kept, and ``~/.netrc`` is not read.
+    that each target can be checked. Cookies are kept for the redirects of one image, and ``~/.netrc`` is not read. A
+    user and password in a URL are sent to its host.
     """
 
     def __init__(self) -> None:
@@ -52,10 +54,10 @@ class WebStore:
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
         """See `Store`."""
         url, condition, admission = location, _condition(unless), Admission(admit, max_bytes)
-        redirects = 0
+        redirects, cookies = 0, requests.cookies.RequestsCookieJar()
         while redirects <= REDIRECTS:
-            with self._answer(url, condition) as response:
-                target = response.headers.get("Location") if response.is_redirect else None
+            with self._answer(url, condition, cookies) as response:
+                target = _target(response)
                 if target is None:
                     if response.status_code == _NOT_MODIFIED and unless is not None:
                         return None
@@ -71,7 +73,7 @@ class WebStore:
                     Reason.NOT_FOUND, f"redirected to {target!r}, which is not a URL: {error}"
                 ) from error
             if scheme(url) not in WEB:
-                raise StorageError(Reason.NOT_FOUND, f"redirected to {url}, which is not on the web")
+                raise StorageError(Reason.NOT_FOUND, f"redirected to {masked(url)}, which is not on the web")
         raise StorageError(Reason.NOT_FOUND, f"more than {REDIRECTS} redirects")
 
     def stat(self, location: str) -> Listed | None:
@@ -106,15 +108,22 @@ class WebStore:
         """See `Store`."""
         self._session.close()
 
-    def _answer(self, url: str, headers: dict[str, str]) -> requests.Response:
+    def _answer(
+        self, url: str, headers: dict[str, str], cookies: requests.cookies.RequestsCookieJar
+    ) -> requests.Response:
         with _translated_errors(url):
-            request = self._session.prepare_request(requests.Request("GET", url, headers=headers))
+            user, password = requests.utils.get_auth_from_url(url)
+            auth = (user, password) if user or password else None
+            asked = requests.Request("GET", url, headers=headers, cookies=cookies, auth=auth)
+            request = self._session.prepare_request(asked)
             settings: Any = self._session.merge_environment_settings(
                 request.url, {}, stream=True, verify=None, cert=None
             )
         with _translated_errors(url, value_error=Reason.READ_FAILED):  # such as of a header that cannot be parsed
             adapter = self._session.get_adapter(url)  # the session itself would parse redirects and keep cookies
-            return adapter.send(request, timeout=(CONNECT_SECONDS, READ_SECONDS), **settings)
+            response = adapter.send(request, timeout=(CONNECT_SECONDS, READ_SECONDS), **settings)
+            requests.cookies.extract_cookies_to_jar(cookies, request, response.raw)
+            return response
 
 
 def _unsupported(location: str) -> StorageError:
@@ -143,6 +152,15 @@ def _condition(unless: str | None) -> dict[str, str]:
     if unless is None:
         return {}
     return {"If-None-Match" if unless.startswith(('"', "W/")) else "If-Modified-Since": unless}
+
+
+def _target(response: requests.Response) -> str | None:
+    """Where a redirect leads; None if the response is not one. Servers send UTF-8, which HTTP takes for Latin-1."""
+    target = response.headers.get("Location") if response.is_redirect else None
+    if target is not None:
+        with contextlib.suppress(UnicodeError):
+            target = target.encode("latin-1").decode("utf-8")
+    return target
 
 
 def _check_status(response: requests.Response) -> None:
@@ -180,11 +198,11 @@ def _translated_errors(url: str, value_error: Reason = Reason.NOT_FOUND) -> Iter
         if "SOCKS" in str(error):
             message = f"a SOCKS proxy cannot be used: set {scheme(url)}_proxy to http://HOST:PORT"
             raise StorageError(Reason.READ_FAILED, message) from error
-        raise StorageError(Reason.NOT_FOUND, f"{url!r} is not a URL: {error}") from error
+        raise StorageError(Reason.NOT_FOUND, f"{masked(url)!r} is not a URL: {error}") from error
     except (RequestException, HTTPError, OSError) as error:
         raise StorageError(Reason.READ_FAILED, str(_cause(error))) from error
     except ValueError as error:
-        words = f"{url!r} is not a URL" if value_error is Reason.NOT_FOUND else "the answer cannot be read"
+        words = f"{masked(url)!r} is not a URL" if value_error is Reason.NOT_FOUND else "the answer cannot be read"
         raise StorageError(value_error, f"{words}: {error}") from error
 
 

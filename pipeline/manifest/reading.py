@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
+from catalogue.cli.masking import masked
 from catalogue.lists import inputs
 from catalogue.lists.inputs import BadRow, HiddenFiles, Row
 from catalogue.lists.values import POSITION, ListColumns, Part
@@ -115,7 +116,9 @@ def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | Dead
 def dead_letter(row: BadRow) -> DeadLetter:
     """The dead letter of a row that names no image."""
     reason = Reason.BAD_MANIFEST_ROW
-    return DeadLetter(_as_utf8(row.uri), reason.code, reason.transient, _as_utf8(row.message), _as_utf8(row.columns))
+    return DeadLetter(
+        _as_utf8(row.uri), reason.code, reason.transient, masked(_as_utf8(row.message)), _as_utf8(row.columns)
+    )
 
 
 def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle) -> Iterator[Any]:

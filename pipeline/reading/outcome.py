@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
+from catalogue.cli.masking import masked
 from catalogue.reasons import DataError
 from pipeline.records import DeadLetter, ListedImage
 
@@ -22,5 +23,5 @@ class Outcome(NamedTuple):
 
 def dead_letters(image: ListedImage, error: DataError) -> list[DeadLetter]:
     """One dead letter for each line of the manifest that names the image."""
-    reason = error.reason
-    return [DeadLetter(uri, reason.code, reason.transient, error.message, fields) for uri, fields in image.rows]
+    reason, message = error.reason, masked(error.message)
+    return [DeadLetter(uri, reason.code, reason.transient, message, fields) for uri, fields in image.rows]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalogue import storage
+from catalogue.cli.masking import masked_within
 from catalogue.cli.text import counted
 from catalogue.cli.versions import versions
 from catalogue.model_dir import ModelInfo
@@ -89,7 +90,7 @@ def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]
     finished = now()
     timings = _timings(run.started, finished, counts.inputs, measured)
     problems = counts.problems(run.max_failure_rate)
-    return {
+    content = {
         "format": FORMAT,
         "attempt": run.token,
         "status": "failed" if problems else "succeeded",
@@ -119,6 +120,7 @@ def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]
         "cost_per_million_images_from_then_on": _cost(run, timings["images_per_second_from_then_on"]),
         "versions": {"python": platform.python_version()} | versions(_PACKAGES),
     }
+    return masked_within(content)
 
 
 def _cost(run: Run, images_per_second: float | None) -> float | None:

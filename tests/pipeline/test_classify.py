@@ -138,6 +138,39 @@ def test_what_is_left_out_is_counted_and_said(
     assert "7 rows without a URI left out" in out
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_credentials_in_uris_are_in_the_uri_column_only(
+    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Users and passwords, and signatures, of images that are read and of those that are not."""
+    handler = functools.partial(Quiet, directory=str(drawn))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://me:s3cret@127.0.0.1:{server.server_port}"
+        uris = [f"{base}/hat/00.jpg", f"{base}/hat/01.jpg?X-Amz-Signature=s3cret", f"{base}/none.jpg?sig=s3cret"]
+        uris += ["http://me:s3cret@shop:port/a.jpg", "data:image/png;base64,AAAA"]
+        (tmp_path / "list.txt").write_text("\n".join(uris))
+        more = ("--max-failure-rate", 1, "--log-file", tmp_path / "log", "--base-uri", base)
+        assert classify(tmp_path / "list.txt", tiny_model, tmp_path / "run", *more) == 0
+        server.shutdown()
+    out, err = capfd.readouterr()
+    assert "s3cret" not in out
+    assert "s3cret" not in err
+    found: list[str] = []
+    for file in [tmp_path / "log", *(path for path in (tmp_path / "run").rglob("*") if path.is_file())]:
+        if file.parent.name in ("predictions", "dead_letters"):
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            found += [row.pop("uri") for row in rows]
+            assert "s3cret" not in json.dumps(rows), file
+        else:
+            assert "s3cret" not in file.read_text(), file
+    assert sorted(found) == sorted(uris)
+
+
 def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
     classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> None:

@@ -60,6 +60,25 @@ class Shop(http.server.BaseHTTPRequestHandler):
         status, name, value = rest.split("/", 2)
         self.answer(int(status), PICTURE, **{name: value})
 
+    def do_old(self, name: str) -> None:  # as Apache and PHP send it
+        self.answer(302, Location=f"/new/{urllib.parse.unquote(name)}".encode().decode("latin-1"))
+
+    def do_new(self, name: str) -> None:
+        self.answer(200, PICTURE) if urllib.parse.unquote(name) == "schürze.jpg" else self.answer(404)
+
+    def do_private(self, _: str) -> None:
+        expected = f"Basic {base64.b64encode(b'me:s@cret').decode()}"
+        self.answer(200, PICTURE) if self.headers["Authorization"] == expected else self.answer(401)
+
+    def do_moved(self, _: str) -> None:
+        self.answer(302, Location="/private/a.jpg")
+
+    def do_wall(self, _: str) -> None:  # lets in who comes back with its cookie
+        if self.headers["Cookie"] == "seen=1":
+            self.answer(200, PICTURE)
+        else:
+            self.answer(302, Location=self.path, Set_Cookie="seen=1; Path=/")
+
     def do_dated(self, _: str) -> None:
         self.answer(304) if self.headers["If-Modified-Since"] == DATE else self.answer(200, PICTURE, Last_Modified=DATE)
 
@@ -329,6 +348,31 @@ def test_headers_that_cannot_be_parsed_cost_one_image(shop: str, path: str, reas
     with pytest.raises(StorageError) as error:
         read(f"{shop}/{path.replace('%20', ' ')}" if reason is Reason.TOO_MANY_BYTES else f"{shop}/{path}")
     assert error.value.reason is reason, error.value
+
+
+def test_a_redirect_may_be_in_utf_8(shop: str) -> None:
+    assert read(f"{shop}/old/sch%C3%BCrze.jpg") == PICTURE
+    assert read(f"{shop}/new/schürze.jpg") == PICTURE
+
+
+def test_the_user_of_a_url_is_sent_and_not_shown(shop: str) -> None:
+    known = shop.replace("http://", "http://me:s%40cret@")
+    assert read(f"{known}/private/a.jpg") == PICTURE
+    assert read(f"{known}/moved/a.jpg") == PICTURE
+    for url in (f"{shop}/private/a.jpg", shop.replace("http://", "http://me:wrong@") + "/private/a.jpg"):
+        with pytest.raises(StorageError) as error:
+            read(url)
+        assert error.value.reason is Reason.PERMISSION_DENIED
+    with pytest.raises(StorageError) as error:
+        read("http://me:s%40cret@shop:port/a.jpg")
+    assert "cret" not in error.value.message
+
+
+def test_cookies_are_kept_for_the_redirects_of_one_image(shop: str) -> None:
+    for _ in range(2):
+        Shop.asked.clear()
+        assert read(f"{shop}/wall/a.jpg") == PICTURE
+        assert Shop.asked["/wall/a.jpg"] == 2
 
 
 def test_the_web_is_only_read(shop: str) -> None:

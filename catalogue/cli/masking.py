@@ -1,0 +1,30 @@
+"""Credentials in URIs, which must not get into messages, logs, reports and records."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@:]*:[^/?#\s@]*@")
+# As in signed URLs of Amazon, Google and Azure, and the usual names of tokens.
+_PARAMETER = re.compile(
+    r"([?&;](?:[\w.-]*[_.-])?(?:sig|signature|credential|token|secret|password|passwd|key|apikey|accesskeyid)=)"
+    r"[^&;\s#'\"<>]+",
+    re.IGNORECASE,
+)
+
+
+def masked(text: str) -> str:
+    """The text with asterisks for the user and password of URIs, and for signatures and tokens in their queries."""
+    if "://" not in text:
+        return text
+    return _PARAMETER.sub(r"\1***", _USER.sub(r"\1***@", text))
+
+
+def masked_within(value: Any) -> Any:
+    """A value of JSON with all its text masked."""
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, dict):
+        return {masked(name): masked_within(inner) for name, inner in value.items()}
+    return [masked_within(inner) for inner in value] if isinstance(value, (list, tuple)) else value
