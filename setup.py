@@ -24,6 +24,7 @@ EXTRAS = {
     "sweep": ["optuna>=5,<6"],
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     "openvino": ["openvino>=2026.4,<2027"],
+    "heif": ["pi-heif>=1.1,<2"],
     "dev": [
         "boto3>=1.40,<2",
         "flask>=3,<4",  # these two are what moto's server needs
@@ -33,6 +34,7 @@ EXTRAS = {
         "mypy>=2.4,<3",
         "openvino>=2026.4,<2027",
         "optuna>=5,<6",
+        "pi-heif>=1.1,<2",
         "pytest>=9.2,<10",
         "pytest-xdist>=3.8,<4",
         "ruff>=0.17,<0.18",

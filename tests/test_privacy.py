@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,22 @@ def test_training_and_evaluating(recorded: tuple[Path, dict[str, str]], drawn: P
     assert {entry.name for entry in folder.iterdir()} - {"lookups"} == {
         "home", "keras", "model", "recorder", "sweep", "tmp",
     }  # fmt: skip
+
+
+NOBODY = ["unshare", "-U", "--map-user=12345", "--map-group=12345"]  # a user whom no file knows, as in containers
+
+
+def test_without_a_home_and_a_name(tmp_path: Path, tiny_model: Path, drawn: Path, repository: Path) -> None:
+    if not shutil.which("unshare") or subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("there are no user namespaces on this machine")
+    tmp_path.chmod(0o777)
+    unknown = ("HOME", "USER", "LOGNAME", "KERAS_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in unknown}
+    small = ["--backbone", "small", "--image-size", "32", "--epochs", "1"]
+    for words in (
+        ["pipeline", "classify", "--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run"],
+        ["trainer", "train", "--data", drawn, "--model-dir", tmp_path / "model", *small],
+    ):
+        command = [*NOBODY, sys.executable, "-m", *map(str, words)]
+        done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

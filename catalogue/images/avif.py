@@ -1,4 +1,4 @@
-"""AVIF files before they are decoded: the colours and the crop of their primary picture, which Pillow passes over.
+"""AVIF and HEIC files before they are decoded: colours and crop of their primary picture, which Pillow passes over.
 
 Source: ISO/IEC 14496-12 (boxes), 23008-12 (items and their properties), 23000-22 (the order of properties).
 """

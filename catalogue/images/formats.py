@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 import struct
@@ -47,9 +48,9 @@ _SIGNATURES = (
     b"BM",
     *_TIFF,
 )
-# Formats by which files begin that people take for photos.
+_HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
+# How files begin that people take for photos, and that are not read.
 _NOT_READ = {
-    "HEIC": re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL),
     "JPEG XL": re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "),
     "JPEG 2000": re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
     "PDF": re.compile(rb"%PDF-"),
@@ -92,7 +93,8 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
         data = png.without_damaged_remarks(data)
     with broken_file(limits):
         try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            formats = (*FORMATS, "HEIF") if _HEIC.match(data) and _can_read_heic() else FORMATS
+            image = Image.open(io.BytesIO(data), formats=formats)
         except Image.UnidentifiedImageError as error:
             if data.startswith(b"RIFF") and len(data) < 8 + int.from_bytes(data[4:8], "little"):
                 raise ImageError(Reason.TRUNCATED, f"{len(data):,} bytes, the header says more") from error
@@ -100,6 +102,11 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
                 raise tiff.why_refused(data) from error
             if has_known_signature(data):
                 raise ImageError(Reason.CORRUPT, "the header is damaged") from error
+            if _HEIC.match(data):
+                if _can_read_heic():
+                    raise ImageError(Reason.CORRUPT, "the header is damaged") from error
+                words = "HEIC needs the extra heif: pip install -e '.[heif]'"
+                raise ImageError(Reason.UNKNOWN_FORMAT, words) from error
             name = next((name for name, pattern in _NOT_READ.items() if pattern.match(data)), None)
             words = f"{name} is not read: convert it to JPEG or PNG" if name else f"begins with {data[:8]!r}"
             raise ImageError(Reason.UNKNOWN_FORMAT, words) from error
@@ -111,6 +118,17 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
     if image.format == "PNG":
         png.check_sums(data)
     return image
+
+
+@functools.cache
+def _can_read_heic() -> bool:
+    """Whether the extra ``heif`` is installed; then Pillow reads HEIC, too."""
+    try:
+        import pi_heif
+    except ImportError:
+        return False
+    pi_heif.register_heif_opener()
+    return True
 
 
 def has_known_signature(data: bytes) -> bool:

@@ -5,8 +5,8 @@ of `Reason`, never as half a picture and never as a placeholder. Pillow and NumP
 
 The policy (`POLICY` is its version; a model directory records it):
 
-* the format is told by content, never by name: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF; of an animation the first frame,
-  on its canvas;
+* the format is told by content, never by name: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, and HEIC with the extra
+  ``heif``; of an animation the first frame, on its canvas;
 * bytes, format and size are checked in the header, before a pixel is decoded;
 * large JPEGs are scaled in the DCT domain while they are read, never below one and a half times the size wanted;
 * orientation is applied, from EXIF or XMP; transparency is laid over white; colours are brought to sRGB, from those of
@@ -130,7 +130,7 @@ def _decode(data: bytes, fit: Callable[[int, int], Fit], limits: Limits) -> Imag
 
 def _profile(data: bytes, image: ImageFile.ImageFile) -> Profile | None:
     """The way from a file's colours to sRGB; None if they are sRGB, or nothing says what they are."""
-    numbers = {"PNG": png.conversion, "AVIF": avif.conversion}.get(image.format or "")
+    numbers = {"PNG": png.conversion, "AVIF": avif.conversion, "HEIF": avif.conversion}.get(image.format or "")
     return (numbers(data) if numbers else None) or colors.profile_of(image)
 
 

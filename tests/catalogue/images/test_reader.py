@@ -367,8 +367,6 @@ def test_a_png_with_a_damaged_chunk_that_says_something_of_its_pixels_is_corrupt
 @pytest.mark.parametrize(
     ("start", "name"),
     [
-        (b"\0\0\0\x18ftypheic", "HEIC"),
-        (b"\0\0\0\x18ftypmif1", "HEIC"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\xff\x0a\x10\xb0", "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
@@ -382,6 +380,27 @@ def test_a_png_with_a_damaged_chunk_that_says_something_of_its_pixels_is_corrupt
 def test_formats_that_are_not_read_are_named(start: bytes, name: str) -> None:
     with pytest.raises(ImageError, match=f"^unknown_format: {name} is not read: convert it") as error:
         read_image(start + bytes(100), SPEC)
+    assert error.value.reason is Reason.UNKNOWN_FORMAT
+
+
+HEIC = (REPOSITORY / "tests/data/quarters.heic").read_bytes()
+
+
+def test_heic_is_read_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    np.testing.assert_allclose(quarter_means(read_image(HEIC, SPEC)), EXPECTED, atol=4)
+    assert read_thumbnail(HEIC, 64).shape == (64, 64, 3)
+    before, mark, after = HEIC.partition(b"nclx")
+    linear = read_image(before + mark + struct.pack(">HH", 1, 8) + after[4:], SPEC)
+    np.testing.assert_allclose(quarter_means(linear), EXPECTED, atol=16)
+    for part in range(5, 100, 5):
+        found = outcome(HEIC[: len(HEIC) * part // 100])
+        assert found in (Reason.CORRUPT, Reason.TRUNCATED, Reason.UNKNOWN_FORMAT), part
+    with pytest.raises(ImageError) as error:
+        read_image(HEIC, SPEC, Limits(max_pixels=4000))
+    assert error.value.reason is Reason.TOO_MANY_PIXELS
+    monkeypatch.setattr("catalogue.images.formats._can_read_heic", lambda: False)
+    with pytest.raises(ImageError, match=r"HEIC needs the extra heif: pip install -e '\.\[heif\]'") as error:
+        read_image(HEIC, SPEC)
     assert error.value.reason is Reason.UNKNOWN_FORMAT
 
 
