@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import pipeline
 from catalogue.cli import flags
 from catalogue.cli.command import leave, run
-from catalogue.cli.logs import prepare_streams
+from catalogue.cli.logs import prepare_process
 from pipeline import config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name. Returns the exit code."""
-    prepare_streams()
+    prepare_process()
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = flags.Parser(prog="python -m pipeline", description=pipeline.__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

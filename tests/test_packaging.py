@@ -42,7 +42,7 @@ def distribution_of(module: str) -> str:
     for name, distribution in DISTRIBUTIONS.items():
         if f"{module}.".startswith(f"{name}."):
             return distribution
-    return module.split(".", maxsplit=1)[0]
+    return module.split(".", maxsplit=1)[0].replace("_", "-")
 
 
 def test_what_is_imported_is_declared_and_the_other_way_round(repository: Path) -> None:

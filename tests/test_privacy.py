@@ -84,16 +84,19 @@ NOBODY = ["unshare", "-U", "--map-user=12345", "--map-group=12345"]  # a user wh
 
 
 def test_without_a_home_and_a_name(tmp_path: Path, tiny_model: Path, drawn: Path, repository: Path) -> None:
+    """Nothing is written into a folder called ``~`` either."""
     if not shutil.which("unshare") or subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode:
         pytest.skip("there are no user namespaces on this machine")
     tmp_path.chmod(0o777)
     unknown = ("HOME", "USER", "LOGNAME", "KERAS_HOME")
     environment = {name: value for name, value in os.environ.items() if name not in unknown}
+    environment["PYTHONPATH"] = str(repository)
     small = ["--backbone", "small", "--image-size", "32", "--epochs", "1"]
     for words in (
         ["pipeline", "classify", "--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run"],
         ["trainer", "train", "--data", drawn, "--model-dir", tmp_path / "model", *small],
     ):
         command = [*NOBODY, sys.executable, "-m", *map(str, words)]
-        done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+    assert {entry.name for entry in tmp_path.iterdir()} == {"model", "run"}

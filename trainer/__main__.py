@@ -25,7 +25,7 @@ Command = tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Na
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name. Returns the exit code."""
-    logs.prepare_streams()
+    logs.prepare_process()
     commands: dict[str, Command] = {
         "train": (
             train_flags.add_arguments,

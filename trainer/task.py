@@ -10,7 +10,7 @@ from trainer.commands import train, train_flags
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer.task") -> int:
     """Parses the command line and trains. Returns the exit code."""
-    logs.prepare_streams()
+    logs.prepare_process()
     parser = flags.Parser(prog=prog, description="Train a classifier on labelled photos and write a model directory.")
     train_flags.add_arguments(parser)
     flags.add_output_arguments(parser)

@@ -21,11 +21,14 @@ from catalogue.cli.masking import masked
 _terminal: TextIO | None = None
 
 
-def prepare_streams() -> None:
-    """Makes standard output and error fit to be written to, whatever the command was started with.
+def prepare_process() -> None:
+    """Makes the process fit to run a command, whatever it was started with.
 
-    Streams that are closed lead nowhere, and characters that they cannot show are replaced.
+    Standard streams that are closed lead nowhere, and characters that they cannot show are replaced. A user without a
+    home, as in some containers, gets that of temporary files: libraries would write into a folder called ``~``.
     """
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = tempfile.gettempdir()
     for descriptor, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
         try:
             os.fstat(descriptor)

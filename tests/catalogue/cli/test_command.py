@@ -103,7 +103,7 @@ from catalogue.cli import command as runner, logs
 from catalogue.cli.progress import Progress
 if sys.argv[1:] == ["full"]:
     tempfile.mkstemp = lambda **_: (os.open("/dev/full", os.O_WRONLY), "/none/of/this")
-logs.prepare_streams()
+logs.prepare_process()
 def command():
     time.sleep(0.3)  # so that the reader has gone
     os.write(2, b"noise") if "full" not in sys.argv else None

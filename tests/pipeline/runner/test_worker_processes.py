@@ -31,7 +31,11 @@ def start(tiny_model: Path, drawn: Path, tmp_path: Path) -> Iterator[Start]:
         words = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", run, "--direct_num_workers=2"]
         words += ["--engine", "openvino", "--log-file", tmp_path / "log"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *map(str, words)], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "pipeline", *map(str, words)],
+            stderr=subprocess.PIPE,
+            text=True,
+            # What a shell starts with & ignores it, and so would this process.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         started.append(process)
         for _ in range(1200):
