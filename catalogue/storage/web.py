@@ -67,7 +67,7 @@ class WebStore:
                     return _content(response, max_bytes)
             redirects += 1
             try:
-                url = urllib.parse.urljoin(url, target)
+                url = _redirected(url, target)
             except ValueError as error:
                 raise StorageError(
                     Reason.NOT_FOUND, f"redirected to {target!r}, which is not a URL: {error}"
@@ -161,6 +161,16 @@ def _target(response: requests.Response) -> str | None:
         with contextlib.suppress(UnicodeError):
             target = target.encode("latin-1").decode("utf-8")
     return target
+
+
+def _redirected(url: str, target: str) -> str:
+    """The URL of a redirect; on the same host with the user and password of the one before, as in browsers."""
+    before, after = urllib.parse.urlsplit(url), urllib.parse.urlsplit(urllib.parse.urljoin(url, target))
+    user, at, _ = before.netloc.rpartition("@")
+    is_same_host = (after.scheme, after.hostname, after.port) == (before.scheme, before.hostname, before.port)
+    if at and is_same_host and "@" not in after.netloc:
+        after = after._replace(netloc=f"{user}@{after.netloc}")
+    return after.geturl()
 
 
 def _check_status(response: requests.Response) -> None:

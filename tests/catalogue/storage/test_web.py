@@ -70,8 +70,12 @@ class Shop(http.server.BaseHTTPRequestHandler):
         expected = f"Basic {base64.b64encode(b'me:s@cret').decode()}"
         self.answer(200, PICTURE) if self.headers["Authorization"] == expected else self.answer(401)
 
-    def do_moved(self, _: str) -> None:
-        self.answer(302, Location="/private/a.jpg")
+    def do_moved(self, form: str) -> None:
+        host = {"relative": "", "same": f"http://{self.headers['Host']}", "other": f"http://localhost:{self.port()}"}
+        self.answer(302, Location=f"{host[form]}/private/a.jpg", Set_Cookie="secret=1; Path=/")
+
+    def port(self) -> int:
+        return int(self.headers["Host"].rpartition(":")[2])
 
     def do_wall(self, _: str) -> None:  # lets in who comes back with its cookie
         if self.headers["Cookie"] == "seen=1":
@@ -358,8 +362,13 @@ def test_a_redirect_may_be_in_utf_8(shop: str) -> None:
 def test_the_user_of_a_url_is_sent_and_not_shown(shop: str) -> None:
     known = shop.replace("http://", "http://me:s%40cret@")
     assert read(f"{known}/private/a.jpg") == PICTURE
-    assert read(f"{known}/moved/a.jpg") == PICTURE
-    for url in (f"{shop}/private/a.jpg", shop.replace("http://", "http://me:wrong@") + "/private/a.jpg"):
+    assert read(f"{known}/moved/relative") == PICTURE
+    assert read(f"{known}/moved/same") == PICTURE
+    for url in (
+        f"{known}/moved/other",
+        f"{shop}/private/a.jpg",
+        shop.replace("http://", "http://me:wrong@") + "/private/a.jpg",
+    ):
         with pytest.raises(StorageError) as error:
             read(url)
         assert error.value.reason is Reason.PERMISSION_DENIED
