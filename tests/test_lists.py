@@ -45,6 +45,10 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
     ),
     "UTF-16, big-endian": ("list.csv", b"\xfe\xff" + PLAIN.encode("utf-16-be"), HATS),
     "UTF-16, gzipped": ("list.csv.gz", gzip.compress(PLAIN.encode("utf-16")), HATS),
+    "a line that tells Excel of the delimiter": (
+        "list.csv", b"sep=;\r\nuri;label\r\na b.jpg;hat\r\n/x/2.jpg;shoes\r\n", HATS,
+    ),
+    "the end of a file on DOS": ("list.csv", PLAIN.encode() + b"\x1a", HATS),
     "a header with U+00A0": ("list.csv", "uri,label,Name\u00a0DE\na b.jpg,hat,x\n/x/2.jpg,shoes,y\n".encode(), HATS),
     "JSON Lines with U+3000, U+200D and U+2028": (
         "list.jsonl",
@@ -115,6 +119,11 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
     "an open quote": ("list.csv", b'uri,label\n/a.jpg,"hat\n', "line 2 of {}: not CSV"),
     "not JSON": ("list.jsonl", b'{"uri": "/a.jpg", "label": "hat"}\n{"uri"\n', "line 2 of {}: not JSON"),
     "a number as the URI": ("list.jsonl", b'{"uri": 5, "label": "hat"}\n', "line 1 of {}: the URI 5 is not text"),
+    "a key twice": (
+        "list.jsonl",
+        b'{"uri": "/a.jpg", "label": "hat", "uri": "/b.jpg"}\n',
+        "line 1 of {}: the key 'uri' twice",
+    ),
     "not UTF-8": ("list.csv", b"uri,label\n/\xe9.jpg,hat\n", "line 2 of {} is not UTF-8"),
 }
 
@@ -133,7 +142,12 @@ def test_a_wrong_row_is_a_dead_letter_to_one_side_and_refused_by_the_other(tmp_p
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {
     "UTF-32": ("list.csv", "uri,label\n".encode("utf-32"), "is UTF-32: save it as UTF-8"),
-    "UTF-16 without its mark": ("list.csv", "uri,label\n".encode("utf-16-le"), "is not text"),
+    "UTF-16 without its mark": ("list.csv", "uri,label\n".encode("utf-16-le"), "is UTF-16 without a byte order mark"),
+    "lines of old Macs": (
+        "list.csv",
+        b"uri,label\ra.jpg,hat\r",
+        "has lines that end in CR, as on old Macs: save it with LF",
+    ),
     "half of UTF-16": ("list.csv", "uri,label\n/a.jpg,hat\n".encode("utf-16")[:-1], "is damaged"),
     "the URI column twice": ("list.csv", b"uri,label,uri\na.jpg,hat,b.jpg\n", "has two columns of the same name"),
     "one JSON object": ("list.json", b'{\n"uri": "a.jpg"\n}\n', "is one JSON value: write JSON Lines"),

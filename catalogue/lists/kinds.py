@@ -59,11 +59,27 @@ ENDINGS = {
     ".lst": TEXT,
 }
 LABELLED_ENDINGS = tuple(ending for ending, kind in ENDINGS.items() if kind != TEXT)
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+IMAGE_ENDINGS = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".apng",
+    ".gif",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".heic",
+    ".heif",
+)
 PARQUET_ENDINGS = (".parquet", ".pq")
 DELIMITERS = ",;\t|"
 _LOOKED_AT_BYTES = 1 << 16
 _NO_COLUMNS = pa.schema([])
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # by which Excel is told of the delimiter
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # what text does not have, beside tabs and ends of lines
 
 
@@ -93,18 +109,15 @@ def recognise(path: str, columns: ListColumns) -> ImageList:
         return ImageList(path, IMAGE, _NO_COLUMNS)
     if not first_bytes and not gzipped:
         raise UserError(f"{path} is empty: it names no images")
-    encoding = UTF_8
-    if first_bytes.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        raise UserError(f"{path} is UTF-32: save it as UTF-8")
-    if first_bytes.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = UTF_16
-        first_bytes = first_bytes.decode(UTF_16, "replace").encode(UTF_8)
+    encoding, first_bytes = _in_utf_8(path, first_bytes)
     if first_bytes.startswith(b"PK\3\4"):
         raise UserError(f"{path} is a spreadsheet or another zip: save it as CSV in UTF-8")
-    first = first_bytes.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-    if _CONTROL.search(first):
-        raise UserError(f"{path} is not text: give a folder, a glob, or a list of URIs, see the README")
-    kind, delimiters = _kind(path, first, columns.uri)
+    first, second = _first_lines(path, first_bytes)
+    separator = _SEPARATOR_LINE.fullmatch(first)
+    if separator:
+        kind, delimiters, first = CSV, separator[1], second
+    else:
+        kind, delimiters = _kind(path, first, columns.uri)
     if kind == CSV:
         return _with_header(ImageList(path, CSV, _NO_COLUMNS, gzipped, encoding), first, delimiters, columns)
     if kind == JSON_LINES:
@@ -112,6 +125,29 @@ def recognise(path: str, columns: ListColumns) -> ImageList:
     if kind == TEXT:
         _check_has_labels(path, columns)
     return ImageList(path, kind, None if kind == JSON_LINES else _NO_COLUMNS, gzipped, encoding)
+
+
+def _in_utf_8(path: str, first_bytes: bytes) -> tuple[str, bytes]:
+    """The encoding of a file by its byte order mark, and its first bytes in UTF-8. Raises UserError for UTF-32."""
+    if first_bytes.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise UserError(f"{path} is UTF-32: save it as UTF-8")
+    if first_bytes.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return UTF_16, first_bytes.decode(UTF_16, "replace").encode(UTF_8)
+    return UTF_8, first_bytes
+
+
+def _first_lines(path: str, first_bytes: bytes) -> tuple[str, str]:
+    """The first two lines that are not blank, or empty text for them. Raises UserError if it is not text."""
+    text = first_bytes.removeprefix(b"\xef\xbb\xbf").lstrip().decode("utf-8", "replace")
+    first, _, rest = text.partition("\n")
+    first = first.strip()
+    if "\0" in first[:2]:
+        raise UserError(f"{path} is UTF-16 without a byte order mark: save it as UTF-8")
+    if "\r" in first:
+        raise UserError(f"{path} has lines that end in CR, as on old Macs: save it with LF or CR LF")
+    if _CONTROL.search(first):
+        raise UserError(f"{path} is not text: give a folder, a glob, or a list of URIs, see the README")
+    return first, rest.lstrip().partition("\n")[0].strip()
 
 
 def _check_has_labels(path: str, columns: ListColumns) -> None:
@@ -163,6 +199,8 @@ def _with_header(found: ImageList, first: str, delimiters: str, wanted: ListColu
         header, lines = CsvRecord(0, []), 0
         for header in csv_records(decoded(measured(file, lengths)), delimiter):
             lines += header.lines
+            if _SEPARATOR_LINE.fullmatch(delimiter.join(header.cells)):
+                continue
             if header.cells or header.problem:  # the first line that is not blank
                 break
     if not header.cells:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from catalogue.lists.csv_lists import csv_records
 from catalogue.lists.parquet_lists import open_parquet, parquet_records
@@ -71,7 +72,7 @@ def records(part: Part, uri_column: str) -> Iterator[Record]:
             if part.list.kind == CSV:
                 yield from _rows(lines, part)
             elif part.list.kind == JSON_LINES:
-                yield from _objects(lines, part.line)
+                yield from _objects(lines, part.line, uri_column)
             else:
                 numbered = enumerate(lines, start=part.line)
                 yield from (
@@ -95,7 +96,12 @@ def _rows(lines: Iterator[str], part: Part) -> Iterator[Record]:
         number += record.lines
 
 
-def _objects(lines: Iterator[str], number: int) -> Iterator[Record]:
+def _names(pairs: list[tuple[str, Any]]) -> list[str]:
+    return [name for name, _ in pairs]
+
+
+def _objects(lines: Iterator[str], number: int, uri_column: str) -> Iterator[Record]:
+    key = json.dumps(uri_column)
     for number, line in enumerate(lines, start=number):  # noqa: B020, PLR1704
         if not line or line.isspace():
             continue
@@ -107,4 +113,6 @@ def _objects(lines: Iterator[str], number: int) -> Iterator[Record]:
             yield Record(number, {}, f"not JSON that can be read, {error}: {line.strip()[:200]}")
         else:
             problem = "" if isinstance(value, dict) else f"not a JSON object: {line.strip()[:200]}"
+            if line.count(key) > 1 and json.loads(line, object_pairs_hook=_names).count(uri_column) > 1:
+                problem = f"the key {uri_column!r} twice: {line.strip()[:200]}"
             yield Record(number, {} if problem else value, problem)

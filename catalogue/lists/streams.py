@@ -15,6 +15,7 @@ from catalogue.cli.errors import UserError
 from catalogue.lists.values import UTF_8, Part
 
 _BLOCK = 1 << 16
+_END_OF_FILE = b"\x1a"  # of DOS, as the last line
 
 
 @contextlib.contextmanager
@@ -90,4 +91,4 @@ def measured(lines: Iterator[bytes], lengths: list[int]) -> Iterator[bytes]:
 def decoded(lines: Iterator[bytes]) -> Iterator[str]:
     """Lines as text; bytes that are not UTF-8 become surrogates, so that one bad line harms no other."""
     for line in lines:
-        yield line.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        yield "" if line == _END_OF_FILE else line.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
