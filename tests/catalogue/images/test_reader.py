@@ -383,6 +383,46 @@ def test_formats_that_are_not_read_are_named(start: bytes, name: str) -> None:
     assert error.value.reason is Reason.UNKNOWN_FORMAT
 
 
+def bmp(
+    bits: int, compression: int, masks: tuple[int, ...], header: int, pixel: Callable[[int, int, int], bytes]
+) -> bytes:
+    """A BMP of the four quarters, as programs write them that follow the format in their own way."""
+    rows = [b"".join(pixel(*map(int, color)) for color in row) for row in QUARTERS[::-1]]
+    data = b"".join(row + bytes(-len(row) % 4) for row in rows)
+    head = struct.pack("<IiiHHIIiiII", header, 64, 64, 1, bits, compression, len(data), 2835, 2835, 0, 0)
+    head += b"".join(struct.pack("<I", mask) for mask in masks)
+    head += bytes(max(0, header - len(head)))
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(data), 0, 0, 14 + len(head)) + head + data
+
+
+PLAIN = Image.fromarray(QUARTERS)
+REPORTED = {
+    "BMP of GIMP, alpha in the last byte": bmp(
+        32, 3, (0xFF000000, 0xFF0000, 0xFF00, 0xFF), 124, lambda r, g, b: bytes((255, b, g, r))
+    ),
+    "BMP whose fourth byte is empty": bmp(32, 0, (), 40, lambda r, g, b: bytes((b, g, r, 0))),
+    "BMP, 5-6-5": bmp(
+        16, 3, (0xF800, 0x7E0, 0x1F), 40, lambda r, g, b: struct.pack("<H", r >> 3 << 11 | g >> 2 << 5 | b >> 3)
+    ),
+    "BMP, 5-5-5": bmp(16, 0, (), 40, lambda r, g, b: struct.pack("<H", r >> 3 << 10 | g >> 3 << 5 | b >> 3)),
+    "JPEG in RGB": encoded(PLAIN, "JPEG", keep_rgb=True, quality=95),
+    "JPEG in CMYK": encoded(PLAIN.convert("CMYK"), "JPEG", quality=95),
+    "JPEG with another one behind it": encoded(PLAIN, "JPEG", quality=95) + encoded(Image.new("RGB", (64, 64)), "JPEG"),
+    "MPO of a phone": encoded(PLAIN, "MPO", save_all=True, append_images=[Image.new("RGB", (64, 64))], quality=95),
+    "progressive JPEG": encoded(PLAIN, "JPEG", progressive=True, quality=95),
+    "PNG of 2 bits": encoded(PLAIN.quantize(4), "PNG", bits=2),
+    "PNG, zeros behind it": encoded(PLAIN, "PNG") + bytes(1000),
+    "interlaced GIF": encoded(PLAIN.quantize(4), "GIF", interlace=1),
+    "BigTIFF": encoded(PLAIN, "TIFF", big_tiff=True),
+    "lossless WebP with alpha": encoded(PLAIN.convert("RGBA"), "WEBP", lossless=True),
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_files_that_other_tools_are_reported_to_get_wrong(name: str) -> None:
+    np.testing.assert_allclose(quarter_means(read_image(REPORTED[name], SPEC)), EXPECTED, atol=8)
+
+
 HEIC = (REPOSITORY / "tests/data/quarters.heic").read_bytes()
 
 
