@@ -120,6 +120,7 @@ def test_functions_import_only_what_must_be_late(repository: Path) -> None:
     commands = {f"trainer.commands.{name}" for name in ("evaluate", "inspect", "predict", "sweep", "train")}
     assert late == commands | {
         "catalogue.cli.versions",
+        "catalogue.images.formats",
         "catalogue.storage.stores",
         "pipeline.__main__",
         "pipeline.runner.worker",

@@ -48,9 +48,12 @@ def redirected(verbose: bool, log_file: str | None) -> Iterator[str | None]:
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     if verbose and not log_file:
-        logging.basicConfig()
+        handler = logging.StreamHandler()
+        handler.setFormatter(_MaskingFormatter(logging.BASIC_FORMAT))
+        root.addHandler(handler)
         root.setLevel(logging.INFO)
         yield None
+        root.handlers = handlers
         root.setLevel(level)
         return
     log, path = _opened(log_file)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@:]*:[^/?#\s@]*@")
+# A user alone is a token on the web, and a container in Azure's URIs.
+_USER = re.compile(
+    r"((?:\bhttps?:|(?<![\w:/]))//)[^/?#\s]*@|([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*:[^/?#\s]*@", re.IGNORECASE
+)
 # As in signed URLs of Amazon, Google and Azure, and the usual names of tokens.
 _PARAMETER = re.compile(
-    r"([?&;](?:[\w.-]*[_.-])?(?:sig|signature|credential|token|secret|password|passwd|key|apikey|accesskeyid)=)"
-    r"[^&;\s#'\"<>]+",
+    r"([?&;](?:[\w.-]*(?:signature|token|secret|password|passwd|credential|apikey|accesskeyid|hmac|jwt)"
+    r"|(?:[\w.-]*[_.-])?(?:sig|key|auth))=)[^&;\s#'\"<>]+",
     re.IGNORECASE,
 )
 
 
 def masked(text: str) -> str:
     """The text with asterisks for the user and password of URIs, and for signatures and tokens in their queries."""
-    if "://" not in text:
-        return text
-    return _PARAMETER.sub(r"\1***", _USER.sub(r"\1***@", text))
+    if "@" in text:
+        text = _USER.sub(lambda found: f"{found[1] or found[2]}***@", text)
+    return _PARAMETER.sub(r"\1***", text) if "=" in text else text
 
 
 def masked_within(value: Any) -> Any:

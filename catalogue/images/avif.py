@@ -58,9 +58,10 @@ def _properties(data: bytes) -> list[tuple[bytes, bytes]]:
         meta = dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
         primary = meta[b"pitm"]
         item = int.from_bytes(primary[4:6] if primary[0] == 0 else primary[4:8], "big")
-        inner = dict(_boxes(meta[b"iprp"]))
-        properties = list(_boxes(inner[b"ipco"]))
-        return [properties[index - 1] for index in _indices(inner[b"ipma"], item) if 0 < index <= len(properties)]
+        inner = list(_boxes(meta[b"iprp"]))
+        properties = list(_boxes(dict(inner)[b"ipco"]))
+        indices = [index for kind, body in inner if kind == b"ipma" for index in _indices(body, item)]
+        return [properties[index - 1] for index in indices if 0 < index <= len(properties)]
     except (KeyError, IndexError, struct.error):  # Pillow will say what is wrong with it
         return []
 

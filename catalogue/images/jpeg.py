@@ -8,14 +8,16 @@ from catalogue.reasons import ImageError, Reason
 
 _MAX_SCANS = 100
 _SEQUENTIAL, _START_OF_SCAN = (0xC0, 0xC1), 0xDA
+# Ones, of which no Huffman code consists, in the form that they have in a scan.
+_PADDING = b"\xff\0" * 8
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def without_end_marker(data: bytes) -> bytes:
-    """A JPEG of one scan with a few zero bytes in place of the marker at its end and all that follows.
+    """A JPEG of one scan with a few bytes of ones in place of the marker at its end and all that follows.
 
     A decoder that comes to that marker too soon paints the rest of the picture grey and says nothing; one that comes to
-    the end of the data says so. The zero bytes are what a decoder reads ahead of what it needs. So a JPEG without an
+    the end of the data says so. The ones are what a decoder reads ahead of what it needs. So a JPEG without an
     end marker, or with what a phone has put in its place, is whole if its picture is. All else is returned as it is, as
     are JPEGs of several scans, each of which ends with a marker.
 
@@ -31,7 +33,7 @@ def without_end_marker(data: bytes) -> bytes:
         following = _MARKER.search(data, end + int.from_bytes(data[end : end + 2], "big"))
         if marker == _START_OF_SCAN:
             if not scans and data[end + 2 : end + 3] == components:  # all of the picture is in this scan
-                return (data[: following.start()] if following else _without_padding(data)) + bytes(8)
+                return (data[: following.start()] if following else _without_padding(data)) + _PADDING
             scans += 1
             if scans > _MAX_SCANS:
                 raise ImageError(Reason.CORRUPT, f"more than {_MAX_SCANS} scans: made to be slow")

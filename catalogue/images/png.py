@@ -9,12 +9,14 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from catalogue.images.cicp import CodePoints, Conversion, conversion_of, conversion_of_gamma
+from catalogue.images.cicp import CodePoints, Conversion, conversion_of_gamma
 from catalogue.reasons import ImageError, Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Chunks that say nothing of the pixels, and come to grief in programs that edit what is around them.
-_REMARKS = (b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"hIST", b"sPLT", b"bKGD")
+# What the picture looks like depends on these; all other chunks with a small first letter are remarks.
+_OF_PIXELS = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"eXIf")
+_ANCILLARY = 0x20
+_LEAST_GAMMA, _MOST_GAMMA = 16, 625_000_000  # those that libpng takes, in hundred thousandths
 
 
 class _Chunk(NamedTuple):
@@ -49,33 +51,38 @@ def check_sums(data: bytes) -> None:
 
 def without_damaged_remarks(data: bytes) -> bytes:
     """The file without the texts and the like whose checksums do not fit, for which Pillow would refuse all of it."""
-    found = [chunk for chunk in _chunks(data) if chunk.kind in _REMARKS and chunk.end <= len(data)]
-    for chunk in reversed(found):
-        if not _is_sound(data, chunk):
-            data = data[: chunk.start] + data[chunk.end :]
-    return data
+    sound, position = [], 0
+    for chunk in _chunks(data):
+        is_remark = chunk.kind[0] & _ANCILLARY and chunk.kind not in _OF_PIXELS
+        if is_remark and chunk.end <= len(data) and not _is_sound(data, chunk):
+            sound.append(data[position : chunk.start])
+            position = chunk.end
+    return b"".join([*sound, data[position:]]) if sound else data
 
 
-def conversion(data: bytes) -> Conversion | None:
-    """The way from the file's colours to sRGB, as its chunks say; None if it has none, or an embedded profile.
+def code_points(data: bytes) -> CodePoints | None:
+    """The colours by ``cICP``, which goes before an embedded profile; None without it."""
+    points = _before_pixels(data).get(b"cICP", b"")
+    return CodePoints(points[0], points[1], bool(points[3])) if len(points) == 4 else None
 
-    ``cICP`` goes before the profile, that before ``sRGB``, and that before ``gAMA`` and ``cHRM``.
 
-    Raises:
-        ImageError: colours that are not supported.
-    """
+def gamma_conversion(data: bytes) -> Conversion | None:
+    """The way to sRGB by ``gAMA`` and ``cHRM``; None without them, and where a profile or ``sRGB`` goes before them."""
+    found = _before_pixels(data)
+    gamma = int.from_bytes(found.get(b"gAMA", b""), "big")
+    if b"iCCP" in found or b"sRGB" in found or not _LEAST_GAMMA <= gamma <= _MOST_GAMMA:
+        return None
+    numbers = [int.from_bytes(found.get(b"cHRM", b"")[at : at + 4], "big") / 100_000 for at in range(0, 32, 4)]
+    pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+    chromaticities = (pairs[0], pairs[1], pairs[2], pairs[3]) if all(y for _, y in pairs) else None
+    return conversion_of_gamma(gamma / 100_000, chromaticities)
+
+
+def _before_pixels(data: bytes) -> dict[bytes, bytes]:
+    """The first chunk of each type before the pixels."""
     found: dict[bytes, bytes] = {}
     for chunk in _chunks(data):
         if chunk.kind == b"IDAT":
             break
         found.setdefault(chunk.kind, data[chunk.start + 8 : chunk.data_end])
-    points = found.get(b"cICP", b"")
-    if len(points) == 4:
-        return conversion_of(CodePoints(points[0], points[1], bool(points[3])))
-    gamma = found.get(b"gAMA", b"")
-    if b"iCCP" in found or b"sRGB" in found or len(gamma) != 4:
-        return None
-    numbers = [int.from_bytes(found.get(b"cHRM", b"")[at : at + 4], "big") / 100_000 for at in range(0, 32, 4)]
-    pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
-    chromaticities = (pairs[0], pairs[1], pairs[2], pairs[3]) if all(y for _, y in pairs) else None
-    return conversion_of_gamma(int.from_bytes(gamma, "big") / 100_000, chromaticities)
+    return found

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
 from catalogue.images import avif, colors, png
+from catalogue.images.cicp import conversion_of
 from catalogue.images.formats import BROKEN_FILE, broken_file, open_image
 from catalogue.images.jpeg import without_end_marker
 from catalogue.images.shrinking import Fit, Profile, shrink
@@ -130,8 +131,12 @@ def _decode(data: bytes, fit: Callable[[int, int], Fit], limits: Limits) -> Imag
 
 def _profile(data: bytes, image: ImageFile.ImageFile) -> Profile | None:
     """The way from a file's colours to sRGB; None if they are sRGB, or nothing says what they are."""
-    numbers = {"PNG": png.conversion, "AVIF": avif.conversion, "HEIF": avif.conversion}.get(image.format or "")
-    return (numbers(data) if numbers else None) or colors.profile_of(image)
+    if image.format in ("AVIF", "HEIF"):
+        return avif.conversion(data) or colors.profile_of(image)
+    if image.format == "PNG":
+        points = png.code_points(data)
+        return conversion_of(points) if points else colors.profile_of(image) or png.gamma_conversion(data)
+    return colors.profile_of(image)
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -6,11 +6,8 @@ A TIFF may hold its samples in hundreds of ways. Pillow refuses some, and decode
 
 from __future__ import annotations
 
-import io
 import struct
-from typing import Any, NamedTuple
-
-from PIL import TiffImagePlugin
+from typing import NamedTuple
 
 from catalogue.reasons import ImageError, Reason
 
@@ -25,7 +22,8 @@ _PHOTOMETRICS = {
     10: "ITU Lab", 32803: "colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw",
 }  # fmt: skip
 _FORMATS = {1: "", 2: " signed", 3: " floating-point", 4: " untyped", 5: " complex", 6: " complex"}
-_BROKEN = (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, OverflowError, EOFError, struct.error)
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_NUMBERS, _MOST_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}, 16
 
 
 class _Kind(NamedTuple):
@@ -82,29 +80,48 @@ def _kind(data: bytes) -> _Kind | None:
     """How a TIFF holds its samples; None if its header is damaged.
 
     Raises:
-        ImageError: it is a camera's raw file, whose first picture is only a thumbnail.
+        ImageError: it is a camera's raw file, whose first picture is only a thumbnail, or it is made to take memory.
     """
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:16] if data[2:3] == b"+" or data[3:4] == b"+" else data[:8])
-        file = io.BytesIO(data)
-        file.seek(tags.next)
-        tags.load(file)
-        bits = tags.get(_BITS, (1,))
-        kind = _Kind(
-            bits=tuple(map(int, bits if isinstance(bits, tuple) else (bits,))),
-            sample_format=int(max(_as_tuple(tags.get(_SAMPLE_FORMAT, 1)))),
-            photometric=int(tags[_PHOTOMETRIC]),
-            compression=int(tags.get(_COMPRESSION, _UNCOMPRESSED)),
-            is_separate=int(tags.get(_PLANAR, 1)) == _SEPARATE and int(tags.get(_SAMPLES, 1)) > 1,
-            extra_samples=tuple(map(int, _as_tuple(tags.get(_EXTRA_SAMPLES, ())))),
-        )
-        is_raw = _DNG_VERSION in tags or (_SUB_IFDS in tags and int(tags.get(_SUBFILE, 0)) == _REDUCED)
-    except _BROKEN:
+    tags = _tags(data)
+    if not tags:
         return None
-    if is_raw:
+    if _DNG_VERSION in tags or (_SUB_IFDS in tags and tags.get(_SUBFILE, (0,))[0] == _REDUCED):
         raise ImageError(Reason.UNSUPPORTED, "a camera's raw file (DNG, NEF and the like): develop it to JPEG or TIFF")
-    return kind
+    return _Kind(
+        bits=tags.get(_BITS, (1,)),
+        sample_format=max(tags.get(_SAMPLE_FORMAT, (1,))),
+        photometric=tags.get(_PHOTOMETRIC, (-1,))[0],
+        compression=tags.get(_COMPRESSION, (_UNCOMPRESSED,))[0],
+        is_separate=tags.get(_PLANAR, (1,))[0] == _SEPARATE and tags.get(_SAMPLES, (1,))[0] > 1,
+        extra_samples=tags.get(_EXTRA_SAMPLES, ()),
+    )
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+def _tags(data: bytes) -> dict[int, tuple[int, ...]]:
+    """The whole numbers in the first directory, at most 16 to a tag; none if it is damaged.
+
+    Raises:
+        ImageError: all tags together claim more than the file has; Pillow would take memory for each of them.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = b"+" in data[2:4]
+    entry, word = (f"{order}HHQ", 8) if is_big else (f"{order}HHI", 4)
+    try:
+        (at,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, 8 if is_big else 4)
+        (count,) = struct.unpack_from(f"{order}{'Q' if is_big else 'H'}", data, at)
+        at += 8 if is_big else 2
+        tags, claimed = {}, 0
+        for _ in range(count):
+            tag, kind, length = struct.unpack_from(entry, data, at)
+            size, place = length * _TYPE_BYTES.get(kind, 0), at + struct.calcsize(entry)
+            if size > word:
+                (place,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, place)
+                claimed += size
+            if claimed > len(data):
+                raise ImageError(Reason.CORRUPT, "its tags claim more than the file has")
+            if kind in _NUMBERS and length:
+                tags[tag] = struct.unpack_from(f"{order}{min(length, _MOST_NUMBERS)}{_NUMBERS[kind]}", data, place)
+            at += struct.calcsize(entry) + word
+    except (struct.error, OverflowError):
+        return {}
+    return tags

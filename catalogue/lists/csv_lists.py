@@ -19,6 +19,8 @@ MAX_CELL = 16 * 2**20
 NOT_CLOSED = "not CSV, a quote is not closed or has text after it"
 TOO_LONG = f"a cell has more than {MAX_CELL:,} characters"
 
+_AHEAD_CHARACTERS = 4 * 2**20
+
 csv.field_size_limit(MAX_CELL)  # of this process: the default of 131,072 is less than a shop's descriptions may have
 
 
@@ -80,8 +82,14 @@ class _Lines(Iterator[str]):
         return self._ahead.popleft() if self._ahead else next(self._lines)
 
     def ahead(self, count: int) -> collections.deque[str]:
-        """The next lines, at least `count` if there are as many."""
-        self._ahead.extend(itertools.islice(self._lines, max(0, count - len(self._ahead))))
+        """The next lines: `count` of them, or fewer if they are long, or the last."""
+        size = sum(map(len, self._ahead)) if len(self._ahead) < count else 0
+        while len(self._ahead) < count and size < _AHEAD_CHARACTERS:
+            line = next(self._lines, None)
+            if line is None:
+                break
+            self._ahead.append(line)
+            size += len(line)
         return self._ahead
 
     def drop(self, count: int) -> None:
@@ -89,10 +97,12 @@ class _Lines(Iterator[str]):
         for _ in range(count):
             self._ahead.popleft()
 
-    def give_back(self, lines: Iterable[str]) -> None:
-        """Puts lines before all others."""
-        self._lines = itertools.chain(lines, self._ahead, self._lines)
-        self._ahead = collections.deque()
+    def give_back(self, lines: list[str], more: Iterable[str] = ()) -> None:
+        """Puts lines, and more of them that are not in memory, before all others."""
+        if more:
+            self._lines = itertools.chain(more, self._ahead, self._lines)
+            self._ahead = collections.deque()
+        self._ahead.extendleft(reversed(lines))
 
 
 def _one_record(source: _Lines, delimiter: str) -> CsvRecord:
@@ -123,7 +133,7 @@ def _too_long(source: _Lines, taken: list[str]) -> CsvRecord:
         while quotes % 2:
             line = next(source, None)
             if line is None:
-                source.give_back(itertools.chain(taken[1:], _lines_of(file, stack.pop_all())))
+                source.give_back(taken[1:], _lines_of(file, stack.pop_all()))
                 return CsvRecord(1, [], NOT_CLOSED, taken[0])
             file.write(line)
             quotes += line.count('"')

@@ -30,7 +30,7 @@ from catalogue.storage import globs
 from catalogue.storage.paths import WEB
 
 _LOOKED_AT, _SHOWN = 20, 5
-_HOST = re.compile(r"//[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:\d+)?/")
+_HOST = re.compile(r"//([^\s/?#]*@)?[^\s/?#@:.]+(\.[^\s/?#@:.]+)+(:\d+)?[/?]")
 
 
 @dataclasses.dataclass(frozen=True)

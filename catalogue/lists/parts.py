@@ -85,10 +85,10 @@ def _rows(lines: Iterator[str], part: Part) -> Iterator[Record]:
     for record in csv_records(lines, part.list.delimiter):
         if record.problem:
             yield Record(number, {}, f"{record.problem}: {record.start.strip()[:200]}")
-        elif len(record.cells) == len(columns):
-            yield Record(number, dict(zip(columns, record.cells, strict=True)))
-        elif any(map(str.strip, record.cells)):
-            if len(record.cells) > len(columns) and not any(map(str.strip, record.cells[len(columns) :])):
+        elif any(map(str.strip, record.cells)):  # spreadsheets write blank rows, too
+            if len(record.cells) == len(columns):
+                yield Record(number, dict(zip(columns, record.cells, strict=True)))
+            elif len(record.cells) > len(columns) and not any(map(str.strip, record.cells[len(columns) :])):
                 yield Record(number, dict(zip(columns, record.cells, strict=False)))  # as spreadsheets write them
             else:
                 cut = part.list.delimiter.join(record.cells)[:200]

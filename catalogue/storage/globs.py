@@ -17,8 +17,8 @@ from catalogue.storage.values import Listed
 
 # Hidden files and folders, and those that systems and programs keep beside what people put there.
 _HIDDEN = re.compile(
-    r"(?<![^/])(\.[^/]*|@eaDir|#recycle|#snapshot|__MACOSX|\$RECYCLE\.BIN|System Volume Information|lost\+found"
-    r"|Thumbs\.db|desktop\.ini)(?=/|$)",
+    r"(?<![^/])(\.[^/]*|@eaDir|@Recycle|#recycle|#snapshot|__MACOSX|\$RECYCLE\.BIN|System Volume Information"
+    r"|lost\+found|(?:eh)?Thumbs\.db(?::encryptable)?|desktop\.ini)(?=/|$)",
     re.IGNORECASE,
 )
 

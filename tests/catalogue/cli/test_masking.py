@@ -18,7 +18,12 @@ from catalogue.cli.masking import masked, masked_within
         ("https://h/a.jpg?design=red&keyword=hat&size=2", "https://h/a.jpg?design=red&keyword=hat&size=2"),
         ("abfss://photos@account.dfs.core.windows.net/a.jpg", "abfss://photos@account.dfs.core.windows.net/a.jpg"),
         ("https://h/a:b@c.jpg", "https://h/a:b@c.jpg"),
-        ("no URI: a?sig=1", "no URI: a?sig=1"),
+        ("Retrying after connection broken: /drop?sig=1", "Retrying after connection broken: /drop?sig=***"),
+        ("https://user:p@ss@host/a", "https://***@host/a"),
+        ("https://TOKEN@host/a", "https://***@host/a"),
+        ("No such file: '//user:pw@host.com/a.jpg'", "No such file: '//***@host.com/a.jpg'"),
+        ("https://h/a?accessToken=1&auth=2&jwt=3&hmac=4&monkey=5", "https://h/a?accessToken=***&auth=***&jwt=***&hmac=***&monkey=5"),
+        ("a//b@c.jpg", "a//b@c.jpg"),
     ],
 )  # fmt: skip
 def test_credentials_in_uris_are_masked(text: str, shown: str) -> None:

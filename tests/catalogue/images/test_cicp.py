@@ -118,7 +118,14 @@ def test_gamma_and_chromaticities_of_a_png() -> None:
     wide = picture((200, 200, 200), (184, 56, 49))
     np.testing.assert_allclose(colours(png(wide, gamma(45_455, P3_CHROMATICITIES))), [GROUND, GARMENT], atol=2)
     plain = picture(GROUND, GARMENT)
-    for same in (gamma(45_455), gamma(45_455, SRGB_CHROMATICITIES), gamma(0), gamma(45_455, (0,) * 8)):
+    for same in (
+        gamma(45_455),
+        gamma(45_455, SRGB_CHROMATICITIES),
+        gamma(0),
+        gamma(1),
+        gamma(2**31),
+        gamma(45_455, (0,) * 8),
+    ):
         assert colours(png(plain, same)).tolist() == [list(GROUND), list(GARMENT)]
     for ignored in ({b"sRGB": b"\0"} | gamma(100_000), {b"cICP": bytes([1, 13, 0, 1])} | gamma(100_000)):
         assert colours(png(plain, ignored)).tolist() == [list(GROUND), list(GARMENT)]
@@ -128,12 +135,31 @@ def test_primaries_that_are_on_a_line_are_ignored() -> None:
     assert cicp.conversion_of_gamma(1.0, ((0.3, 0.3), (0.1, 0.1), (0.2, 0.2), (0.3, 0.3))) is None
 
 
-def test_code_points_go_before_an_embedded_profile_in_a_png_and_after_it_in_an_avif() -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    wide = picture((200, 200, 200), (184, 56, 49))
-    data = png(wide, {b"cICP": bytes([12, 13, 0, 1])}, icc_profile=profile)
-    np.testing.assert_allclose(colours(data), [GROUND, GARMENT], atol=2)
-    np.testing.assert_allclose(colours(avif(wide, 12, 13)), [GROUND, GARMENT], atol=4)
+def test_code_points_go_before_an_embedded_profile_in_a_png() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"QQQQ").replace(b"bXYZ", b"rXYZ").replace(b"QQQQ", b"bXYZ")
+    swapped = swapped.replace("sRGB".encode("utf-16-be"), "xRGB".encode("utf-16-be"))
+    plain = picture(GROUND, GARMENT)
+    assert np.abs(colours(png(plain, {}, icc_profile=swapped))[1] - np.array(GARMENT)).max() > 50
+    for points, pixels in ((bytes([1, 13, 0, 1]), plain), (bytes([12, 13, 0, 1]), picture(GROUND, (184, 56, 49)))):
+        found = colours(png(pixels, {b"cICP": points}, icc_profile=swapped))
+        np.testing.assert_allclose(found, [GROUND, GARMENT], atol=2)
+
+
+def test_code_points_are_found_wherever_an_avif_says_that_they_are_the_pictures() -> None:
+    """Associations may be in several boxes."""
+    data = avif(picture((200, 200, 200), (184, 56, 49)), 12, 13)
+    start = data.index(b"ipma") - 4
+    empty = struct.pack(">I4sII", 16, b"ipma", 1, 0)  # with long indices
+    found = bytearray(data)
+    found[start + 23 : start + 23] = empty
+    assert found[start + 27 : start + 31] == b"ipma"
+    for name in (b"iprp", b"meta"):
+        at = found.index(name) - 4
+        found[at : at + 4] = struct.pack(">I", struct.unpack_from(">I", found, at)[0] + 16)
+    offset = found.index(b"iloc") + 18
+    found[offset : offset + 4] = struct.pack(">I", struct.unpack_from(">I", found, offset)[0] + 16)
+    np.testing.assert_allclose(colours(bytes(found)), [GROUND, GARMENT], atol=4)
 
 
 def test_grey_and_transparent_pictures_are_converted_too() -> None:

@@ -154,3 +154,22 @@ def test_a_header_that_leads_nowhere_is_corrupt(size: int, order: str) -> None:
     with pytest.raises(ImageError) as error:
         read_image(data[:size], SPEC)
     assert error.value.reason in (Reason.CORRUPT, Reason.TRUNCATED)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tags_that_claim_more_than_the_file_has_are_refused_at_once(order: str) -> None:
+    """Pillow would read what each of them claims: here 400 times four megabytes."""
+    size, count = 4 << 20, 400
+    data = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, count)
+    data += b"".join(struct.pack(f"{order}HHII", 60_000 + tag, 7, size, 0) for tag in range(count))
+    with pytest.raises(ImageError, match="claim more than the file has") as error:
+        read_image(data + bytes(size), SPEC)
+    assert error.value.reason is Reason.CORRUPT
+
+
+def test_big_endian_bigtiff_is_not_called_damaged() -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.zeros((16, 16, 3), np.uint8), photometric="rgb", bigtiff=True, byteorder=">")
+    with pytest.raises(ImageError) as error:
+        read_image(buffer.getvalue(), SPEC)
+    assert error.value.reason is Reason.UNSUPPORTED

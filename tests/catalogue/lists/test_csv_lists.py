@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,23 @@ def test_a_quote_that_is_never_closed_costs_its_own_line_only(
     (wrong,) = (row for row in found if isinstance(row, BadRow))
     assert "line 12" in wrong.message
     assert "a quote is not closed" in wrong.message
+
+
+def test_many_bad_quotes_take_no_longer_than_their_lines() -> None:
+    start = time.monotonic()
+    found = list(csv_lists.csv_records((f'x{number},"a"b\n' for number in range(60_000)), ","))
+    assert all(record.problem for record in found)
+    assert len(found) == 60_000
+    assert time.monotonic() - start < 10  # it was quadratic
+
+
+def test_long_cells_are_not_looked_at_ahead_by_the_thousand(
+    peak_of: Callable[[str, Path], int], tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text("".join(f"{number}.jpg,{'x' * 1_000_000}\n" for number in range(300)))
+    body = """
+from catalogue.lists.csv_lists import csv_records
+with open(sys.argv[1]) as file:
+    assert sum(1 for record in csv_records(file, ",")) == 300
+"""
+    assert peak_of(body, tmp_path / "list.csv") < 250 << 20

@@ -122,6 +122,11 @@ def test_a_cell_may_hold_several_uris(tmp_path: Path) -> None:
         rows(tmp_path / "list.csv", uri_separator=";")
 
 
+def test_blank_rows_of_a_spreadsheet_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("uri,name\na.jpg,x\n,\n , \n,,\nb.jpg,y\n")
+    assert [type(row) for row in rows(tmp_path / "list.csv")] == [ManifestRow, ManifestRow]
+
+
 def test_lines_that_name_no_image_become_dead_letters(tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     file.write_bytes(b"uri,sku\na.jpg,1\n,2\nb.jpg,3,4\nc\xe9.jpg,5\nd.jpg,6\n")
