@@ -18,6 +18,7 @@ from catalogue.cli.logs import print_line, say
 from catalogue.images.spec import Limits
 from catalogue.model_dir import ModelInfo
 from catalogue.reasons import StorageError
+from trainer.data import labels
 from trainer.data.examples import Example, find_examples
 from trainer.evaluation import inference, metrics
 from trainer.evaluation.gates import check_gate_names, check_gates
@@ -66,8 +67,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _by_name(examples: Sequence[Example], info: ModelInfo) -> list[Example]:
-    """Examples with the names of their classes where the labels are WordNet's ids of ImageNet's classes."""
-    names = dict(zip(info.training.get("class_ids", ()), info.labels, strict=False))
+    """Examples with the model's names of their classes.
+
+    Labels may be WordNet's ids of ImageNet's classes, and a model's own may be in another form of Unicode, see
+    `trainer.data.labels`.
+    """
+    names = {labels.normalized(label): label for label in info.labels}
+    names |= dict(zip(info.training.get("class_ids", ()), info.labels, strict=False))
     return [dataclasses.replace(example, label=names.get(example.label, example.label)) for example in examples]
 
 

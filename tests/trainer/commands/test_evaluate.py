@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ import pytest
 from catalogue import model_dir, storage
 from tests.conftest import ObjectStore
 from trainer.__main__ import main
+from trainer.commands import evaluate as module
+from trainer.data.examples import Example
 
 
 def test_evaluate_measures_and_writes(
@@ -148,3 +151,9 @@ def test_gates_that_make_no_sense(
         code = int(end.code or 0)
     assert code == 2
     assert words in capfd.readouterr().err
+
+
+def test_a_model_from_before_labels_were_normalised_knows_its_classes(tiny_model: Path) -> None:
+    info = dataclasses.replace(model_dir.read(tiny_model).info, labels=("Hu\u0308te", "hat", "shoes"))
+    found = module._by_name([Example("a", "H\u00fcte"), Example("b", "hat")], info)
+    assert [example.label for example in found] == ["Hu\u0308te", "hat"]
