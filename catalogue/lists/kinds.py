@@ -80,7 +80,7 @@ DELIMITERS = ",;\t|"
 _LOOKED_AT_BYTES = 1 << 16
 _NO_COLUMNS = pa.schema([])
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # by which Excel is told of the delimiter
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # what text does not have, beside tabs and ends of lines
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # what text does not have, beside tabs and ends of lines
 
 
 def recognise(path: str, columns: ListColumns) -> ImageList:
@@ -143,10 +143,10 @@ def _first_lines(path: str, first_bytes: bytes) -> tuple[str, str]:
     first = first.strip()
     if "\0" in first[:2]:
         raise UserError(f"{path} is UTF-16 without a byte order mark: save it as UTF-8")
-    if "\r" in first:
-        raise UserError(f"{path} has lines that end in CR, as on old Macs: save it with LF or CR LF")
     if _CONTROL.search(first):
         raise UserError(f"{path} is not text: give a folder, a glob, or a list of URIs, see the README")
+    if "\r" in first:
+        raise UserError(f"{path} has lines that end in CR, as on old Macs: save it with LF or CR LF")
     return first, rest.lstrip().partition("\n")[0].strip()
 
 
