@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import csv
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from catalogue.lists.values import BATCH_ROWS
 
@@ -112,40 +110,64 @@ def _one_record(source: _Lines, delimiter: str) -> CsvRecord:
         cells = next(csv.reader(_remembered(source, taken), delimiter=delimiter, strict=True))
     except csv.Error as error:
         if "field limit" in str(error):
-            return _too_long(source, taken)
+            return _too_long(source, taken, delimiter)
         source.give_back(taken[1:])
         return CsvRecord(1, [], NOT_CLOSED, taken[0])
     return CsvRecord(len(taken), cells)
 
 
-def _too_long(source: _Lines, taken: list[str]) -> CsvRecord:
+def _too_long(source: _Lines, taken: list[str], delimiter: str) -> CsvRecord:
     """A record with a cell that is too long: it ends where its quotes are closed.
 
     Args:
-        source: the lines after `taken`. They are kept in a file: only the end may show that a quote is not closed.
+        source: the lines after `taken`. They are kept in a file: only a later one may show that a quote is not closed.
         taken: the first lines of the record.
+        delimiter: of the cells.
     """
-    quotes, more = sum(line.count('"') for line in taken), 0
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(
-            tempfile.SpooledTemporaryFile(MAX_CELL, "w+", encoding="utf-8", errors="surrogateescape", newline="\n")
-        )
-        while quotes % 2:
-            line = next(source, None)
-            if line is None:
-                source.give_back(taken[1:], _lines_of(file, stack.pop_all()))
-                return CsvRecord(1, [], NOT_CLOSED, taken[0])
-            file.write(line)
-            quotes += line.count('"')
-            more += 1
+    if len(taken) > 1 and _opens_a_quote(taken[-1], delimiter):
+        source.give_back(taken[1:])
+        return CsvRecord(1, [], NOT_CLOSED, taken[0])
+    quotes, more, kept = sum(line.count('"') for line in taken), 0, _KeptLines()
+    while quotes % 2:
+        line = next(source, None)
+        kept.append(line or "")
+        if line is None or _opens_a_quote(line, delimiter):
+            source.give_back(taken[1:], kept)
+            return CsvRecord(1, [], NOT_CLOSED, taken[0])
+        quotes += line.count('"')
+        more += 1
     return CsvRecord(len(taken) + more, [], TOO_LONG, taken[0])
 
 
-def _lines_of(file: IO[str], closing: AbstractContextManager[object]) -> Iterator[str]:
-    """The lines of a file from its beginning; then it is closed."""
-    with closing:
-        file.seek(0)
-        yield from file
+class _KeptLines:
+    """Lines that are kept in memory, or in a temporary file if they are many, which is closed with this object."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(
+            MAX_CELL, "w+", encoding="utf-8", errors="surrogateescape", newline="\n"
+        )
+
+    def append(self, line: str) -> None:
+        """Adds a line after the others."""
+        self._file.write(line)
+
+    def __iter__(self) -> Iterator[str]:
+        self._file.seek(0)
+        yield from self._file
+
+    def __del__(self) -> None:
+        self._file.close()
+
+
+def _opens_a_quote(line: str, delimiter: str) -> bool:
+    """Whether a line within quotes has one that text follows: it opens a cell, and the quotes before never close."""
+    if '"' not in line:
+        return False
+    try:
+        next(csv.reader([f'"{line}'], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        return "expected after" in str(error)
+    return False
 
 
 def _remembered(lines: Iterator[str], taken: list[str]) -> Iterator[str]:

@@ -83,6 +83,25 @@ def test_a_quote_that_is_never_closed_costs_its_own_line_only(
     assert "a quote is not closed" in wrong.message
 
 
+@pytest.mark.parametrize("part_bytes", [100, 1 << 20])
+@pytest.mark.parametrize("between", range(95, 125))
+@pytest.mark.usefixtures("small")
+def test_two_stray_quotes_far_apart_cost_their_own_lines_only(
+    tmp_path: Path, part_bytes: int, between: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies between them is longer than a cell may be, and is no cell: the second one opens a quote, too."""
+    monkeypatch.setattr(parts, "PART_BYTES", part_bytes)
+    lines = [f"{number}.jpg,{number % 10}" for number in range(400)]
+    for number in (10, 10 + between):
+        lines[number] = f'{number}.jpg,"9 inch'
+    lines[300] = '300.jpg,"a quoted cell"'
+    (tmp_path / "list.csv").write_text("\n".join(["uri,text", *lines]))
+    found = read(tmp_path / "list.csv")
+    wrong = {10, 10 + between}
+    assert [row.uri for row in found if isinstance(row, Row)] == [f"{n}.jpg" for n in range(400) if n not in wrong]
+    assert len([row for row in found if isinstance(row, BadRow)]) == 2
+
+
 def test_many_bad_quotes_take_no_longer_than_their_lines() -> None:
     start = time.monotonic()
     found = list(csv_lists.csv_records((f'x{number},"a"b\n' for number in range(60_000)), ","))
