@@ -1,49 +1,122 @@
-"""JPEG files before they are decoded: the end of their picture."""
+"""JPEG files before they are decoded: finds where the picture ends, and whether all of it is there."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import random
 import re
+from dataclasses import dataclass, field
 
+from catalogue.images.formats import broken_file, open_image
+from catalogue.images.spec import Limits
 from catalogue.reasons import ImageError, Reason
 
 _MAX_SCANS = 100
-_SEQUENTIAL, _START_OF_SCAN = (0xC0, 0xC1), 0xDA
-# Ones, of which no Huffman code consists, in the form that they have in a scan.
-_PADDING = b"\xff\0" * 8
+_SEQUENTIAL, _PROGRESSIVE, _START_OF_SCAN = (0xC0, 0xC1), 0xC2, 0xDA
+_BEFORE_A_SCAN = (0xC4, _START_OF_SCAN, 0xDB, 0xDD)  # tables and the header itself
+_END = b"\xff\xd9"
+# A decoder reads a few bytes ahead. No Huffman code consists of ones only; in a scan FF is written as FF 00.
+_READ_AHEAD = b"\xff\0" * 8
+_NOISES = [random.Random(seed).randbytes(65536).replace(b"\xff", b"\xff\0") for seed in range(4)]
+_MAX_ZEROS = 3
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_STRIP_ROWS = 64
 
 
-def without_end_marker(data: bytes) -> bytes:
-    """A JPEG of one scan with a few bytes of ones in place of the marker at its end and all that follows.
+@dataclass
+class _Scans:
+    """The scans of one picture read so far.
 
-    A decoder that comes to that marker too soon paints the rest of the picture grey and says nothing; one that comes to
-    the end of the data says so. The ones are what a decoder reads ahead of what it needs. So a JPEG without an
-    end marker, or with what a phone has put in its place, is whole if its picture is. All else is returned as it is, as
-    are JPEGs of several scans, each of which ends with a marker.
+    Attributes:
+        progressive: a scan gives some of the bits of some of the coefficients (ITU-T T.81, G.1).
+        components: how many the frame has; None before its header.
+        count: the scans.
+        lowest_bits: the lowest bit given so far of each coefficient, by (component, coefficient).
+    """
+
+    progressive: bool = False
+    components: int | None = None
+    count: int = 0
+    lowest_bits: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def add(self, header: bytes) -> None:
+        """Counts a scan, from its header without the length."""
+        self.count += 1
+        listed = header[1 : 1 + 2 * header[0] : 2] if header else b""
+        first, last, bits = header[1 + 2 * len(listed) : 4 + 2 * len(listed)].ljust(3, b"\0")
+        coefficients = range(first, min(last, 63) + 1) if self.progressive else range(64)
+        lowest = bits & 15 if self.progressive else 0
+        self.lowest_bits.update(dict.fromkeys(itertools.product(listed, coefficients), lowest))
+
+    @property
+    def complete(self) -> bool:
+        """All bits of all coefficients of all components have been in a scan."""
+        return len(self.lowest_bits) == 64 * (self.components or 0) > 0 and not any(self.lowest_bits.values())
+
+
+def with_clear_end(data: bytes, limits: Limits) -> bytes:
+    """Changes the end of a JPEG so that a decoder notices a truncated picture, and only that.
+
+    A decoder that meets the end marker too early paints the rest of the picture grey without an error; one that runs
+    out of data reports it. A JPEG of one scan therefore loses its end marker and everything after it. So a file that
+    lacks only this marker, or has a phone's trailer in its place, is read, and a truncated one is not.
+
+    With several scans the decoder waits for the end marker. Where it is missing although every coefficient has been
+    coded, it is added if the pixels do not depend on the bytes that would follow.
+
+    Returns:
+        `data` itself if it is no JPEG or there is nothing to change.
 
     Raises:
-        ImageError: there are so many scans that the file is made to be slow.
+        ImageError: there are so many scans that the file is made to be slow, or as `open_image` raises it.
     """
-    scans, components = 0, None
+    scans = _Scans()
     found = _MARKER.search(data, 2) if data.startswith(b"\xff\xd8") else None
-    while found and found[0] != b"\xff\xd9":
+    while found and found[0] != _END:
         marker, end = found[0][1], found.end()
-        if marker in _SEQUENTIAL:
-            components = data[end + 7 : end + 8]
-        following = _MARKER.search(data, end + int.from_bytes(data[end : end + 2], "big"))
+        if marker in (*_SEQUENTIAL, _PROGRESSIVE):
+            scans.progressive = marker == _PROGRESSIVE
+            scans.components = int.from_bytes(data[end + 7 : end + 8], "big")
+        length = int.from_bytes(data[end : end + 2], "big")
+        following = _MARKER.search(data, end + length)
         if marker == _START_OF_SCAN:
-            if not scans and data[end + 2 : end + 3] == components:  # all of the picture is in this scan
-                return (data[: following.start()] if following else _without_padding(data)) + _PADDING
-            scans += 1
-            if scans > _MAX_SCANS:
+            scans.add(data[end + 2 : end + length])
+            if scans.count > _MAX_SCANS:
                 raise ImageError(Reason.CORRUPT, f"more than {_MAX_SCANS} scans: made to be slow")
+            if scans.complete and not (following and following[0][1] in _BEFORE_A_SCAN):
+                picture = data[: following.start()] if following else _without_padding(data)
+                if scans.count == 1 and not scans.progressive:
+                    return picture + _READ_AHEAD
+                missing = not following or following[0] != _END
+                return picture + _END if missing and _is_whole(picture, limits) else data
         found = following
     return data
 
 
+def _is_whole(picture: bytes, limits: Limits) -> bool:
+    """Whether the last scan has all the bits that its decoder reads: then no noise behind it changes a pixel."""
+    try:
+        return len({_pixels(picture + noise + _END, limits) for noise in _NOISES}) == 1
+    except ImageError:  # the noise was read, and is no code
+        return False
+
+
+def _pixels(data: bytes, limits: Limits) -> bytes:
+    """A digest of the pixels of a JPEG, which takes no second copy of them."""
+    image = open_image(data, limits)
+    digest = hashlib.sha256()
+    with broken_file(limits):
+        image.load()
+    for top in range(0, image.height, _STRIP_ROWS):
+        strip = (0, top, image.width, min(top + _STRIP_ROWS, image.height))
+        digest.update(image.crop(strip).tobytes())
+    return digest.digest()
+
+
 def _without_padding(data: bytes) -> bytes:
-    """A file that ends within a scan, without zero bytes and half a marker at its end."""
-    found = data.rstrip(b"\0")
-    if not found.endswith(b"\xff"):
-        return found
-    return found + b"\0" if len(found) < len(data) else found[:-1]  # FF 00 is data
+    """A file that ends within a scan, without half a marker and all but the first zero bytes at its end.
+
+    A scan may end with a few zero bytes. More of them are what a download that broke off left of its file.
+    """
+    return data[:-1] if data.endswith(b"\xff") else data[: len(data.rstrip(b"\0")) + _MAX_ZEROS]

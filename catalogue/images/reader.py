@@ -30,7 +30,7 @@ from PIL import ExifTags, Image, ImageFile
 from catalogue.images import avif, colors, png
 from catalogue.images.cicp import conversion_of
 from catalogue.images.formats import BROKEN_FILE, broken_file, open_image
-from catalogue.images.jpeg import without_end_marker
+from catalogue.images.jpeg import with_clear_end
 from catalogue.images.shrinking import Fit, Profile, shrink
 from catalogue.images.spec import DEFAULT_LIMITS, ImageSpec, Limits
 from catalogue.reasons import ImageError, Reason
@@ -109,7 +109,7 @@ def _decode(data: bytes, fit: Callable[[int, int], Fit], limits: Limits) -> Imag
         raise ImageError(Reason.EMPTY, "0 bytes")
     if len(data) > limits.max_bytes:
         raise ImageError(Reason.TOO_MANY_BYTES, f"{len(data):,} bytes, the limit is {limits.max_bytes:,}")
-    image = open_image(without_end_marker(data), limits)
+    image = open_image(with_clear_end(data, limits), limits)
     frame = image.tile[0].extents if image.format == "GIF" else None
     box = avif.crop(data, *image.size) if image.format == "AVIF" else None
     (left, top, right, bottom), (width, height) = fit(*image.size)

@@ -334,12 +334,20 @@ def test_a_jpeg_that_was_cut_never_gives_half_a_picture(tail: bytes, drawn: Path
             assert error.value.reason is Reason.TRUNCATED
 
 
+@pytest.mark.parametrize("tail", [b"", bytes(4000)], ids=["cut", "zeros"])
+@pytest.mark.parametrize("lost", [6, 50, 0.1, 0.5])
+def test_a_progressive_jpeg_that_was_cut_is_refused(lost: float, tail: bytes, drawn: Path) -> None:
+    data = encoded(Image.open(drawn / "hat/00.jpg"), "JPEG", progressive=True, quality=90)
+    kept = len(data) - int(lost if lost > 1 else lost * len(data))
+    assert outcome(data[:kept] + tail) is Reason.TRUNCATED
+
+
 @pytest.mark.parametrize(
     "trailer", [b"", b"\xff", b"\0" * 100, b"SEFT panorama", b"\xff\xd8\xff\xe1\0\4ab\xff\xda\0\2\xff\xd9"], ids=repr
 )
 def test_a_jpeg_without_its_end_marker_is_whole(trailer: bytes, drawn: Path) -> None:
     """It is cut off by some programs; some phones have data of their own there."""
-    for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 0}):
+    for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 0}, {"progressive": True}):
         data = encoded(Image.open(drawn / "hat/00.jpg"), "JPEG", **options)
         assert data.endswith(b"\xff\xd9")
         np.testing.assert_array_equal(read_image(data[:-2] + trailer, SPEC), read_image(data, SPEC))
