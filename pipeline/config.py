@@ -14,6 +14,7 @@ from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN
 BATCH_SIZE = 16
 TOP_K = 5
 MAX_FAILURE_RATE = 0.05
+ROWS_PER_PART = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,7 @@ class ClassifyConfig:
         max_failure_rate: the share of dead letters above which a run is not a success.
         overwrite: whether a finished run at `output` may be replaced.
         output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
+        rows_per_part: about how many rows a file has.
         limits: which images are too large.
         price_per_hour: of all machines together, for the cost of the run; None to leave it out.
         beam_flags: Beam's own flags, as they were typed.
@@ -80,6 +82,7 @@ class ClassifyConfig:
     max_failure_rate: float
     overwrite: bool
     output_format: str
+    rows_per_part: int
     limits: Limits
     price_per_hour: float | None
     beam_flags: tuple[str, ...]
@@ -126,6 +129,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of images that may fail in a successful run",
     )
     add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="file format of the rows")
+    add(
+        "--rows-per-part",
+        type=flags.positive_int,
+        default=ROWS_PER_PART,
+        metavar="N",
+        help="about how many rows a file of the run directory has",
+    )
     add("--overwrite", action="store_true", help="replace the finished run that is there")
     add(
         "--price-per-hour",
@@ -193,6 +203,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
         max_failure_rate=arguments.max_failure_rate,
         overwrite=arguments.overwrite,
         output_format=arguments.output_format,
+        rows_per_part=arguments.rows_per_part,
         limits=flags.limits(arguments),
         price_per_hour=arguments.price_per_hour,
         beam_flags=tuple(beam_flags),

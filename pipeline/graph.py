@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
 from pipeline.config import ClassifyConfig
 from pipeline.inference.handler import SavedModelHandler
-from pipeline.inference.rows import Rows
+from pipeline.journal.statistics import MergeStatistics
+from pipeline.journal.write_chunks import WriteChunks
 from pipeline.manifest.grouping import GroupByLocation
 from pipeline.manifest.reading import ReadManifest
+from pipeline.metering.bundles import MeasureBundles
 from pipeline.metering.measurement import Total
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading.decode import Decode
 from pipeline.reading.read_ahead import ReadAhead
 from pipeline.run_dir import report
 from pipeline.run_dir.commit import commit
-from pipeline.run_dir.layout import DEAD_LETTERS, PREDICTIONS
 from pipeline.run_dir.run import Run
-from pipeline.run_dir.stats import ClassStatistics, DeadLetterStatistics
-from pipeline.run_dir.write_rows import WriteRows
+from pipeline.run_dir.write_parts import WriteParts
 
 
 def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) -> beam.PCollection:
@@ -34,28 +32,35 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     listed = rows.results | "Group by location" >> GroupByLocation()
     fetched = listed | "Read" >> ReadAhead(config.limits, meter)
     decoded = fetched.results | "Decode" >> Decode(run.model.image, config.limits, meter)
-    predictions, measurements = (
-        decoded.results | "Classify" >> RunInference(handler) | "Rows" >> Rows(run.model.id, meter)
+    classified, measurements = (
+        decoded.results | "Classify" >> RunInference(handler) | "Measure" >> MeasureBundles(meter)
     )
-    dead_letters = (rows.dead_letters, fetched.dead_letters, decoded.dead_letters) | beam.Flatten()
 
-    write = functools.partial(WriteRows, run.temporary, form=run.output_format, top_k=run.top_k, columns=columns)
-    chunks = (
-        predictions | "Write predictions" >> write(folder=PREDICTIONS),
-        dead_letters | "Write dead letters" >> write(folder=DEAD_LETTERS),
-    ) | "Chunks" >> beam.Flatten()
-    counts = (  # each by itself: Beam's local runner keeps all that is flattened before it is combined
+    journal = {  # each by itself: Beam's local runner keeps all that is flattened until its stage is done
+        "wrong rows": rows.finished,
+        "unread images": fetched.finished,
+        "broken images": decoded.finished,
+        "classified images": classified,
+    }
+    written = [
+        finished | f"Write {name}" >> WriteChunks(run.temporary, run.settings, run.rows_per_part)
+        for name, finished in journal.items()
+    ]
+    parts = [one.chunks for one in written] | "Chunks" >> beam.Flatten() | "Parts" >> WriteParts(run, columns)
+    statistics = (
+        [one.statistics for one in written]
+        | "All statistics" >> beam.Flatten()
+        | "Statistics" >> beam.CombineGlobally(MergeStatistics())
+    )
+    counts = (
         rows.results | "Count rows" >> beam.combiners.Count.Globally(),
-        rows.dead_letters | "Count wrong rows" >> beam.combiners.Count.Globally(),
+        rows.finished | "Count wrong rows" >> beam.combiners.Count.Globally(),
     )
     inputs = counts | "Counts" >> beam.Flatten() | "Inputs" >> beam.CombineGlobally(sum)
-    duplicates = listed | beam.Map(lambda image: len(image.rows) - 1) | "Duplicates" >> beam.CombineGlobally(sum)
-    class_stats = predictions | "Statistics" >> beam.CombineGlobally(ClassStatistics())
     measured = measurements | "Measurements" >> beam.CombineGlobally(Total())
-    reasons = dead_letters | "Reasons" >> beam.CombineGlobally(DeadLetterStatistics())
     pictured = (
-        class_stats
-        | "Examples" >> beam.FlatMap(report.pictured)
+        statistics
+        | "Examples" >> beam.FlatMap(lambda found: report.pictured(found.classes()))
         | beam.Reshuffle()
         | "Read examples" >> ReadAhead(config.limits, meter)
     )
@@ -66,13 +71,10 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
         | "Commit"
         >> beam.Map(
             commit,
-            columns=AsSingleton(columns),
-            chunks=AsIter(chunks),
+            parts=AsIter(parts),
             inputs=AsSingleton(inputs),
-            duplicates=AsSingleton(duplicates),
             left_out=AsSingleton(left_out),
-            stats=AsSingleton(class_stats),
-            dead_letters=AsSingleton(reasons),
+            statistics=AsSingleton(statistics),
             thumbnails=AsDict(thumbnails),
             measured=AsSingleton(measured),
         )

@@ -1,9 +1,9 @@
-"""The values that travel between the steps of the pipeline. Frozen dataclasses, standard library only."""
+"""The values that travel between the steps of the pipeline, as frozen dataclasses."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 URI_COLUMN = "uri"
@@ -13,6 +13,7 @@ FLOAT32, BFLOAT16 = "float32", "bfloat16"
 ENGINES, PRECISIONS = (AUTO, TENSORFLOW, OPENVINO), (AUTO, FLOAT32, BFLOAT16)
 
 Fields = dict[str, Any]
+Top = tuple[tuple[str, float], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +24,13 @@ class ManifestRow:
         uri: as the manifest gives it; the key of every row that is written about it.
         location: where the image is read: the URI made absolute.
         fields: the manifest's other columns.
+        version: of the image, where a listing gives it.
     """
 
     uri: str
     location: str
     fields: Fields
+    version: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,29 @@ def total_left_out(counts: Iterable[LeftOut]) -> LeftOut:
     """The sum of several counts."""
     found = list(counts)
     return LeftOut(sum(one.hidden_files for one in found), sum(one.rows_without_uri for one in found))
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What was found for an image: its best labels, or the reason why it has none.
+
+    Attributes:
+        location: of the image; empty for a line of a manifest that names none.
+        version: the state that the storage said the image has; None where it is not known.
+        content_hash: the SHA-256 of its bytes, hexadecimal; None if they were not read.
+        top: the best labels and their calibrated probabilities, best first; empty if it was not classified.
+        reason: the code of a `catalogue.reasons.Reason`; None if it was classified.
+        transient: whether a later run may succeed although the image is the same.
+        message: the details of the reason.
+    """
+
+    location: str
+    version: str | None = None
+    content_hash: str | None = None
+    top: Top = ()
+    reason: str | None = None
+    transient: bool = False
+    message: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,46 +90,51 @@ class FetchedImage:
 
 @dataclasses.dataclass(frozen=True)
 class DecodedImage:
-    """A decoded image: uint8 [H, W, 3], and the SHA-256 of its bytes, hexadecimal."""
+    """A decoded image: uint8 [H, W, 3]; the other attributes are those of its `FetchedImage`."""
 
     listed: ListedImage
     content_hash: str
+    version: str | None
     image: Any
 
 
 @dataclasses.dataclass(frozen=True)
-class ScoredImage:
-    """An image with its best labels and their calibrated probabilities, best first."""
+class FinishedImage:
+    """An image with its result."""
 
     listed: ListedImage
-    content_hash: str
-    top: tuple[tuple[str, float], ...]
+    result: Result
+
+    def predictions(self, model_id: str) -> Iterator[Prediction]:
+        """The rows of a classified image, one for each line of the manifest that names it."""
+        if self.result.top:
+            label, score = self.result.top[0]
+            for uri, fields in self.listed.rows:
+                yield Prediction(uri, label, score, self.result.top, model_id, self.result.content_hash, fields)
+
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """The rows of an image that was not classified, one for each line of the manifest that names it."""
+        if self.result.reason is not None:
+            for uri, fields in self.listed.rows:
+                yield DeadLetter(uri, self.result.reason, self.result.transient, self.result.message, fields)
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """A row of ``predictions/``. `location` is not written; it says where the report finds the photo."""
+    """A row of ``predictions/``."""
 
     uri: str
     label: str
     score: float
-    top: tuple[tuple[str, float], ...]
+    top: Top
     model_id: str
-    content_hash: str
+    content_hash: str | None
     fields: Fields
-    location: str
 
     def to_row(self) -> dict[str, Any]:
         """The row as it is written."""
-        return {
-            "uri": self.uri,
-            "label": self.label,
-            "score": self.score,
-            "top": [{"label": label, "score": score} for label, score in self.top],
-            "model_id": self.model_id,
-            "content_hash": self.content_hash,
-            "fields": self.fields,
-        }
+        top = [{"label": label, "score": score} for label, score in self.top]
+        return dict(vars(self), top=top)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +149,7 @@ class DeadLetter:
 
     def to_row(self) -> dict[str, Any]:
         """The row as it is written."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,8 +202,32 @@ class EngineChoice:
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """A finished file of rows, not yet in its place: which folder it belongs to, where it is, how many rows it has."""
+    """A file of the journal.
+
+    Attributes:
+        path: where it is.
+        images: how many it has.
+        predictions, dead_letters: how many rows these become.
+    """
+
+    path: str
+    images: int
+    predictions: int
+    dead_letters: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A file of rows that has not been put in its place.
+
+    Attributes:
+        folder: where it belongs.
+        number: its place there, from 0.
+        path: where it is.
+        rows: how many it has.
+    """
 
     folder: str
+    number: int
     path: str
     rows: int

@@ -187,7 +187,7 @@ def test_the_run_directory(readme: str) -> None:
         f"{layout.PREDICTIONS}/part-*", f"{layout.DEAD_LETTERS}/part-*", layout.STATS_FILE, layout.RUN_FILE,
         layout.REPORT_FILE, layout.SUCCESS_FILE,
     ]  # fmt: skip
-    prediction = records.Prediction("u", "l", 1.0, (("l", 1.0),), "m", "h", {}, "/u").to_row()
+    prediction = records.Prediction("u", "l", 1.0, (("l", 1.0),), "m", "h", {}).to_row()
     letter = records.DeadLetter("u", "empty", False, "m", {}).to_row()
     for name, row in (("predictions", prediction), ("dead_letters", letter)):
         line = next(line for line in block.splitlines() if line.startswith(name))

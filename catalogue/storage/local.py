@@ -82,7 +82,10 @@ class LocalStore:
             return sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry))
 
     def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
-        """Writes beside the target and renames, so that nobody sees half a file. Makes folders as needed."""
+        """Writes beside the target and renames, so that nobody sees half a file. Makes folders as needed.
+
+        The file is durable: it and its name survive a power failure.
+        """
         target = Path(location)
         with translated_errors():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,21 +93,28 @@ class LocalStore:
             try:
                 with new.open("xb") as writer:
                     shutil.copyfileobj(file, writer, 1 << 20)
+                    sync_file(writer)
                 if not only_if_absent:
                     os.replace(new, target)
-                    return True
-                return _linked(new, target)
+                elif not _linked(new, target):
+                    return False
+                sync_folder(target.parent)
+                return True
             finally:
                 new.unlink(missing_ok=True)
 
     def copy(self, source: str, target: str) -> None:
-        """Makes a hard link, or copies the bytes where the file system has no links."""
+        """Makes a hard link, or copies the bytes where the file system has no links. The copy is durable."""
         with translated_errors():
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(target).parent
+            folder.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(source, target)
             except OSError:
-                shutil.copyfile(source, target)
+                with open(source, "rb") as reader, open(target, "wb") as writer:
+                    shutil.copyfileobj(reader, writer, 1 << 20)
+                    sync_file(writer)
+            sync_folder(folder)
 
     def delete(self, locations: Iterable[str]) -> None:
         """See `Store`."""
@@ -129,6 +139,24 @@ class _File(io.FileIO):
             return super().readall()
 
 
+def sync_file(file: BinaryIO) -> None:
+    """Writes a file to the disk, so that its content survives a power failure."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Writes the names in a folder to the disk, where its file system can do that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF):  # network and FUSE file systems
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def _linked(new: Path, target: Path) -> bool:
     """Gives a file a second name. Returns False if there is a file of that name.
 
@@ -151,6 +179,7 @@ def _copied(new: Path, target: Path) -> bool:
     try:
         with writer, new.open("rb") as reader:
             shutil.copyfileobj(reader, writer)
+            sync_file(writer)
     except OSError:  # such as a full disk
         target.unlink(missing_ok=True)
         raise

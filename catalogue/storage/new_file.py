@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from catalogue.storage.local import translated_errors
+from catalogue.storage.local import sync_file, sync_folder, translated_errors
 from catalogue.storage.paths import is_remote, temporary_name
 from catalogue.storage.stores import store_of
 
@@ -55,11 +55,13 @@ class NewFile(io.BufferedIOBase):
         return self._file.tell()
 
     def commit(self) -> None:
-        """Puts the file in its place, where it replaces another one, and closes it."""
+        """Puts the file in its place, where it replaces another one, and closes it. It is durable then."""
         with translated_errors():
             if self._beside:
+                sync_file(self._file)
                 self._file.close()
                 os.replace(self._beside, self._path)
+                sync_folder(self._beside.parent)
             else:
                 self._file.seek(0)
                 store_of(self._path).upload(self._path, self._file, only_if_absent=False)

@@ -16,12 +16,10 @@ from pipeline.inference.engines import Engine
 from pipeline.machine import cores, freeze_heap
 from pipeline.metering.measurement import INFERENCE
 from pipeline.metering.meter import MeterHandle
-from pipeline.records import DecodedImage, ScoredImage
-
-_MEASUREMENTS = "measurements"
+from pipeline.records import DecodedImage, FinishedImage, Result, Top
 
 
-class SavedModelHandler(ModelHandler[DecodedImage, ScoredImage, Engine]):
+class SavedModelHandler(ModelHandler[DecodedImage, FinishedImage, Engine]):
     """Runs the SavedModel of a model directory under `RunInference`, one model to a process, in batches of one size.
 
     Beam's own TensorFlow handlers import tensorflow_hub and cannot load what Keras 3 exports.
@@ -55,14 +53,16 @@ class SavedModelHandler(ModelHandler[DecodedImage, ScoredImage, Engine]):
 
     def run_inference(
         self, batch: Sequence[DecodedImage], model: Engine, inference_args: dict[str, Any] | None = None
-    ) -> Iterator[ScoredImage]:
+    ) -> Iterator[FinishedImage]:
         """Classifies a batch."""
         meter = self._meter.get()
         with meter.timing(INFERENCE):
             probabilities = model(np.stack([element.image for element in batch]))
         meter.add_batch(len(batch), model.choice)
         for element, row in zip(batch, probabilities, strict=True):
-            yield ScoredImage(element.listed, element.content_hash, top(row, model.labels, self._config.top_k))
+            best = top(row, model.labels, self._config.top_k)
+            result = Result(element.listed.location, element.version, element.content_hash, best)
+            yield FinishedImage(element.listed, result)
 
     def get_num_bytes(self, batch: Sequence[DecodedImage]) -> int:
         """The size of a batch in bytes, for Beam's metrics, without pickling it to find out."""
@@ -77,6 +77,6 @@ class SavedModelHandler(ModelHandler[DecodedImage, ScoredImage, Engine]):
         return self._batching_kwargs
 
 
-def top(row: np.ndarray, labels: Sequence[str], k: int) -> tuple[tuple[str, float], ...]:
+def top(row: np.ndarray, labels: Sequence[str], k: int) -> Top:
     """The `k` best labels of one image with their probabilities, best first, in the order of the labels where equal."""
     return tuple((labels[index], float(row[index])) for index in np.argsort(-row, kind="stable")[:k])

@@ -1,6 +1,6 @@
 """Beam transform that reads a manifest: inputs to rows, dead letters, and the columns of all rows.
 
-A line that names no image becomes a dead letter; it is not left out.
+A line that names no image becomes a dead letter: an image without a location that is finished. It is not left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from catalogue.storage import globs
 from pipeline.config import Manifest
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading.outcome import Outcome
-from pipeline.records import DeadLetter, LeftOut, ManifestRow, total_left_out
+from pipeline.records import FinishedImage, LeftOut, ListedImage, ManifestRow, Result, total_left_out
 from pipeline.run_dir import columns as column_types
 
 _COUNTED_ROWS = 1000
@@ -33,7 +33,7 @@ _WRONG, _COLUMNS, _LEFT_OUT = "wrong", "columns", "left out"
 
 
 class ReadManifest(beam.PTransform):
-    """The rows of a manifest, the dead letters of its lines that name no image, and the columns of all rows.
+    """The rows of a manifest, its lines that name no image, and the columns of all rows.
 
     Args:
         manifest: what to read.
@@ -48,7 +48,7 @@ class ReadManifest(beam.PTransform):
         """Nothing to the rows of the manifest.
 
         Returns:
-            `ManifestRow`s and `DeadLetter`s; one `pa.Schema` of the fields of all rows; one `LeftOut`.
+            `ManifestRow`s and `FinishedImage`s; one `pa.Schema` of the fields of all rows; one `LeftOut`.
         """
         found = (
             begin
@@ -94,13 +94,13 @@ def names(manifest: Manifest, path: str) -> bool:
     return any(globs.names(where, path) for where in manifest.inputs)
 
 
-def rows(where: str, manifest: Manifest) -> Iterator[ManifestRow | DeadLetter | LeftOut]:
+def rows(where: str, manifest: Manifest) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
     """The rows of one input, in a stream."""
     for part in inputs.parts_of(where, list_columns(manifest)):
         yield from rows_of(part, manifest)
 
 
-def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | DeadLetter | LeftOut]:
+def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
     """The rows of a part of an input, in a stream."""
     for row in inputs.rows(part, list_columns(manifest), manifest.base_uri):
         if isinstance(row, Row):
@@ -113,12 +113,11 @@ def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | Dead
             yield dead_letter(row)
 
 
-def dead_letter(row: BadRow) -> DeadLetter:
-    """The dead letter of a row that names no image."""
-    reason = Reason.BAD_MANIFEST_ROW
-    return DeadLetter(
-        _as_utf8(row.uri), reason.code, reason.transient, masked(_as_utf8(row.message)), _as_utf8(row.columns)
-    )
+def dead_letter(row: BadRow) -> FinishedImage:
+    """A row that names no image."""
+    listed = ListedImage("", ((_as_utf8(row.uri), _as_utf8(row.columns)),))
+    message = masked(_as_utf8(row.message))
+    return FinishedImage(listed, Result("", reason=Reason.BAD_MANIFEST_ROW.code, message=message))
 
 
 def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle) -> Iterator[Any]:
@@ -128,8 +127,12 @@ def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle) -> It
         if isinstance(row, LeftOut):
             left_out = total_left_out((left_out, row))
             continue
-        columns.add(row.fields)
-        yield row if isinstance(row, ManifestRow) else beam.pvalue.TaggedOutput(_WRONG, row)
+        if isinstance(row, ManifestRow):
+            columns.add(row.fields)
+            yield row
+        else:
+            columns.add(row.listed.rows[0][1])
+            yield beam.pvalue.TaggedOutput(_WRONG, row)
     yield beam.pvalue.TaggedOutput(_COLUMNS, columns.schema())
     yield beam.pvalue.TaggedOutput(_LEFT_OUT, left_out)
 
@@ -145,14 +148,14 @@ def _schema_of(part: str | Part, manifest: Manifest) -> pa.Schema | None:
 
 
 def _counted(
-    found: Iterable[ManifestRow | DeadLetter | LeftOut], meter: MeterHandle
-) -> Iterator[ManifestRow | DeadLetter | LeftOut]:
+    found: Iterable[ManifestRow | FinishedImage | LeftOut], meter: MeterHandle
+) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
     """The same rows; how many there are is counted for the progress display."""
     own, counts = meter.get(), collections.Counter[str]()
     with own.working():
         for row in found:
             counts["listed"] += not isinstance(row, LeftOut)
-            counts["wrong"] += isinstance(row, DeadLetter)
+            counts["wrong"] += isinstance(row, FinishedImage)
             if counts["listed"] >= _COUNTED_ROWS:
                 own.count(**counts)
                 counts.clear()

@@ -12,12 +12,12 @@ from catalogue.images.spec import ImageSpec, Limits
 from catalogue.reasons import ImageError
 from pipeline.metering.measurement import DECODING
 from pipeline.metering.meter import MeterHandle
-from pipeline.reading.outcome import DEAD_LETTERS, Outcome, dead_letters
+from pipeline.reading.outcome import FINISHED, Outcome, failed
 from pipeline.records import DecodedImage, FetchedImage
 
 
 class Decode(beam.PTransform):
-    """Decodes images; those that give no picture become dead letters. Any other exception fails the run.
+    """Decodes images; those that give no picture are finished. Any other exception fails the run.
 
     Args:
         spec: the images that the network takes.
@@ -30,9 +30,9 @@ class Decode(beam.PTransform):
         self._fn = _DecodeFn(spec, limits, meter)
 
     def expand(self, fetched: beam.PCollection) -> Outcome:
-        """PCollection of `FetchedImage`s to PCollections of `DecodedImage`s and of `DeadLetter`s."""
-        outputs = fetched | beam.ParDo(self._fn).with_outputs(DEAD_LETTERS, main="results")
-        return Outcome(outputs.results, outputs[DEAD_LETTERS])
+        """PCollection of `FetchedImage`s to PCollections of `DecodedImage`s and of `FinishedImage`s."""
+        outputs = fetched | beam.ParDo(self._fn).with_outputs(FINISHED, main="results")
+        return Outcome(outputs.results, outputs[FINISHED])
 
 
 class _DecodeFn(beam.DoFn):
@@ -48,12 +48,13 @@ class _DecodeFn(beam.DoFn):
                 decoded = decode(fetched, self._spec, self._limits)
         except ImageError as error:
             self._meter.count(failed=len(fetched.listed.rows))
-            for letter in dead_letters(fetched.listed, error):
-                yield beam.pvalue.TaggedOutput(DEAD_LETTERS, letter)
+            finished = failed(fetched.listed, error, fetched.content_hash, fetched.version)
+            yield beam.pvalue.TaggedOutput(FINISHED, finished)
         else:
             yield decoded
 
 
 def decode(fetched: FetchedImage, spec: ImageSpec, limits: Limits) -> DecodedImage:
     """Decodes the bytes of an image. Raises ImageError."""
-    return DecodedImage(fetched.listed, fetched.content_hash, read_image(fetched.data, spec, limits))
+    image = read_image(fetched.data, spec, limits)
+    return DecodedImage(fetched.listed, fetched.content_hash, fetched.version, image)

@@ -1,4 +1,4 @@
-"""The two outputs of a step that can fail for single images: results, and dead letters."""
+"""The two outputs of a step that can fail for single images: results, and images that are finished without it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import apache_beam as beam
 
 from catalogue.cli.masking import masked
 from catalogue.reasons import DataError
-from pipeline.records import DeadLetter, ListedImage
+from pipeline.records import FinishedImage, ListedImage, Result
 
-DEAD_LETTERS = "dead_letters"
-"""The tag of dead letters."""
+FINISHED = "finished"
+"""The tag of `FinishedImage`s."""
 
 
 class Outcome(NamedTuple):
-    """The results of a step, and the dead letters of the images that failed in it."""
+    """The results of a step, and the `FinishedImage`s that need none of the steps after it."""
 
     results: beam.PCollection
-    dead_letters: beam.PCollection
+    finished: beam.PCollection
 
 
-def dead_letters(image: ListedImage, error: DataError) -> list[DeadLetter]:
-    """One dead letter for each line of the manifest that names the image."""
+def failed(
+    listed: ListedImage, error: DataError, content_hash: str | None = None, version: str | None = None
+) -> FinishedImage:
+    """An image that cannot be classified."""
     reason, message = error.reason, masked(error.message)
-    return [DeadLetter(uri, reason.code, reason.transient, message, fields) for uri, fields in image.rows]
+    result = Result(
+        listed.location, version, content_hash, reason=reason.code, transient=reason.transient, message=message
+    )
+    return FinishedImage(listed, result)

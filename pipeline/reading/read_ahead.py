@@ -25,8 +25,8 @@ from pipeline.machine import cores, memory
 from pipeline.metering.measurement import READING
 from pipeline.metering.meter import Meter, MeterHandle
 from pipeline.reading.budget import Budget
-from pipeline.reading.outcome import DEAD_LETTERS, Outcome, dead_letters
-from pipeline.records import DeadLetter, FetchedImage, ListedImage
+from pipeline.reading.outcome import FINISHED, Outcome, failed
+from pipeline.records import FetchedImage, FinishedImage, ListedImage
 
 READS = 64
 _GROUP = 16  # reads begun together: threads that wake now and then cost the one that decodes a tenth of its speed
@@ -35,7 +35,7 @@ _LEAST_BYTES, _MOST_BYTES, _SHARE_OF_MEMORY = 64 * 2**20, 512 * 2**20, 1 / 8
 
 
 class ReadAhead(beam.PTransform):
-    """Reads the bytes of images; those that cannot be read become dead letters.
+    """Reads the bytes of images; those that cannot be read are finished.
 
     Args:
         limits: which images are too large.
@@ -47,9 +47,9 @@ class ReadAhead(beam.PTransform):
         self._fn = _ReadAheadFn(limits, meter)
 
     def expand(self, listed: beam.PCollection) -> Outcome:
-        """PCollection of `ListedImage`s to PCollections of `FetchedImage`s and of `DeadLetter`s."""
-        outputs = listed | beam.ParDo(self._fn).with_outputs(DEAD_LETTERS, main="results")
-        return Outcome(outputs.results, outputs[DEAD_LETTERS])
+        """PCollection of `ListedImage`s to PCollections of `FetchedImage`s and of `FinishedImage`s."""
+        outputs = listed | beam.ParDo(self._fn).with_outputs(FINISHED, main="results")
+        return Outcome(outputs.results, outputs[FINISHED])
 
 
 class _ReadAheadFn(beam.DoFn):
@@ -93,9 +93,8 @@ class _ReadAheadFn(beam.DoFn):
             if isinstance(result, FetchedImage):
                 yield result
                 continue
-            self._meter.count(failed=len(result))
-            for letter in result:
-                yield beam.pvalue.TaggedOutput(DEAD_LETTERS, letter)
+            self._meter.count(failed=len(result.listed.rows))
+            yield beam.pvalue.TaggedOutput(FINISHED, result)
 
 
 class Reads:
@@ -134,7 +133,7 @@ class Reads:
             _threads().submit(self._read, local)
         self._group = []
 
-    def next(self) -> list[FetchedImage | list[DeadLetter]]:
+    def next(self) -> list[FetchedImage | FinishedImage]:
         """Waits for the next ones that are done. Raises errors that do not belong to an image."""
         block = self._done.get()
         self.under_way -= len(block.results)
@@ -182,7 +181,7 @@ class Reads:
             block.add(image, content)
             size = len(content.data)
         except StorageError as error:
-            block.results.append(dead_letters(image, error))
+            block.results.append(failed(image, error))
         except BaseException as error:  # belongs to the bundle: its thread raises it
             block.error = error
         _budget().give(held - size)  # what was announced may not have been right
@@ -198,9 +197,9 @@ class Reads:
 
 @dataclasses.dataclass
 class _Block:
-    """Images that have been read, dead letters where that failed, and the bytes they take of the budget."""
+    """Images that have been read, or are finished, and the bytes they take of the budget."""
 
-    results: list[FetchedImage | list[DeadLetter]] = dataclasses.field(default_factory=list)
+    results: list[FetchedImage | FinishedImage] = dataclasses.field(default_factory=list)
     size: int = 0
     error: BaseException | None = None
 

@@ -1,9 +1,7 @@
 """The last step of a run: rows get their place, and everything else is written.
 
-Rows are written where they arise, each bundle into files of its own below ``_temporary``. A bundle that is tried again
-writes new files and only those of the try that succeeded are passed on, so nothing is lost and nothing doubled. The
-last step of the pipeline, `commit`, counts the rows of these files and gives them their place; it may be tried again at
-any point, too.
+Parts are written below ``_temporary``, see `pipeline.run_dir.write_parts`. The last step of the pipeline, `commit`,
+counts their rows and gives them their place. It may be tried again at any point.
 """
 
 from __future__ import annotations
@@ -14,13 +12,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pyarrow as pa
-
 from catalogue import storage
 from catalogue.cli.errors import UserError
+from pipeline.journal.statistics import Statistics
 from pipeline.metering.measurement import Measurement
-from pipeline.records import Chunk, ClassStats, LeftOut
-from pipeline.run_dir import formats
+from pipeline.records import LeftOut, Part
 from pipeline.run_dir.layout import (
     DEAD_LETTERS,
     PREDICTIONS,
@@ -42,23 +38,18 @@ class Results:
     """What a run has found.
 
     Attributes:
-        chunks: the finished files of rows.
-        inputs, duplicates, left_out: see `Counts`.
-        stats: label -> statistics.
-        dead_letters: reason -> (how many, examples as (URI, message)).
+        parts: the finished files of rows.
+        inputs, left_out: see `Counts`.
+        statistics: of all images.
         thumbnails: location -> JPEG, for the report.
-        columns: of the manifest, without the URI.
         measured: what the workers did.
     """
 
-    chunks: Iterable[Chunk]
+    parts: Iterable[Part]
     inputs: int
-    duplicates: int
     left_out: LeftOut
-    stats: Mapping[str, ClassStats]
-    dead_letters: Mapping[str, tuple[int, tuple[tuple[str, str], ...]]]
+    statistics: Statistics
     thumbnails: Mapping[str, bytes]
-    columns: pa.Schema
     measured: Measurement
 
 
@@ -98,39 +89,38 @@ def _record_of(run: Run) -> dict[str, Any] | None:
 
 def _write(run: Run, results: Results) -> dict[str, Any]:
     """Everything but the end of `commit`; ``run.json`` last."""
-    paths: dict[str, list[str]] = {PREDICTIONS: [], DEAD_LETTERS: []}
+    parts = sorted(results.parts, key=lambda part: (part.folder, part.number))
     rows = collections.Counter[str]()
-    for chunk in sorted(results.chunks, key=lambda chunk: chunk.path):
-        paths[chunk.folder].append(chunk.path)
-        rows[chunk.folder] += chunk.rows
-    reasons = {reason: count for reason, (count, _) in sorted(results.dead_letters.items())}
+    for part in parts:
+        rows[part.folder] += part.rows
+    statistics = results.statistics
+    reasons = dict(sorted(statistics.dead_letters.items()))
     counts = Counts(
-        results.inputs, rows[PREDICTIONS], rows[DEAD_LETTERS], reasons, results.duplicates, results.left_out
+        results.inputs, rows[PREDICTIONS], rows[DEAD_LETTERS], reasons, statistics.duplicates, results.left_out
     )
     left = storage.list_files(run.temporary) if storage.exists(run.temporary) else ()
-    lost = {path for found in paths.values() for path in found} - {file.location for file in left}
-    if lost:
+    if {part.path for part in parts} - {file.location for file in left}:
         raise UserError(f"another run in {run.output} has removed files of this one: choose another --output for each")
     for name in _OWN:
         storage.remove(f"{run.output}/{name}")
-    for folder, chunks in paths.items():
-        _place(run, folder, chunks, results.columns)
-    class_stats, record = class_stats_of(run.model, counts, results.stats), record_of(run, counts, results.measured)
-    examples = {reason: shown for reason, (_, shown) in results.dead_letters.items()}
-    page = run_page(record, class_stats, results.stats, examples, results.thumbnails)
+    _place(run, parts)
+    classes = statistics.classes()
+    class_stats, record = class_stats_of(run.model, counts, classes), record_of(run, counts, results.measured)
+    page = run_page(record, class_stats, classes, statistics.failures(), results.thumbnails)
     _write_json(f"{run.output}/{STATS_FILE}", class_stats)
     storage.write_text(f"{run.output}/{REPORT_FILE}", page)
     _write_json(f"{run.output}/{RUN_FILE}", record)
     return record
 
 
-def _place(run: Run, folder: str, paths: list[str], columns: pa.Schema) -> None:
-    """Gives the files of rows their names; a folder has at least one part, if only an empty one."""
-    if not paths:
-        paths = [f"{run.temporary}/{folder}-none.{run.output_format}"]
-        formats.writer(paths[0], folder, columns, run.top_k).close()
-    targets = [f"{run.output}/{folder}/part-{n:05}-of-{len(paths):05}.{run.output_format}" for n in range(len(paths))]
-    storage.copy_all(zip(paths, targets, strict=True))
+def _place(run: Run, parts: Iterable[Part]) -> None:
+    """Gives the parts their names."""
+    totals = collections.Counter(part.folder for part in parts)
+    targets = {
+        part.path: f"{run.output}/{part.folder}/part-{part.number:05}-of-{totals[part.folder]:05}.{run.output_format}"
+        for part in parts
+    }
+    storage.copy_all(targets.items())
 
 
 def _write_json(path: str, content: dict[str, Any]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 
+from catalogue.images.spec import POLICY, Limits
 from catalogue.model_dir import ModelInfo
+from pipeline.journal.chunk_files import Settings
 from pipeline.run_dir.layout import TEMPORARY
 
 
@@ -21,7 +23,9 @@ class Run:
         model_dir: where the model is.
         model: what its ``model.json`` says.
         output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
+        rows_per_part: about how many rows a part has.
         top_k: how many labels each row has at least room for.
+        limits: which images are too large or too small.
         max_failure_rate: the share of dead letters above which a run is not a success.
         price_per_hour: of all machines together; None if it is not known.
         overwrite: whether a finished run may be replaced.
@@ -35,7 +39,9 @@ class Run:
     model_dir: str
     model: ModelInfo
     output_format: str
+    rows_per_part: int
     top_k: int
+    limits: Limits
     max_failure_rate: float
     price_per_hour: float | None
     overwrite: bool
@@ -45,6 +51,11 @@ class Run:
     def temporary(self) -> str:
         """Where the files of this attempt are until they are complete."""
         return f"{self.output}/{TEMPORARY}/{self.token}"
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the results depend on."""
+        return Settings(self.model.id, POLICY, self.top_k, self.limits)
 
 
 def now() -> str:

@@ -11,7 +11,7 @@ import re
 import uuid
 from typing import Any
 
-# With apostrophes before it, so that the one that `as_cell` adds can be taken away again.
+# With apostrophes before it, so that whoever takes one away gets the text again.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -55,8 +55,3 @@ def as_cell(value: Any) -> Any:
         return value
     text = as_text(value)
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
-
-
-def from_cell(cell: str) -> str:
-    """The text that `as_cell` made a cell of."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from catalogue import model_dir
+from catalogue.images.spec import Limits
+from pipeline.journal.statistics import Statistics
 from pipeline.metering.measurement import NOTHING
-from pipeline.records import Chunk, ClassStats, LeftOut
+from pipeline.records import FinishedImage, LeftOut, ListedImage, Part, Result
 from pipeline.run_dir.commit import commit
 from pipeline.run_dir.run import Run, now
 
@@ -21,37 +22,48 @@ from pipeline.run_dir.run import Run, now
 def run(tiny_model: Path, tmp_path: Path) -> Run:
     info = model_dir.read(tiny_model).info
     command = ("python", "-m", "pipeline")
-    return Run(str(tmp_path / "run"), "token", command, ("in",), "model", info, "jsonl", 5, 0.05, 3.6, False, now())
+    return Run(
+        output=str(tmp_path / "run"), token="token", command=command, inputs=("in",), model_dir="model", model=info,
+        output_format="jsonl", rows_per_part=100_000, top_k=5, limits=Limits(), max_failure_rate=0.05,
+        price_per_hour=3.6, overwrite=False, started=now(),
+    )  # fmt: skip
 
 
-def make_chunk(run: Run, folder: str, name: str, count: int) -> Chunk:
-    path = Path(run.temporary, f"{folder}-{name}.jsonl")
+def make_part(run: Run, folder: str, number: int, count: int) -> Part:
+    path = Path(run.temporary, f"{folder}-{number}.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps({"uri": f"{name}/{number}"}) + "\n" for number in range(count)))
-    return Chunk(folder, str(path), count)
+    path.write_text("".join(json.dumps({"uri": f"{number}/{row}"}) + "\n" for row in range(count)))
+    return Part(folder, number, str(path), count)
 
 
 @pytest.fixture
-def chunk() -> Callable[..., Chunk]:
+def part() -> Callable[..., Part]:
     """Makes a finished file of rows."""
-    return make_chunk
+    return make_part
 
 
-def results_of(inputs: int) -> dict[str, Any]:
+def statistics_of(predictions: int, letters: int) -> Statistics:
+    """The statistics of so many hats with a score of 0.99, and of so many corrupt images."""
+    statistics = Statistics()
+    for number in range(predictions):
+        statistics.add(FinishedImage(ListedImage("a", ((f"{number}", {}),)), Result("a", top=(("hat", 0.99),))))
+    for number in range(letters):
+        statistics.add(FinishedImage(ListedImage("b", ((f"{number}", {}),)), Result("b", reason="corrupt")))
+    return statistics
+
+
+def results_of(predictions: int, letters: int = 0) -> dict[str, Any]:
     return {
-        "inputs": inputs,
-        "duplicates": 0,
+        "inputs": predictions + letters,
         "left_out": LeftOut(),
-        "stats": {},
-        "dead_letters": {},
+        "statistics": statistics_of(predictions, letters),
         "thumbnails": {},
-        "columns": pa.schema([]),
         "measured": NOTHING,
     }
 
 
 @pytest.fixture
-def results() -> Callable[[int], dict[str, Any]]:
+def results() -> Callable[..., dict[str, Any]]:
     """The results of a run besides its rows."""
     return results_of
 
@@ -61,14 +73,8 @@ def commit_rows() -> Callable[..., dict[str, Any]]:
     """Commits a run with so many predictions and dead letters."""
 
     def call(run: Run, predictions: int, letters: int, **changes: Any) -> dict[str, Any]:
-        chunks = [make_chunk(run, "predictions", "b", predictions - 1), make_chunk(run, "predictions", "a", 1)]
-        if letters:
-            chunks.append(make_chunk(run, "dead_letters", "c", letters))
-        histogram = (0,) * 19 + (predictions,)
-        given = results_of(predictions + letters) | {
-            "stats": {"hat": ClassStats(predictions, predictions * 0.99, histogram, (), ())},
-            "dead_letters": {"corrupt": (letters, (("c/0", "torn"),))} if letters else {},
-        }
-        return commit(run, chunks=chunks, **given | changes)
+        parts = [make_part(run, "predictions", 1, predictions - 1), make_part(run, "predictions", 0, 1)]
+        parts.append(make_part(run, "dead_letters", 0, letters))
+        return commit(run, parts=parts, **results_of(predictions, letters) | changes)
 
     return call

@@ -32,8 +32,9 @@ from catalogue.model_dir import ModelDir, ModelDirError, saved_model
 from catalogue.model_dir.info import checksum
 from pipeline import classify as command_module
 from pipeline.inference import engines, openvino_engine
+from pipeline.journal import write_chunks
 from pipeline.metering.watch import counted
-from pipeline.records import OUTPUT_FORMATS
+from pipeline.records import OUTPUT_FORMATS, Chunk
 from pipeline.runner import runners
 
 Classify = Callable[..., int]
@@ -320,9 +321,25 @@ def test_a_finished_run_is_kept_unless_told_otherwise(
     assert json.loads((run / "run.json").read_text())["counts"]["inputs"] == 36
 
 
+@pytest.fixture
+def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The images of each chunk that is written in this process."""
+    written: list[int] = []
+    close = write_chunks._OpenChunk.close
+
+    def noted(self: write_chunks._OpenChunk) -> Chunk:
+        chunk = close(self)
+        written.append(chunk.images)
+        return chunk
+
+    monkeypatch.setattr(write_chunks._OpenChunk, "close", noted)
+    return written
+
+
 def test_one_model_serves_all_threads_of_a_process(
-    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    chunks: list[int],
+) -> None:  # fmt: skip
     loads: list[engines.Threads] = []
     choose = engines.choose
 
@@ -333,7 +350,8 @@ def test_one_model_serves_all_threads_of_a_process(
     monkeypatch.setattr(engines, "choose", counted)
     flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=4")
     assert classify(drawn, tiny_model, tmp_path / "run", *flags) == 0
-    assert len(list((tmp_path / "run/predictions").iterdir())) == 4  # each thread wrote what it classified
+    assert len(chunks) == 4  # each thread wrote what it classified
+    assert sum(chunks) == len(list(drawn.rglob("*.jpg")))
     assert loads == [engines.Threads(callers=4, per_batch=1)]
 
 
@@ -350,16 +368,16 @@ def test_two_processes_write_the_rows_of_one(
 
 @pytest.mark.parametrize(("count", "side"), [(100, 32), (6, 2000)])
 def test_many_small_and_few_large_photos_keep_every_worker_busy(
-    classify: Classify, tiny_model: Path, tmp_path: Path, count: int, side: int
+    classify: Classify, tiny_model: Path, tmp_path: Path, count: int, side: int, chunks: list[int]
 ) -> None:
     (tmp_path / "photos").mkdir()
     for number in range(count):
         Image.effect_noise((side, side), 50 + number % 50).convert("RGB").save(tmp_path / f"photos/{number}.jpg")
     flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
     assert classify(tmp_path / "photos", tiny_model, tmp_path / "run", *flags) == 0
-    shares = [len(part.read_text().splitlines()) for part in (tmp_path / "run/predictions").iterdir()]
-    assert sum(shares) == count
-    assert min(shares) >= count // 3  # the images are divided by the hash of their names
+    assert sum(chunks) == count
+    assert len(chunks) == 2
+    assert min(chunks) >= count // 3  # the images are divided by the hash of their names
 
 
 def test_killed_in_the_middle_it_is_no_success_and_the_same_command_mends_it(
@@ -373,7 +391,7 @@ def test_killed_in_the_middle_it_is_no_success_and_the_same_command_mends_it(
     arguments = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", run]
     process = subprocess.Popen([sys.executable, "-m", "pipeline", *map(str, arguments)], start_new_session=True)
     deadline = time.monotonic() + 60
-    while not list(run.glob("_temporary/*/predictions-*")) and time.monotonic() < deadline:
+    while not list(run.glob("_temporary/*/chunk-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -554,13 +572,16 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
     config = ClassifyConfig(
         Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", InferenceConfig("auto", "auto", 16, 5, 1), 0.05,
-        False, "parquet", Limits(), None, tuple(flags),
+        False, "parquet", 1000, Limits(), None, tuple(flags),
     )  # fmt: skip
     info = model_dir.read(tiny_model).info
-    run = Run("gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 2, 0.05, None, False, now())
+    run = Run(
+        "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 1000, 2, Limits(), 0.05, None,
+        False, now(),
+    )  # fmt: skip
     pipeline = beam.Pipeline(options=runners.beam_options(flags))
     classification(pipeline, config, run)
     job = pipeline.run().job
     names = {transform.unique_name for transform in job.proto_pipeline.components.transforms.values()}
-    steps = ("Manifest", "Group by location", "Read", "Decode", "Classify", "Write predictions", "Commit")
+    steps = ("Manifest", "Group by location", "Read", "Decode", "Classify", "Parts", "Commit")
     assert set(steps) <= {name.split("/")[0] for name in names}

@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import Chunk
 from pipeline.run_dir.run import Run
 from pipeline.summary import performance
 
 Commit = Callable[..., dict[str, Any]]
-MakeChunk = Callable[..., Chunk]
 
 
 @pytest.mark.parametrize(

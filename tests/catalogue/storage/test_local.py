@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,3 +191,44 @@ def test_a_file_that_another_has_created_is_never_removed(tmp_path: Path, monkey
     with pytest.raises(OSError, match="Too many open files"):
         local._linked(tmp_path / "new", tmp_path / "lock")
     assert os.path.exists(tmp_path / "lock")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is written to the disk and what gets its name, in order."""
+    seen: list[str] = []
+    fsync, replace, link = os.fsync, os.replace, os.link
+
+    def noted_sync(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        seen.append("sync folder" if os.path.isdir(path) else "sync file")
+        fsync(descriptor)
+
+    def noted_replace(source: Any, target: Any) -> None:
+        seen.append("name")
+        replace(source, target)
+
+    def noted_link(source: Any, target: Any) -> None:
+        seen.append("name")
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    monkeypatch.setattr(os, "link", noted_link)
+    return seen
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to see which files are synced")
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(tmp_path: Path, calls: list[str]) -> None:
+    storage.write_text(str(tmp_path / "a"), "text")
+    assert calls == ["sync file", "name", "sync folder"]
+    calls.clear()
+    assert storage.create(str(tmp_path / "b"), b"token")
+    assert calls == ["sync file", "name", "sync folder"]
+    calls.clear()
+    with storage.NewFile(str(tmp_path / "c")) as file:
+        file.write(b"bytes")
+    assert calls == ["sync file", "name", "sync folder"]
+    calls.clear()
+    storage.copy(str(tmp_path / "a"), str(tmp_path / "d"))
+    assert calls == ["name", "sync folder"]

@@ -43,9 +43,11 @@ def test_the_handler_gives_what_the_model_gives(engine: str, tiny_model: Path, t
     handler = SavedModelHandler(str(tiny_model), info.id, config(8, engine), meter)
     model = handler.load_model()
     assert not any(found is model for found in gc.get_objects())  # what is kept is not looked through for rubbish
-    batch = [DecodedImage(ListedImage(f"/{number}", ()), f"{number}", image) for number, image in enumerate(images)]
-    results = list(handler.run_inference(batch, model))
-    assert [result.listed.location for result in results] == [f"/{number}" for number in range(len(images))]
+    batch = [DecodedImage(ListedImage(f"/{n}", ()), f"{n}", f"v{n}", image) for n, image in enumerate(images)]
+    results = [image.result for image in handler.run_inference(batch, model)]
+    assert [(result.location, result.content_hash, result.version) for result in results] == [
+        (f"/{n}", f"{n}", f"v{n}") for n in range(len(images))
+    ]
     for result, row in zip(results, golden, strict=True):
         assert len(result.top) == 2
         assert result.top[0][0] == info.labels[row.argmax()]

@@ -9,7 +9,7 @@ import pytest
 from catalogue.cli.errors import UserError
 from pipeline.manifest import reading as manifest
 from pipeline.manifest.reading import Manifest
-from pipeline.records import DeadLetter, LeftOut, ManifestRow, total_left_out
+from pipeline.records import DeadLetter, FinishedImage, LeftOut, ManifestRow, total_left_out
 
 
 def make(folder: Path, *files: str) -> None:
@@ -20,7 +20,8 @@ def make(folder: Path, *files: str) -> None:
 
 def rows(where: object, **options: object) -> list[ManifestRow | DeadLetter]:
     found = manifest.rows(str(where), Manifest((str(where),), **options))  # type: ignore[arg-type]
-    return [row for row in found if not isinstance(row, LeftOut)]
+    plain = [one for row in found for one in (row.dead_letters() if isinstance(row, FinishedImage) else [row])]
+    return [row for row in plain if not isinstance(row, LeftOut)]
 
 
 def left_out(where: object, **options: object) -> LeftOut:

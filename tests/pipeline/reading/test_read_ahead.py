@@ -17,7 +17,7 @@ from catalogue.reasons import Reason, StorageError
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading import read_ahead
 from pipeline.reading.budget import Budget
-from pipeline.records import DeadLetter, ListedImage
+from pipeline.records import DeadLetter, FinishedImage, ListedImage
 
 LIMITS = Limits()
 
@@ -89,11 +89,12 @@ def test_in_beam_what_cannot_be_read_becomes_dead_letters(tmp_path: Path) -> Non
         read = outcome.results | beam.Map(lambda image: (image.listed, image.data, image.content_hash))
         assert_that(read, equal_to([(listed[0], b"a", hashlib.sha256(b"a").hexdigest())]))
         why = f"[Errno 2] No such file or directory: '{tmp_path}/b'"
-        letters = [
+        letters = outcome.finished | beam.FlatMap(lambda image: image.dead_letters())
+        expected = [
             DeadLetter("b1", "not_found", False, why, {}),
             DeadLetter("b2", "not_found", False, why, {"n": 1}),
         ]
-        assert_that(outcome.dead_letters, equal_to(letters), label="dead letters")
+        assert_that(letters, equal_to(expected), label="dead letters")
 
 
 @pytest.mark.parametrize("scheme", ["gs", "https"])
@@ -156,7 +157,7 @@ def test_what_is_held_is_bounded_in_bytes(
         thread.join(60)
         assert not thread.is_alive()
     assert len(found) == 600
-    assert sum(isinstance(one, DeadLetter) for one in found) == 4 * 17
+    assert sum(isinstance(one, FinishedImage) for one in found) == 4 * 17
     assert budget._taken == 0
     assert not announces or 300 < most <= 1000
 

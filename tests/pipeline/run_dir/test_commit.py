@@ -14,12 +14,13 @@ from catalogue.cli.errors import UserError
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import operations
 from pipeline.metering.measurement import Measurement
-from pipeline.records import Chunk, EngineChoice
+from pipeline.records import EngineChoice, Part
 from pipeline.run_dir.commit import commit
 from pipeline.run_dir.run import Run
+from tests.pipeline.conftest import statistics_of
 
 Commit = Callable[..., dict[str, Any]]
-MakeChunk = Callable[..., Chunk]
+MakePart = Callable[..., Part]
 
 
 def test_where_the_time_went_and_what_it_cost(commit_rows: Commit, run: Run) -> None:
@@ -80,7 +81,7 @@ def test_a_balanced_run_is_a_success(commit_rows: Commit, run: Run) -> None:
     [
         (0, {"inputs": 101}, "do not balance: 101 inputs, 100 predictions"),
         (0, {"inputs": 99}, "do not balance"),
-        (3, {"dead_letters": {"corrupt": (2, (("c/0", "torn"),))}}, "do not balance"),
+        (3, {"statistics": statistics_of(100, 2)}, "do not balance"),
         (6, {}, "6 of 106 images failed"),
     ],
 )
@@ -99,12 +100,6 @@ def test_the_limit_of_failures_may_be_reached_but_not_passed(commit_rows: Commit
     assert commit_rows(run, 95, 5)["status"] == "succeeded"
 
 
-def test_there_is_a_part_even_without_rows(commit_rows: Commit, run: Run) -> None:
-    commit_rows(run, 10, 0)
-    (part,) = Path(run.output, "dead_letters").iterdir()
-    assert (part.name, part.read_bytes()) == ("part-00000-of-00001.jsonl", b"")
-
-
 def test_nothing_of_the_run_before_is_left(commit_rows: Commit, run: Run) -> None:
     commit_rows(run, 10, 0)
     Path(run.output, "predictions/part-00007-of-00009.jsonl").write_text("{}\n")
@@ -115,11 +110,11 @@ def test_nothing_of_the_run_before_is_left(commit_rows: Commit, run: Run) -> Non
 
 @pytest.mark.parametrize("step", range(12))
 def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
-    results: Callable[[int], dict[str, Any]], chunk: MakeChunk, run: Run, monkeypatch: pytest.MonkeyPatch, step: int
+    results: Callable[..., dict[str, Any]], part: MakePart, run: Run, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """One call to the storage fails once; the runner calls the last step again with the same files."""
     given = results(10)
-    chunks = [chunk(run, "predictions", "a", 10)]
+    parts = [part(run, "predictions", 0, 10), part(run, "dead_letters", 0, 0)]
     calls: list[str] = []
 
     def failing(function: Callable[..., None]) -> Callable[..., None]:
@@ -134,24 +129,24 @@ def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
     for module, name in ((storage, "write_text"), (operations, "copy"), (storage, "remove")):
         monkeypatch.setattr(module, name, failing(getattr(module, name)))
     with pytest.raises(StorageError, match="away"):
-        commit(run, chunks=chunks, **given)
+        commit(run, parts=parts, **given)
     assert not Path(run.output, "_SUCCESS").exists()
-    record = commit(run, chunks=chunks, **given)
+    record = commit(run, parts=parts, **given)
     assert record["status"] == "succeeded"
-    (part,) = Path(run.output, "predictions").iterdir()
-    assert len(part.read_text().splitlines()) == 10
+    (placed,) = Path(run.output, "predictions").iterdir()
+    assert len(placed.read_text().splitlines()) == 10
 
 
 def test_of_two_runs_in_one_place_one_stays_whole(
-    results: Callable[[int], dict[str, Any]], chunk: MakeChunk, run: Run, contents: Callable[[Path], dict[str, bytes]]
+    results: Callable[..., dict[str, Any]], part: MakePart, run: Run, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:
     other = dataclasses.replace(run, token="other")
-    mine, its = chunk(run, "predictions", "mine", 10), chunk(other, "predictions", "its", 10)
+    mine, its = part(run, "predictions", 0, 10), part(other, "predictions", 0, 10)
     given = results(10)
-    commit(other, chunks=[its], **given)
+    commit(other, parts=[its], **given)
     before = contents(Path(run.output))
     with pytest.raises(UserError, match="another run has finished in"):
-        commit(run, chunks=[mine], **given)
+        commit(run, parts=[mine], **given)
     with pytest.raises(UserError, match="has removed files of this one"):
-        commit(dataclasses.replace(run, overwrite=True), chunks=[mine], **given)
+        commit(dataclasses.replace(run, overwrite=True), parts=[mine], **given)
     assert contents(Path(run.output)) == before

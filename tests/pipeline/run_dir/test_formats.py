@@ -7,14 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.records import OUTPUT_FORMATS, DeadLetter, Prediction
-from pipeline.run_dir import formats, write_rows
+from pipeline.records import OUTPUT_FORMATS, Prediction
+from pipeline.run_dir import formats
 from pipeline.run_dir.columns import ColumnTypes, unified
 from pipeline.run_dir.layout import PREDICTIONS
 from pipeline.run_dir.values import as_cell
@@ -29,7 +28,7 @@ TOP = (("hat", 0.75), ("dress", 0.25))
 
 
 def prediction(number: int, fields: dict[str, Any]) -> Prediction:
-    return Prediction(f"{number}.jpg", "hat", 0.75, TOP, "model", "hash", fields, f"/{number}.jpg")
+    return Prediction(f"{number}.jpg", "hat", 0.75, TOP, "model", "hash", fields)
 
 
 def columns_of(rows: list[dict[str, Any]]) -> pa.Schema:
@@ -215,41 +214,6 @@ def test_columns_keep_their_order_where_there_is_one() -> None:
     assert names(["b"], ["b", "a"]) == ["b", "a"]
     assert names(["b", "a"], ["a", "b"]) == ["a", "b"]
     assert names() == []
-
-
-@pytest.mark.parametrize("form", OUTPUT_FORMATS)
-def test_rows_of_many_bundles_become_finished_files(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_rows, "_CHUNK_ROWS", 30)
-    monkeypatch.setattr(formats, "_BATCH_ROWS", 7)
-    letters = [DeadLetter(f"{n}.jpg", "empty", False, "0 bytes", {"n": n}) for n in range(100)]
-    written: list[tuple[str, int]] = []
-
-    def note(chunk: Any) -> None:
-        (tmp_path / f"noted-{Path(chunk.path).name}").write_text(str(chunk.rows))
-
-    with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        columns = pipeline | "columns" >> beam.Create([pa.schema([("n", pa.int64())])])
-        rows = pipeline | beam.Create(letters)
-        chunks = rows | write_rows.WriteRows(str(tmp_path), folder="dead_letters", form=form, top_k=2, columns=columns)
-        _ = chunks | beam.Map(note)
-    numbers = []
-    for noted in tmp_path.glob("noted-*"):
-        file = tmp_path / noted.name.removeprefix("noted-")
-        found = read(file)
-        written.append((file.suffix, int(noted.read_text())))
-        assert len(found) == written[-1][1] <= 30
-        numbers += found
-    assert sorted(numbers) == list(range(100))
-    assert {suffix for suffix, _ in written} == {f".{form}"}
-
-
-def read(file: Path) -> list[int]:
-    if file.suffix == ".parquet":
-        return [row["fields"]["n"] for row in pq.read_table(file).to_pylist()]
-    if file.suffix == ".csv":
-        with file.open(newline="") as rows:
-            return [int(row["fields.n"]) for row in csv.DictReader(rows)]
-    return [json.loads(line)["fields"]["n"] for line in file.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("form", OUTPUT_FORMATS)

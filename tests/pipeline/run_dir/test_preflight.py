@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from catalogue.cli.errors import UserError
-from pipeline.records import Chunk
+from pipeline.records import Part
 from pipeline.run_dir.preflight import attempt, check
 from pipeline.run_dir.run import Run
 
 Commit = Callable[..., dict[str, Any]]
-MakeChunk = Callable[..., Chunk]
+MakePart = Callable[..., Part]
 
 
 STRANGERS = {
@@ -25,11 +25,11 @@ STRANGERS = {
 }
 
 
-def test_what_may_be_written_to(chunk: MakeChunk, commit_rows: Commit, run: Run, tmp_path: Path) -> None:
+def test_what_may_be_written_to(part: MakePart, commit_rows: Commit, run: Run, tmp_path: Path) -> None:
     check(str(tmp_path / "new"), overwrite=False)
     (tmp_path / "empty").mkdir()
     check(str(tmp_path / "empty"), overwrite=False)
-    chunk(run, "predictions", "killed", 3)
+    part(run, "predictions", 0, 3)
     (Path(run.temporary) / "started").touch()
     check(run.output, overwrite=False)  # an attempt that was killed
     commit_rows(run, 10, 10)
@@ -73,11 +73,11 @@ def test_what_is_no_run_is_never_written_to(tmp_path: Path, overwrite: bool) -> 
         check(str(tmp_path / "photos/a.jpg"), overwrite=overwrite)
 
 
-def test_an_attempt_that_failed_leaves_nothing(chunk: MakeChunk, run: Run, tmp_path: Path) -> None:
+def test_an_attempt_that_failed_leaves_nothing(part: MakePart, run: Run, tmp_path: Path) -> None:
     run = dataclasses.replace(run, output=f"{run.output}/deep/er")
 
     def fail() -> None:
-        chunk(run, "predictions", "a", 3)
+        part(run, "predictions", 0, 3)
         raise RuntimeError
 
     with pytest.raises(RuntimeError), attempt(run, here=True):

@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from catalogue.cli.errors import CommandFailed
-from pipeline.records import Chunk
 from pipeline.run_dir.run import Run
 from pipeline.run_dir.verify import verify
 
 Commit = Callable[..., dict[str, Any]]
-MakeChunk = Callable[..., Chunk]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""The file format of chunks: results of images, and the rows of the manifest that name them.
+
+A chunk is written by one bundle and has two sections::
+
+    rows      gzip of pickles: for each image its URIs and fields. Read only by the job that wrote them.
+    results   zlib of JSON: the settings of the run, and for each image a list of the attributes of `Result`. Read also
+              by later runs, which need not trust whoever wrote it.
+    footer    the CRC-32 of the rows, the length of the results, _MAGIC
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import json
+import os
+import pickle
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from catalogue import storage
+from catalogue.images.spec import Limits
+from catalogue.reasons import Reason, StorageError
+from pipeline.records import FinishedImage, ListedImage, Result
+
+_MAGIC = b"chunk\x01\r\n"
+_FOOTER = struct.Struct(f">IQ{len(_MAGIC)}s")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of a run that its results depend on.
+
+    Attributes:
+        model_id: of the model.
+        policy: the version of the image policy, see `catalogue.images.reader`.
+        top_k: how many labels are kept, at most.
+        limits: which images are too large or too small.
+    """
+
+    model_id: str
+    policy: int
+    top_k: int
+    limits: Limits
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Settings:
+        """The inverse of `dataclasses.asdict`. Raises KeyError or TypeError."""
+        return cls(**content | {"limits": Limits(**content["limits"])})
+
+
+class ChunkWriter:
+    """Writes a chunk. The file appears, complete and durable, once it is closed.
+
+    Args:
+        path: of the file.
+        settings: of the run.
+
+    Raises:
+        StorageError: it cannot be written; from every method.
+    """
+
+    def __init__(self, path: str, settings: Settings) -> None:
+        self._file, self._settings = _Summed(storage.NewFile(path)), settings
+        self._rows = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1, mtime=0)
+        self._results: list[tuple[Any, ...]] = []
+
+    def write(self, image: FinishedImage) -> None:
+        """Adds an image."""
+        pickle.dump(image.listed.rows, self._rows, pickle.HIGHEST_PROTOCOL)
+        self._results.append(tuple(vars(image.result).values()))
+
+    def close(self) -> None:
+        """Finishes the file."""
+        self._rows.close()
+        content = {"settings": dataclasses.asdict(self._settings), "results": self._results}
+        packed = zlib.compress(json.dumps(content).encode("ascii"), level=1)
+        footer = _FOOTER.pack(self._file.crc, len(packed), _MAGIC)
+        self._file.new.write(packed + footer)
+        self._file.new.commit()
+
+
+class _Summed:
+    """A file that computes the CRC-32 of what is written to it."""
+
+    def __init__(self, new: storage.NewFile) -> None:
+        self.new, self.crc = new, 0
+
+    def write(self, data: bytes) -> int:
+        self.crc = zlib.crc32(data, self.crc)
+        return self.new.write(data)
+
+    def flush(self) -> None:
+        """Nothing: it is not there before it is committed."""
+
+
+def read_results(path: str) -> tuple[Settings, list[Result]]:
+    """Reads the results of a chunk, and the settings they depend on.
+
+    Raises:
+        StorageError: it cannot be read, or is damaged.
+    """
+    with storage.open_file(path) as file:
+        settings, results, _, _ = _results_of(file, path)
+    return settings, results
+
+
+def read_images(path: str) -> Iterator[FinishedImage]:
+    """Reads the images of a chunk with their rows, in a stream. Only for chunks of the own job: pickles are read.
+
+    Raises:
+        StorageError: it cannot be read, or is damaged.
+    """
+    with storage.open_file(path) as file:
+        _, results, length, crc = _results_of(file, path)
+        file.seek(0)
+        packed = file.read(length)
+    if zlib.crc32(packed) != crc:
+        raise _damaged(path, "wrong checksum")
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as rows:
+        for result in results:
+            yield FinishedImage(ListedImage(result.location, pickle.load(rows)), result)
+
+
+def _results_of(file: BinaryIO, path: str) -> tuple[Settings, list[Result], int, int]:
+    """The settings and results of a chunk, and the length and the checksum of the rows before them."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _FOOTER.size, 0))
+    footer = file.read(_FOOTER.size)
+    if len(footer) < _FOOTER.size or not footer.endswith(_MAGIC):
+        raise _damaged(path, "no footer")
+    crc, length, _ = _FOOTER.unpack(footer)
+    start = size - _FOOTER.size - length
+    if start < 0:
+        raise _damaged(path, "wrong footer")
+    file.seek(start)
+    try:
+        content = json.loads(zlib.decompress(file.read(length)))
+        results = [_result_from(*row) for row in content["results"]]
+        return Settings.from_json(content["settings"]), results, start, crc
+    except (zlib.error, ValueError, LookupError, TypeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _result_from(
+    location: str,
+    version: str | None,
+    content_hash: str | None,
+    top: list[tuple[str, float]],
+    reason: str | None,
+    transient: bool,
+    message: str,
+) -> Result:
+    """The result that JSON holds, whose lists were tuples."""
+    return Result(
+        location, version, content_hash, tuple((label, score) for label, score in top), reason, transient, message
+    )
+
+
+def _damaged(path: str, message: str) -> StorageError:
+    return StorageError(Reason.READ_FAILED, f"{path} is damaged: {message}")

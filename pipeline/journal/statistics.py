@@ -1,0 +1,125 @@
+"""Statistics of finished images: counts, and the classes with their scores. Each bundle sums up its own."""
+
+from __future__ import annotations
+
+import bisect
+import collections
+from collections.abc import Iterable
+
+import apache_beam as beam
+
+from pipeline.records import ClassStats, FinishedImage, ReportPhoto
+
+HISTOGRAM_BINS = 20
+EXAMPLES = 4
+
+
+class Statistics:
+    """Statistics of finished images, to which images and other statistics can be added.
+
+    Attributes:
+        images: how many there are.
+        predictions: rows of those that were classified.
+        dead_letters: reason -> rows of those that were not.
+        duplicates: lines that name an image which another line names too.
+    """
+
+    def __init__(self) -> None:
+        self.images = self.predictions = self.duplicates = 0
+        self.dead_letters = collections.Counter[str]()
+        self._classes = collections.defaultdict[str, _ClassStatistics](_ClassStatistics)
+        self._failures = dict[str, tuple[tuple[str, str], ...]]()
+
+    def add(self, image: FinishedImage) -> None:
+        """Adds an image."""
+        rows, result = image.listed.rows, image.result
+        self.images += 1
+        self.duplicates += max(len(rows) - 1, 0)
+        if result.reason is not None:
+            self.dead_letters[result.reason] += len(rows)
+            self._add_failures(result.reason, ((uri, result.message) for uri, _ in rows))
+            return
+        label, score = result.top[0]
+        self.predictions += len(rows)
+        own = self._classes[label]
+        for uri, _ in rows:
+            own.add(score, uri, result.location)
+
+    def merge(self, other: Statistics) -> None:
+        """Adds other statistics."""
+        self.images += other.images
+        self.predictions += other.predictions
+        self.duplicates += other.duplicates
+        self.dead_letters.update(other.dead_letters)
+        for label, part in other._classes.items():
+            self._classes[label].merge(part)
+        for reason, examples in other._failures.items():
+            self._add_failures(reason, examples)
+
+    def classes(self) -> dict[str, ClassStats]:
+        """The statistics of each class with predictions. No photo is an example of both ends."""
+        return {label: own.finished() for label, own in self._classes.items()}
+
+    def failures(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """A few examples of each reason, as (URI, message)."""
+        return dict(self._failures)
+
+    def _add_failures(self, reason: str, examples: Iterable[tuple[str, str]]) -> None:
+        self._failures[reason] = tuple(sorted({*self._failures.get(reason, ()), *examples})[:EXAMPLES])
+
+
+class _ClassStatistics:
+    """The statistics of one class while they grow."""
+
+    def __init__(self) -> None:
+        self.count, self.score_sum = 0, 0.0
+        self.histogram = [0] * HISTOGRAM_BINS
+        self.ranked: list[tuple[float, str, str]] = []  # (-score, uri, location), the surest first
+
+    def add(self, score: float, uri: str, location: str) -> None:
+        self.count += 1
+        self.score_sum += score
+        self.histogram[min(int(score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+        bisect.insort(self.ranked, (-score, uri, location))
+        self._keep_ends()
+
+    def merge(self, other: _ClassStatistics) -> None:
+        self.count += other.count
+        self.score_sum += other.score_sum
+        self.histogram = [a + b for a, b in zip(self.histogram, other.histogram, strict=True)]
+        self.ranked = sorted(self.ranked + other.ranked)
+        self._keep_ends()
+
+    def _keep_ends(self) -> None:
+        del self.ranked[EXAMPLES:-EXAMPLES]
+
+    def finished(self) -> ClassStats:
+        examples = [ReportPhoto(-negated, uri, location) for negated, uri, location in self.ranked]
+        least_sure = examples[max(EXAMPLES, len(examples) - EXAMPLES) :]
+        return ClassStats(
+            self.count, self.score_sum, tuple(self.histogram), tuple(examples[:EXAMPLES]), tuple(reversed(least_sure))
+        )
+
+
+class MergeStatistics(beam.CombineFn):
+    """The sum of several `Statistics`."""
+
+    def create_accumulator(self) -> Statistics:
+        """Statistics of no image."""
+        return Statistics()
+
+    def add_input(self, accumulator: Statistics, statistics: Statistics) -> Statistics:
+        """Adds statistics."""
+        accumulator.merge(statistics)
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Statistics]) -> Statistics:
+        """Adds all of them."""
+        merged = self.create_accumulator()
+        for accumulator in accumulators:
+            merged.merge(accumulator)
+        return merged
+
+    def extract_output(self, accumulator: Statistics) -> Statistics:
+        """The sum."""
+        return accumulator

@@ -1,0 +1,65 @@
+"""Beam transform that measures the bundles in which images are read, decoded and classified."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
+
+from pipeline.metering.measurement import ALL
+from pipeline.metering.meter import MeterHandle
+from pipeline.records import FinishedImage
+
+_MEASUREMENTS = "measurements"
+
+
+class MeasureBundles(beam.PTransform):
+    """Passes images through and emits one `Measurement` for each bundle.
+
+    It must follow reading, decoding and inference in the same fused stage: then its bundles last as long as theirs.
+
+    Args:
+        meter: of the run.
+    """
+
+    def __init__(self, meter: MeterHandle) -> None:
+        super().__init__()
+        self._fn = _MeasureBundlesFn(meter)
+
+    def expand(self, classified: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
+        """PCollection of `FinishedImage`s to the same and a PCollection of `Measurement`s."""
+        outputs = classified | beam.ParDo(self._fn).with_outputs(_MEASUREMENTS, main="classified")
+        return outputs.classified, outputs[_MEASUREMENTS]
+
+
+class _MeasureBundlesFn(beam.DoFn):
+    def __init__(self, meter: MeterHandle) -> None:
+        self._handle = meter
+        self._started: float | None = None
+
+    def setup(self) -> None:
+        self._meter = self._handle.get()
+
+    def start_bundle(self) -> None:
+        self.teardown()  # of a bundle that failed
+        self._meter.forget()
+        self._meter.begin()
+        self._started = time.perf_counter()
+
+    def process(self, image: FinishedImage) -> Iterator[FinishedImage]:
+        yield image
+        self._meter.count(classified=len(image.listed.rows))
+
+    def finish_bundle(self) -> Iterator[beam.pvalue.TaggedOutput]:
+        assert self._started is not None
+        self._meter.add_seconds(ALL, time.perf_counter() - self._started)
+        measurement = GlobalWindows.windowed_value_at_end_of_window(self._meter.take())
+        yield beam.pvalue.TaggedOutput(_MEASUREMENTS, measurement)
+        self.teardown()
+
+    def teardown(self) -> None:
+        if self._started is not None:
+            self._meter.end()
+        self._started = None
