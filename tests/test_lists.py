@@ -14,7 +14,7 @@ import pytest
 from catalogue.cli.errors import UserError
 from pipeline.config import Manifest
 from pipeline.manifest.reading import rows
-from pipeline.records import ManifestRow
+from pipeline.records import FinishedImage, ManifestRow
 from trainer.data.examples import find_examples
 
 
@@ -39,6 +39,11 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
     ".tsv, gzipped": ("list.tsv.gz", gzip.compress(b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n"), HATS),
     "empty cells at the end, as spreadsheets write them": (
         "list.csv", b"uri,label,,\na b.jpg,hat,,\n/x/2.jpg,shoes\n,,,\n", HATS,
+    ),
+    "empty cells left out at the end, as Excel does": (
+        "list.csv",
+        b"uri,label,size,price\n/a.jpg,hat,M,1\n/b.jpg,hat\n/c.jpg,hat,S\n",
+        [("/a.jpg", "hat"), ("/b.jpg", "hat"), ("/c.jpg", "hat")],
     ),
     "UTF-16 and tabs, as spreadsheets write it": (
         "list.txt", PLAIN.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"), HATS,
@@ -116,6 +121,11 @@ def test_both_sides_read_the_same(tmp_path: Path, case: str) -> None:
 WRONG: dict[str, tuple[str, bytes, str]] = {
     "no URI": ("list.csv", b"uri,label\n/a.jpg,hat\n,hat\n", "line 3 of {} has no URI"),
     "too many cells": ("list.csv", b"uri,label\n/a.jpg,hat,red\n", "line 2 of {}: 3 cells, the header 2"),
+    "too few cells for a URI": (
+        "list.csv",
+        b"label,size,uri\nhat,M,/a.jpg\nhat,M\n",
+        "line 3 of {}: 2 cells, the header 3",
+    ),
     "an open quote": ("list.csv", b'uri,label\n/a.jpg,"hat\n', "line 2 of {}: not CSV"),
     "not JSON": ("list.jsonl", b'{"uri": "/a.jpg", "label": "hat"}\n{"uri"\n', "line 2 of {}: not JSON"),
     "a number as the URI": ("list.jsonl", b'{"uri": 5, "label": "hat"}\n', "line 1 of {}: the URI 5 is not text"),
@@ -134,10 +144,11 @@ def test_a_wrong_row_is_a_dead_letter_to_one_side_and_refused_by_the_other(tmp_p
     path = str(tmp_path / name)
     (tmp_path / name).write_bytes(content)
     (letter,) = (row for row in rows(path, Manifest((path,))) if not isinstance(row, ManifestRow))
-    assert letter.message.startswith(words.format(path))
+    assert isinstance(letter, FinishedImage)
+    assert letter.result.message.startswith(words.format(path))
     with pytest.raises(UserError) as error:
         find_examples(path)
-    assert str(error.value) == f"{letter.message}: complete it or remove it"
+    assert str(error.value) == f"{letter.result.message}: complete it or remove it"
 
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {

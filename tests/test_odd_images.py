@@ -78,6 +78,7 @@ PICTURES = {
     "transparent.webp": ((200, 150), "b5a6d0 bcc6ae eddfda eedfd9"),
     "truncated_app14.jpg": ((100, 100), "340806 210504 100302 0b0201"),
     "truncated_exif_dpi.jpg": ((480, 640), "ffffff ffffff ffffff ffffff"),
+    "truncated_jpeg.jpg": ((100, 100), "81817e 7e807e 82807f 81807f"),  # lacks the last byte of its end marker only
     "uncompressed_la.png": ((128, 128), "e6e6e6 ebebeb f6f6f6 ffffff"),
     "xmp_tags_orientation.png": ((326, 268), "d3b583 c7a978 dbba8a ebca92"),
 }
@@ -94,7 +95,6 @@ REASONS = {
     "png_decompression_dos.png": Reason.TOO_MANY_BYTES,
     "truncated_end_chunk.png": Reason.TRUNCATED,
     "truncated_image.png": Reason.TRUNCATED,
-    "truncated_jpeg.jpg": Reason.TRUNCATED,
     "ultrahdr.jpg": Reason.TRUNCATED,
     "unknown_compression_method.png": Reason.CORRUPT,
     "zero_width.gif": Reason.CORRUPT,

@@ -58,7 +58,7 @@ def test_every_reason_has_a_file(
         "too_many_bytes": tmp_path / "long.jpg",
         "unknown_format": odd / "LICENSE",
         "unsupported": tmp_path / "planes.tif",
-        "truncated": odd / "truncated_jpeg.jpg",
+        "truncated": odd / "truncated_end_chunk.png",
         "corrupt": odd / "broken_data_stream.png",
         "too_many_pixels": odd / "decompression_bomb.gif",
         "too_small": odd / "orientation_rectangle.jpg",

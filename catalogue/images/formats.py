@@ -67,11 +67,16 @@ def broken_file(limits: Limits) -> Iterator[None]:
     try:
         yield
     except Image.DecompressionBombError as error:
-        raise ImageError(Reason.TOO_MANY_PIXELS, f"the limit is {limits.max_pixels:,} pixels") from error
+        found = re.search(r"\((\d+) pixels\)", str(error))
+        size = f"{int(found[1]):,} pixels, " if found else ""
+        raise ImageError(Reason.TOO_MANY_PIXELS, f"{size}the limit is {limits.max_pixels:,}") from error
     except MemoryError as error:
         raise ImageError(Reason.TOO_MANY_PIXELS, "decoding needs more memory than there is") from error
     except BROKEN_FILE as error:
-        raise ImageError(_reason_of(error), str(error) or type(error).__name__) from error
+        reason, words = _reason_of(error), str(error) or type(error).__name__
+        if words.startswith("image file is truncated"):  # and how many bytes the decoder has not looked at
+            words = "the file ends before its picture does"
+        raise ImageError(reason, words) from error
 
 
 def _reason_of(error: Exception) -> Reason:
@@ -108,7 +113,7 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
                 words = "HEIC needs the extra heif: pip install -e '.[heif]'"
                 raise ImageError(Reason.UNKNOWN_FORMAT, words) from error
             name = next((name for name, pattern in _NOT_READ.items() if pattern.match(data)), None)
-            words = f"{name} is not read: convert it to JPEG or PNG" if name else f"begins with {data[:8]!r}"
+            words = f"{name} is not read: convert it to JPEG or PNG" if name else "not an image of a known format"
             raise ImageError(Reason.UNKNOWN_FORMAT, words) from error
     width, height = image.size
     if width * height > limits.max_pixels:

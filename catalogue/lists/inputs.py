@@ -155,16 +155,21 @@ def _rows_of(record: Record, columns: ListColumns, base: str, where: str) -> Ite
     uri = others.pop(columns.uri, None)
     if uri is None:
         yield BadRow("", others, f"{where} has no URI", is_without_uri=True)
-    elif not isinstance(uri, str):
-        yield BadRow("", others, f"{where}: the URI {uri!r} is not text")
-    elif columns.separator is None:
-        yield _row(uri, others, base, where)
-    else:
-        uris = [one for one in uri.split(columns.separator) if one.strip()]
+    elif columns.separator is not None and (isinstance(uri, str) or _is_text_list(uri)):
+        uris = [one for one in (uri.split(columns.separator) if isinstance(uri, str) else uri) if one.strip()]
         if not uris:
             yield _row("", others | {POSITION: None}, base, where)
         for position, one in enumerate(uris, start=1):
             yield _row(one, others | {POSITION: position}, base, where)
+    elif isinstance(uri, str):
+        yield _row(uri, others, base, where)
+    else:
+        hint = " (--uri-separator reads each of a list)" if _is_text_list(uri) and columns.label is None else ""
+        yield BadRow("", others, f"{where}: the URI {uri!r} is not text{hint}")
+
+
+def _is_text_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadRow:

@@ -165,7 +165,8 @@ def _kind(path: str, first: str, uri_column: str) -> tuple[str, str]:
     if ending in PARQUET_ENDINGS:
         raise UserError(f"{path} is not a Parquet file, whatever its name says")
     if ENDINGS.get(ending) == JSON_LINES and (first.startswith("[") or first == "{"):
-        raise UserError(f"{path} is one JSON value: write JSON Lines, an object on each line (jq -c '.[]')")
+        rows = ".[]" if first.startswith("[") else ".NAME[]"
+        raise UserError(f"{path} is one JSON value: write JSON Lines, an object on each line (jq -c '{rows}')")
     header = max((cells_of(first, mark) for mark in DELIMITERS), key=lambda cells: (uri_column in cells, len(cells)))
     if ENDINGS.get(ending) == TEXT and not (uri_column in header and len(header) > 1):  # spreadsheets write tables, too
         return TEXT, ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from catalogue.lists.csv_lists import csv_records
@@ -70,7 +70,7 @@ def records(part: Part, uri_column: str) -> Iterator[Record]:
             skip(file, part.start)
             lines = decoded(lines_of(file, part))
             if part.list.kind == CSV:
-                yield from _rows(lines, part)
+                yield from _rows(lines, part, uri_column)
             elif part.list.kind == JSON_LINES:
                 yield from _objects(lines, part.line, uri_column)
             else:
@@ -80,20 +80,31 @@ def records(part: Part, uri_column: str) -> Iterator[Record]:
                 )
 
 
-def _rows(lines: Iterator[str], part: Part) -> Iterator[Record]:
+def _rows(lines: Iterator[str], part: Part, uri_column: str) -> Iterator[Record]:
     columns, number = part.list.columns, part.line
     for record in csv_records(lines, part.list.delimiter):
         if record.problem:
             yield Record(number, {}, f"{record.problem}: {record.start.strip()[:200]}")
         elif any(map(str.strip, record.cells)):  # spreadsheets write blank rows, too
-            if len(record.cells) == len(columns):
-                yield Record(number, dict(zip(columns, record.cells, strict=True)))
-            elif len(record.cells) > len(columns) and not any(map(str.strip, record.cells[len(columns) :])):
-                yield Record(number, dict(zip(columns, record.cells, strict=False)))  # as spreadsheets write them
+            found = _with_every_cell(record.cells, columns, uri_column)
+            if found:
+                yield Record(number, dict(zip(columns, found, strict=True)))
             else:
                 cut = part.list.delimiter.join(record.cells)[:200]
                 yield Record(number, {}, f"{len(record.cells)} cells, the header {len(columns)}: {cut}")
         number += record.lines
+
+
+def _with_every_cell(cells: list[str], columns: Sequence[str], uri_column: str) -> list[str] | None:
+    """A row with a cell for each column; None if it has too many cells, or too few to have a URI.
+
+    Spreadsheets write more empty cells at the end of a row than the header has, and sometimes leave them out: Excel
+    decides that anew for every 16 rows.
+    """
+    missing = len(columns) - len(cells)
+    if missing <= 0:
+        return None if any(map(str.strip, cells[len(columns) :])) else cells[: len(columns)]
+    return cells + [""] * missing if uri_column in columns[: len(cells)] else None
 
 
 def _names(pairs: list[tuple[str, Any]]) -> list[str]:

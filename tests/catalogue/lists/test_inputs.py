@@ -216,8 +216,8 @@ def test_short_times_and_lists_of_one_length_are_carried(tmp_path: Path) -> None
 
 def test_blank_lines_do_not_count_even_before_the_header(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("\n\nuri,sku\n\n/a.jpg,1\n   \n/b.jpg\n")
-    fine, wrong = rows(tmp_path / "list.csv")
-    assert (fine.columns, wrong.message.split(" of ")[0]) == ({"sku": "1"}, "line 7")
+    first, second = rows(tmp_path / "list.csv")
+    assert (first.columns, second.columns) == ({"sku": "1"}, {"sku": ""})
 
 
 def test_a_first_line_in_another_encoding_is_a_dead_letter_of_a_text(tmp_path: Path) -> None:

@@ -227,3 +227,16 @@ def test_what_a_dead_letter_quotes_can_be_written_as_utf_8(tmp_path: Path) -> No
     assert isinstance(letter, DeadLetter)
     assert (letter.uri, letter.fields) == ("/a?.jpg", {"x": {"y?": ["?"]}})
     json.dumps(letter.to_row(), ensure_ascii=False).encode()
+
+
+def test_a_list_of_uris_needs_the_flag_that_divides_cells(tmp_path: Path) -> None:
+    file = tmp_path / "list.jsonl"
+    file.write_text('{"uri": ["a.jpg", "b.jpg"], "sku": 1}\n')
+    (letter,) = rows(file)
+    assert isinstance(letter, DeadLetter)
+    assert letter.message.endswith("is not text (--uri-separator reads each of a list)")
+    found = rows(file, uri_separator="|")
+    assert [(row.uri, row.fields) for row in found] == [
+        ("a.jpg", {"sku": 1, "uri_position": 1}),
+        ("b.jpg", {"sku": 1, "uri_position": 2}),
+    ]
