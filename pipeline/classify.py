@@ -23,6 +23,7 @@ from pipeline.manifest import reading
 from pipeline.metering.watch import Watch
 from pipeline.run_dir import preflight
 from pipeline.run_dir.layout import RUN_FILE, STATS_FILE
+from pipeline.run_dir.previous import previous_runs
 from pipeline.run_dir.report import shown
 from pipeline.run_dir.run import Run, now
 from pipeline.run_dir.verify import verify
@@ -89,6 +90,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         top_k=min(config.inference.top_k, len(info.labels)),
         max_failure_rate=config.max_failure_rate,
         price_per_hour=config.price_per_hour,
+        previous=previous_runs(config.previous, config.output),
         overwrite=config.overwrite,
         started=now(),
     )

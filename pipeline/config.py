@@ -67,6 +67,7 @@ class ClassifyConfig:
         output: the run directory.
         inference: how the network is run.
         max_failure_rate: the share of dead letters above which a run is not a success.
+        previous: a run directory, or a folder of them, whose results are reused; None for none.
         overwrite: whether a finished run at `output` may be replaced.
         output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
         rows_per_part: about how many rows a file has.
@@ -80,6 +81,7 @@ class ClassifyConfig:
     output: str
     inference: InferenceConfig
     max_failure_rate: float
+    previous: str | None
     overwrite: bool
     output_format: str
     rows_per_part: int
@@ -120,6 +122,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--model-dir", type=flags.path, required=True, metavar="DIR", help="the model directory")
     add("--output", type=flags.path, required=True, metavar="RUN_DIR", help="the run directory")
+    add(
+        "--previous",
+        type=flags.path,
+        metavar="RUN_DIR",
+        help="reuse the results of unchanged images from this run, or from the newest finished run in this folder",
+    )
     add("--top-k", type=flags.positive_int, default=TOP_K, metavar="N", help="labels kept of each image")
     add(
         "--max-failure-rate",
@@ -181,8 +189,9 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
     Raises:
         UserError: a path is of a kind that cannot be used.
     """
-    for path in (*arguments.input, arguments.model_dir, arguments.output):
-        storage.check(path)
+    for path in (*arguments.input, arguments.model_dir, arguments.output, arguments.previous):
+        if path is not None:
+            storage.check(path)
     return ClassifyConfig(
         manifest=Manifest(
             tuple(map(storage.absolute, arguments.input)),
@@ -201,6 +210,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
             threads=arguments.engine_threads,
         ),
         max_failure_rate=arguments.max_failure_rate,
+        previous=arguments.previous and storage.absolute(arguments.previous),
         overwrite=arguments.overwrite,
         output_format=arguments.output_format,
         rows_per_part=arguments.rows_per_part,

@@ -8,6 +8,8 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
 from pipeline.config import ClassifyConfig
 from pipeline.inference.handler import SavedModelHandler
+from pipeline.journal.known import ReadKnown
+from pipeline.journal.reuse import Reuse
 from pipeline.journal.statistics import MergeStatistics
 from pipeline.journal.write_chunks import WriteChunks
 from pipeline.manifest.grouping import GroupByLocation
@@ -29,8 +31,10 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     handler = SavedModelHandler(config.model_dir, run.model.id, config.inference, meter)
 
     rows, columns, left_out = pipeline | "Manifest" >> ReadManifest(config.manifest, meter)
-    listed = rows.results | "Group by location" >> GroupByLocation()
-    fetched = listed | "Read" >> ReadAhead(config.limits, meter)
+    known = pipeline | "Known results" >> ReadKnown(run.journals, run.settings)
+    listed = (rows.results, known) | "Group by location" >> GroupByLocation()
+    unknown = listed | "Reuse" >> Reuse(meter)
+    fetched = unknown.results | "Read" >> ReadAhead(config.limits, meter)
     decoded = fetched.results | "Decode" >> Decode(run.model.image, config.limits, meter)
     classified, measurements = (
         decoded.results | "Classify" >> RunInference(handler) | "Measure" >> MeasureBundles(meter)
@@ -38,6 +42,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
 
     journal = {  # each by itself: Beam's local runner keeps all that is flattened until its stage is done
         "wrong rows": rows.finished,
+        "unchanged images": unknown.finished,
         "unread images": fetched.finished,
         "broken images": decoded.finished,
         "classified images": classified,

@@ -12,6 +12,11 @@ AUTO, TENSORFLOW, OPENVINO = "auto", "tensorflow", "openvino"
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 ENGINES, PRECISIONS = (AUTO, TENSORFLOW, OPENVINO), (AUTO, FLOAT32, BFLOAT16)
 
+FRESH = "fresh"
+UNREAD, CONDITIONAL, CONTENT = "unread", "conditional", "content"
+REUSED = (UNREAD, CONDITIONAL, CONTENT)
+"""Sources of reused results: without a read, after a conditional read, because the bytes are identical."""
+
 Fields = dict[str, Any]
 Top = tuple[tuple[str, float], ...]
 
@@ -52,7 +57,7 @@ class Result:
     """What was found for an image: its best labels, or the reason why it has none.
 
     Attributes:
-        location: of the image; empty for a line of a manifest that names none.
+        location: of the image, with credentials masked; empty for a line of a manifest that names none.
         version: the state that the storage said the image has; None where it is not known.
         content_hash: the SHA-256 of its bytes, hexadecimal; None if they were not read.
         top: the best labels and their calibrated probabilities, best first; empty if it was not classified.
@@ -69,13 +74,26 @@ class Result:
     transient: bool = False
     message: str = ""
 
+    def with_version(self, version: str | None) -> Result:
+        """The same result for another version of the image."""
+        return dataclasses.replace(self, version=version)
+
 
 @dataclasses.dataclass(frozen=True)
 class ListedImage:
-    """An image and every line of the manifest that names it, however it spells its URI."""
+    """An image and every line of the manifest that names it, however it spells its URI.
+
+    Attributes:
+        location: where it is read.
+        rows: the URI and the fields of each line.
+        version: of the image, where a listing gave it.
+        known: results of earlier attempts and runs.
+    """
 
     location: str
     rows: tuple[tuple[str, Fields], ...]
+    version: str | None = None
+    known: tuple[Result, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +118,22 @@ class DecodedImage:
 
 @dataclasses.dataclass(frozen=True)
 class FinishedImage:
-    """An image with its result."""
+    """An image with its result.
+
+    Attributes:
+        listed: the image.
+        result: what was found.
+        source: where the result is from: `FRESH`, or one of `REUSED`.
+    """
 
     listed: ListedImage
     result: Result
+    source: str = FRESH
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether the image was tried again after a transient failure in an earlier attempt or run."""
+        return self.source == FRESH and any(result.transient for result in self.listed.known)
 
     def predictions(self, model_id: str) -> Iterator[Prediction]:
         """The rows of a classified image, one for each line of the manifest that names it."""

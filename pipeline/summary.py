@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from catalogue.cli.text import counted
-from pipeline.records import EngineChoice
+from pipeline.records import CONDITIONAL, CONTENT, UNREAD, EngineChoice
+
+_SOURCES = {
+    UNREAD: "without reading them",
+    CONDITIONAL: "after a conditional read",
+    CONTENT: "with identical bytes",
+}
 
 
 def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str]:
@@ -25,6 +31,12 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
     yield f"{inputs}: {counts['predictions']:,} classified, {letters}"
     for reason, count in sorted(counts["dead_letters"].items(), key=lambda item: -item[1]):
         yield f"  {reason:20} {count:9,}"
+    reused = {source: count for source, count in counts["reused"].items() if count}
+    if reused:
+        words = ", ".join(f"{counted(count, 'image')} {_SOURCES[source]}" for source, count in reused.items())
+        yield f"{counts['classified']:,} classified in this run; results reused of {words}"
+    if counts["retried"]:
+        yield f"{counted(counts['retried'], 'image')} tried again that failed for a transient reason before"
     if counts["duplicates"]:
         yield f"lines that repeat the image of another line: {counts['duplicates']:,}"
     left_out = counts["left_out"]

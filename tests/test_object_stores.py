@@ -54,10 +54,13 @@ def test_the_whole_command_on_an_object_store(
     assert done.returncode == 0, done.stderr
     names = names_in(f"{root}/runs/1")
     assert {name for name in names if "/" not in name} == {"_SUCCESS", "run.json", "class_stats.json", "report.html"}
-    assert {name.partition("/")[0] for name in names if "/" in name} == {"predictions", "dead_letters"}
-    assert json.loads(storage.read_text(f"{root}/runs/1/run.json"))["counts"] == {
-        "inputs": 51, "predictions": 49, "dead_letters": {"empty": 1, "not_found": 1}, "duplicates": 13, "reused": 0,
-        "left_out": {"hidden_files": 0, "rows_without_uri": 0},
+    assert {name.partition("/")[0] for name in names if "/" in name} == {"predictions", "dead_letters", "journal"}
+    counts = {
+        "inputs": 51, "predictions": 49, "dead_letters": {"empty": 1, "not_found": 1}, "duplicates": 13,
+        "left_out": {"hidden_files": 0, "rows_without_uri": 0}, "retried": 0,
+    }  # fmt: skip
+    assert json.loads(storage.read_text(f"{root}/runs/1/run.json"))["counts"] == counts | {
+        "classified": 49, "reused": {"unread": 0, "conditional": 0, "content": 0}
     }  # fmt: skip
     numbers = {row["fields"]["sku"] for row in rows_in(f"{root}/runs/1/predictions") if row["fields"]}
     assert numbers == {str(number) for number in range(36)} | {"92"}
@@ -65,12 +68,15 @@ def test_the_whole_command_on_an_object_store(
 
     again = command("pipeline", *arguments, **environment)
     assert (again.returncode, "holds a finished run" in again.stderr) == (2, True)
-    more = ("--overwrite", "--output-format", "parquet", "--direct_num_workers=1")
+    more = ("--previous", f"{root}/runs", "--overwrite", "--output-format", "parquet", "--direct_num_workers=1")
     replaced = command("pipeline", *arguments, *more, **environment)
     assert replaced.returncode == 0, replaced.stderr
     assert {name for name in names_in(f"{root}/runs/1") if name.startswith("predictions")} == {
         "predictions/part-00000-of-00001.parquet"
     }
+    assert json.loads(storage.read_text(f"{root}/runs/1/run.json"))["counts"] == counts | {
+        "classified": 0, "reused": {"unread": 25, "conditional": 25, "content": 0}  # the glob's hats are listed
+    }  # fmt: skip
 
 
 def test_the_whole_command_on_an_object_store_that_fails_now_and_then(

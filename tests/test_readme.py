@@ -184,8 +184,8 @@ def test_the_run_directory(readme: str) -> None:
     block = readme.split("## The run directory")[1].split("```")[1]
     names = [line.split()[0] for line in block.strip().splitlines()]
     assert names == [
-        f"{layout.PREDICTIONS}/part-*", f"{layout.DEAD_LETTERS}/part-*", layout.STATS_FILE, layout.RUN_FILE,
-        layout.REPORT_FILE, layout.SUCCESS_FILE,
+        f"{layout.PREDICTIONS}/part-*", f"{layout.DEAD_LETTERS}/part-*", f"{layout.JOURNAL}/part-*", layout.STATS_FILE,
+        layout.RUN_FILE, layout.REPORT_FILE, layout.SUCCESS_FILE,
     ]  # fmt: skip
     prediction = records.Prediction("u", "l", 1.0, (("l", 1.0),), "m", "h", {}).to_row()
     letter = records.DeadLetter("u", "empty", False, "m", {}).to_row()

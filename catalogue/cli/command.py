@@ -6,19 +6,24 @@ import atexit
 import contextlib
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from catalogue.cli.errors import CommandFailed, Fault, UserError
+from catalogue.cli.errors import CommandFailed, Fault, Interrupted, UserError
 from catalogue.cli.logs import redirected, say
 from catalogue.cli.text import one_line
 
 
 def run(command: Callable[[], None], *, prog: str, verbose: bool = False, log_file: str | None = None) -> int:
-    """Runs a command and returns its exit code: 0 done, 1 failed, 2 the user can put it right, 130 interrupted."""
+    """Runs a command and returns its exit code.
+
+    0: done; 1: failed; 2: the user can put it right; 130, 143, 129: interrupted by SIGINT (Ctrl-C), SIGTERM, SIGHUP.
+    """
     try:
-        with redirected(verbose, log_file) as log:
+        with redirected(verbose, log_file) as log, _interruptible():
             code, message, crashed = _call(command)
     except OSError as error:
         say(f"{prog}: error: cannot write the log file {log_file}: {error.strerror}")
@@ -30,6 +35,29 @@ def run(command: Callable[[], None], *, prog: str, verbose: bool = False, log_fi
         where = f" (details: {log})" if log and crashed else ""
         say(f"{prog}: error: {message}{where}")
     return code
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP interrupt a command as Ctrl-C does; once, so that it can clean up in peace."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def interrupt(number: int, _: object) -> NoReturn:
+        for other in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(other, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    for number, handler in handlers.items():
+        if handler in (signal.SIG_DFL, signal.default_int_handler):  # nohup has SIGHUP ignored
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def leave(code: int) -> NoReturn:
@@ -60,8 +88,10 @@ def _call(command: Callable[[], None]) -> tuple[int, str, bool]:
         return 2, one_line(str(error)), False
     except CommandFailed as error:
         return 1, one_line(str(error)), False
+    except Interrupted as error:
+        return 128 + error.signal, one_line(str(error)), False
     except KeyboardInterrupt:
-        return 130, "interrupted", False
+        return 128 + signal.SIGINT, "interrupted", False
     except Exception as error:
         logging.getLogger(__name__).exception("the command failed")
         name = "" if isinstance(error, Fault) else f"{type(error).__name__}: "

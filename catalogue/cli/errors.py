@@ -13,3 +13,16 @@ class CommandFailed(Exception):
 
 class Fault(Exception):
     """Something broke that nobody foresaw; what is known in one line, the rest in the log. Exit code 1."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal told the command to end. Exit code 128 plus the number of the signal.
+
+    Args:
+        signal: its number.
+        message: one line for the terminal.
+    """
+
+    def __init__(self, signal: int, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.signal = signal

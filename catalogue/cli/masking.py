@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -22,6 +23,12 @@ def masked(text: str) -> str:
     if "@" in text:
         text = _USER.sub(lambda found: f"{found[1] or found[2]}***@", text)
     return _PARAMETER.sub(r"\1***", text) if "=" in text else text
+
+
+def masked_key(uri: str) -> str:
+    """A URI masked, with a hash behind it that tells it from others which are masked alike."""
+    shown = masked(uri)
+    return uri if shown == uri else f"{shown}#{hashlib.sha256(uri.encode()).hexdigest()[:32]}"
 
 
 def masked_within(value: Any) -> Any:

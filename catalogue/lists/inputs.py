@@ -42,12 +42,14 @@ class Row:
         location: where the image is read: the URI made absolute.
         columns: the other columns.
         where: the line or row, for messages.
+        version: of the image, where it was found in a listing.
     """
 
     uri: str
     location: str
     columns: dict[str, Any]
     where: str
+    version: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +138,7 @@ def rows(part: str | Part, columns: ListColumns, base_uri: str | None = None) ->
     if isinstance(part, str):
         left_out = collections.Counter[str]()
         files = globs.matches(part) if storage.is_glob(part) else globs.in_folder(part, left_out)
-        yield from (_row(file.location, {}, "", "the file's name") for file in files)
+        yield from (_row(file.location, {}, "", "the file's name", file.version) for file in files)
         if left_out:
             yield HiddenFiles(dict(left_out))
         return
@@ -172,7 +174,7 @@ def _is_text_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadRow:
+def _row(uri: str, columns: dict[str, Any], base: str, where: str, version: str | None = None) -> Row | BadRow:
     if not storage.is_unicode(uri) or not _is_unicode_within(columns):
         return BadRow(uri, columns, f"{where} is not UTF-8")
     if not uri.strip():
@@ -180,7 +182,7 @@ def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadR
     if uri.lstrip()[:5].lower() == "data:":
         return BadRow(uri, columns, f"{where} holds an image itself (data:): save it and name the file")
     try:
-        return Row(uri, location_of(uri.strip(), base), columns, where)
+        return Row(uri, location_of(uri.strip(), base), columns, where, version)
     except ValueError as error:  # a host that cannot be one, below a base on the web
         return BadRow(uri, columns, f"{where}: {uri!r} is not a URI: {error}")
 

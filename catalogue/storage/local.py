@@ -196,7 +196,8 @@ def _check_regular(status: os.stat_result, path: str) -> None:
 
 
 def _version(status: os.stat_result) -> str:
-    return f"{status.st_size}-{status.st_mtime_ns}"
+    """With the time of the last change, which no program can set: a file may replace another of its size and age."""
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def _whole(file: io.FileIO, max_bytes: int) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
 from catalogue import model_dir
+from catalogue.cli.masking import masked_key
 from catalogue.model_dir import ModelDirError
 from pipeline.config import InferenceConfig
 from pipeline.inference import engines
@@ -61,7 +62,7 @@ class SavedModelHandler(ModelHandler[DecodedImage, FinishedImage, Engine]):
         meter.add_batch(len(batch), model.choice)
         for element, row in zip(batch, probabilities, strict=True):
             best = top(row, model.labels, self._config.top_k)
-            result = Result(element.listed.location, element.version, element.content_hash, best)
+            result = Result(masked_key(element.listed.location), element.version, element.content_hash, best)
             yield FinishedImage(element.listed, result)
 
     def get_num_bytes(self, batch: Sequence[DecodedImage]) -> int:

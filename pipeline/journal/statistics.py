@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import apache_beam as beam
 
-from pipeline.records import ClassStats, FinishedImage, ReportPhoto
+from pipeline.records import FRESH, ClassStats, FinishedImage, ReportPhoto
 
 HISTOGRAM_BINS = 20
 EXAMPLES = 4
@@ -22,11 +22,15 @@ class Statistics:
         predictions: rows of those that were classified.
         dead_letters: reason -> rows of those that were not.
         duplicates: lines that name an image which another line names too.
+        classified: rows of the predictions that were made in this run.
+        reused: source -> rows with results from earlier attempts and runs.
+        retried: rows of images that failed for a transient reason before.
     """
 
     def __init__(self) -> None:
-        self.images = self.predictions = self.duplicates = 0
+        self.images = self.predictions = self.duplicates = self.classified = self.retried = 0
         self.dead_letters = collections.Counter[str]()
+        self.reused = collections.Counter[str]()
         self._classes = collections.defaultdict[str, _ClassStatistics](_ClassStatistics)
         self._failures = dict[str, tuple[tuple[str, str], ...]]()
 
@@ -35,6 +39,11 @@ class Statistics:
         rows, result = image.listed.rows, image.result
         self.images += 1
         self.duplicates += max(len(rows) - 1, 0)
+        self.retried += len(rows) if image.is_retried else 0
+        if image.source != FRESH:
+            self.reused[image.source] += len(rows)
+        elif result.top:
+            self.classified += len(rows)
         if result.reason is not None:
             self.dead_letters[result.reason] += len(rows)
             self._add_failures(result.reason, ((uri, result.message) for uri, _ in rows))
@@ -43,13 +52,16 @@ class Statistics:
         self.predictions += len(rows)
         own = self._classes[label]
         for uri, _ in rows:
-            own.add(score, uri, result.location)
+            own.add(score, uri, image.listed.location)
 
     def merge(self, other: Statistics) -> None:
         """Adds other statistics."""
         self.images += other.images
         self.predictions += other.predictions
         self.duplicates += other.duplicates
+        self.classified += other.classified
+        self.retried += other.retried
+        self.reused.update(other.reused)
         self.dead_letters.update(other.dead_letters)
         for label, part in other._classes.items():
             self._classes[label].merge(part)

@@ -11,40 +11,47 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.records import Fields, ListedImage, ManifestRow
+from catalogue.cli.masking import masked_key
+from pipeline.records import Fields, ListedImage, ManifestRow, Result
 
 PARTITIONS = 1024
-_WAITING_ROWS = 16 * PARTITIONS
+_WAITING = 16 * PARTITIONS
 
 
 class GroupByLocation(beam.PTransform):
-    """Rows to `ListedImage`s: each image once, however often it is listed. Spreads the images over all workers too.
+    """Rows and known results to `ListedImage`s: each image once, however often it is listed. Spreads them over workers.
 
-    The rows travel in packed blocks of neighbours in a hash of their location, so that a runner that keeps in memory
-    what it groups, as Beam's local one does, needs some 40 bytes for each and not a thousand.
+    Both travel in packed blocks of neighbours in a hash of their location, so that a runner that keeps in memory what
+    it groups, as Beam's local one does, needs some 40 bytes for each and not a thousand.
     """
 
-    def expand(self, found: beam.PCollection) -> beam.PCollection:
-        """PCollection of `ManifestRow`s to a PCollection of `ListedImage`s."""
+    def expand(self, found: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
+        """PCollections of `ManifestRow`s and of `Result`s to a PCollection of `ListedImage`s."""
+        rows, known = found
+        packed = (
+            rows | "Pack rows" >> beam.ParDo(_PackFn()).with_output_types(tuple[int, bytes]),
+            known | "Pack known results" >> beam.ParDo(_PackFn()).with_output_types(tuple[int, bytes]),
+        )
         return (
-            found
-            | "Pack" >> beam.ParDo(_PackFn()).with_output_types(tuple[int, bytes])
+            packed
+            | beam.Flatten()
             | beam.GroupByKey()
             | "Unpack" >> beam.FlatMapTuple(lambda _, blocks: listed_images(blocks))
         )
 
 
 class _PackFn(beam.DoFn):
-    """Rows to packed blocks, each of one partition."""
+    """Rows or results to packed blocks, each of one partition."""
 
     def start_bundle(self) -> None:
-        self._waiting: dict[int, list[ManifestRow]] = collections.defaultdict(list)
+        self._waiting: dict[int, list[ManifestRow | Result]] = collections.defaultdict(list)
         self._count = 0
 
-    def process(self, row: ManifestRow) -> Iterator[tuple[int, bytes]]:
-        self._waiting[zlib.crc32(row.location.encode()) % PARTITIONS].append(row)
+    def process(self, one: ManifestRow | Result) -> Iterator[tuple[int, bytes]]:
+        key = one.location if isinstance(one, Result) else masked_key(one.location)
+        self._waiting[zlib.crc32(key.encode()) % PARTITIONS].append(one)
         self._count += 1
-        if self._count >= _WAITING_ROWS:
+        if self._count >= _WAITING:
             yield from self._packed()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -56,17 +63,36 @@ class _PackFn(beam.DoFn):
         self.start_bundle()
 
 
-def pack(rows: Sequence[ManifestRow]) -> bytes:
-    """Rows as few bytes."""
-    plain = [(row.location, row.uri if row.uri != row.location else None, row.fields) for row in rows]
-    return zlib.compress(pickle.dumps(plain, pickle.HIGHEST_PROTOCOL), level=1)
+def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
+    """Rows or results as few bytes."""
+    if isinstance(waiting[0], Result):
+        plain = [tuple(vars(result).values()) for result in waiting]
+        content = ("results", plain)
+    else:
+        plain = [
+            (row.location, row.uri if row.uri != row.location else None, row.fields, row.version)
+            for row in waiting
+            if isinstance(row, ManifestRow)
+        ]
+        content = ("rows", plain)
+    return zlib.compress(pickle.dumps(content, pickle.HIGHEST_PROTOCOL), level=1)
 
 
 def listed_images(blocks: Iterable[bytes]) -> Iterator[ListedImage]:
-    """Packed rows to `ListedImage`s."""
-    found: dict[str, list[tuple[str, Fields]]] = {}
+    """Packed rows and results to `ListedImage`s. Results of images that no row names are left out."""
+    rows: dict[str, list[tuple[str, Fields]]] = {}
+    versions: dict[str, str] = {}
+    known: dict[str, list[Result]] = {}
     for block in blocks:
-        for location, uri, fields in pickle.loads(zlib.decompress(block)):
-            found.setdefault(location, []).append((location if uri is None else uri, fields))
-    for location in list(found):
-        yield ListedImage(location, tuple(found.pop(location)))
+        kind, plain = pickle.loads(zlib.decompress(block))
+        if kind == "results":
+            for values in plain:
+                known.setdefault(values[0], []).append(Result(*values))
+            continue
+        for location, uri, fields, version in plain:
+            rows.setdefault(location, []).append((location if uri is None else uri, fields))
+            if version is not None:
+                versions[location] = version
+    for location in list(rows):
+        found = tuple(known.pop(masked_key(location), ())) if known else ()
+        yield ListedImage(location, tuple(rows.pop(location)), versions.pop(location, None), found)

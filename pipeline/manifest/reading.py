@@ -104,7 +104,7 @@ def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | Fini
     """The rows of a part of an input, in a stream."""
     for row in inputs.rows(part, list_columns(manifest), manifest.base_uri):
         if isinstance(row, Row):
-            yield ManifestRow(row.uri, row.location, row.columns)
+            yield ManifestRow(row.uri, row.location, row.columns, row.version)
         elif isinstance(row, HiddenFiles):
             yield LeftOut(hidden_files=sum(row.files.values()))
         elif row.is_without_uri and manifest.skip_empty_uri:

@@ -81,7 +81,7 @@ class Meter:
         self._bundle.first = self._bundle.first or time.time()
 
     def count(self, **counts: int) -> None:
-        """Adds to what `Watch` shows: ``listed``, the ``wrong`` ones of these, ``classified``, ``failed``."""
+        """Adds to the numbers that `Watch` shows: ``listed``, ``wrong``, ``classified``, ``reused``, ``failed``."""
         with self._lock:
             self._counts.update(counts)
 

@@ -45,11 +45,12 @@ class Watch:
             if self._stopped.is_set():
                 break
             failed = counts["wrong"] + counts["failed"]
-            if not classifying and counts["classified"] + counts["failed"]:
+            done = counts["classified"] + counts["reused"]
+            if not classifying and done + counts["failed"]:
                 if progress:
                     progress.close()
                 classifying, progress = True, None
-            now = counts["classified"] + failed if classifying else counts["listed"]
+            now = done + failed if classifying else counts["listed"]
             if not progress:
                 if not now:
                     continue

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
-from catalogue.cli.masking import masked
+from catalogue.cli.masking import masked, masked_key
 from catalogue.reasons import DataError
 from pipeline.records import FinishedImage, ListedImage, Result
 
@@ -27,6 +27,11 @@ def failed(
     """An image that cannot be classified."""
     reason, message = error.reason, masked(error.message)
     result = Result(
-        listed.location, version, content_hash, reason=reason.code, transient=reason.transient, message=message
+        masked_key(listed.location),
+        version,
+        content_hash,
+        reason=reason.code,
+        transient=reason.transient,
+        message=message,
     )
     return FinishedImage(listed, result)

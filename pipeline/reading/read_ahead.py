@@ -21,12 +21,13 @@ from apache_beam.transforms.window import GlobalWindows
 from catalogue import storage
 from catalogue.images.spec import Limits
 from catalogue.reasons import StorageError
+from pipeline.journal.reuse import version_to_ask_for, with_content, with_version
 from pipeline.machine import cores, memory
 from pipeline.metering.measurement import READING
 from pipeline.metering.meter import Meter, MeterHandle
 from pipeline.reading.budget import Budget
 from pipeline.reading.outcome import FINISHED, Outcome, failed
-from pipeline.records import FetchedImage, FinishedImage, ListedImage
+from pipeline.records import CONDITIONAL, CONTENT, FRESH, FetchedImage, FinishedImage, ListedImage
 
 READS = 64
 _GROUP = 16  # reads begun together: threads that wake now and then cost the one that decodes a tenth of its speed
@@ -35,7 +36,7 @@ _LEAST_BYTES, _MOST_BYTES, _SHARE_OF_MEMORY = 64 * 2**20, 512 * 2**20, 1 / 8
 
 
 class ReadAhead(beam.PTransform):
-    """Reads the bytes of images; those that cannot be read are finished.
+    """Reads the bytes of images; those that cannot be read, or have known results that hold, are finished.
 
     Args:
         limits: which images are too large.
@@ -93,7 +94,8 @@ class _ReadAheadFn(beam.DoFn):
             if isinstance(result, FetchedImage):
                 yield result
                 continue
-            self._meter.count(failed=len(result.listed.rows))
+            rows = len(result.listed.rows)
+            self._meter.count(**{"failed" if result.source == FRESH else "reused": rows})
             yield beam.pvalue.TaggedOutput(FINISHED, result)
 
 
@@ -176,10 +178,17 @@ class Reads:
 
         size = 0
         try:
-            content = storage.read(image.location, self._max_bytes, admit=admit)
-            assert content is not None  # nothing was asked for on a condition
-            block.add(image, content)
-            size = len(content.data)
+            known = version_to_ask_for(image)
+            content = storage.read(image.location, self._max_bytes, admit=admit, unless=known)
+            finished = (
+                with_version(image, known, CONDITIONAL) if content is None else with_content(image, content, CONTENT)
+            )
+            if finished:
+                block.results.append(finished)
+            else:
+                assert content is not None  # only a known version is not read
+                block.add(image, content)
+                size = len(content.data)
         except StorageError as error:
             block.results.append(failed(image, error))
         except BaseException as error:  # belongs to the bundle: its thread raises it

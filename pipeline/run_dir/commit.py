@@ -19,6 +19,7 @@ from pipeline.metering.measurement import Measurement
 from pipeline.records import LeftOut, Part
 from pipeline.run_dir.layout import (
     DEAD_LETTERS,
+    JOURNAL,
     PREDICTIONS,
     REPORT_FILE,
     RUN_FILE,
@@ -30,7 +31,7 @@ from pipeline.run_dir.record import Counts, class_stats_of, read_record, record_
 from pipeline.run_dir.report import run_page
 from pipeline.run_dir.run import Run
 
-_OWN = (SUCCESS_FILE, PREDICTIONS, DEAD_LETTERS, STATS_FILE, REPORT_FILE, RUN_FILE)
+_OWN = (SUCCESS_FILE, PREDICTIONS, DEAD_LETTERS, JOURNAL, STATS_FILE, REPORT_FILE, RUN_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,15 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
     statistics = results.statistics
     reasons = dict(sorted(statistics.dead_letters.items()))
     counts = Counts(
-        results.inputs, rows[PREDICTIONS], rows[DEAD_LETTERS], reasons, statistics.duplicates, results.left_out
+        inputs=results.inputs,
+        predictions=rows[PREDICTIONS],
+        dead_letter_rows=rows[DEAD_LETTERS],
+        dead_letters=reasons,
+        duplicates=statistics.duplicates,
+        left_out=results.left_out,
+        classified=statistics.classified,
+        reused=statistics.reused,
+        retried=statistics.retried,
     )
     left = storage.list_files(run.temporary) if storage.exists(run.temporary) else ()
     if {part.path for part in parts} - {file.location for file in left}:
@@ -116,11 +125,12 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
 def _place(run: Run, parts: Iterable[Part]) -> None:
     """Gives the parts their names."""
     totals = collections.Counter(part.folder for part in parts)
-    targets = {
-        part.path: f"{run.output}/{part.folder}/part-{part.number:05}-of-{totals[part.folder]:05}.{run.output_format}"
-        for part in parts
-    }
-    storage.copy_all(targets.items())
+
+    def place(part: Part) -> str:
+        ending = part.path.rpartition(".")[2]
+        return f"{run.output}/{part.folder}/part-{part.number:05}-of-{totals[part.folder]:05}.{ending}"
+
+    storage.copy_all((part.path, place(part)) for part in parts)
 
 
 def _write_json(path: str, content: dict[str, Any]) -> None:

@@ -4,16 +4,17 @@
 
     predictions/part-*     one row for each classified image
     dead_letters/part-*    one row for each image that could not be
+    journal/part-*         the result of each image, for later runs to reuse
     class_stats.json       the statistics of each class
     run.json               what ran, with what, and counts that balance
     report.html            the same, to look at
     _SUCCESS               written last, and only if the counts balance and the failures are under the limit
-    _temporary/TOKEN/      the unfinished files of an attempt
+    _temporary/TOKEN/      the files of an attempt: ``started``, chunks of the journal, what is not in its place yet
 """
 
 from __future__ import annotations
 
-PREDICTIONS, DEAD_LETTERS = "predictions", "dead_letters"
+PREDICTIONS, DEAD_LETTERS, JOURNAL = "predictions", "dead_letters", "journal"
 STATS_FILE, RUN_FILE, REPORT_FILE = "class_stats.json", "run.json", "report.html"
 SUCCESS_FILE = "_SUCCESS"
-TEMPORARY = "_temporary"
+TEMPORARY, STARTED = "_temporary", "started"

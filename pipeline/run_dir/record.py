@@ -15,7 +15,7 @@ from catalogue.cli.text import counted
 from catalogue.cli.versions import versions
 from catalogue.model_dir import ModelInfo
 from pipeline.metering.measurement import ALL, DECODING, INFERENCE, READING, Measurement
-from pipeline.records import ClassStats, LeftOut
+from pipeline.records import REUSED, ClassStats, LeftOut
 from pipeline.run_dir.layout import RUN_FILE
 from pipeline.run_dir.run import Run, now
 
@@ -34,6 +34,9 @@ class Counts:
         dead_letters: reason -> how many.
         duplicates: lines that name an image which another line names too.
         left_out: what the inputs hold beside images.
+        classified: predictions made in this run.
+        reused: source -> rows with results of earlier attempts and runs.
+        retried: rows of images that failed for a transient reason before.
     """
 
     inputs: int
@@ -42,6 +45,9 @@ class Counts:
     dead_letters: Mapping[str, int]
     duplicates: int
     left_out: LeftOut
+    classified: int
+    reused: Mapping[str, int]
+    retried: int
 
     def problems(self, max_failure_rate: float) -> list[str]:
         """Why a run with these counts is no success; empty if it is one."""
@@ -107,7 +113,9 @@ def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]
             "dead_letters": dict(counts.dead_letters),
             "duplicates": counts.duplicates,
             "left_out": dataclasses.asdict(counts.left_out),
-            "reused": 0,
+            "classified": counts.classified,
+            "reused": {source: counts.reused.get(source, 0) for source in REUSED},
+            "retried": counts.retried,
         },
         "max_failure_rate": run.max_failure_rate,
         "timings": timings,

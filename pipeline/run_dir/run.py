@@ -8,7 +8,8 @@ import datetime
 from catalogue.images.spec import POLICY, Limits
 from catalogue.model_dir import ModelInfo
 from pipeline.journal.chunk_files import Settings
-from pipeline.run_dir.layout import TEMPORARY
+from pipeline.journal.known import Journals
+from pipeline.run_dir.layout import JOURNAL, TEMPORARY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Run:
         limits: which images are too large or too small.
         max_failure_rate: the share of dead letters above which a run is not a success.
         price_per_hour: of all machines together; None if it is not known.
+        previous: run directories whose results are reused.
         overwrite: whether a finished run may be replaced.
         started: ISO 8601, UTC.
     """
@@ -44,6 +46,7 @@ class Run:
     limits: Limits
     max_failure_rate: float
     price_per_hour: float | None
+    previous: tuple[str, ...]
     overwrite: bool
     started: str
 
@@ -56,6 +59,11 @@ class Run:
     def settings(self) -> Settings:
         """The settings that the results depend on."""
         return Settings(self.model.id, POLICY, self.top_k, self.limits)
+
+    @property
+    def journals(self) -> Journals:
+        """Where results of earlier attempts and runs are."""
+        return Journals(f"{self.output}/{TEMPORARY}", tuple(f"{path}/{JOURNAL}" for path in self.previous))
 
 
 def now() -> str:

@@ -1,4 +1,4 @@
-"""Beam transform that merges chunks of the journal into parts: files of rows in the output format."""
+"""Beam transform that merges chunks into parts: rows in the output format, and the finished journal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import apache_beam as beam
 import pyarrow as pa
 
-from pipeline.journal.chunk_files import read_images
-from pipeline.records import Chunk, DeadLetter, FinishedImage, Part, Prediction
+from pipeline.journal.chunk_files import read_images, read_results
+from pipeline.journal.part_files import write_part
+from pipeline.records import Chunk, DeadLetter, FinishedImage, Part, Prediction, Result
 from pipeline.run_dir import formats
-from pipeline.run_dir.layout import DEAD_LETTERS, PREDICTIONS
+from pipeline.run_dir.layout import DEAD_LETTERS, JOURNAL, PREDICTIONS
 from pipeline.run_dir.run import Run
 
 
@@ -53,7 +54,7 @@ class WriteParts(beam.PTransform):
 def assignments(chunks: Iterable[Chunk], rows_per_part: int) -> Iterator[Assignment]:
     """Divides chunks among parts. A folder has at least one part, if only an empty one."""
     ordered = sorted(chunks, key=lambda chunk: chunk.path)
-    for folder, rows_of in ((PREDICTIONS, _predictions), (DEAD_LETTERS, _dead_letters)):
+    for folder, rows_of in ((PREDICTIONS, _predictions), (DEAD_LETTERS, _dead_letters), (JOURNAL, _images)):
         own = [chunk for chunk in ordered if rows_of(chunk)]
         for number, paths in enumerate(_divided([(chunk.path, rows_of(chunk)) for chunk in own], rows_per_part)):
             yield Assignment(folder, number, paths)
@@ -65,6 +66,10 @@ def _predictions(chunk: Chunk) -> int:
 
 def _dead_letters(chunk: Chunk) -> int:
     return chunk.dead_letters
+
+
+def _images(chunk: Chunk) -> int:
+    return chunk.images
 
 
 def _divided(chunks: Sequence[tuple[str, int]], rows_per_part: int) -> list[tuple[str, ...]]:
@@ -86,16 +91,32 @@ def merge(assignment: Assignment, run: Run, columns: pa.Schema) -> Part:
     Raises:
         StorageError: a chunk cannot be read, or the part cannot be written.
     """
-    path = f"{run.temporary}/{assignment.folder}-{uuid.uuid4().hex}.{run.output_format}"
-    writer, rows = formats.writer(path, assignment.folder, columns, run.top_k), 0
+    path = f"{run.temporary}/{assignment.folder}-{uuid.uuid4().hex}"
+    if assignment.folder == JOURNAL:
+        path = f"{path}.parquet"
+        rows = write_part(path, _results(assignment.chunks), run.settings)
+    else:
+        path = f"{path}.{run.output_format}"
+        rows = _write_rows(path, assignment, run, columns)
+    return Part(assignment.folder, assignment.number, path, rows)
+
+
+def _write_rows(path: str, assignment: Assignment, run: Run, columns: pa.Schema) -> int:
+    writer, count = formats.writer(path, assignment.folder, columns, run.top_k), 0
     for chunk in assignment.chunks:
         for image in read_images(chunk):
             for row in _rows(image, assignment.folder, run.model.id):
                 writer.write(row.to_row())
-                rows += 1
+                count += 1
     writer.close()
-    return Part(assignment.folder, assignment.number, path, rows)
+    return count
 
 
 def _rows(image: FinishedImage, folder: str, model_id: str) -> Iterator[Prediction] | Iterator[DeadLetter]:
     return image.predictions(model_id) if folder == PREDICTIONS else image.dead_letters()
+
+
+def _results(chunks: Iterable[str]) -> Iterator[Result]:
+    """The results of images; those of lines that name no image are of no use to a later run."""
+    for chunk in chunks:
+        yield from (result for result in read_results(chunk)[1] if result.location)

@@ -10,7 +10,12 @@ import threading
 
 def main() -> None:
     """Works for the job that the environment variables of Beam's harness name."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who interrupts the command means it, and it ends its workers
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # sent to the whole group; the command ends its workers
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
     from apache_beam.runners.worker import sdk_worker_main

@@ -25,7 +25,7 @@ def run(tiny_model: Path, tmp_path: Path) -> Run:
     return Run(
         output=str(tmp_path / "run"), token="token", command=command, inputs=("in",), model_dir="model", model=info,
         output_format="jsonl", rows_per_part=100_000, top_k=5, limits=Limits(), max_failure_rate=0.05,
-        price_per_hour=3.6, overwrite=False, started=now(),
+        price_per_hour=3.6, previous=(), overwrite=False, started=now(),
     )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def commit_rows() -> Callable[..., dict[str, Any]]:
 
     def call(run: Run, predictions: int, letters: int, **changes: Any) -> dict[str, Any]:
         parts = [make_part(run, "predictions", 1, predictions - 1), make_part(run, "predictions", 0, 1)]
-        parts.append(make_part(run, "dead_letters", 0, letters))
+        parts += [make_part(run, "dead_letters", 0, letters), make_part(run, "journal", 0, predictions + letters)]
         return commit(run, parts=parts, **results_of(predictions, letters) | changes)
 
     return call

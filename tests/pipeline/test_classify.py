@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +32,7 @@ from catalogue.model_dir.info import checksum
 from pipeline import classify as command_module
 from pipeline.inference import engines, openvino_engine
 from pipeline.journal import write_chunks
+from pipeline.journal.part_files import read_part
 from pipeline.metering.watch import counted
 from pipeline.records import OUTPUT_FORMATS, Chunk
 from pipeline.runner import runners
@@ -48,7 +48,15 @@ def test_a_run_directory_is_as_designed(
     run = tmp_path / "run"
     assert classify(drawn, tiny_model, run) == 0
     names = {file.name for file in run.iterdir()}
-    assert names == {"predictions", "dead_letters", "class_stats.json", "run.json", "report.html", "_SUCCESS"}
+    assert names == {
+        "predictions",
+        "dead_letters",
+        "journal",
+        "class_stats.json",
+        "run.json",
+        "report.html",
+        "_SUCCESS",
+    }
     info = model_dir.read(tiny_model).info
     rows = read_rows(run)
     assert [row["uri"] for row in rows] == sorted(str(file) for file in drawn.rglob("*.jpg"))
@@ -60,7 +68,8 @@ def test_a_run_directory_is_as_designed(
         assert sum(entry["score"] for entry in row["top"]) == pytest.approx(1, abs=1e-5)  # three classes, top five
     record = json.loads((run / "run.json").read_text())
     assert record["counts"] == {
-        "inputs": 36, "predictions": 36, "dead_letters": {}, "duplicates": 0, "reused": 0,
+        "inputs": 36, "predictions": 36, "dead_letters": {}, "duplicates": 0,
+        "classified": 36, "reused": {"unread": 0, "conditional": 0, "content": 0}, "retried": 0,
         "left_out": {"hidden_files": 0, "rows_without_uri": 0},
     }  # fmt: skip
     assert record["command"][:4] == ["python", "-m", "pipeline", "classify"]
@@ -168,7 +177,10 @@ def test_credentials_in_uris_are_in_the_uri_column_only(
             found += [row.pop("uri") for row in rows]
             assert "s3cret" not in json.dumps(rows), file
         else:
-            assert "s3cret" not in file.read_text(), file
+            assert b"s3cret" not in file.read_bytes(), file
+    results = [result for _, batch in read_part(str(next((tmp_path / "run/journal").iterdir()))) for result in batch]
+    assert len({result.location for result in results}) == 4
+    assert not any("s3cret" in result.location for result in results)
     assert sorted(found) == sorted(uris)
 
 
@@ -182,7 +194,8 @@ def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
     counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
     assert counts == {
         "inputs": 6, "predictions": 4, "dead_letters": {"bad_manifest_row": 1, "not_found": 1},
-        "duplicates": 2, "reused": 0, "left_out": {"hidden_files": 0, "rows_without_uri": 0},
+        "duplicates": 2, "left_out": {"hidden_files": 0, "rows_without_uri": 0},
+        "classified": 4, "reused": {"unread": 0, "conditional": 0, "content": 0}, "retried": 0,
     }  # fmt: skip
     rows = {row["fields"]["sku"]: row for row in read_rows(tmp_path / "run")}
     assert {sku: row["uri"] for sku, row in rows.items()} == {
@@ -380,26 +393,42 @@ def test_many_small_and_few_large_photos_keep_every_worker_busy(
     assert min(chunks) >= count // 3  # the images are divided by the hash of their names
 
 
-def test_killed_in_the_middle_it_is_no_success_and_the_same_command_mends_it(
-    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path
-) -> None:
+def test_a_night_pays_only_for_what_changed(
+    classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Of 36 photos and a broken one, five change in each of the ways in which photos change."""
     photos = tmp_path / "photos"
-    photos.mkdir()
-    for number in range(3000):
-        os.link(drawn / f"hat/{number % 12:02}.jpg", photos / f"{number:04}.jpg")
-    run = tmp_path / "run"
-    arguments = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", run]
-    process = subprocess.Popen([sys.executable, "-m", "pipeline", *map(str, arguments)], start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not list(run.glob("_temporary/*/chunk-*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert {file.name for file in run.iterdir()} == {"_temporary"}
-    assert classify(photos, tiny_model, run) == 0
-    counts = json.loads((run / "run.json").read_text())["counts"]
-    assert (counts["inputs"], counts["predictions"]) == (3000, 3000)
-    assert not (run / "_temporary").exists()
+    shutil.copytree(drawn, photos)
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff torn")
+    runs = tmp_path / "runs"
+
+    def night(number: int, *more: object) -> int:
+        return classify(photos, tiny_model, runs / f"{number}", "--previous", runs, *more)
+
+    assert night(1) == 0
+    os.utime(photos / "hat/00.jpg")
+    shutil.copy(photos / "shoes/00.jpg", photos / "hat/01.jpg")
+    (photos / "hat/02.jpg").unlink()
+    shutil.copy(photos / "dress/00.jpg", photos / "new.jpg")
+    assert night(2, "--output-format", "csv") == 0
+    counts = json.loads((runs / "2/run.json").read_text())["counts"]
+    assert counts == {
+        "inputs": 37, "predictions": 36, "dead_letters": {"corrupt": 1}, "duplicates": 0,
+        "classified": 2, "reused": {"unread": 34, "conditional": 0, "content": 1}, "retried": 0,
+        "left_out": {"hidden_files": 0, "rows_without_uri": 0},
+    }  # fmt: skip
+    printed = capfd.readouterr()
+    assert f"reusing the results of {runs}/1" in printed.err
+    assert (
+        "2 classified in this run; results reused of 34 images without reading them, 1 image with identical bytes"
+        in printed.out
+    )
+    assert classify(photos, tiny_model, tmp_path / "anew") == 0
+    assert night(3) == 0
+    assert json.loads((runs / "3/run.json").read_text())["counts"]["reused"]["unread"] == 37
+    for folder in ("predictions", "dead_letters"):
+        assert read_rows(runs / "3", folder) == read_rows(tmp_path / "anew", folder)
 
 
 def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
@@ -572,12 +601,12 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
     config = ClassifyConfig(
         Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", InferenceConfig("auto", "auto", 16, 5, 1), 0.05,
-        False, "parquet", 1000, Limits(), None, tuple(flags),
+        None, False, "parquet", 1000, Limits(), None, tuple(flags),
     )  # fmt: skip
     info = model_dir.read(tiny_model).info
     run = Run(
         "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 1000, 2, Limits(), 0.05, None,
-        False, now(),
+        (), False, now(),
     )  # fmt: skip
     pipeline = beam.Pipeline(options=runners.beam_options(flags))
     classification(pipeline, config, run)

@@ -69,3 +69,18 @@ def test_dead_letters_by_reason_with_a_few_examples() -> None:
     assert found.dead_letters == {"corrupt": 10, "empty": 1}
     assert found.failures()["empty"] == (("x", "0 bytes"),)
     assert len(found.failures()["corrupt"]) == EXAMPLES
+
+
+def test_what_is_reused_and_retried_is_counted_apart() -> None:
+    failed_before = Result("/x", reason="read_failed", transient=True)
+
+    def image(source: str, *known: Result) -> FinishedImage:
+        return FinishedImage(
+            ListedImage("/x", (("x", {}), ("./x", {})), None, known), Result("/x", top=(("a", 1.0),)), source
+        )
+
+    found = combine(
+        [image("fresh"), image("unread")], [image("unread"), image("content"), image("fresh", failed_before)]
+    )
+    assert (found.predictions, found.classified, found.retried) == (10, 4, 2)
+    assert found.reused == {"unread": 4, "content": 2}

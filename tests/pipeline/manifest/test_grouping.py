@@ -3,8 +3,9 @@ from __future__ import annotations
 import collections
 import decimal
 
+from catalogue.cli.masking import masked_key
 from pipeline.manifest.grouping import _PackFn, listed_images, pack
-from pipeline.records import ManifestRow
+from pipeline.records import ListedImage, ManifestRow, Result
 
 
 def test_packed_rows_come_back_each_image_once() -> None:
@@ -17,6 +18,24 @@ def test_packed_rows_come_back_each_image_once() -> None:
         "/a.jpg": (("/a.jpg", fields[0]), ("./a.jpg", fields[2])),
         "/b.jpg": (("b.jpg", fields[1]), ("b.jpg", fields[4])),
         "/ü.jpg": (("/ü.jpg", fields[3]),),
+    }
+
+
+def test_rows_meet_the_known_results_of_their_image() -> None:
+    rows = [ManifestRow("/a", "/a", {}, "v2"), ManifestRow("b", "/b", {})]
+    known = [Result("/a", "v1", "hash", (("hat", 0.5),)), Result("/a", reason="read_failed"), Result("/gone", "v")]
+    expected = [ListedImage("/a", (("/a", {}),), "v2", tuple(known[:2])), ListedImage("/b", (("b", {}),))]
+    assert list(listed_images([pack(known), pack(rows)])) == expected
+    assert list(listed_images([pack(rows), pack(known)])) == expected
+
+
+def test_images_whose_locations_differ_in_what_is_masked_only_stay_apart() -> None:
+    uris = [f"https://shop/image?key={number}" for number in range(3)]
+    known = [Result(masked_key(uri), f"v{number}") for number, uri in enumerate(uris)]
+    assert not any("key=1" in result.location for result in known)
+    found = listed_images([pack([ManifestRow(uri, uri, {}) for uri in uris]), pack(known)])
+    assert {image.location: image.known for image in found} == {
+        uri: (result,) for uri, result in zip(uris, known, strict=True)
     }
 
 

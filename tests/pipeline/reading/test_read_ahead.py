@@ -107,7 +107,7 @@ def test_remote_reads_overlap(scheme: str, tmp_path: Path, budget: Budget, monke
             now += by
             most = max(most, now)
 
-    def slow(location: str, max_bytes: int, *, admit: Callable[[int], None]) -> storage.Content:
+    def slow(location: str, max_bytes: int, *, admit: Callable[[int], None], unless: str | None) -> storage.Content:
         change(1)
         time.sleep(0.02)
         change(-1)
@@ -142,7 +142,7 @@ def test_what_is_held_is_bounded_in_bytes(
             raise StorageError(Reason.READ_FAILED, "gone")
         return storage.Content.of(bytes(size), None)
 
-    def read(location: str, max_bytes: int, *, admit: Callable[[int], None]) -> storage.Content:
+    def read(location: str, max_bytes: int, *, admit: Callable[[int], None], unless: str | None) -> storage.Content:
         admit(size_of(location) if announces else 400)
         return admitted(location)
 
@@ -166,7 +166,7 @@ def test_what_is_held_is_bounded_in_bytes(
 def test_a_fault_of_the_program_fails_the_bundle_and_gives_everything_back(
     scheme: str, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(location: str, max_bytes: int, *, admit: Callable[[int], None]) -> storage.Content:
+    def read(location: str, max_bytes: int, *, admit: Callable[[int], None], unless: str | None) -> storage.Content:
         admit(10)
         time.sleep(0.005)
         if location.endswith("/5.jpg"):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.journal.chunk_files import ChunkWriter
+from pipeline.journal.part_files import read_part
 from pipeline.records import Chunk, FinishedImage, ListedImage, Result
 from pipeline.run_dir.run import Run
 from pipeline.run_dir.write_parts import Assignment, assignments, merge
@@ -24,12 +25,15 @@ def test_chunks_are_divided_by_their_rows() -> None:
         Assignment("predictions", 1, ("c",)),
         Assignment("predictions", 2, ("d", "e")),
         Assignment("dead_letters", 0, ("a", "b")),
+        Assignment("journal", 0, ("a", "b")),
+        Assignment("journal", 1, ("c",)),
+        Assignment("journal", 2, ("d", "e")),
     ]
 
 
 def test_a_folder_has_a_part_even_without_rows(run: Run) -> None:
     found = list(assignments([], 2000))
-    assert found == [Assignment("predictions", 0, ()), Assignment("dead_letters", 0, ())]
+    assert found == [Assignment(folder, 0, ()) for folder in ("predictions", "dead_letters", "journal")]
     part = merge(found[0], run, pa.schema([]))
     assert (part.rows, Path(part.path).read_bytes()) == (0, b"")
 
@@ -69,3 +73,16 @@ def test_each_row_of_the_chunks_is_in_one_part(run: Run) -> None:
     assert list(map(json.loads, Path(dead_letters.path).read_text().splitlines())) == [
         {"uri": "b", "reason": "read_failed", "transient": True, "message": "!", "fields": {"sku": 3}}
     ]
+
+
+def test_the_journal_has_a_result_for_each_image_that_a_line_names(run: Run) -> None:
+    path = f"{run.temporary}/chunk-1"
+    results = [Result("/a", "v", "hash", (("hat", 0.75),)), Result("/b", reason="not_found")]
+    wrong = Result("", reason="bad_manifest_row")
+    writer = ChunkWriter(path, run.settings)
+    for result in (results[0], wrong, results[1]):
+        writer.write(FinishedImage(ListedImage(result.location, (("a", {}), ("./a", {}))), result))
+    writer.close()
+    part = merge(Assignment("journal", 0, (path,)), run, pa.schema([]))
+    assert part.rows == 2
+    assert list(read_part(part.path)) == [(run.settings, results)]

@@ -1,7 +1,8 @@
-"""Runs of which a process is killed: the whole of it, one worker, the command alone."""
+"""Runs of which a process is killed or told to end: the command, one worker, all of them; and how they continue."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,45 +13,57 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.journal.chunk_files import read_results
 from pipeline.metering.watch import counted
 from pipeline.runner import runners, worker_processes
 
 Start = Callable[..., subprocess.Popen[str]]
 
 
+PHOTOS = 10_000
+
+
 @pytest.fixture
-def start(tiny_model: Path, drawn: Path, tmp_path: Path) -> Iterator[Start]:
-    """Starts a run with two workers that takes a while; gives it when it classifies, or as soon as they are there."""
-    photos, run = tmp_path / "photos", tmp_path / "run"
+def words(tiny_model: Path, drawn: Path, tmp_path: Path) -> list[str]:
+    """A command that takes some seconds, with two workers."""
+    photos = tmp_path / "photos"
     photos.mkdir()
-    for number in range(20_000):
-        os.link(drawn / f"hat/{number % 12:02}.jpg", photos / f"{number}.jpg")
+    for number in range(PHOTOS):
+        os.link(drawn / f"hat/{number % 12:02}.jpg", photos / f"{number:05}.jpg")
+    words = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", tmp_path / "run",
+             "--direct_num_workers=2", "--engine", "openvino"]  # fmt: skip
+    return [sys.executable, "-m", "pipeline", *map(str, words)]
+
+
+@pytest.fixture
+def start(words: list[str], tmp_path: Path) -> Iterator[Start]:
+    """Starts the command; gives it once it has finished so many chunks, or as soon as its workers are there."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*, classifies: bool = True) -> subprocess.Popen[str]:
-        words = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", run, "--direct_num_workers=2"]
-        words += ["--engine", "openvino", "--log-file", tmp_path / "log"]
+    def begin(*, chunks: int) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *map(str, words)],
+            [*words, "--log-file", tmp_path / "log"],
             stderr=subprocess.PIPE,
             text=True,
             # What a shell starts with & ignores it, and so would this process.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         started.append(process)
-        for _ in range(1200):
-            if classifies and any(counted(str(folder))["classified"] for folder in run.glob("_temporary/*")):
+        for _ in range(6000):
+            if chunks and len(list(tmp_path.glob("run/_temporary/*/chunk-*"))) >= chunks:
                 return process
-            if not classifies and len(children(process)) == 2:
+            if not chunks and len(children(process)) == 2:
                 return process
             assert process.poll() is None
-            time.sleep(0.05)
+            time.sleep(0.01)
         pytest.fail("it did not come so far")
 
     yield begin
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stderr
+        process.stderr.close()
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
@@ -68,28 +81,27 @@ def wait_for_end(pids: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("number", "message"),
     [
         (signal.SIGKILL, "a worker process was killed, as the system does where memory runs out"),
         (signal.SIGSEGV, "a worker process ended before its work did, by signal 11"),
     ],
 )
 def test_a_run_that_loses_a_worker_fails_at_once(
-    number: signal.Signals, words: str, start: Start, tmp_path: Path
+    number: signal.Signals, message: str, start: Start, tmp_path: Path
 ) -> None:
-    process = start()
+    process = start(chunks=1)
     workers = children(process)
     assert len(workers) == 2
     os.kill(workers[1], number)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 1
-    assert f"error: the run failed: WorkerLostError: {words}" in errors.splitlines()[-1]
-    assert not (tmp_path / "run").exists()
+    assert f"error: the run failed: WorkerLostError: {message}" in errors.splitlines()[-1]
     wait_for_end(workers)
 
 
-def test_a_run_that_loses_a_worker_before_it_has_worked_fails_at_once(start: Start, tmp_path: Path) -> None:
-    process = start(classifies=False)
+def test_a_run_that_loses_a_worker_before_it_has_worked_leaves_nothing(start: Start, tmp_path: Path) -> None:
+    process = start(chunks=0)
     workers = children(process)
     os.kill(workers[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=10)
@@ -100,23 +112,72 @@ def test_a_run_that_loses_a_worker_before_it_has_worked_fails_at_once(start: Sta
 
 
 def test_workers_end_with_their_command(start: Start) -> None:
-    process = start()
+    process = start(chunks=0)
     workers = children(process)
     process.kill()
     process.wait()
     wait_for_end(workers)
 
 
-def test_an_interrupted_run_ends_at_once_and_leaves_nothing(start: Start, tmp_path: Path) -> None:
-    process = start()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_an_interrupted_run_ends_at_once_and_names_the_command_that_continues(
+    number: signal.Signals, start: Start, tmp_path: Path
+) -> None:
+    process = start(chunks=1)
     workers = children(process)
-    for pid in (process.pid, *workers):  # as a terminal does
-        os.kill(pid, signal.SIGINT)
+    for pid in (*workers, process.pid):  # as a terminal and systemd do
+        os.kill(pid, number)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 128 + number
+    command = " ".join(map(str, process.args[1:]))
+    assert errors.splitlines()[-1].endswith(f"interrupted; finished work is kept, to continue: python {command}")
+    assert {file.name.split("-")[0] for file in tmp_path.glob("run/_temporary/*/*")} == {"started", "chunk"}
+    wait_for_end(workers)
+
+
+def test_an_interrupted_run_without_finished_work_leaves_nothing(start: Start, tmp_path: Path) -> None:
+    process = start(chunks=0)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
     assert errors.splitlines()[-1].endswith("error: interrupted")
     assert not (tmp_path / "run").exists()
-    wait_for_end(workers)
+
+
+def test_a_killed_run_is_continued_by_the_same_command(start: Start, words: list[str], tmp_path: Path) -> None:
+    """Its command is killed, then a worker. Not more than 1,000 images of each worker are repeated."""
+    process = start(chunks=2)
+    (attempt,) = tmp_path.glob("run/_temporary/*")
+    classified = counted(str(attempt))["classified"]
+    process.kill()
+    process.communicate()
+    assert classified - len(kept(tmp_path)) <= 2 * 1000
+    process = start(chunks=6)
+    os.kill(children(process)[0], signal.SIGKILL)
+    process.communicate(timeout=10)
+    known = len(kept(tmp_path))
+    subprocess.run(words, check=True, capture_output=True)
+    counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
+    assert (counts["inputs"], counts["predictions"]) == (PHOTOS, PHOTOS)
+    assert (counts["classified"], counts["reused"]["unread"]) == (PHOTOS - known, known)
+    alone = [word if word != str(tmp_path / "run") else str(tmp_path / "alone") for word in words]
+    subprocess.run(alone, check=True, capture_output=True)
+    assert rows(tmp_path / "run") == rows(tmp_path / "alone")
+    assert names(tmp_path / "run") == names(tmp_path / "alone")
+
+
+def kept(folder: Path) -> set[str]:
+    """The images in the chunks that the attempts at a run have left."""
+    chunks = folder.glob("run/_temporary/*/chunk-*")
+    return {result.location for chunk in chunks for result in read_results(str(chunk))[1]}
+
+
+def names(run: Path) -> list[str]:
+    return sorted(str(file.relative_to(run)) for file in run.rglob("*"))
+
+
+def rows(run: Path) -> list[str]:
+    return sorted(line for part in run.glob("predictions/*") for line in part.read_text().splitlines())
 
 
 def test_a_runner_without_a_lost_worker_fails_by_what_it_fails_by() -> None:

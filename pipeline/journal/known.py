@@ -1,0 +1,78 @@
+"""Beam transform that reads the results of earlier attempts at a run, and of earlier runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from catalogue import storage
+from catalogue.reasons import StorageError
+from pipeline.journal.chunk_files import Settings, read_results
+from pipeline.journal.part_files import read_part
+from pipeline.journal.reuse import usable
+from pipeline.journal.write_chunks import PREFIX
+from pipeline.records import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Journals:
+    """Where results of earlier attempts and runs are.
+
+    Attributes:
+        chunks: a folder below which attempts left their chunks.
+        parts: folders of parts of finished journals.
+    """
+
+    chunks: str
+    parts: tuple[str, ...] = ()
+
+
+class ReadKnown(beam.PTransform):
+    """Reads the results of earlier attempts and runs that hold under the settings of this one.
+
+    The job itself looks for chunks when it runs: one that an engine starts again finds those it wrote before.
+
+    Args:
+        journals: where they are.
+        settings: of the run.
+    """
+
+    def __init__(self, journals: Journals, settings: Settings) -> None:
+        super().__init__()
+        self._journals, self._settings = journals, settings
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        """Nothing to a PCollection of `Result`s."""
+        return (
+            begin
+            | beam.Create([self._journals])
+            | "Files" >> beam.FlatMap(files_of)
+            | beam.Reshuffle()
+            | "Results" >> beam.FlatMap(results_of, self._settings)
+        )
+
+
+def files_of(journals: Journals) -> Iterator[str]:
+    """The chunks and parts of journals. Raises StorageError."""
+    for folder in (journals.chunks, *journals.parts):
+        if storage.is_remote(folder) or storage.exists(folder):
+            for file in storage.list_files(folder):
+                name = file.location.rpartition("/")[2]
+                if name.startswith(PREFIX) or folder in journals.parts:
+                    yield file.location
+
+
+def results_of(path: str, settings: Settings) -> Iterator[Result]:
+    """The results of a chunk or part that hold under some settings. Those of a damaged file are found anew."""
+    try:
+        if path.endswith(".parquet"):
+            for then, results in read_part(path):
+                yield from usable(results, then, settings)
+        else:
+            then, results = read_results(path)
+            yield from usable(results, then, settings)
+    except StorageError as error:
+        logging.getLogger(__name__).warning("the results in %s are not reused: %s", path, error)

@@ -1,0 +1,84 @@
+"""The file format of finished journals: Parquet, with the attributes of `Result` as columns."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catalogue import storage
+from catalogue.reasons import Reason, StorageError
+from pipeline.journal.chunk_files import Settings
+from pipeline.records import Result
+
+_SETTINGS = b"settings"
+_BATCH_ROWS = 10_000
+_SCHEMA = pa.schema(
+    [
+        ("location", pa.string()),
+        ("version", pa.string()),
+        ("content_hash", pa.string()),
+        ("labels", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float32())),
+        ("reason", pa.string()),
+        ("transient", pa.bool_()),
+        ("message", pa.string()),
+    ]
+)
+
+
+def write_part(path: str, results: Iterable[Result], settings: Settings) -> int:
+    """Writes results to a part of a journal.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    schema = _SCHEMA.with_metadata({_SETTINGS: json.dumps(dataclasses.asdict(settings)).encode()})
+    count, waiting = 0, list[Result]()
+    with storage.NewFile(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as parquet:
+        for result in results:
+            waiting.append(result)
+            if len(waiting) >= _BATCH_ROWS:
+                parquet.write_batch(_batch(waiting, schema))
+                count, waiting = count + len(waiting), []
+        parquet.write_batch(_batch(waiting, schema))
+    return count + len(waiting)
+
+
+def _batch(results: Sequence[Result], schema: pa.Schema) -> pa.RecordBatch:
+    columns = {
+        "labels": [[label for label, _ in result.top] for result in results],
+        "scores": [[score for _, score in result.top] for result in results],
+    }
+    values = (columns.get(name) or [getattr(result, name, None) for result in results] for name in schema.names)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(own, kind) for own, kind in zip(values, schema.types, strict=True)], schema=schema
+    )
+
+
+def read_part(path: str) -> Iterator[tuple[Settings, list[Result]]]:
+    """Reads a part of a journal in batches, each with the settings that its results depend on.
+
+    Raises:
+        StorageError: it cannot be read, or is not such a part.
+    """
+    try:
+        with storage.open_file(path) as file, pq.ParquetFile(file) as parquet:
+            settings = Settings.from_json(json.loads((parquet.schema_arrow.metadata or {})[_SETTINGS]))
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=_SCHEMA.names):
+                yield settings, _results(batch)
+    except (pa.ArrowException, LookupError, ValueError, TypeError) as error:
+        raise StorageError(Reason.READ_FAILED, f"{path} is not a part of a journal: {error}") from error
+
+
+def _results(batch: pa.RecordBatch) -> list[Result]:
+    columns = {name: batch.column(name).to_pylist() for name in _SCHEMA.names}
+    tops = (tuple(zip(*pair, strict=True)) for pair in zip(columns.pop("labels"), columns.pop("scores"), strict=True))
+    location, version, content_hash, *failure = columns.values()
+    return list(map(Result, location, version, content_hash, tops, *failure))

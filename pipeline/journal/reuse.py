@@ -1,0 +1,125 @@
+"""Reuse of results: which results of earlier attempts and runs hold in this run, and for which images.
+
+A result holds for an image whose storage still shows the version it was found for, or whose bytes have the same hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from catalogue import storage
+from catalogue.reasons import Reason
+from pipeline.journal.chunk_files import Settings
+from pipeline.metering.meter import MeterHandle
+from pipeline.reading.outcome import FINISHED, Outcome
+from pipeline.records import UNREAD, FinishedImage, ListedImage, Result
+
+_ABOUT_BYTES = (Reason.TOO_MANY_BYTES.code, Reason.TOO_MANY_PIXELS.code, Reason.TOO_SMALL.code)
+
+
+def usable(results: Iterable[Result], then: Settings, now: Settings) -> Iterator[Result]:
+    """Results that also hold under other settings, if their images are unchanged.
+
+    Transient failures are passed on as well, to be counted as retried.
+
+    Args:
+        results: found with the settings `then`.
+        then: see `results`.
+        now: of this run.
+    """
+    is_same_policy = then.policy == now.policy
+    are_limits_wider = (
+        then.limits.max_bytes <= now.limits.max_bytes
+        and then.limits.max_pixels <= now.limits.max_pixels
+        and then.limits.min_side >= now.limits.min_side
+    )
+    are_predictions_valid = then.model_id == now.model_id and is_same_policy and are_limits_wider
+    for result in results:
+        if result.top:
+            is_long_enough = then.top_k >= now.top_k or len(result.top) < then.top_k  # all classes, if there are fewer
+            if are_predictions_valid and is_long_enough:
+                yield Result(result.location, result.version, result.content_hash, result.top[: now.top_k])
+        elif result.transient or (
+            result.content_hash is not None
+            and is_same_policy
+            and (then.limits == now.limits or (are_limits_wider and result.reason not in _ABOUT_BYTES))
+        ):
+            yield result
+
+
+class Reuse(beam.PTransform):
+    """Finishes the images whose known results hold without reading them.
+
+    These are the ones whose version a listing shows, or, for local files, ``stat``.
+
+    Args:
+        meter: of the run.
+    """
+
+    def __init__(self, meter: MeterHandle) -> None:
+        super().__init__()
+        self._fn = _ReuseFn(meter)
+
+    def expand(self, listed: beam.PCollection) -> Outcome:
+        """PCollection of `ListedImage`s to PCollections of those that must be read, and of `FinishedImage`s."""
+        outputs = listed | beam.ParDo(self._fn).with_outputs(FINISHED, main="results")
+        return Outcome(outputs.results, outputs[FINISHED])
+
+
+class _ReuseFn(beam.DoFn):
+    def __init__(self, meter: MeterHandle) -> None:
+        self._handle = meter
+
+    def setup(self) -> None:
+        self._meter = self._handle.get()
+
+    def process(self, image: ListedImage) -> Iterator[Any]:
+        found = reused_unread(image)
+        if found:
+            self._meter.count(reused=len(image.rows))
+            yield beam.pvalue.TaggedOutput(FINISHED, found)
+        else:
+            yield image
+
+
+def reused_unread(image: ListedImage) -> FinishedImage | None:
+    """The image with a result that holds without reading it; None if it must be read."""
+    if not any(result.version for result in permanent(image)):
+        return None
+    version = image.version
+    if version is None and not storage.is_remote(image.location):
+        status = storage.stat(image.location)
+        version = status.version if status else None
+    return with_version(image, version, UNREAD)
+
+
+def with_version(image: ListedImage, version: str | None, source: str) -> FinishedImage | None:
+    """The image with a result that was found for a version of it, if there is one."""
+    if version is not None:
+        for result in permanent(image):
+            if result.version == version:
+                return FinishedImage(image, result, source)
+    return None
+
+
+def with_content(image: ListedImage, content: storage.Content, source: str) -> FinishedImage | None:
+    """The image with a result that was found for the same bytes, if there is one."""
+    for result in permanent(image):
+        if result.content_hash == content.content_hash:
+            return FinishedImage(image, result.with_version(content.version), source)
+    return None
+
+
+def version_to_ask_for(image: ListedImage) -> str | None:
+    """The version that a conditional read names: an image that still has it need not be read."""
+    if image.version is not None:  # it was compared already
+        return None
+    return next((result.version for result in permanent(image) if result.version is not None), None)
+
+
+def permanent(image: ListedImage) -> Iterator[Result]:
+    """The known results of an image that hold as long as it does not change."""
+    return (result for result in image.known if not result.transient)

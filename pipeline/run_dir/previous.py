@@ -1,0 +1,57 @@
+"""Find the runs whose results a new run reuses."""
+
+from __future__ import annotations
+
+import posixpath
+
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
+from catalogue.reasons import StorageError
+from pipeline.run_dir.layout import JOURNAL, RUN_FILE, SUCCESS_FILE
+from pipeline.run_dir.record import read_record
+
+
+def previous_runs(given: str | None, output: str) -> tuple[str, ...]:
+    """The run directories whose results a new run reuses.
+
+    Args:
+        given: a run directory, or a folder of them, of which the newest finished one counts; None for none.
+        output: of the new run. If it holds a run that failed, the same command continues it.
+
+    Raises:
+        UserError: `given` is neither.
+    """
+    try:
+        found = [] if given is None else _finished(given, output)
+        if given != output and _is_journaled(output) and not storage.exists(f"{output}/{SUCCESS_FILE}"):
+            found.append(output)
+    except (StorageError, ValueError) as error:
+        raise UserError(f"--previous {given} cannot be read: {error}") from error
+    return tuple(found)
+
+
+def _finished(given: str, output: str) -> list[str]:
+    if storage.exists(f"{given}/{RUN_FILE}"):
+        if not _is_journaled(given):
+            raise UserError(f"--previous {given} has no {JOURNAL}: it was written by an older version")
+        return [given]
+    runs = [f"{given}/{name}" for name in storage.folders(given) or ()]
+    finished = {
+        read_record(run)["timings"]["finished"]: run  # type: ignore[index]
+        for run in runs
+        if storage.exists(f"{run}/{SUCCESS_FILE}") and _is_journaled(run)
+    }
+    if finished:
+        newest = finished[max(finished)]
+        say(f"reusing the results of {newest}")
+        return [newest]
+    if not storage.exists(given) and posixpath.dirname(output) != given:
+        raise UserError(f"--previous {given} does not exist: give a run directory, or a folder of them")
+    say(f"no finished run in {given}: there is nothing to reuse")
+    return []
+
+
+def _is_journaled(run: str) -> bool:
+    """Whether a folder is one of our run directories, with a journal."""
+    return storage.exists(f"{run}/{RUN_FILE}") and read_record(run) is not None and storage.exists(f"{run}/{JOURNAL}")
