@@ -22,7 +22,9 @@ from pipeline.inference import engines
 from pipeline.manifest import reading
 from pipeline.metering.watch import Watch
 from pipeline.run_dir import preflight
-from pipeline.run_dir.layout import RUN_FILE, STATS_FILE
+from pipeline.run_dir.commit import committed
+from pipeline.run_dir.layout import RUN_FILE, STATS_FILE, SUCCESS_FILE
+from pipeline.run_dir.lock import held
 from pipeline.run_dir.previous import previous_runs
 from pipeline.run_dir.report import shown
 from pipeline.run_dir.run import Run, now
@@ -42,12 +44,14 @@ def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
         UserError, CommandFailed: see `classify`.
     """
     record = classify(config, command)
-    class_stats = json.loads(storage.read_text(f"{config.output}/{STATS_FILE}"))
+    class_stats = json.loads(storage.read_text(f"{record['output']}/{STATS_FILE}"))
     with contextlib.suppress(OSError):  # the run is complete, whatever becomes of its table
         for line in summary(record, class_stats):
             print_line(line)
     if record["problems"]:
-        raise CommandFailed("; ".join(record["problems"]) + f"; the rows are in {config.output}, without _SUCCESS")
+        where = f"; the rows are in {record['output']}, without {SUCCESS_FILE}"
+        kept = "" if record["output"] == config.output else f"; the finished run in {config.output} is as it was"
+        raise CommandFailed("; ".join(record["problems"]) + where + kept)
 
 
 def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
@@ -94,12 +98,19 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         overwrite=config.overwrite,
         started=now(),
     )
-    with preflight.attempt(run, here=is_local):
+    with (
+        preflight.new_folders(run.output),
+        held(run.output, run.token, run.started, here=is_local),
+        preflight.attempt(run, here=is_local),
+    ):
         runner = options.view_as(StandardOptions).runner
         say(f"classifying {shown(config.manifest.inputs)} with model {info.id} on {runner}")
         with Watch(run.temporary):
             _run_job(config, run, options)
-    return verify(config.output)
+        record = committed(run)
+        if record is None:
+            raise CommandFailed(f"{run.output} has no {RUN_FILE} of this run: it has not finished")
+        return verify(record["output"])
 
 
 def _run_job(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None:

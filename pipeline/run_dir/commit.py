@@ -19,6 +19,7 @@ from pipeline.metering.measurement import Measurement
 from pipeline.records import LeftOut, Part
 from pipeline.run_dir.layout import (
     DEAD_LETTERS,
+    FAILED,
     JOURNAL,
     PREDICTIONS,
     REPORT_FILE,
@@ -27,6 +28,7 @@ from pipeline.run_dir.layout import (
     SUCCESS_FILE,
     TEMPORARY,
 )
+from pipeline.run_dir.lock import check_holder, exclusive
 from pipeline.run_dir.record import Counts, class_stats_of, read_record, record_of
 from pipeline.run_dir.report import run_page
 from pipeline.run_dir.run import Run
@@ -58,7 +60,10 @@ def commit(run: Run, **results: Any) -> dict[str, Any]:
     """Gives the rows their place and writes everything else; ``_SUCCESS`` last, if it was one.
 
     A runner may call this again after a failure half-way. Until ``run.json`` names this attempt nothing below
-    ``_temporary`` has been removed and all is done anew; from then on only the end is left to do.
+    ``_temporary`` has been removed and all is done anew; from then on only the end is left to do. If the whole run is
+    killed, the same command finds the chunks and makes the same parts of them.
+
+    A finished run is replaced only by another success: a run that failed goes to the folder `FAILED` beside it.
 
     Args:
         run: what was known before.
@@ -66,23 +71,31 @@ def commit(run: Run, **results: Any) -> dict[str, Any]:
 
     Returns:
         The content of ``run.json``.
+
+    Raises:
+        UserError: another run has taken over this output, or has finished in it.
     """
-    record = _record_of(run) or _write(run, Results(**results))
-    storage.remove(f"{run.output}/{TEMPORARY}")
-    if record["status"] == "succeeded":
-        storage.write_text(f"{run.output}/{SUCCESS_FILE}", "")
-    return record
+    with exclusive(run.output):
+        check_holder(run.output, run.token)
+        record = committed(run) or _write(run, Results(**results))
+        check_holder(run.output, run.token)
+        storage.remove(f"{run.output}/{TEMPORARY}")
+        if record["status"] == "succeeded":
+            storage.remove(f"{run.output}/{FAILED}")
+            storage.write_text(f"{run.output}/{SUCCESS_FILE}", "")
+        return record
 
 
-def _record_of(run: Run) -> dict[str, Any] | None:
+def committed(run: Run) -> dict[str, Any] | None:
     """The content of ``run.json`` if this attempt has written it already.
 
     Raises:
         UserError: a run that began at about the same time has finished in the same place.
     """
-    record = read_record(run.output) if storage.exists(f"{run.output}/{RUN_FILE}") else None
-    if record and record["attempt"] == run.token:
-        return record
+    for folder in (run.output, f"{run.output}/{FAILED}"):
+        record = read_record(folder) if storage.exists(f"{folder}/{RUN_FILE}") else None
+        if record and record["attempt"] == run.token:
+            return record
     if storage.exists(f"{run.output}/{SUCCESS_FILE}") and not run.overwrite:
         raise UserError(f"another run has finished in {run.output} meanwhile: its rows are kept, these are not")
     return None
@@ -91,44 +104,50 @@ def _record_of(run: Run) -> dict[str, Any] | None:
 def _write(run: Run, results: Results) -> dict[str, Any]:
     """Everything but the end of `commit`; ``run.json`` last."""
     parts = sorted(results.parts, key=lambda part: (part.folder, part.number))
-    rows = collections.Counter[str]()
+    statistics, counts = results.statistics, _counts_of(parts, results)
+    left = storage.list_files(run.temporary) if storage.exists(run.temporary) else ()
+    if {part.path for part in parts} - {file.location for file in left}:
+        raise UserError(f"another run in {run.output} has removed files of this one: choose another --output for each")
+    classes = statistics.classes()
+    class_stats, record = class_stats_of(run.model, counts, classes), record_of(run, counts, results.measured)
+    page = run_page(record, class_stats, classes, statistics.failures(), results.thumbnails)
+    if record["problems"] and storage.exists(f"{run.output}/{SUCCESS_FILE}"):
+        record["output"] = f"{run.output}/{FAILED}"
+    target = record["output"]
+    for name in _OWN:
+        storage.remove(f"{target}/{name}")
+    _place(target, parts)
+    _write_json(f"{target}/{STATS_FILE}", class_stats)
+    storage.write_text(f"{target}/{REPORT_FILE}", page)
+    check_holder(run.output, run.token)
+    _write_json(f"{target}/{RUN_FILE}", record)
+    return record
+
+
+def _counts_of(parts: Iterable[Part], results: Results) -> Counts:
+    rows, statistics = collections.Counter[str](), results.statistics
     for part in parts:
         rows[part.folder] += part.rows
-    statistics = results.statistics
-    reasons = dict(sorted(statistics.dead_letters.items()))
-    counts = Counts(
+    return Counts(
         inputs=results.inputs,
         predictions=rows[PREDICTIONS],
         dead_letter_rows=rows[DEAD_LETTERS],
-        dead_letters=reasons,
+        dead_letters=dict(sorted(statistics.dead_letters.items())),
         duplicates=statistics.duplicates,
         left_out=results.left_out,
         classified=statistics.classified,
         reused=statistics.reused,
         retried=statistics.retried,
     )
-    left = storage.list_files(run.temporary) if storage.exists(run.temporary) else ()
-    if {part.path for part in parts} - {file.location for file in left}:
-        raise UserError(f"another run in {run.output} has removed files of this one: choose another --output for each")
-    for name in _OWN:
-        storage.remove(f"{run.output}/{name}")
-    _place(run, parts)
-    classes = statistics.classes()
-    class_stats, record = class_stats_of(run.model, counts, classes), record_of(run, counts, results.measured)
-    page = run_page(record, class_stats, classes, statistics.failures(), results.thumbnails)
-    _write_json(f"{run.output}/{STATS_FILE}", class_stats)
-    storage.write_text(f"{run.output}/{REPORT_FILE}", page)
-    _write_json(f"{run.output}/{RUN_FILE}", record)
-    return record
 
 
-def _place(run: Run, parts: Iterable[Part]) -> None:
-    """Gives the parts their names."""
+def _place(target: str, parts: Iterable[Part]) -> None:
+    """Gives the parts their names in a run directory."""
     totals = collections.Counter(part.folder for part in parts)
 
     def place(part: Part) -> str:
         ending = part.path.rpartition(".")[2]
-        return f"{run.output}/{part.folder}/part-{part.number:05}-of-{totals[part.folder]:05}.{ending}"
+        return f"{target}/{part.folder}/part-{part.number:05}-of-{totals[part.folder]:05}.{ending}"
 
     storage.copy_all((part.path, place(part)) for part in parts)
 

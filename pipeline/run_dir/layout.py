@@ -10,6 +10,8 @@
     report.html            the same, to look at
     _SUCCESS               written last, and only if the counts balance and the failures are under the limit
     _temporary/TOKEN/      the files of an attempt: ``started``, chunks of the journal, what is not in its place yet
+    _lock                  the run that is at work here
+    _failed/               a run that failed and did not replace the finished one beside it
 """
 
 from __future__ import annotations
@@ -18,3 +20,5 @@ PREDICTIONS, DEAD_LETTERS, JOURNAL = "predictions", "dead_letters", "journal"
 STATS_FILE, RUN_FILE, REPORT_FILE = "class_stats.json", "run.json", "report.html"
 SUCCESS_FILE = "_SUCCESS"
 TEMPORARY, STARTED = "_temporary", "started"
+LOCK_FILE = "_lock"
+FAILED = "_failed"

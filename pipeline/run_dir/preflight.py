@@ -4,39 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from catalogue import storage
 from catalogue.cli.errors import CommandFailed, Fault, Interrupted, UserError
 from catalogue.reasons import StorageError
 from pipeline.journal.write_chunks import PREFIX as CHUNK
-from pipeline.run_dir.layout import DEAD_LETTERS, JOURNAL, PREDICTIONS, RUN_FILE, STARTED, SUCCESS_FILE, TEMPORARY
+from pipeline.run_dir.layout import (
+    DEAD_LETTERS,
+    JOURNAL,
+    LOCK_FILE,
+    PREDICTIONS,
+    RUN_FILE,
+    STARTED,
+    SUCCESS_FILE,
+    TEMPORARY,
+)
 from pipeline.run_dir.record import read_record
 from pipeline.run_dir.run import Run
+
+_ATTEMPT = re.compile(rf"{TEMPORARY}/[0-9a-f]{{12}}/")
 
 
 def check(path: str, *, overwrite: bool) -> None:
     """Refuses an output that must not be written to.
 
-    What may be replaced is a run directory and nothing else: ``run.json`` is ours, or there is none yet and the files
-    of an attempt that was killed are there; its folders of rows hold parts only.
+    Only a run directory may be replaced: its ``run.json`` is ours, or there is none and the files of an attempt are
+    there; its folders of rows hold parts only.
 
     Raises:
         UserError: it is a file, holds something else than a run, or a finished run and `overwrite` is not set.
     """
     try:
         files = _files(path)
-        ours = read_record(path) is not None if RUN_FILE in files else any(map(_is_unfinished, files))
+        ours = read_record(path) is not None if RUN_FILE in files else any(map(_ATTEMPT.match, files))
     except (StorageError, ValueError) as error:
         raise UserError(f"--output {path} cannot be read: {error}") from error
     if not storage.is_remote(path) and os.path.isfile(path):
         raise UserError(f"--output {path} is a file: choose a folder")
     folders = tuple(f"{folder}/" for folder in (PREDICTIONS, DEAD_LETTERS, JOURNAL))
-    strange = [file for file in files if file.startswith(folders) and "/part-" not in file]
-    if files and (not ours or strange):
-        raise UserError(f"--output {path} exists and is no run directory: choose another folder")
+    strange = [file for file in files if file.startswith(folders) and "/part-" not in file and not _is_temporary(file)]
+    if files and (not ours or strange) and not all(map(_is_trace, files)):
+        raise UserError(f"--output {path} exists and is not a run directory: choose another folder")
     if SUCCESS_FILE in files and not overwrite:
         raise UserError(f"--output {path} holds a finished run: choose another folder or give --overwrite")
 
@@ -48,8 +60,26 @@ def _files(path: str) -> list[str]:
     return [file.location.removeprefix(f"{path}/") for file in storage.list_files(path)]
 
 
-def _is_unfinished(file: str) -> bool:
-    return file.startswith(f"{TEMPORARY}/") and file.endswith(f"/{STARTED}")
+def _is_trace(file: str) -> bool:
+    """Whether a file is all that may be left of an attempt that could write nothing else, as on a full disk."""
+    return file.startswith(LOCK_FILE) or _is_temporary(file)
+
+
+def _is_temporary(file: str) -> bool:
+    return storage.is_temporary(file.rpartition("/")[2])
+
+
+@contextlib.contextmanager
+def new_folders(output: str) -> Iterator[None]:
+    """Removes the folders that are made for an output if it fails and nothing is in them."""
+    missing = [] if storage.is_remote(output) else _missing_folders(Path(output))
+    try:
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not there, or not empty
+                folder.rmdir()
+        raise
 
 
 @contextlib.contextmanager
@@ -65,7 +95,6 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
     Raises:
         UserError: the output cannot be written.
     """
-    made = [] if storage.is_remote(run.output) else _missing_folders(Path(run.temporary))
     try:
         try:
             storage.write_text(f"{run.temporary}/{STARTED}", run.started)
@@ -73,21 +102,21 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
             raise UserError(f"--output {run.output} cannot be written: {error}") from error
         yield
     except UserError:
-        _abandon(run, made)
+        _abandon(run)
         raise
     except Interrupted as error:
-        words = _clean_up(run, made) if here else ""
+        words = _clean_up(run) if here else ""
         raise Interrupted(error.signal, f"{error}{words}") from None
     except (CommandFailed, Fault) as error:
-        words = _clean_up(run, made) if here else ""
+        words = _clean_up(run) if here else ""
         raise type(error)(f"{error}{words}") from error
     except BaseException:
         if here:
-            _clean_up(run, made)
+            _clean_up(run)
         raise
 
 
-def _clean_up(run: Run, made: Iterable[Path]) -> str:
+def _clean_up(run: Run) -> str:
     """Removes the files of an attempt that a later one has no use for. Returns words about those that it has."""
     try:
         files = [file.location for file in storage.list_files(run.temporary)]
@@ -98,16 +127,16 @@ def _clean_up(run: Run, made: Iterable[Path]) -> str:
             return f"; finished work is kept, to continue: {shlex.join(run.command)}"
     except StorageError:  # the storage may be what failed
         return ""
-    _abandon(run, made)
+    _abandon(run)
     return ""
 
 
-def _abandon(run: Run, made: Iterable[Path]) -> None:
+def _abandon(run: Run) -> None:
     with contextlib.suppress(StorageError):
         storage.remove(run.temporary)
-    for folder in made:
-        with contextlib.suppress(OSError):  # not there, or no longer empty
-            folder.rmdir()
+    if not storage.is_remote(run.output):
+        with contextlib.suppress(OSError):  # another attempt may have left its chunks there
+            Path(run.temporary).parent.rmdir()
 
 
 def _missing_folders(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
 from catalogue.reasons import StorageError
-from pipeline.run_dir.layout import JOURNAL, RUN_FILE, SUCCESS_FILE
+from pipeline.run_dir.layout import FAILED, JOURNAL, RUN_FILE, SUCCESS_FILE
 from pipeline.run_dir.record import read_record
 
 
@@ -24,8 +24,10 @@ def previous_runs(given: str | None, output: str) -> tuple[str, ...]:
     """
     try:
         found = [] if given is None else _finished(given, output)
-        if given != output and _is_journaled(output) and not storage.exists(f"{output}/{SUCCESS_FILE}"):
-            found.append(output)
+        if not storage.exists(f"{output}/{SUCCESS_FILE}"):
+            found += [output] if given != output and _is_journaled(output) else []
+        elif _is_journaled(f"{output}/{FAILED}"):
+            found.append(f"{output}/{FAILED}")
     except (StorageError, ValueError) as error:
         raise UserError(f"--previous {given} cannot be read: {error}") from error
     return tuple(found)

@@ -6,7 +6,7 @@ from typing import Any
 
 from catalogue import storage
 from catalogue.cli.errors import CommandFailed
-from pipeline.run_dir.layout import DEAD_LETTERS, PREDICTIONS, REPORT_FILE, RUN_FILE, STATS_FILE, SUCCESS_FILE
+from pipeline.run_dir.layout import DEAD_LETTERS, JOURNAL, PREDICTIONS, REPORT_FILE, RUN_FILE, STATS_FILE, SUCCESS_FILE
 from pipeline.run_dir.record import read_record
 
 
@@ -27,7 +27,7 @@ def verify(path: str) -> dict[str, Any]:
     balanced = counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values())
     if (record["status"] == "succeeded") != (SUCCESS_FILE in files) or (SUCCESS_FILE in files and not balanced):
         raise CommandFailed(f"{path}: {RUN_FILE} says {record['status']} and does not agree with {SUCCESS_FILE}")
-    for folder in (PREDICTIONS, DEAD_LETTERS):
+    for folder in (PREDICTIONS, DEAD_LETTERS, JOURNAL):
         parts = [file for file in files if file.startswith(f"{folder}/part-")]
         if {f"-of-{len(parts):05}" in part for part in parts} != {True}:
             raise CommandFailed(f"{path}: parts of {folder} are missing")

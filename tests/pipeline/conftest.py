@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from catalogue import model_dir
+from catalogue import model_dir, storage
 from catalogue.images.spec import Limits
 from pipeline.journal.statistics import Statistics
 from pipeline.metering.measurement import NOTHING
 from pipeline.records import FinishedImage, LeftOut, ListedImage, Part, Result
 from pipeline.run_dir.commit import commit
+from pipeline.run_dir.lock import Holder
 from pipeline.run_dir.run import Run, now
 
 
@@ -23,7 +25,7 @@ def run(tiny_model: Path, tmp_path: Path) -> Run:
     info = model_dir.read(tiny_model).info
     command = ("python", "-m", "pipeline")
     return Run(
-        output=str(tmp_path / "run"), token="token", command=command, inputs=("in",), model_dir="model", model=info,
+        output=str(tmp_path / "run"), token="0123456789ab", command=command, inputs=("in",), model_dir="m", model=info,
         output_format="jsonl", rows_per_part=100_000, top_k=5, limits=Limits(), max_failure_rate=0.05,
         price_per_hour=3.6, previous=(), overwrite=False, started=now(),
     )  # fmt: skip
@@ -40,6 +42,12 @@ def make_part(run: Run, folder: str, number: int, count: int) -> Part:
 def part() -> Callable[..., Part]:
     """Makes a finished file of rows."""
     return make_part
+
+
+def take_lock(run: Run) -> None:
+    """Gives the lock of the run directory to a run, whoever has it."""
+    holder = Holder.here(run.token, run.started)
+    storage.write_text(f"{run.output}/_lock", json.dumps(dataclasses.asdict(holder)))
 
 
 def statistics_of(predictions: int, letters: int) -> Statistics:
@@ -73,8 +81,11 @@ def commit_rows() -> Callable[..., dict[str, Any]]:
     """Commits a run with so many predictions and dead letters."""
 
     def call(run: Run, predictions: int, letters: int, **changes: Any) -> dict[str, Any]:
+        take_lock(run)
         parts = [make_part(run, "predictions", 1, predictions - 1), make_part(run, "predictions", 0, 1)]
         parts += [make_part(run, "dead_letters", 0, letters), make_part(run, "journal", 0, predictions + letters)]
-        return commit(run, parts=parts, **results_of(predictions, letters) | changes)
+        record = commit(run, parts=parts, **results_of(predictions, letters) | changes)
+        storage.remove(f"{run.output}/_lock")
+        return record
 
     return call

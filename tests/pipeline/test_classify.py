@@ -478,7 +478,7 @@ BAD_USE = {
     "a program as the list": ({"--input": "{python}"}, "is not text"),
     "no model directory": ({"--model-dir": "{tmp}/empty"}, "is no model directory"),
     "no such model directory": ({"--model-dir": "{tmp}/none"}, "is no model directory"),
-    "an output that is something else": ({"--output": "{drawn}"}, "is no run directory"),
+    "an output that is something else": ({"--output": "{drawn}"}, "is not a run directory"),
     "an output that cannot be made": ({"--output": "{tmp}/url.csv/run"}, "cannot be"),
     "an output below the input": ({"--output": "{drawn}/run"}, "is among the files of --input"),
     "an output that the glob matches": ({"--input": "{drawn}/**", "--output": "{drawn}/run"}, "among the files of"),

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import itertools
 import json
+import random
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +21,11 @@ from catalogue.storage import operations
 from pipeline.metering.measurement import Measurement
 from pipeline.records import EngineChoice, Part
 from pipeline.run_dir.commit import commit
+from pipeline.run_dir.lock import Holder
+from pipeline.run_dir.preflight import check
 from pipeline.run_dir.run import Run
-from tests.pipeline.conftest import statistics_of
+from pipeline.run_dir.verify import verify
+from tests.pipeline.conftest import statistics_of, take_lock
 
 Commit = Callable[..., dict[str, Any]]
 MakePart = Callable[..., Part]
@@ -123,6 +131,7 @@ def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
 ) -> None:
     """One call to the storage fails once; the runner calls the last step again with the same files."""
     given = results(10)
+    take_lock(run)
     parts = [part(run, "predictions", 0, 10), part(run, "dead_letters", 0, 0)]
     calls: list[str] = []
 
@@ -146,16 +155,133 @@ def test_a_commit_that_failed_at_any_step_and_is_tried_again_ends_the_same(
     assert len(placed.read_text().splitlines()) == 10
 
 
+def test_a_run_that_failed_does_not_replace_a_finished_one(
+    commit_rows: Commit, run: Run, contents: Callable[[Path], dict[str, bytes]]
+) -> None:
+    commit_rows(run, 10, 0)
+    before = contents(Path(run.output))
+    run = dataclasses.replace(run, token="next", overwrite=True)
+    record = commit_rows(run, 10, 10)
+    assert (record["status"], record["output"]) == ("failed", f"{run.output}/_failed")
+    after = contents(Path(run.output))
+    assert {name: content for name, content in after.items() if not name.startswith("_failed/")} == before
+    assert verify(f"{run.output}/_failed") == record
+    assert verify(run.output)["status"] == "succeeded"
+    check(run.output, overwrite=True)
+    commit_rows(dataclasses.replace(run, token="third"), 20, 0)
+    assert not Path(run.output, "_failed").exists()
+    assert verify(run.output)["counts"]["predictions"] == 20
+
+
+class Killed(BaseException):
+    """What nobody catches, like the end of a process."""
+
+
+@pytest.mark.parametrize("step", range(16))
+def test_a_swap_that_is_killed_at_any_step_is_completed_by_the_next_attempt(
+    part: MakePart, results: Callable[..., dict[str, Any]], commit_rows: Commit, run: Run,
+    monkeypatch: pytest.MonkeyPatch, step: int,
+) -> None:  # fmt: skip
+    """The finished run loses ``_SUCCESS`` before anything else, so what is half swapped never looks whole."""
+    commit_rows(run, 7, 0)
+    first = dataclasses.replace(run, token="1" * 12, overwrite=True)
+    storage.write_text(f"{first.temporary}/started", "")
+    calls: list[str] = []
+
+    def killing(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            calls.append(function.__name__)
+            if len(calls) == step + 1:
+                raise Killed
+            function(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for module, name in ((storage, "write_text"), (operations, "copy"), (storage, "remove")):
+            patch.setattr(module, name, killing(getattr(module, name)))
+        storage.write_bytes(
+            f"{run.output}/_lock", json.dumps(dataclasses.asdict(Holder.here(first.token, ""))).encode()
+        )
+        parts = [part(first, "predictions", n, 5) for n in range(2)] + [part(first, "dead_letters", 0, 0)]
+        with pytest.raises(Killed):
+            commit(first, parts=parts, **results(10))
+    if Path(run.output, "_SUCCESS").exists():
+        assert verify(run.output)["counts"]["predictions"] == 7
+    check(run.output, overwrite=True)
+    record = commit_rows(dataclasses.replace(run, token="2" * 12, overwrite=True), 10, 0)
+    assert verify(run.output) == record
+    lines = [line for file in Path(run.output, "predictions").iterdir() for line in file.read_text().splitlines()]
+    assert len(lines) == len(set(lines)) == 10
+    assert not Path(run.output, "_temporary").exists()
+
+
 def test_of_two_runs_in_one_place_one_stays_whole(
     results: Callable[..., dict[str, Any]], part: MakePart, run: Run, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:
+    """One that has lost the lock to another, and comes back."""
     other = dataclasses.replace(run, token="other")
     mine, its = part(run, "predictions", 0, 10), part(other, "predictions", 0, 10)
     given = results(10)
+    take_lock(other)
+    with pytest.raises(UserError, match=r"process \d+ on .* has taken over"):
+        commit(run, parts=[mine], **given)
     commit(other, parts=[its], **given)
     before = contents(Path(run.output))
+    for zombie in (run, dataclasses.replace(run, overwrite=True)):
+        with pytest.raises(UserError, match="has taken over"):
+            commit(zombie, parts=[mine], **given)
+    storage.remove(f"{run.output}/_lock")
+    with pytest.raises(UserError, match="another run has taken over"):
+        commit(run, parts=[mine], **given)
+    take_lock(run)
     with pytest.raises(UserError, match="another run has finished in"):
         commit(run, parts=[mine], **given)
-    with pytest.raises(UserError, match="has removed files of this one"):
-        commit(dataclasses.replace(run, overwrite=True), parts=[mine], **given)
-    assert contents(Path(run.output)) == before
+    storage.remove(f"{run.output}/_lock")
+    assert contents(Path(run.output)) == {name: data for name, data in before.items() if name != "_lock"}
+
+
+def parts_of(part: MakePart, run: Run, count: int) -> list[Part]:
+    """So many parts of five predictions each, and the others that a run has."""
+    predictions = [part(run, "predictions", number, 5) for number in range(count)]
+    return [*predictions, part(run, "dead_letters", 0, 0), part(run, "journal", 0, 0)]
+
+
+@pytest.mark.parametrize("race", range(60))
+def test_two_commits_at_the_same_time_end_in_one_whole_run(
+    results: Callable[..., dict[str, Any]], part: MakePart, run: Run, monkeypatch: pytest.MonkeyPatch, race: int
+) -> None:
+    """Each link takes a while, and in the middle of one commit another run takes the lock and commits as well."""
+    chance = random.Random(race)
+    copy, moment, copies = operations.copy, chance.randrange(6), itertools.count()
+    runs = [dataclasses.replace(run, token=f"{n}" * 12, overwrite=chance.random() < 0.5) for n in range(2)]
+    parts = [parts_of(part, own, 4 + 2 * number) for number, own in enumerate(runs)]
+
+    def slow(source: str, target: str) -> None:
+        if next(copies) == moment:
+            take_lock(runs[1])
+            taken.set()
+        time.sleep(chance.random() / 500)
+        copy(source, target)
+
+    def go(number: int) -> None:
+        if number == 1:
+            taken.wait(10)
+        with contextlib.suppress(UserError):
+            commit(runs[number], parts=parts[number], **results(5 * (len(parts[number]) - 2)))
+            ended.append(number)
+
+    ended, taken = list[int](), threading.Event()
+    monkeypatch.setattr(operations, "copy", slow)
+    take_lock(runs[0])
+    threads = [threading.Thread(target=go, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ended == [1]
+    record = verify(run.output)
+    assert record["attempt"] == runs[1].token
+    lines = [line for file in Path(run.output, "predictions").iterdir() for line in file.read_text().splitlines()]
+    assert len(lines) == record["counts"]["predictions"]
+    assert Path(run.output, "_SUCCESS").exists()

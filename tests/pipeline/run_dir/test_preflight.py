@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from catalogue.cli.errors import UserError
+from catalogue.cli.errors import Fault, UserError
 from pipeline.records import Part
-from pipeline.run_dir.preflight import attempt, check
+from pipeline.run_dir.preflight import attempt, check, new_folders
 from pipeline.run_dir.run import Run
 
 Commit = Callable[..., dict[str, Any]]
@@ -20,6 +20,7 @@ STRANGERS = {
     "another program's run.json": {"run.json": '{"lr": 1}', "report.html": "mine"},
     "what Spark leaves": {"_SUCCESS": "", "part-00000.parquet": "rows"},
     "what Hadoop leaves behind": {"_temporary/0/task/part-00000": "rows"},
+    "notes beside a lock": {"_lock": "{}", "notes.txt": "mine"},
     "notes": {"notes.txt": "mine"},
     "no JSON": {"run.json": "{"},
 }
@@ -34,10 +35,19 @@ def test_what_may_be_written_to(part: MakePart, commit_rows: Commit, run: Run, t
     check(run.output, overwrite=False)  # an attempt that was killed
     commit_rows(run, 10, 10)
     check(run.output, overwrite=False)  # a run that was no success
-    commit_rows(dataclasses.replace(run, token="next"), 10, 0)
+    commit_rows(dataclasses.replace(run, token="f" * 12), 10, 0)
     check(run.output, overwrite=True)
     with pytest.raises(UserError, match="holds a finished run: choose another folder or give --overwrite"):
         check(run.output, overwrite=False)
+
+
+def test_what_a_full_disk_leaves_is_written_to_again(tmp_path: Path) -> None:
+    (tmp_path / "_temporary/0123456789ab").mkdir(parents=True)
+    (tmp_path / "_lock").touch()
+    (tmp_path / f".{'0' * 32}.new").write_bytes(b"half")
+    check(str(tmp_path), overwrite=False)
+    (tmp_path / f"_temporary/0123456789ab/.{'0' * 32}.new").write_bytes(b"half")
+    check(str(tmp_path), overwrite=False)
 
 
 @pytest.mark.parametrize("case", STRANGERS)
@@ -46,14 +56,14 @@ def test_a_folder_that_looks_like_a_run_is_none(tmp_path: Path, case: str, overw
     for name, content in STRANGERS[case].items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match="is no run directory"):
+    with pytest.raises(UserError, match="is not a run directory"):
         check(str(tmp_path), overwrite=overwrite)
 
 
 def test_files_of_others_among_the_parts_are_never_deleted(commit_rows: Commit, run: Run) -> None:
     commit_rows(run, 10, 0)
     Path(run.output, "predictions/by_hand.csv").write_text("mine")
-    with pytest.raises(UserError, match="is no run directory"):
+    with pytest.raises(UserError, match="is not a run directory"):
         check(run.output, overwrite=True)
 
 
@@ -67,7 +77,7 @@ def test_a_job_that_runs_elsewhere_keeps_its_files(run: Run) -> None:
 def test_what_is_no_run_is_never_written_to(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").touch()
-    with pytest.raises(UserError, match="is no run directory"):
+    with pytest.raises(UserError, match="is not a run directory"):
         check(str(tmp_path), overwrite=overwrite)
     with pytest.raises(UserError, match="is a file"):
         check(str(tmp_path / "photos/a.jpg"), overwrite=overwrite)
@@ -80,9 +90,22 @@ def test_an_attempt_that_failed_leaves_nothing(part: MakePart, run: Run, tmp_pat
         part(run, "predictions", 0, 3)
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), attempt(run, here=True):
+    with pytest.raises(RuntimeError), new_folders(run.output), attempt(run, here=True):
         fail()
     assert not list(tmp_path.iterdir())
+
+
+def test_an_attempt_that_failed_keeps_finished_work(part: MakePart, run: Run) -> None:
+    def fail() -> None:
+        part(run, "predictions", 0, 3)
+        Path(run.temporary, "chunk-1").touch()
+        raise Fault("the disk is full")
+
+    with pytest.raises(Fault) as error, new_folders(run.output), attempt(run, here=True):
+        fail()
+    assert str(error.value) == "the disk is full; finished work is kept, to continue: python -m pipeline"
+    assert {file.name for file in Path(run.temporary).iterdir()} == {"started", "chunk-1"}
+    check(run.output, overwrite=False)
 
 
 def test_an_attempt_that_failed_touches_no_neighbour(run: Run) -> None:

@@ -1,0 +1,216 @@
+"""The lock of a run directory: one run at a time, with a heartbeat, and a run that has lost it cannot commit.
+
+The lock is a file that is created only if it is absent. The process that started the run rewrites it every 15 s. After
+a minute without that, or at once if the process is known to be gone, another run takes it over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from catalogue import storage
+from catalogue.cli.errors import UserError
+from catalogue.reasons import Reason, StorageError
+from pipeline.run_dir.layout import LOCK_FILE
+
+BEAT_SECONDS, STALE_SECONDS = 15.0, 60.0
+_WATCH_SECONDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """The run that holds a lock.
+
+    Attributes:
+        token: of the run.
+        host: where the process that started it is.
+        pid: of that process.
+        namespace: identifies the boot and the PID namespace of that process; a PID means nothing outside it.
+        started: when, ISO 8601, UTC.
+        beat: seconds since 1970 of the last sign of life, by the clock of the host.
+    """
+
+    token: str
+    host: str
+    pid: int
+    namespace: str
+    started: str
+    beat: float
+
+    @classmethod
+    def here(cls, token: str, started: str) -> Holder:
+        """This process."""
+        return cls(token, platform.node(), os.getpid(), _namespace(), started, time.time())
+
+    def is_gone(self) -> bool:
+        """Whether the process is known to have ended. False for one of another machine or container."""
+        if not self.namespace or self.namespace != _namespace():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, started {self.started}"
+
+
+def _namespace() -> str:
+    """Identifies the boot of this machine and the PID namespace of this process; empty where that is not known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def held(output: str, token: str, started: str, *, here: bool) -> Iterator[None]:
+    """Holds the lock of a run directory.
+
+    Args:
+        output: the run directory.
+        token: of the run.
+        started: when it did, ISO 8601.
+        here: whether the job ends with this process. The lock of one that may go on elsewhere stays if this process is
+            interrupted.
+
+    Raises:
+        UserError: another run holds it, or it cannot be written.
+    """
+    own = Holder.here(token, started)
+    try:
+        _acquire(output, own)
+    except (StorageError, ValueError) as error:
+        raise UserError(f"--output {output} cannot be written: {error}") from error
+    stop = threading.Event()
+    thread = threading.Thread(target=_beat, args=(output, own, stop), name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException as error:
+        stop.set()
+        thread.join()
+        if here or isinstance(error, UserError):
+            _release(output, token)
+        raise
+    stop.set()
+    thread.join()
+    _release(output, token)
+
+
+def check_holder(output: str, token: str) -> None:
+    """Refuses a run that does not hold the lock any more.
+
+    Raises:
+        UserError: another run has taken it over.
+        StorageError: the lock cannot be read.
+    """
+    holder = read_holder(output)
+    if holder is None or holder.token != token:
+        by = f"{holder} has" if holder else "another run has"
+        raise UserError(f"{by} taken over {output} in the meantime: the rows of this run are not kept")
+
+
+@contextlib.contextmanager
+def exclusive(output: str) -> Iterator[None]:
+    """Lets one commit at a time into a local run directory, also if its process has lost the lock and comes back.
+
+    The operating system holds this lock, so it ends with the process. On object stores it has no effect.
+    """
+    if storage.is_remote(output):
+        yield
+        return
+    descriptor = os.open(output, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # file systems without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_holder(output: str) -> Holder | None:
+    """The run that holds the lock of a run directory; None if there is no lock. Raises StorageError."""
+    try:
+        content: dict[str, Any] = json.loads(storage.read_text(f"{output}/{LOCK_FILE}"))
+        return Holder(**content)
+    except StorageError as error:
+        if error.reason is Reason.NOT_FOUND:
+            return None
+        raise
+    except (ValueError, TypeError):  # damaged, as after a power failure: nobody can hold it
+        return Holder("", "an unknown host", 0, "", "at an unknown time", 0.0)
+
+
+def _acquire(output: str, own: Holder) -> None:
+    content = json.dumps(dataclasses.asdict(own))
+    if storage.create(f"{output}/{LOCK_FILE}", content.encode()):
+        return
+    holder = read_holder(output)
+    if holder is None:
+        raise UserError(f"another run in {output} has just ended: try again")
+    if not _is_stale(output, holder):
+        raise UserError(
+            f"{output} is in use by {holder}: wait for it, or choose another --output; "
+            f"it is taken over {STALE_SECONDS:.0f} s after its last sign of life"
+        )
+    # Of several that want to take over, the one that creates this file does.
+    claim = f"{output}/{LOCK_FILE}-{holder.token or 'damaged'}"
+    if not storage.create(claim, content.encode()):
+        raise UserError(f"another run is taking over {output}: try again in a minute, or delete {claim}")
+    try:
+        if read_holder(output) != holder:
+            raise UserError(f"another run has taken over {output}: wait for it, or choose another --output")
+        storage.write_text(f"{output}/{LOCK_FILE}", content)
+    finally:
+        storage.remove(claim)
+
+
+def _is_stale(output: str, holder: Holder) -> bool:
+    """Whether a run has ended without releasing its lock. The clock of its host may be wrong: a beat is waited for."""
+    if holder.is_gone():
+        return True
+    if abs(time.time() - holder.beat) < STALE_SECONDS:
+        return False
+    deadline = time.monotonic() + BEAT_SECONDS + _WATCH_SECONDS
+    while time.monotonic() < deadline:
+        if read_holder(output) != holder:
+            return False
+        time.sleep(_WATCH_SECONDS)
+    return True
+
+
+def _beat(output: str, own: Holder, stop: threading.Event) -> None:
+    """Rewrites the lock until it is released or another run has it."""
+    while not stop.wait(BEAT_SECONDS):
+        try:
+            holder = read_holder(output)
+            if holder is None or holder.token != own.token:
+                logging.getLogger(__name__).error("%s has been taken over by %s", output, holder)
+                return
+            beating = dataclasses.replace(own, beat=time.time())
+            storage.write_text(f"{output}/{LOCK_FILE}", json.dumps(dataclasses.asdict(beating)))
+        except StorageError:
+            logging.getLogger(__name__).warning("no heartbeat in %s", output, exc_info=True)
+
+
+def _release(output: str, token: str) -> None:
+    with contextlib.suppress(StorageError):
+        holder = read_holder(output)
+        if holder is not None and holder.token == token:
+            storage.remove(f"{output}/{LOCK_FILE}")

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from catalogue.cli.errors import UserError
+from pipeline.run_dir import lock
+from pipeline.run_dir.lock import Holder, check_holder, held, read_holder
+
+STARTED = "2026-11-25T00:00:00.000+00:00"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[Holder], Holder]:
+    def write(holder: Holder) -> Holder:
+        (tmp_path / "_lock").write_text(json.dumps(dataclasses.asdict(holder)))
+        return holder
+
+    return write
+
+
+def elsewhere(beat: float) -> Holder:
+    """A process of another machine."""
+    return Holder("other", "shop-7", 4711, "boot pid:[1]", STARTED, beat)
+
+
+def test_it_is_held_by_one_run_and_given_back(tmp_path: Path) -> None:
+    with held(str(tmp_path), "one", STARTED, here=True):
+        holder = read_holder(str(tmp_path))
+        assert holder
+        assert (holder.token, holder.pid, holder.started) == ("one", os.getpid(), STARTED)
+        check_holder(str(tmp_path), "one")
+        with pytest.raises(UserError) as error, held(str(tmp_path), "two", STARTED, here=True):
+            pytest.fail("it has not been refused")
+        assert f"is in use by process {os.getpid()} on {platform.node()}, started {STARTED}: wait" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_of_this_machine_that_is_gone_is_taken_over_at_once(tmp_path: Path) -> None:
+    code = """if True:
+        import os, sys
+        from pipeline.run_dir.lock import held
+        with held(sys.argv[1], "one", "then", here=True):
+            os._exit(9)
+    """
+    assert subprocess.run([sys.executable, "-c", code, tmp_path], check=False).returncode == 9
+    assert (tmp_path / "_lock").exists()
+    start = time.monotonic()
+    with held(str(tmp_path), "two", STARTED, here=True):
+        check_holder(str(tmp_path), "two")
+        with pytest.raises(UserError, match="has taken over"):
+            check_holder(str(tmp_path), "one")
+    assert time.monotonic() - start < lock.BEAT_SECONDS / 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_of_another_machine_is_taken_over_once_its_heart_has_stopped(
+    tmp_path: Path, write: Callable[[Holder], Holder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lock, "_WATCH_SECONDS", 0.05)
+    write(elsewhere(time.time() - 30))
+    with (
+        pytest.raises(UserError, match="is in use by process 4711 on shop-7"),
+        held(str(tmp_path), "two", "", here=True),
+    ):
+        pytest.fail("it has not been refused")
+    write(elsewhere(time.time() - 61))
+    with held(str(tmp_path), "two", STARTED, here=True):
+        check_holder(str(tmp_path), "two")
+
+
+def test_a_clock_that_is_wrong_does_not_end_a_run_that_lives(
+    tmp_path: Path, write: Callable[[Holder], Holder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 1.0)
+    monkeypatch.setattr(lock, "_WATCH_SECONDS", 0.05)
+    late = time.time() - 3600
+    write(elsewhere(late))
+    threading.Timer(0.3, write, [elsewhere(late + 15)]).start()
+    with pytest.raises(UserError, match="is in use by"), held(str(tmp_path), "two", "", here=True):
+        pytest.fail("it has not been refused")
+
+
+def test_the_heart_beats_until_another_run_has_the_lock(
+    tmp_path: Path, write: Callable[[Holder], Holder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
+    with held(str(tmp_path), "one", STARTED, here=True):
+        first = read_holder(str(tmp_path))
+        time.sleep(0.3)
+        later = read_holder(str(tmp_path))
+        assert first
+        assert later
+        assert later.beat > first.beat
+        other = write(elsewhere(0.0))
+        time.sleep(0.3)
+    assert read_holder(str(tmp_path)) == other  # neither written over nor removed
+
+
+def test_of_many_that_take_over_one_does(tmp_path: Path, write: Callable[[Holder], Holder]) -> None:
+    write(dataclasses.replace(Holder.here("dead", STARTED), pid=2**22 + 1))
+    won: list[int] = []
+    done = threading.Barrier(8)
+
+    def take(number: int) -> None:
+        try:
+            with held(str(tmp_path), f"{number}", STARTED, here=True):
+                won.append(number)
+                done.wait()
+        except UserError:
+            done.wait()
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_is_damaged_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "_WATCH_SECONDS", 0.05)
+    (tmp_path / "_lock").touch()
+    with held(str(tmp_path), "one", STARTED, here=True):
+        check_holder(str(tmp_path), "one")
+
+
+def test_a_job_that_runs_elsewhere_keeps_its_lock(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), held(str(tmp_path), "one", STARTED, here=False):
+        raise KeyboardInterrupt
+    check_holder(str(tmp_path), "one")
