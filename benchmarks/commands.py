@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,18 +49,16 @@ def trained(folder: Path, *flags: object, on_few: bool = False) -> Path:
 
 
 def catalogue(folder: Path, count: int) -> Path:
-    """A folder with so many images: hard links to copies of the real photos, a thousand to a sub-folder."""
-    originals, linked = folder / "originals", folder / f"catalogue-{count}"
-    if not originals.exists():
-        originals.mkdir()
-        for number, file in enumerate(sorted([*TRAINING.rglob("*.jpg"), *VALIDATION.rglob("*.jpg")])):
-            shutil.copyfile(file, originals / f"{number:05}.jpg")
-    sources = sorted(originals.iterdir())
+    """A folder with so many images: the real photos, each with a number behind its end, a thousand to a sub-folder.
+
+    Identical files would be classified once.
+    """
+    photos, target = sorted([*TRAINING.rglob("*.jpg"), *VALIDATION.rglob("*.jpg")]), folder / f"catalogue-{count}"
     for number in range(count):
-        target = linked / f"{number // 1000:04}" / f"{number:07}.jpg"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(sources[number % len(sources)], target)
-    return linked
+        file = target / f"{number // 1000:04}" / f"{number:07}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(photos[number % len(photos)].read_bytes() + f"{number}".encode())
+    return target
 
 
 def classified(where: Path, model: Path, folder: Path, *flags: object) -> tuple[float, dict[str, Any]]:

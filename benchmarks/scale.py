@@ -1,8 +1,8 @@
 """Whether ``classify`` stays as fast and as small when a catalogue grows, and gains from a second process.
 
-Catalogues of 10,000 and of 100,000 images, hard links to real photos: images a second from the first prediction on, and
-the most memory that the worker had. One worker process with one thread against two, in turns. Real photos are needed:
-``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+Catalogues of 10,000 and of 100,000 images, the real photos again and again: images a second from the first prediction
+on, and the most memory that the worker had. One worker process with one thread against two, in turns.
+``CATALOGUE_CLASSIFIER_SHARED`` names the folder of the photos, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations

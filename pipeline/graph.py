@@ -8,6 +8,7 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
 from pipeline.config import ClassifyConfig
 from pipeline.inference.handler import SavedModelHandler
+from pipeline.journal.content_index import ContentIndex
 from pipeline.journal.known import ReadKnown
 from pipeline.journal.reuse import Reuse
 from pipeline.journal.statistics import MergeStatistics
@@ -18,6 +19,7 @@ from pipeline.metering.bundles import MeasureBundles
 from pipeline.metering.measurement import Total
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading.decode import Decode
+from pipeline.reading.identical import RememberResults, ResultsByContentHandle
 from pipeline.reading.read_ahead import ReadAhead
 from pipeline.run_dir import report
 from pipeline.run_dir.commit import commit
@@ -28,6 +30,7 @@ from pipeline.run_dir.write_parts import WriteParts
 def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) -> beam.PCollection:
     """Builds the graph. Its one element at the end is the content of ``run.json``."""
     meter = MeterHandle(run.temporary)
+    results = ResultsByContentHandle(ContentIndex(run.journals.parts, run.settings))
     handler = SavedModelHandler(config.model_dir, run.model.id, config.inference, meter)
 
     rows, columns, left_out = pipeline | "Manifest" >> ReadManifest(config.manifest, meter)
@@ -35,9 +38,12 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     listed = (rows.results, known) | "Group by location" >> GroupByLocation()
     unknown = listed | "Reuse" >> Reuse(meter)
     fetched = unknown.results | "Read" >> ReadAhead(config.limits, meter)
-    decoded = fetched.results | "Decode" >> Decode(run.model.image, config.limits, meter)
+    decoded = fetched.results | "Decode" >> Decode(run.model.image, config.limits, meter, results)
     classified, measurements = (
-        decoded.results | "Classify" >> RunInference(handler) | "Measure" >> MeasureBundles(meter)
+        decoded.results
+        | "Classify" >> RunInference(handler)
+        | "Remember" >> RememberResults(results)
+        | "Measure" >> MeasureBundles(meter)
     )
 
     journal = {  # each by itself: Beam's local runner keeps all that is flattened until its stage is done

@@ -12,7 +12,8 @@ AUTO, TENSORFLOW, OPENVINO = "auto", "tensorflow", "openvino"
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 ENGINES, PRECISIONS = (AUTO, TENSORFLOW, OPENVINO), (AUTO, FLOAT32, BFLOAT16)
 
-FRESH = "fresh"
+FRESH, IDENTICAL = "fresh", "identical"
+"""Sources of results of this run: classified, or for bytes identical to those of an image that was classified."""
 UNREAD, CONDITIONAL, CONTENT = "unread", "conditional", "content"
 REUSED = (UNREAD, CONDITIONAL, CONTENT)
 """Sources of reused results: without a read, after a conditional read, because the bytes are identical."""
@@ -123,7 +124,7 @@ class FinishedImage:
     Attributes:
         listed: the image.
         result: what was found.
-        source: where the result is from: `FRESH`, or one of `REUSED`.
+        source: where the result is from: `FRESH`, `IDENTICAL`, or one of `REUSED`.
     """
 
     listed: ListedImage
@@ -133,7 +134,7 @@ class FinishedImage:
     @property
     def is_retried(self) -> bool:
         """Whether the image was tried again after a transient failure in an earlier attempt or run."""
-        return self.source == FRESH and any(result.transient for result in self.listed.known)
+        return self.source in (FRESH, IDENTICAL) and any(result.transient for result in self.listed.known)
 
     def predictions(self, model_id: str) -> Iterator[Prediction]:
         """The rows of a classified image, one for each line of the manifest that names it."""

@@ -35,6 +35,8 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
     if reused:
         words = ", ".join(f"{counted(count, 'image')} {_SOURCES[source]}" for source, count in reused.items())
         yield f"{counts['classified']:,} classified in this run; results reused of {words}"
+    if counts["identical"]:
+        yield f"{counted(counts['identical'], 'image')} not classified again: bytes identical to those of another image"
     if counts["retried"]:
         yield f"{counted(counts['retried'], 'image')} tried again that failed for a transient reason before"
     if counts["duplicates"]:

@@ -238,6 +238,15 @@ def classify() -> Callable[..., int]:
     return run
 
 
+def write_photos(drawn: Path, folder: Path, count: int) -> Path:
+    """Writes so many photos of hats, each a little different: identical ones would be classified once."""
+    hats = [file.read_bytes() for file in sorted((drawn / "hat").iterdir())]
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:05}.jpg").write_bytes(hats[number % len(hats)] + f"{number}".encode())
+    return folder
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its content: what a command must leave as it was."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}

@@ -57,7 +57,7 @@ def test_the_whole_command_on_an_object_store(
     assert {name.partition("/")[0] for name in names if "/" in name} == {"predictions", "dead_letters", "journal"}
     counts = {
         "inputs": 51, "predictions": 49, "dead_letters": {"empty": 1, "not_found": 1}, "duplicates": 13,
-        "left_out": {"hidden_files": 0, "rows_without_uri": 0}, "retried": 0,
+        "left_out": {"hidden_files": 0, "rows_without_uri": 0}, "retried": 0, "identical": 0,
     }  # fmt: skip
     assert json.loads(storage.read_text(f"{root}/runs/1/run.json"))["counts"] == counts | {
         "classified": 49, "reused": {"unread": 0, "conditional": 0, "content": 0}

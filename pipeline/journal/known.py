@@ -57,12 +57,16 @@ class ReadKnown(beam.PTransform):
 
 def files_of(journals: Journals) -> Iterator[str]:
     """The chunks and parts of journals. Raises StorageError."""
-    for folder in (journals.chunks, *journals.parts):
-        if storage.is_remote(folder) or storage.exists(folder):
-            for file in storage.list_files(folder):
-                name = file.location.rpartition("/")[2]
-                if name.startswith(PREFIX) or folder in journals.parts:
-                    yield file.location
+    chunks = files_in(journals.chunks)
+    yield from (path for path in chunks if path.rpartition("/")[2].startswith(PREFIX))
+    for folder in journals.parts:
+        yield from files_in(folder)
+
+
+def files_in(folder: str) -> Iterator[str]:
+    """The files of a folder; none if there is no such folder. Raises StorageError."""
+    if storage.is_remote(folder) or storage.exists(folder):
+        yield from (file.location for file in storage.list_files(folder))
 
 
 def results_of(path: str, settings: Settings) -> Iterator[Result]:

@@ -23,7 +23,7 @@ class Statistics:
         dead_letters: reason -> rows of those that were not.
         duplicates: lines that name an image which another line names too.
         classified: rows of the predictions that were made in this run.
-        reused: source -> rows with results from earlier attempts and runs.
+        reused: source -> rows with results of earlier attempts and runs, or of identical images.
         retried: rows of images that failed for a transient reason before.
     """
 

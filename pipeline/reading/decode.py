@@ -6,28 +6,33 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
 
 from catalogue.images.reader import read_image
 from catalogue.images.spec import ImageSpec, Limits
 from catalogue.reasons import ImageError
 from pipeline.metering.measurement import DECODING
 from pipeline.metering.meter import MeterHandle
+from pipeline.reading.identical import Pending, ResultsByContentHandle
 from pipeline.reading.outcome import FINISHED, Outcome, failed
-from pipeline.records import DecodedImage, FetchedImage
+from pipeline.records import DecodedImage, FetchedImage, FinishedImage
 
 
 class Decode(beam.PTransform):
-    """Decodes images; those that give no picture are finished. Any other exception fails the run.
+    """Decodes images; those that give no picture, or whose bytes have a result already, are finished.
+
+    Any other exception fails the run.
 
     Args:
         spec: the images that the network takes.
         limits: which images are too large.
         meter: of the run.
+        results: results by content.
     """
 
-    def __init__(self, spec: ImageSpec, limits: Limits, meter: MeterHandle) -> None:
+    def __init__(self, spec: ImageSpec, limits: Limits, meter: MeterHandle, results: ResultsByContentHandle) -> None:
         super().__init__()
-        self._fn = _DecodeFn(spec, limits, meter)
+        self._fn = _DecodeFn(spec, limits, meter, results)
 
     def expand(self, fetched: beam.PCollection) -> Outcome:
         """PCollection of `FetchedImage`s to PCollections of `DecodedImage`s and of `FinishedImage`s."""
@@ -36,22 +41,45 @@ class Decode(beam.PTransform):
 
 
 class _DecodeFn(beam.DoFn):
-    def __init__(self, spec: ImageSpec, limits: Limits, meter: MeterHandle) -> None:
-        self._spec, self._limits, self._handle = spec, limits, meter
+    def __init__(self, spec: ImageSpec, limits: Limits, meter: MeterHandle, results: ResultsByContentHandle) -> None:
+        self._spec, self._limits, self._meter_handle, self._results_handle = spec, limits, meter, results
 
     def setup(self) -> None:
-        self._meter = self._handle.get()
+        self._meter, self._results = self._meter_handle.get(), self._results_handle.get()
+
+    def start_bundle(self) -> None:
+        self._pending = Pending(self._results)
 
     def process(self, fetched: FetchedImage) -> Iterator[Any]:
+        yield from map(self._reused, self._pending.answered())
+        found = self._results.finish(fetched)
+        if found:
+            yield self._reused(found)
+        elif not self._pending.wait(fetched):
+            yield from self._decode(fetched)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        windowed = GlobalWindows.windowed_value_at_end_of_window
+        for image in self._pending.answered():
+            yield beam.pvalue.TaggedOutput(FINISHED, windowed(self._reused(image).value))
+        yield from map(windowed, self._pending.rest())
+
+    def _decode(self, fetched: FetchedImage) -> Iterator[Any]:
         try:
             with self._meter.timing(DECODING):
                 decoded = decode(fetched, self._spec, self._limits)
         except ImageError as error:
             self._meter.count(failed=len(fetched.listed.rows))
             finished = failed(fetched.listed, error, fetched.content_hash, fetched.version)
+            self._results.add(finished.result)
             yield beam.pvalue.TaggedOutput(FINISHED, finished)
         else:
+            yield from self._pending.add(decoded)
             yield decoded
+
+    def _reused(self, image: FinishedImage) -> beam.pvalue.TaggedOutput:
+        self._meter.count(reused=len(image.listed.rows))
+        return beam.pvalue.TaggedOutput(FINISHED, image)
 
 
 def decode(fetched: FetchedImage, spec: ImageSpec, limits: Limits) -> DecodedImage:

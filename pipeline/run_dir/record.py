@@ -15,7 +15,7 @@ from catalogue.cli.text import counted
 from catalogue.cli.versions import versions
 from catalogue.model_dir import ModelInfo
 from pipeline.metering.measurement import ALL, DECODING, INFERENCE, READING, Measurement
-from pipeline.records import REUSED, ClassStats, LeftOut
+from pipeline.records import IDENTICAL, REUSED, ClassStats, LeftOut
 from pipeline.run_dir.layout import RUN_FILE
 from pipeline.run_dir.run import Run, now
 
@@ -35,7 +35,7 @@ class Counts:
         duplicates: lines that name an image which another line names too.
         left_out: what the inputs hold beside images.
         classified: predictions made in this run.
-        reused: source -> rows with results of earlier attempts and runs.
+        reused: source -> rows with results of earlier attempts and runs, or of identical images.
         retried: rows of images that failed for a transient reason before.
     """
 
@@ -114,6 +114,7 @@ def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]
             "duplicates": counts.duplicates,
             "left_out": dataclasses.asdict(counts.left_out),
             "classified": counts.classified,
+            "identical": counts.reused.get(IDENTICAL, 0),
             "reused": {source: counts.reused.get(source, 0) for source in REUSED},
             "retried": counts.retried,
         },

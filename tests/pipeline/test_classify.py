@@ -36,6 +36,7 @@ from pipeline.journal.part_files import read_part
 from pipeline.metering.watch import counted
 from pipeline.records import OUTPUT_FORMATS, Chunk
 from pipeline.runner import runners
+from tests.conftest import write_photos
 
 Classify = Callable[..., int]
 Rows = Callable[..., list[dict[str, Any]]]
@@ -69,7 +70,7 @@ def test_a_run_directory_is_as_designed(
     record = json.loads((run / "run.json").read_text())
     assert record["counts"] == {
         "inputs": 36, "predictions": 36, "dead_letters": {}, "duplicates": 0,
-        "classified": 36, "reused": {"unread": 0, "conditional": 0, "content": 0}, "retried": 0,
+        "classified": 36, "identical": 0, "reused": {"unread": 0, "conditional": 0, "content": 0}, "retried": 0,
         "left_out": {"hidden_files": 0, "rows_without_uri": 0},
     }  # fmt: skip
     assert record["command"][:4] == ["python", "-m", "pipeline", "classify"]
@@ -195,7 +196,7 @@ def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
     assert counts == {
         "inputs": 6, "predictions": 4, "dead_letters": {"bad_manifest_row": 1, "not_found": 1},
         "duplicates": 2, "left_out": {"hidden_files": 0, "rows_without_uri": 0},
-        "classified": 4, "reused": {"unread": 0, "conditional": 0, "content": 0}, "retried": 0,
+        "classified": 4, "identical": 0, "reused": {"unread": 0, "conditional": 0, "content": 0}, "retried": 0,
     }  # fmt: skip
     rows = {row["fields"]["sku"]: row for row in read_rows(tmp_path / "run")}
     assert {sku: row["uri"] for sku, row in rows.items()} == {
@@ -397,7 +398,7 @@ def test_a_night_pays_only_for_what_changed(
     classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Of 36 photos and a broken one, five change in each of the ways in which photos change."""
+    """Of 36 photos and a broken one, one is touched, one changed, one removed; a copy of another is added."""
     photos = tmp_path / "photos"
     shutil.copytree(drawn, photos)
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff torn")
@@ -408,20 +409,20 @@ def test_a_night_pays_only_for_what_changed(
 
     assert night(1) == 0
     os.utime(photos / "hat/00.jpg")
-    shutil.copy(photos / "shoes/00.jpg", photos / "hat/01.jpg")
+    (photos / "hat/01.jpg").write_bytes((photos / "shoes/00.jpg").read_bytes() + b"changed")
     (photos / "hat/02.jpg").unlink()
     shutil.copy(photos / "dress/00.jpg", photos / "new.jpg")
     assert night(2, "--output-format", "csv") == 0
     counts = json.loads((runs / "2/run.json").read_text())["counts"]
     assert counts == {
         "inputs": 37, "predictions": 36, "dead_letters": {"corrupt": 1}, "duplicates": 0,
-        "classified": 2, "reused": {"unread": 34, "conditional": 0, "content": 1}, "retried": 0,
+        "classified": 1, "identical": 0, "reused": {"unread": 34, "conditional": 0, "content": 2}, "retried": 0,
         "left_out": {"hidden_files": 0, "rows_without_uri": 0},
     }  # fmt: skip
     printed = capfd.readouterr()
     assert f"reusing the results of {runs}/1" in printed.err
     assert (
-        "2 classified in this run; results reused of 34 images without reading them, 1 image with identical bytes"
+        "1 classified in this run; results reused of 34 images without reading them, 2 images with identical bytes"
         in printed.out
     )
     assert classify(photos, tiny_model, tmp_path / "anew") == 0
@@ -550,10 +551,7 @@ def test_the_error_a_workers_traceback_ends_with() -> None:
 def test_while_it_runs_others_can_see_how_far_it_is_and_at_last_where_the_time_went(
     mode: str, tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> None:
-    photos, run = tmp_path / "photos", tmp_path / "run"
-    photos.mkdir()
-    for number in range(4000):
-        os.link(drawn / f"hat/{number % 12:02}.jpg", photos / f"{number:04}.jpg")
+    photos, run = write_photos(drawn, tmp_path / "photos", 4000), tmp_path / "run"
     words = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", run, "--price-per-hour", 2]
     flags = [f"--direct_running_mode={mode}", "--direct_num_workers=2"]
     process = subprocess.Popen(

@@ -78,8 +78,8 @@ def test_a_balanced_run_is_a_success(commit_rows: Commit, run: Run) -> None:
     assert parts == ["part-00000-of-00002.jsonl", "part-00001-of-00002.jsonl"]
     assert json.loads((folder / "run.json").read_text()) == record
     assert record["counts"] == {
-        "inputs": 100, "predictions": 97, "dead_letters": {"corrupt": 3}, "duplicates": 0, "classified": 97,
-        "reused": {"unread": 0, "conditional": 0, "content": 0}, "retried": 0,
+        "inputs": 100, "predictions": 97, "dead_letters": {"corrupt": 3}, "duplicates": 0,
+        "classified": 97, "identical": 0, "reused": {"unread": 0, "conditional": 0, "content": 0}, "retried": 0,
         "left_out": {"hidden_files": 0, "rows_without_uri": 0},
     }  # fmt: skip
     assert record["status"] == "succeeded"

@@ -16,6 +16,7 @@ import pytest
 from pipeline.journal.chunk_files import read_results
 from pipeline.metering.watch import counted
 from pipeline.runner import runners, worker_processes
+from tests.conftest import write_photos
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -26,10 +27,7 @@ PHOTOS = 10_000
 @pytest.fixture
 def words(tiny_model: Path, drawn: Path, tmp_path: Path) -> list[str]:
     """A command that takes some seconds, with two workers."""
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for number in range(PHOTOS):
-        os.link(drawn / f"hat/{number % 12:02}.jpg", photos / f"{number:05}.jpg")
+    photos = write_photos(drawn, tmp_path / "photos", PHOTOS)
     words = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", tmp_path / "run",
              "--direct_num_workers=2", "--engine", "openvino"]  # fmt: skip
     return [sys.executable, "-m", "pipeline", *map(str, words)]

@@ -1,0 +1,92 @@
+"""An index of the predictions of earlier runs by the hash of the content, for images that were moved or renamed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from pipeline.journal.chunk_files import Settings
+from pipeline.journal.known import files_in, results_of
+from pipeline.records import Result
+
+MOST_RESULTS = 5_000_000
+_HASH_BYTES = 16
+_HASH = np.dtype(f"S{_HASH_BYTES}")
+
+
+class ContentIndex:
+    """Finds the predictions of earlier runs by content.
+
+    It is read when it is first asked: most nights bring no image that is new in its place. Each result takes 16 bytes
+    for its hash, which is shortened, and 8 for each label and score.
+
+    Args:
+        folders: of the parts of journals.
+        settings: of the run.
+    """
+
+    def __init__(self, folders: Sequence[str], settings: Settings) -> None:
+        self._folders, self._settings = tuple(folders), settings
+        self._table: _Table | None = None
+
+    def find(self, content_hash: str) -> Result | None:
+        """A prediction for identical bytes; None if there is none. Not for several threads at the same time."""
+        if self._table is None:
+            self._table = _Table(self._settings.top_k)
+            self._table.read(self._folders, self._settings)
+        return self._table.find(content_hash)
+
+
+class _Table:
+    """Predictions in arrays, in the order of their hashes."""
+
+    def __init__(self, top_k: int) -> None:
+        self._top_k = top_k
+        self._labels: dict[str, int] = {}
+        self._hashes = np.empty(0, _HASH)
+        self._tops, self._scores = np.empty((0, top_k), np.int32), np.empty((0, top_k), np.float32)
+
+    def read(self, folders: Iterable[str], settings: Settings) -> None:
+        """Reads the parts of journals, as long as there is room."""
+        columns: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        count = 0
+        for path in (path for folder in folders for path in files_in(folder)):
+            columns.append(self._columns([one for one in results_of(path, settings) if one.top and one.content_hash]))
+            count += len(columns[-1][0])
+            if count > MOST_RESULTS:
+                log = logging.getLogger(__name__)
+                log.warning("more than %d earlier results: images that were moved are classified anew", MOST_RESULTS)
+                return
+        if count:
+            hashes, tops, scores = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+            order = np.argsort(hashes)
+            self._hashes, self._tops, self._scores = hashes[order], tops[order], scores[order]
+
+    def _columns(self, results: Sequence[Result]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Hashes, numbers of labels (-1 where there is none), and scores."""
+        hashes = np.array([_short(str(result.content_hash)) for result in results], _HASH)
+        tops = np.full((len(results), self._top_k), -1, np.int32)
+        scores = np.zeros((len(results), self._top_k), np.float32)
+        for row, result in enumerate(results):
+            for rank, (label, score) in enumerate(result.top):
+                tops[row, rank] = self._labels.setdefault(label, len(self._labels))
+                scores[row, rank] = score
+        return hashes, tops, scores
+
+    def find(self, content_hash: str) -> Result | None:
+        short = np.array(_short(content_hash), _HASH)
+        row = int(np.searchsorted(self._hashes, short))
+        if row == len(self._hashes) or self._hashes[row] != short:
+            return None
+        labels = list(self._labels)
+        pairs = zip(self._tops[row].tolist(), self._scores[row].tolist(), strict=True)
+        return Result("", None, content_hash, tuple((labels[number], score) for number, score in pairs if number >= 0))
+
+
+def _short(content_hash: str) -> bytes:
+    try:
+        return bytes.fromhex(content_hash)[:_HASH_BYTES]
+    except ValueError:  # not ours: it equals nothing
+        return b""

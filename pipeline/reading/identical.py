@@ -1,0 +1,148 @@
+"""Results by content: identical bytes are classified once by each worker process."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import threading
+from collections.abc import Iterator
+
+import apache_beam as beam
+from apache_beam.utils.shared import Shared
+
+from catalogue.cli.masking import masked_key
+from pipeline.journal.content_index import ContentIndex
+from pipeline.records import CONTENT, IDENTICAL, DecodedImage, FetchedImage, FinishedImage, Result
+
+_KEPT_RESULTS = 20_000
+_MOST_PENDING = 64
+
+
+class ResultsByContent:
+    """The results that a worker process has for contents: its own, the newest of them, and those of earlier runs.
+
+    Args:
+        earlier: results of earlier runs.
+    """
+
+    def __init__(self, earlier: ContentIndex) -> None:
+        self._earlier, self._lock, self._earlier_lock = earlier, threading.Lock(), threading.Lock()
+        self._own = collections.OrderedDict[str, Result]()
+
+    def add(self, result: Result) -> None:
+        """Keeps a result; the one that was used least recently is dropped if there are many."""
+        if result.content_hash is None:
+            return
+        with self._lock:
+            self._own[result.content_hash] = result
+            self._own.move_to_end(result.content_hash)
+            if len(self._own) > _KEPT_RESULTS:
+                self._own.popitem(last=False)
+
+    def find(self, content_hash: str) -> Result | None:
+        """A result of this process for identical bytes."""
+        with self._lock:
+            found = self._own.get(content_hash)
+            if found:
+                self._own.move_to_end(content_hash)
+        return found
+
+    def finish(self, image: FetchedImage) -> FinishedImage | None:
+        """The image with a result for identical bytes, of this process or of an earlier run; None if there is none."""
+        found, source = self.find(image.content_hash), IDENTICAL
+        if found is None:
+            with self._earlier_lock:  # it may be read now, which takes a while
+                found, source = self._earlier.find(image.content_hash), CONTENT
+        return finished(image, found, source) if found else None
+
+
+class ResultsByContentHandle:
+    """A handle to the `ResultsByContent` of a worker process in one run. It travels with the steps of the graph.
+
+    Args:
+        earlier: results of earlier runs.
+    """
+
+    def __init__(self, earlier: ContentIndex) -> None:
+        self._earlier, self._shared = earlier, Shared()
+
+    def get(self) -> ResultsByContent:
+        """Those of this process, the same for all of its threads."""
+        return self._shared.acquire(lambda: ResultsByContent(self._earlier))
+
+
+class RememberResults(beam.PTransform):
+    """Passes `FinishedImage`s through, and keeps their results for images with identical bytes.
+
+    Args:
+        results: the handle that `Decode` has, too.
+    """
+
+    def __init__(self, results: ResultsByContentHandle) -> None:
+        super().__init__()
+        self._fn = _RememberFn(results)
+
+    def expand(self, classified: beam.PCollection) -> beam.PCollection:
+        """PCollection of `FinishedImage`s to the same."""
+        return classified | beam.ParDo(self._fn)
+
+
+class _RememberFn(beam.DoFn):
+    def __init__(self, results: ResultsByContentHandle) -> None:
+        self._handle = results
+
+    def setup(self) -> None:
+        self._results = self._handle.get()
+
+    def process(self, image: FinishedImage) -> Iterator[FinishedImage]:
+        self._results.add(image.result)
+        yield image
+
+
+class Pending:
+    """The images of one bundle that are being classified, and those with identical bytes, which wait for them.
+
+    Args:
+        results: where the results of the former are found once they are there.
+    """
+
+    def __init__(self, results: ResultsByContent) -> None:
+        self._results = results
+        self._decoded = dict[str, tuple[DecodedImage, list[FetchedImage]]]()
+
+    def add(self, image: DecodedImage) -> Iterator[DecodedImage]:
+        """An image is about to be classified. Yields images that have waited for too long, with their pixels."""
+        self._decoded[image.content_hash] = image, []
+        while len(self._decoded) > _MOST_PENDING:  # results do not come to this process
+            yield from self._given_up(next(iter(self._decoded)))
+
+    def wait(self, image: FetchedImage) -> bool:
+        """Lets an image wait for one with identical bytes. Returns False if there is none."""
+        found = self._decoded.get(image.content_hash)
+        if found:
+            found[1].append(dataclasses.replace(image, data=b""))
+        return found is not None
+
+    def answered(self) -> Iterator[FinishedImage]:
+        """The images that waited for results which have come."""
+        for content_hash in list(self._decoded):
+            result = self._results.find(content_hash)
+            if result:
+                for image in self._decoded.pop(content_hash)[1]:
+                    yield finished(image, result, IDENTICAL)
+
+    def rest(self) -> Iterator[DecodedImage]:
+        """The images that still wait, with their pixels: they are classified by themselves."""
+        for content_hash in list(self._decoded):
+            yield from self._given_up(content_hash)
+
+    def _given_up(self, content_hash: str) -> Iterator[DecodedImage]:
+        first, waiting = self._decoded.pop(content_hash)
+        for image in waiting:
+            yield DecodedImage(image.listed, content_hash, image.version, first.image)
+
+
+def finished(image: FetchedImage, found: Result, source: str) -> FinishedImage:
+    """An image with a result that was found for another one with identical bytes."""
+    result = dataclasses.replace(found, location=masked_key(image.listed.location), version=image.version)
+    return FinishedImage(image.listed, result, source)
