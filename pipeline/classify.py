@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import json
 import re
+import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from catalogue import model_dir, storage
 from catalogue.cli.errors import CommandFailed, Fault, UserError
@@ -23,13 +24,14 @@ from pipeline.manifest import reading
 from pipeline.metering.watch import Watch
 from pipeline.run_dir import preflight
 from pipeline.run_dir.commit import committed
-from pipeline.run_dir.layout import RUN_FILE, STATS_FILE, SUCCESS_FILE
+from pipeline.run_dir.layout import RUN_FILE, STATS_FILE, SUCCESS_FILE, TEMPORARY
 from pipeline.run_dir.lock import held
 from pipeline.run_dir.previous import previous_runs
 from pipeline.run_dir.report import shown
 from pipeline.run_dir.run import Run, now
 from pipeline.run_dir.verify import verify
 from pipeline.runner import runners
+from pipeline.runner.worker_processes import WorkerKilledError
 from pipeline.summary import summary
 
 
@@ -72,51 +74,97 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
     is_local = runners.is_local(options)
     if is_local:
         engines.check(config.inference.engine)
-    callers, threads = runners.division_of_cores(options, config.inference.threads)
-    inference = dataclasses.replace(config.inference, callers=callers, threads=threads)
-    config = dataclasses.replace(config, inference=inference)
     with model_dir.fetched(config.model_dir) as model:
         info = model.info
     reading.check(config.manifest)
     preflight.check(config.output, overwrite=config.overwrite)
     if reading.names(config.manifest, f"{config.output}/{RUN_FILE}"):
         raise UserError(f"--output {config.output} is among the files of --input: choose a folder elsewhere")
-    run = Run(
-        output=config.output,
-        token=uuid.uuid4().hex[:12],
-        command=tuple(command),
-        inputs=config.manifest.inputs,
-        model_dir=config.model_dir,
-        model=info,
-        output_format=config.output_format,
-        rows_per_part=config.rows_per_part,
-        limits=config.limits,
-        top_k=min(config.inference.top_k, len(info.labels)),
-        max_failure_rate=config.max_failure_rate,
-        price_per_hour=config.price_per_hour,
-        previous=previous_runs(config.previous, config.output),
-        overwrite=config.overwrite,
-        started=now(),
-    )
+    with _scratch(config.output, here=is_local) as (token, scratch):
+        run = Run(
+            output=config.output,
+            token=token,
+            command=tuple(command),
+            inputs=config.manifest.inputs,
+            model_dir=config.model_dir,
+            model=info,
+            output_format=config.output_format,
+            rows_per_part=config.rows_per_part,
+            limits=config.limits,
+            top_k=min(config.inference.top_k, len(info.labels)),
+            max_failure_rate=config.max_failure_rate,
+            price_per_hour=config.price_per_hour,
+            scratch=scratch,
+            previous=previous_runs(config.previous, config.output),
+            overwrite=config.overwrite,
+            started=now(),
+        )
+        return _run(with_cores(config, options), run, options)
+
+
+@contextlib.contextmanager
+def _scratch(output: str, *, here: bool) -> Iterator[tuple[str, str | None]]:
+    """A token for a run, and a local folder for what the local runner groups; None for a job that runs elsewhere."""
+    token = uuid.uuid4().hex[:12]
+    if not here:
+        yield token, None
+    elif storage.is_remote(output):
+        with tempfile.TemporaryDirectory(prefix="catalogue-classifier-") as folder:
+            yield token, folder
+    else:
+        yield token, f"{output}/{TEMPORARY}/{token}"
+
+
+def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> dict[str, Any]:
+    """Runs the job. Returns the content of ``run.json``. Raises as `classify` does."""
+    here = runners.is_local(options)
     with (
         preflight.new_folders(run.output),
-        held(run.output, run.token, run.started, here=is_local),
-        preflight.attempt(run, here=is_local),
+        held(run.output, run.token, run.started, here=here),
+        preflight.attempt(run, here=here),
     ):
         runner = options.view_as(StandardOptions).runner
-        say(f"classifying {shown(config.manifest.inputs)} with model {info.id} on {runner}")
-        with Watch(run.temporary):
-            _run_job(config, run, options)
+        say(f"classifying {shown(config.manifest.inputs)} with model {run.model.id} on {runner}")
+        _run_with_retries(config, run, options)
         record = committed(run)
         if record is None:
             raise CommandFailed(f"{run.output} has no {RUN_FILE} of this run: it has not finished")
         return verify(record["output"])
 
 
+def _run_with_retries(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None:
+    """Runs the job, and again with fewer workers if the system kills one, as it does where memory runs out."""
+    retries = config.retries
+    while True:
+        workers = options.view_as(DirectOptions).direct_num_workers
+        try:
+            with Watch(run.temporary):
+                _run_job(config, run, options)
+        except WorkerKilledError as error:
+            if not retries or workers < 2:
+                raise Fault(f"the run failed: {error}") from error
+            retries, workers = retries - 1, workers // 2
+            say(f"a worker process was killed, as the system does where memory runs out: continuing with {workers}")
+            preflight.remove_useless(run)
+            options = runners.beam_options([*config.beam_flags, f"--direct_num_workers={workers}"])
+            config = with_cores(config, options)
+        else:
+            return
+
+
+def with_cores(config: ClassifyConfig, options: PipelineOptions) -> ClassifyConfig:
+    """The settings with the division of the cores among workers and batches."""
+    callers, threads = runners.division_of_cores(options, config.inference.threads)
+    inference = dataclasses.replace(config.inference, callers=callers, threads=threads)
+    return dataclasses.replace(config, inference=inference)
+
+
 def _run_job(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None:
     try:
         with beam.Pipeline(runner=runners.runner_for(options), options=options) as pipeline:
             classification(pipeline, config, run)
+    except WorkerKilledError:
+        raise
     except Exception as error:
         kind, message = cause(error)
         if kind in ("ModelDirError", "UserError"):

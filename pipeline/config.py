@@ -15,6 +15,7 @@ BATCH_SIZE = 16
 TOP_K = 5
 MAX_FAILURE_RATE = 0.05
 ROWS_PER_PART = 100_000
+RETRIES = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ClassifyConfig:
         output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
         rows_per_part: about how many rows a file has.
         limits: which images are too large.
+        retries: how often the run continues with fewer workers if the system kills one.
         price_per_hour: of all machines together, for the cost of the run; None to leave it out.
         beam_flags: Beam's own flags, as they were typed.
     """
@@ -86,6 +88,7 @@ class ClassifyConfig:
     output_format: str
     rows_per_part: int
     limits: Limits
+    retries: int
     price_per_hour: float | None
     beam_flags: tuple[str, ...]
 
@@ -145,6 +148,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="about how many rows a file of the run directory has",
     )
     add("--overwrite", action="store_true", help="replace the finished run that is there")
+    add(
+        "--retries",
+        type=flags.non_negative_int,
+        default=RETRIES,
+        metavar="N",
+        help="how often a local run continues with half the workers if the system kills one for its memory",
+    )
     add(
         "--price-per-hour",
         type=flags.non_negative_float,
@@ -215,6 +225,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
         output_format=arguments.output_format,
         rows_per_part=arguments.rows_per_part,
         limits=flags.limits(arguments),
+        retries=arguments.retries,
         price_per_hour=arguments.price_per_hour,
         beam_flags=tuple(beam_flags),
     )

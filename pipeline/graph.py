@@ -35,7 +35,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
 
     rows, columns, left_out = pipeline | "Manifest" >> ReadManifest(config.manifest, meter)
     known = pipeline | "Known results" >> ReadKnown(run.journals, run.settings)
-    listed = (rows.results, known) | "Group by location" >> GroupByLocation()
+    listed = (rows.results, known) | "Group by location" >> GroupByLocation(run.scratch)
     unknown = listed | "Reuse" >> Reuse(meter)
     fetched = unknown.results | "Read" >> ReadAhead(config.limits, meter)
     decoded = fetched.results | "Decode" >> Decode(run.model.image, config.limits, meter, results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 URI_COLUMN = "uri"
 OUTPUT_FORMATS = ("jsonl", "csv", "parquet")
@@ -53,8 +53,7 @@ def total_left_out(counts: Iterable[LeftOut]) -> LeftOut:
     return LeftOut(sum(one.hidden_files for one in found), sum(one.rows_without_uri for one in found))
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What was found for an image: its best labels, or the reason why it has none.
 
     Attributes:
@@ -77,7 +76,7 @@ class Result:
 
     def with_version(self, version: str | None) -> Result:
         """The same result for another version of the image."""
-        return dataclasses.replace(self, version=version)
+        return self._replace(version=version)
 
 
 @dataclasses.dataclass(frozen=True)

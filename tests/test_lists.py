@@ -128,6 +128,11 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
     ),
     "an open quote": ("list.csv", b'uri,label\n/a.jpg,"hat\n', "line 2 of {}: not CSV"),
     "not JSON": ("list.jsonl", b'{"uri": "/a.jpg", "label": "hat"}\n{"uri"\n', "line 2 of {}: not JSON"),
+    "700 levels": (
+        "list.jsonl",
+        b'{"uri": "/a.jpg", "label": "hat", "x": ' + b"[" * 700 + b"]" * 700 + b"}\n",
+        "line 1 of {}: nested more than 100 levels deep",
+    ),
     "a number as the URI": ("list.jsonl", b'{"uri": 5, "label": "hat"}\n', "line 1 of {}: the URI 5 is not text"),
     "a key twice": (
         "list.jsonl",

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from catalogue.cli.errors import CommandFailed, Fault, Interrupted, UserError
 from catalogue.cli.logs import redirected, say
+from catalogue.cli.temporary import temporary_folder
 from catalogue.cli.text import one_line
 
 
@@ -22,19 +23,29 @@ def run(command: Callable[[], None], *, prog: str, verbose: bool = False, log_fi
 
     0: done; 1: failed; 2: the user can put it right; 130, 143, 129: interrupted by SIGINT (Ctrl-C), SIGTERM, SIGHUP.
     """
+    kept = log_file
     try:
-        with redirected(verbose, log_file) as log, _interruptible():
+        with temporary_folder() as folder, redirected(verbose, log_file) as log, _interruptible():
             code, message, crashed = _call(command)
+            if log and folder and not log_file and crashed:
+                kept = _moved(log, os.path.dirname(folder))
     except OSError as error:
         say(f"{prog}: error: cannot write the log file {log_file}: {error.strerror}")
         return 2
-    if log and not log_file and not crashed:
-        with contextlib.suppress(OSError):
-            os.unlink(log)
     if message:
-        where = f" (details: {log})" if log and crashed else ""
+        where = f" (details: {kept})" if kept and crashed else ""
         say(f"{prog}: error: {message}{where}")
     return code
+
+
+def _moved(log: str, folder: str) -> str | None:
+    """Moves a log out of the temporary folder of the command. Returns its new place; None if that fails."""
+    target = os.path.join(folder, os.path.basename(log))
+    try:
+        os.rename(log, target)
+    except OSError:
+        return None
+    return target
 
 
 @contextlib.contextmanager

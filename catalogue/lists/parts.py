@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from catalogue.lists.csv_lists import csv_records
@@ -13,6 +13,7 @@ from catalogue.lists.streams import decoded, lines_of, measured, open_bytes, ski
 from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, Part, Record
 
 PART_BYTES = 16 * 2**20
+MAX_DEPTH = 100  # of a JSON row; pickles and PyArrow fail at several hundred levels
 
 
 def parts(found: ImageList) -> Iterator[Part]:
@@ -111,6 +112,18 @@ def _names(pairs: list[tuple[str, Any]]) -> list[str]:
     return [name for name, _ in pairs]
 
 
+def _is_deep(value: Any) -> bool:
+    """Whether a value of JSON has more than `MAX_DEPTH` levels, which some of what reads it later cannot take."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for one in level if isinstance(one, (dict, list)) for inner in _members(one)]
+    return any(isinstance(one, (dict, list)) for one in level)
+
+
+def _members(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
 def _objects(lines: Iterator[str], number: int, uri_column: str) -> Iterator[Record]:
     key = json.dumps(uri_column)
     for number, line in enumerate(lines, start=number):  # noqa: B020, PLR1704
@@ -124,6 +137,8 @@ def _objects(lines: Iterator[str], number: int, uri_column: str) -> Iterator[Rec
             yield Record(number, {}, f"not JSON that can be read, {error}: {line.strip()[:200]}")
         else:
             problem = "" if isinstance(value, dict) else f"not a JSON object: {line.strip()[:200]}"
+            if line.count("[") + line.count("{") > MAX_DEPTH and _is_deep(value):
+                problem = f"nested more than {MAX_DEPTH} levels deep: {line.strip()[:200]}"
             if line.count(key) > 1 and json.loads(line, object_pairs_hook=_names).count(uri_column) > 1:
                 problem = f"the key {uri_column!r} twice: {line.strip()[:200]}"
             yield Record(number, {} if problem else value, problem)

@@ -66,12 +66,12 @@ class ChunkWriter:
     def __init__(self, path: str, settings: Settings) -> None:
         self._file, self._settings = _Summed(storage.NewFile(path)), settings
         self._rows = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1, mtime=0)
-        self._results: list[tuple[Any, ...]] = []
+        self._results: list[Result] = []
 
     def write(self, image: FinishedImage) -> None:
         """Adds an image."""
         pickle.dump(image.listed.rows, self._rows, pickle.HIGHEST_PROTOCOL)
-        self._results.append(tuple(vars(image.result).values()))
+        self._results.append(image.result)
 
     def close(self) -> None:
         """Finishes the file."""

@@ -15,7 +15,7 @@ from pipeline.journal.chunk_files import Settings
 from pipeline.records import Result
 
 _SETTINGS = b"settings"
-_BATCH_ROWS = 10_000
+_BATCH_ROWS = 2_000
 _SCHEMA = pa.schema(
     [
         ("location", pa.string()),

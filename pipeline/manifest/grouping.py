@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import collections
 import pickle
+import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
@@ -15,39 +17,54 @@ from catalogue.cli.masking import masked_key
 from pipeline.records import Fields, ListedImage, ManifestRow, Result
 
 PARTITIONS = 1024
-_WAITING = 16 * PARTITIONS
+_WAITING = 64 * PARTITIONS
+
+Packed = bytes | tuple[str, tuple[tuple[int, int], ...]]
+"""Packed rows or results: a block itself, or the path of a file with blocks, and the start and length of each."""
 
 
 class GroupByLocation(beam.PTransform):
     """Rows and known results to `ListedImage`s: each image once, however often it is listed. Spreads them over workers.
 
-    Both travel in packed blocks of neighbours in a hash of their location, so that a runner that keeps in memory what
-    it groups, as Beam's local one does, needs some 40 bytes for each and not a thousand.
+    Both travel in packed blocks of neighbours in a hash of their location. An engine keeps them on its disks. Beam's
+    local runner keeps in memory what it groups: for it the blocks are written to files, and their places travel.
+
+    Args:
+        folder: a local folder for these files; None for none.
     """
+
+    def __init__(self, folder: str | None) -> None:
+        super().__init__()
+        self._folder = folder
 
     def expand(self, found: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         """PCollections of `ManifestRow`s and of `Result`s to a PCollection of `ListedImage`s."""
         rows, known = found
-        packed = (
-            rows | "Pack rows" >> beam.ParDo(_PackFn()).with_output_types(tuple[int, bytes]),
-            known | "Pack known results" >> beam.ParDo(_PackFn()).with_output_types(tuple[int, bytes]),
-        )
         return (
-            packed
+            (
+                rows | "Pack rows" >> beam.ParDo(_PackFn(self._folder)),
+                known | "Pack known results" >> beam.ParDo(_PackFn(self._folder)),
+            )
             | beam.Flatten()
             | beam.GroupByKey()
-            | "Unpack" >> beam.FlatMapTuple(lambda _, blocks: listed_images(blocks))
+            | "Unpack" >> beam.FlatMapTuple(lambda _, packed: listed_images(packed))
         )
 
 
 class _PackFn(beam.DoFn):
     """Rows or results to packed blocks, each of one partition."""
 
+    def __init__(self, folder: str | None) -> None:
+        self._folder = folder
+        self._file: BinaryIO | None = None
+
     def start_bundle(self) -> None:
+        self.teardown()  # of a bundle that failed
         self._waiting: dict[int, list[ManifestRow | Result]] = collections.defaultdict(list)
+        self._places: dict[int, list[tuple[int, int]]] = collections.defaultdict(list)
         self._count = 0
 
-    def process(self, one: ManifestRow | Result) -> Iterator[tuple[int, bytes]]:
+    def process(self, one: ManifestRow | Result) -> Iterator[tuple[int, Packed]]:
         key = one.location if isinstance(one, Result) else masked_key(one.location)
         self._waiting[zlib.crc32(key.encode()) % PARTITIONS].append(one)
         self._count += 1
@@ -55,39 +72,59 @@ class _PackFn(beam.DoFn):
             yield from self._packed()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield from map(GlobalWindows.windowed_value_at_end_of_window, self._packed())
+        windowed = GlobalWindows.windowed_value_at_end_of_window
+        yield from map(windowed, self._packed())
+        if self._file:
+            path = self._file.name
+            yield from (windowed((partition, (path, tuple(places)))) for partition, places in self._places.items())
+        self.teardown()
 
-    def _packed(self) -> Iterator[tuple[int, bytes]]:
+    def teardown(self) -> None:
+        if self._file:
+            self._file.close()
+        self._file = None
+
+    def _packed(self) -> Iterator[tuple[int, Packed]]:
         for partition, waiting in self._waiting.items():
-            yield partition, pack(waiting)
-        self.start_bundle()
+            block = pack(waiting)
+            if self._folder is None:
+                yield partition, block
+            else:
+                self._write(partition, block)
+        self._waiting.clear()
+        self._count = 0
+
+    def _write(self, partition: int, block: bytes) -> None:
+        if self._file is None:
+            self._file = open(f"{self._folder}/blocks-{uuid.uuid4().hex}", "wb")
+        self._places[partition].append((self._file.tell(), len(block)))
+        self._file.write(block)
 
 
 def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
     """Rows or results as few bytes."""
+    content: tuple[str, list[Any]]
     if isinstance(waiting[0], Result):
-        plain = [tuple(vars(result).values()) for result in waiting]
-        content = ("results", plain)
+        content = "results", [tuple(result) for result in waiting if isinstance(result, Result)]
     else:
-        plain = [
-            (row.location, row.uri if row.uri != row.location else None, row.fields, row.version)
-            for row in waiting
-            if isinstance(row, ManifestRow)
-        ]
-        content = ("rows", plain)
+        rows = (row for row in waiting if isinstance(row, ManifestRow))
+        content = (
+            "rows",
+            [(row.location, row.uri if row.uri != row.location else None, row.fields, row.version) for row in rows],
+        )
     return zlib.compress(pickle.dumps(content, pickle.HIGHEST_PROTOCOL), level=1)
 
 
-def listed_images(blocks: Iterable[bytes]) -> Iterator[ListedImage]:
+def listed_images(packed: Iterable[Packed]) -> Iterator[ListedImage]:
     """Packed rows and results to `ListedImage`s. Results of images that no row names are left out."""
     rows: dict[str, list[tuple[str, Fields]]] = {}
     versions: dict[str, str] = {}
     known: dict[str, list[Result]] = {}
-    for block in blocks:
+    for block in _blocks_of(packed):
         kind, plain = pickle.loads(zlib.decompress(block))
         if kind == "results":
             for values in plain:
-                known.setdefault(values[0], []).append(Result(*values))
+                known.setdefault(values[0], []).append(Result._make(values))
             continue
         for location, uri, fields, version in plain:
             rows.setdefault(location, []).append((location if uri is None else uri, fields))
@@ -96,3 +133,15 @@ def listed_images(blocks: Iterable[bytes]) -> Iterator[ListedImage]:
     for location in list(rows):
         found = tuple(known.pop(masked_key(location), ())) if known else ()
         yield ListedImage(location, tuple(rows.pop(location)), versions.pop(location, None), found)
+
+
+def _blocks_of(packed: Iterable[Packed]) -> Iterator[bytes]:
+    for one in packed:
+        if isinstance(one, bytes):
+            yield one
+            continue
+        path, places = one
+        with open(path, "rb") as file:
+            for start, length in places:
+                file.seek(start)
+                yield file.read(length)

@@ -144,5 +144,5 @@ class Pending:
 
 def finished(image: FetchedImage, found: Result, source: str) -> FinishedImage:
     """An image with a result that was found for another one with identical bytes."""
-    result = dataclasses.replace(found, location=masked_key(image.listed.location), version=image.version)
+    result = found._replace(location=masked_key(image.listed.location), version=image.version)
     return FinishedImage(image.listed, result, source)

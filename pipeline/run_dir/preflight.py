@@ -118,17 +118,20 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
 
 def _clean_up(run: Run) -> str:
     """Removes the files of an attempt that a later one has no use for. Returns words about those that it has."""
-    try:
-        files = [file.location for file in storage.list_files(run.temporary)]
-        useless = [path for path in files if not path.rpartition("/")[2].startswith((CHUNK, STARTED))]
-        if any(path.rpartition("/")[2].startswith(CHUNK) for path in files):
-            for path in useless:
-                storage.remove(path)
+    with contextlib.suppress(StorageError):  # the storage may be what failed
+        if remove_useless(run):
             return f"; finished work is kept, to continue: {shlex.join(run.command)}"
-    except StorageError:  # the storage may be what failed
-        return ""
-    _abandon(run)
+        _abandon(run)
     return ""
+
+
+def remove_useless(run: Run) -> bool:
+    """Removes the files of an attempt but for its chunks. Returns whether there are any. Raises StorageError."""
+    names = {file.location: file.location.rpartition("/")[2] for file in storage.list_files(run.temporary)}
+    for path, name in names.items():
+        if not name.startswith((CHUNK, STARTED)):
+            storage.remove(path)
+    return any(name.startswith(CHUNK) for name in names.values())
 
 
 def _abandon(run: Run) -> None:

@@ -29,6 +29,7 @@ class Run:
         limits: which images are too large or too small.
         max_failure_rate: the share of dead letters above which a run is not a success.
         price_per_hour: of all machines together; None if it is not known.
+        scratch: a local folder for what is grouped, if Beam's local runner would keep it in memory; None for none.
         previous: run directories whose results are reused.
         overwrite: whether a finished run may be replaced.
         started: ISO 8601, UTC.
@@ -46,6 +47,7 @@ class Run:
     limits: Limits
     max_failure_rate: float
     price_per_hour: float | None
+    scratch: str | None
     previous: tuple[str, ...]
     overwrite: bool
     started: str

@@ -19,9 +19,9 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 def as_json(value: Any) -> str:
     """A value as JSON on one line; what JSON has no form for as text, and as null what is no number."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+        return _ENCODER.encode(value)
     except ValueError:
-        return json.dumps(_without_nan(value), ensure_ascii=False, allow_nan=False, default=_plain)
+        return _ENCODER.encode(_without_nan(value))
 
 
 def _plain(value: Any) -> str:
@@ -32,6 +32,9 @@ def _plain(value: Any) -> str:
     if isinstance(value, (decimal.Decimal, datetime.timedelta, uuid.UUID)):
         return str(value)
     raise TypeError(f"a manifest's column holds a {type(value).__name__}, which has no form in JSON")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def as_text(value: Any) -> str:

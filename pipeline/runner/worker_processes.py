@@ -29,10 +29,18 @@ from google.protobuf import text_format
 _URN = "catalogue_classifier:env:worker_process:v1"
 _SECONDS_TO_LEAVE = 5.0
 _SECONDS_TO_NOTICE = 0.2
+_KILLED = (
+    "a worker process was killed, as the system does where memory runs out: give it more, or take fewer workers "
+    "(--direct_num_workers)"
+)
 
 
 class WorkerLostError(Exception):
     """A worker process ended before its work did."""
+
+
+class WorkerKilledError(WorkerLostError):
+    """A worker process was killed, as the system does where memory runs out."""
 
 
 class ProcessRunner(FnApiRunner):
@@ -53,7 +61,8 @@ class ProcessRunner(FnApiRunner):
             return super().run_pipeline(pipeline, options)
         except Exception as error:
             if self._crew.lost.is_set():
-                raise WorkerLostError(self._crew.reason) from error
+                kind = WorkerKilledError if self._crew.reason == _KILLED else WorkerLostError
+                raise kind(self._crew.reason) from error
             raise
 
 
@@ -191,8 +200,5 @@ class _Handler(GrpcWorkerHandler):
 
 def _explained(code: int) -> str:
     if code == -signal.SIGKILL:
-        return (
-            "a worker process was killed, as the system does where memory runs out: give it more, or take fewer "
-            "workers (--direct_num_workers)"
-        )
+        return _KILLED
     return "a worker process ended before its work did, " + (f"by signal {-code}" if code < 0 else f"exit code {code}")

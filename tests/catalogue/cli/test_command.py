@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +141,51 @@ def test_results_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", script], capture_output=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 1
     assert b"prog: error: OSError: [Errno 28] No space left on device" in done.stderr
+
+
+KILLED = """
+import sys, tempfile, time
+from catalogue.cli.command import run
+def command():
+    tempfile.mkdtemp()
+    print("ready", flush=True)
+    time.sleep(60)
+run(command, prog="prog")
+"""
+
+
+def test_the_temporary_files_of_a_command_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:
+    """Those of a command that is still at work are not."""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with contextlib.ExitStack() as stack:
+        killed, alive = (
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", KILLED], env=environment, stdout=subprocess.PIPE)
+            )
+            for _ in range(2)
+        )
+        for process in (killed, alive):
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+        assert len(list(tmp_path.iterdir())) == 2
+        killed.kill()
+        killed.wait()
+        assert run_noisy("pass", folder=tmp_path).returncode == 0
+        (left,) = tmp_path.iterdir()
+        assert len(list(left.iterdir())) == 2  # its log and its folder
+        alive.kill()
+    assert run_noisy("pass", folder=tmp_path).returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_interrupts_a_command_as_the_keyboard_does(number: signal.Signals, tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    words = [sys.executable, "-c", KILLED.replace("run(command", "sys.exit(run(command").rstrip() + ")"]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (128 + number, b"prog: error: interrupted\n")
+    assert not list(tmp_path.iterdir())

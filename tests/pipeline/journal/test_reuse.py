@@ -27,7 +27,7 @@ ALL = [HAT, CORRUPT, TOO_LARGE, MISSING, FAILED]
         ({}, [HAT, CORRUPT, TOO_LARGE, FAILED]),
         ({"model_id": "other"}, [CORRUPT, TOO_LARGE, FAILED]),
         ({"policy": 4}, [FAILED]),
-        ({"top_k": 1}, [dataclasses.replace(HAT, top=(("hat", 0.75),)), CORRUPT, TOO_LARGE, FAILED]),
+        ({"top_k": 1}, [HAT._replace(top=(("hat", 0.75),)), CORRUPT, TOO_LARGE, FAILED]),
         ({"top_k": 3}, [CORRUPT, TOO_LARGE, FAILED]),
         ({"limits": Limits(2000, 1000, 4)}, [HAT, CORRUPT, FAILED]),
         ({"limits": Limits(1000, 1000, 2)}, [HAT, CORRUPT, FAILED]),
@@ -48,7 +48,7 @@ def listed(version: str | None = None, *known: Result, location: str = "gs://b/a
 
 
 def test_an_image_is_reused_unread_where_a_listing_shows_its_version() -> None:
-    other = dataclasses.replace(HAT, version="v0")
+    other = HAT._replace(version="v0")
     image = listed("v1", other, HAT)
     assert reused_unread(image) == FinishedImage(image, HAT, UNREAD)
     assert reused_unread(listed("v2", HAT)) is None
@@ -62,7 +62,7 @@ def test_a_local_file_is_looked_at(tmp_path: Path) -> None:
     storage.write_text(path, "bytes")
     found = storage.stat(path)
     assert found
-    known = dataclasses.replace(HAT, version=found.version)
+    known = HAT._replace(version=found.version)
     image = listed(None, known, location=path)
     assert reused_unread(image) == FinishedImage(image, known, UNREAD)
     os.utime(path)
@@ -87,7 +87,7 @@ def test_a_file_replaced_by_one_of_the_same_size_and_age_is_seen(tmp_path: Path)
 def test_identical_bytes_are_reused_with_their_new_version() -> None:
     image = listed("v2", HAT)
     same, other = storage.Content(b"", "v2", "hash"), storage.Content(b"", "v2", "another")
-    assert with_content(image, same, CONTENT) == FinishedImage(image, dataclasses.replace(HAT, version="v2"), CONTENT)
+    assert with_content(image, same, CONTENT) == FinishedImage(image, HAT._replace(version="v2"), CONTENT)
     assert with_content(image, other, CONTENT) is None
     assert with_content(listed("v2", FAILED), same, CONTENT) is None
 

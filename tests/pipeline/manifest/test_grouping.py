@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import collections
 import decimal
+import pickle
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.testing.util import assert_that, equal_to
 
 from catalogue.cli.masking import masked_key
-from pipeline.manifest.grouping import _PackFn, listed_images, pack
+from pipeline.manifest.grouping import GroupByLocation, _PackFn, listed_images, pack
 from pipeline.records import ListedImage, ManifestRow, Result
 
 
@@ -39,13 +44,38 @@ def test_images_whose_locations_differ_in_what_is_masked_only_stay_apart() -> No
     }
 
 
+def uris_of(count: int) -> list[str]:
+    return [f"gs://shop-images/catalogue/{number // 1000:04}/{number:07}.jpg" for number in range(count)]
+
+
 def test_a_row_takes_few_bytes_while_it_is_grouped() -> None:
     """A runner may keep all of them in memory; plain ones took about a thousand bytes each."""
-    uris = [f"gs://shop-images/catalogue/{n // 1000:04}/{n:07}.jpg" for n in range(30_000)]
-    fn = _PackFn()
+    uris = uris_of(130_000)
+    fn = _PackFn(None)
     fn.start_bundle()
     blocks = [block for uri in uris for block in fn.process(ManifestRow(uri, uri, {}))]
     blocks += [windowed.value for windowed in fn.finish_bundle()]
     assert sum(len(block) for _, block in blocks) / len(uris) < 30
     assert max(collections.Counter(partition for partition, _ in blocks).values()) <= 2
     assert sorted(image.location for _, block in blocks for image in listed_images([block])) == uris
+
+
+def test_the_local_runner_groups_places_in_files(tmp_path: Path) -> None:
+    """Of the rows and of the known results; what travels does not grow with what they hold."""
+    uris = uris_of(3000)
+    long = {"text": "x" * 1000}
+    results = [Result(uri, f"v{number}") for number, uri in enumerate(uris) if number % 3 == 0]
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        rows = pipeline | "rows" >> beam.Create([ManifestRow(uri, uri, long) for uri in uris * 2])
+        known = pipeline | "known" >> beam.Create(results)
+        listed = (rows, known) | GroupByLocation(str(tmp_path))
+        found = listed | beam.Map(lambda image: (image.location, len(image.rows), image.known))
+        versions = {result.location: (result,) for result in results}
+        assert_that(found, equal_to([(uri, 2, versions.get(uri, ())) for uri in uris]))
+    assert list(tmp_path.glob("blocks-*"))
+    fn = _PackFn(str(tmp_path))
+    fn.start_bundle()
+    assert not [block for uri in uris for block in fn.process(ManifestRow(uri, uri, long))]
+    places = [windowed.value[1] for windowed in fn.finish_bundle()]
+    assert {type(place) for place in places} == {tuple}
+    assert sum(len(pickle.dumps(place)) for place in places) < 200 * 1024

@@ -102,7 +102,7 @@ resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
 options = beam_options(["--direct_num_workers=2", "--direct_running_mode=multi_threading"])
 with beam.Pipeline(runner=runner_for(options), options=options) as pipeline:
     rows, _, _ = pipeline | ReadManifest(Manifest((sys.argv[1],)), MeterHandle(sys.argv[1] + ".d"))
-    listed = (rows.results, pipeline | "nothing known" >> beam.Create([])) | GroupByLocation()
+    listed = (rows.results, pipeline | "nothing known" >> beam.Create([])) | GroupByLocation(None)
     assert_that(listed | beam.combiners.Count.Globally(), equal_to([400_000]))
 """
     assert peak_of(body, tmp_path / "list.txt") < 2 * 2**30

@@ -1,0 +1,91 @@
+"""A night in which nothing has changed: ``classify --previous`` on 100,000 and on 1,000,000 images.
+
+The images are small files; the earlier run is one on a few real photos, whose journal is replaced by one that knows all
+of the images. Measures seconds, and the peak memory of the command and of its workers. Real photos are needed:
+``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.commands import VALIDATION, finish, scratch, timed, trained
+from catalogue import storage
+from catalogue.images.spec import DEFAULT_LIMITS, POLICY
+from pipeline.journal.chunk_files import Settings
+from pipeline.journal.part_files import write_part
+from pipeline.records import Result
+
+COUNTS = (100_000, 1_000_000)
+MOST_SECONDS, MOST_MEMORY = 60.0, 1.05
+_PART = 100_000
+
+
+def main() -> None:
+    """Measures both."""
+    with scratch() as folder:
+        model = trained(folder, on_few=True)
+        runs = {count: night(folder, model, count) for count in COUNTS}
+    few, many = (runs[count] for count in COUNTS)
+    ratio = max(many[name] / few[name] for name in ("command_bytes", "worker_bytes"))
+    finish(
+        {"runs": runs, "memory_ratio": round(ratio, 3)},
+        {
+            f"at most {MOST_SECONDS:.0f} s": many["seconds"] <= MOST_SECONDS,
+            f"at most {MOST_MEMORY} times the memory": ratio <= MOST_MEMORY,
+        },
+    )
+
+
+def night(folder: Path, model: Path, count: int) -> dict[str, Any]:
+    """One run on so many images, all of which are known."""
+    images, previous, run = folder / f"images-{count}", folder / "previous", folder / "run"
+    for path in (previous, run):
+        shutil.rmtree(path, ignore_errors=True)
+    flags = ("--model-dir", model, "--max-failure-rate", 1)
+    first = ("classify", "--input", next(VALIDATION.iterdir()), "--output", previous, *flags)
+    timed("pipeline", *first, keras_home=folder / "keras")
+    shutil.rmtree(previous / "journal")
+    settings = Settings(json.loads((model / "model.json").read_text())["id"], POLICY, 5, DEFAULT_LIMITS)
+    known = results(images, count)
+    for number in range(0, count, _PART):
+        write_part(str(previous / f"journal/part-{number}.parquet"), itertools.islice(known, _PART), settings)
+    start = time.monotonic()
+    words = ["classify", "--input", images, "--output", run, "--previous", previous, *flags]
+    process = subprocess.Popen([sys.executable, "-m", "pipeline", *map(str, words)], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - start
+    assert status == 0
+    record = json.loads((run / "run.json").read_text())
+    assert record["counts"]["reused"]["unread"] == count, record["counts"]
+    shutil.rmtree(images)
+    return {
+        "seconds": round(seconds, 1),
+        "command_bytes": usage.ru_maxrss * 1024,  # of the largest of its processes
+        "worker_bytes": record["peak_worker_memory_bytes"],
+    }
+
+
+def results(images: Path, count: int) -> Iterator[Result]:
+    """Writes the images, and gives a result for each."""
+    for number in range(count):
+        path = images / f"{number // 1000:04}" / f"{number:07}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        status = storage.stat(str(path))
+        assert status
+        top = tuple((f"label {rank}", 1 / (rank + 2)) for rank in range(5))
+        yield Result(str(path), status.version, f"{number:064x}", top)
+
+
+if __name__ == "__main__":
+    main()

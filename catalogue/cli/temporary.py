@@ -1,0 +1,58 @@
+"""A folder for the temporary files of a command, its libraries and its child processes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_PREFIX = "catalogue-classifier-running-"
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str | None]:
+    """Makes a folder in ``TMPDIR`` and points ``TMPDIR`` to it; removes it at the end, with all that is in it.
+
+    Folders of commands that were killed are removed as well: they are the ones that no process has locked.
+
+    Returns:
+        The folder; None if there is no place for one.
+    """
+    outer, variable = tempfile.tempdir, os.environ.get("TMPDIR")
+    try:
+        base = tempfile.gettempdir()
+        _remove_abandoned(base)
+        folder = tempfile.mkdtemp(prefix=_PREFIX)
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield None
+        return
+    os.set_inheritable(lock, True)  # a worker may outlive its command for a moment
+    with contextlib.suppress(OSError):  # file systems without locks
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = outer
+        if variable is None:
+            os.environ.pop("TMPDIR", None)
+        else:
+            os.environ["TMPDIR"] = variable
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_abandoned(base: str) -> None:
+    for folder in Path(base).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, locked, or removed in the meantime
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)
