@@ -23,10 +23,11 @@ from pipeline.inference import engines
 from pipeline.manifest import reading
 from pipeline.metering.watch import Watch
 from pipeline.run_dir import preflight
-from pipeline.run_dir.commit import committed
+from pipeline.run_dir.commit import committed_to, end
 from pipeline.run_dir.layout import RUN_FILE, STATS_FILE, SUCCESS_FILE, TEMPORARY
 from pipeline.run_dir.lock import held
 from pipeline.run_dir.previous import previous_runs
+from pipeline.run_dir.record import read_record
 from pipeline.run_dir.report import shown
 from pipeline.run_dir.run import Run, now
 from pipeline.run_dir.verify import verify
@@ -45,18 +46,18 @@ def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
     Raises:
         UserError, CommandFailed: see `classify`.
     """
-    record = classify(config, command)
-    class_stats = json.loads(storage.read_text(f"{record['output']}/{STATS_FILE}"))
+    folder, record = classify(config, command)
+    class_stats = json.loads(storage.read_text(f"{folder}/{STATS_FILE}"))
     with contextlib.suppress(OSError):  # the run is complete, whatever becomes of its table
         for line in summary(record, class_stats):
             print_line(line)
     if record["problems"]:
-        where = f"; the rows are in {record['output']}, without {SUCCESS_FILE}"
-        kept = "" if record["output"] == config.output else f"; the finished run in {config.output} is as it was"
+        where = f"; the rows are in {folder}, without {SUCCESS_FILE}"
+        kept = "" if folder == config.output else f"; the finished run in {config.output} is as it was"
         raise CommandFailed("; ".join(record["problems"]) + where + kept)
 
 
-def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
+def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Classifies a catalogue.
 
     Args:
@@ -64,7 +65,8 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> dict[str, Any]:
         command: as it was typed, for ``run.json``.
 
     Returns:
-        The content of ``run.json``.
+        The run directory, and the content of its ``run.json``. A run that failed is in a folder of its own if `output`
+        holds a finished one.
 
     Raises:
         UserError: something the user can fix; nothing has been written.
@@ -115,21 +117,22 @@ def _scratch(output: str, *, here: bool) -> Iterator[tuple[str, str | None]]:
         yield token, f"{output}/{TEMPORARY}/{token}"
 
 
-def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> dict[str, Any]:
-    """Runs the job. Returns the content of ``run.json``. Raises as `classify` does."""
+def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[str, dict[str, Any]]:
+    """Runs the job. Returns and raises as `classify` does."""
     here = runners.is_local(options)
     with (
         preflight.new_folders(run.output),
         held(run.output, run.token, run.started, here=here),
         preflight.attempt(run, here=here),
     ):
+        preflight.check(run.output, overwrite=run.overwrite)  # a run may have finished while this one waited
         runner = options.view_as(StandardOptions).runner
         say(f"classifying {shown(config.manifest.inputs)} with model {run.model.id} on {runner}")
         _run_with_retries(config, run, options)
-        record = committed(run)
-        if record is None:
+        folder = committed_to(run)
+        if folder is None:
             raise CommandFailed(f"{run.output} has no {RUN_FILE} of this run: it has not finished")
-        return verify(record["output"])
+        return folder, verify(folder)
 
 
 def _run_with_retries(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None:
@@ -141,6 +144,10 @@ def _run_with_retries(config: ClassifyConfig, run: Run, options: PipelineOptions
             with Watch(run.temporary):
                 _run_job(config, run, options)
         except WorkerKilledError as error:
+            folder = committed_to(run)
+            if folder is not None:  # it was killed at the very end
+                end(run, read_record(folder) or {})
+                return
             if not retries or workers < 2:
                 raise Fault(f"the run failed: {error}") from error
             retries, workers = retries - 1, workers // 2

@@ -255,9 +255,11 @@ class Part:
         number: its place there, from 0.
         path: where it is.
         rows: how many it has.
+        digest: of the chunks of the whole run, see `pipeline.run_dir.write_parts.Assignment`.
     """
 
     folder: str
     number: int
     path: str
     rows: int
+    digest: str

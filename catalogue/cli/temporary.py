@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-_PREFIX = "catalogue-classifier-running-"
 
 
 @contextlib.contextmanager
@@ -24,16 +24,11 @@ def temporary_folder() -> Iterator[str | None]:
     """
     outer, variable = tempfile.tempdir, os.environ.get("TMPDIR")
     try:
-        base = tempfile.gettempdir()
-        _remove_abandoned(base)
-        folder = tempfile.mkdtemp(prefix=_PREFIX)
-        lock = os.open(folder, os.O_RDONLY)
+        _remove_abandoned(tempfile.gettempdir())
+        folder, lock = _locked_folder()
     except OSError:
         yield None
         return
-    os.set_inheritable(lock, True)  # a worker may outlive its command for a moment
-    with contextlib.suppress(OSError):  # file systems without locks
-        fcntl.flock(lock, fcntl.LOCK_EX)
     tempfile.tempdir = os.environ["TMPDIR"] = folder
     try:
         yield folder
@@ -47,8 +42,25 @@ def temporary_folder() -> Iterator[str | None]:
         os.close(lock)
 
 
+def _locked_folder() -> tuple[str, int]:
+    """A new folder, and a descriptor that holds its lock."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=_prefix())
+        lock = os.open(folder, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # file systems without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.isdir(folder):  # else another command found it before it was locked, and removed it
+            return folder, lock
+        os.close(lock)
+
+
+def _prefix() -> str:
+    """With the host: locks may not reach from one to another on a disk that they share."""
+    return f"catalogue-classifier-running-{platform.node()}-"
+
+
 def _remove_abandoned(base: str) -> None:
-    for folder in Path(base).glob(f"{_PREFIX}*"):
+    for folder in Path(base).glob(f"{glob.escape(_prefix())}*"):
         with contextlib.suppress(OSError):  # another user's, locked, or removed in the meantime
             descriptor = os.open(folder, os.O_RDONLY)
             try:

@@ -39,12 +39,14 @@ class Settings:
         policy: the version of the image policy, see `catalogue.images.reader`.
         top_k: how many labels are kept, at most.
         limits: which images are too large or too small.
+        reads_heic: whether the extra for HEIC is installed where the run was started.
     """
 
     model_id: str
     policy: int
     top_k: int
     limits: Limits
+    reads_heic: bool = False
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Settings:

@@ -11,7 +11,7 @@ from pipeline.journal.chunk_files import Settings
 from pipeline.journal.known import files_in, results_of
 from pipeline.records import Result
 
-MOST_RESULTS = 5_000_000
+MOST_BYTES = 300_000_000
 _HASH_BYTES = 16
 _HASH = np.dtype(f"S{_HASH_BYTES}")
 
@@ -34,8 +34,9 @@ class ContentIndex:
     def find(self, content_hash: str) -> Result | None:
         """A prediction for identical bytes; None if there is none. Not for several threads at the same time."""
         if self._table is None:
-            self._table = _Table(self._settings.top_k)
-            self._table.read(self._folders, self._settings)
+            table = _Table(self._settings.top_k)
+            table.read(self._folders, self._settings)
+            self._table = table
         return self._table.find(content_hash)
 
 
@@ -55,9 +56,9 @@ class _Table:
         for path in (path for folder in folders for path in files_in(folder)):
             columns.append(self._columns([one for one in results_of(path, settings) if one.top and one.content_hash]))
             count += len(columns[-1][0])
-            if count > MOST_RESULTS:
+            if count * (_HASH_BYTES + 8 * self._top_k) > MOST_BYTES:
                 log = logging.getLogger(__name__)
-                log.warning("more than %d earlier results: images that were moved are classified anew", MOST_RESULTS)
+                log.warning("more than %d earlier results: images that were moved are classified anew", count)
                 return
         if count:
             hashes, tops, scores = (np.concatenate(parts) for parts in zip(*columns, strict=True))

@@ -41,7 +41,10 @@ def write_part(path: str, results: Iterable[Result], settings: Settings) -> int:
     """
     schema = _SCHEMA.with_metadata({_SETTINGS: json.dumps(dataclasses.asdict(settings)).encode()})
     count, waiting = 0, list[Result]()
-    with storage.NewFile(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as parquet:
+    with (
+        storage.NewFile(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as parquet,
+    ):
         for result in results:
             waiting.append(result)
             if len(waiting) >= _BATCH_ROWS:
@@ -69,11 +72,13 @@ def read_part(path: str) -> Iterator[tuple[Settings, list[Result]]]:
         StorageError: it cannot be read, or is not such a part.
     """
     try:
-        with storage.open_file(path) as file, pq.ParquetFile(file) as parquet:
+        with storage.open_file(path) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             settings = Settings.from_json(json.loads((parquet.schema_arrow.metadata or {})[_SETTINGS]))
+            if not parquet.schema_arrow.equals(_SCHEMA):
+                raise ValueError(f"its columns are {parquet.schema_arrow.names}")
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=_SCHEMA.names):
                 yield settings, _results(batch)
-    except (pa.ArrowException, LookupError, ValueError, TypeError) as error:
+    except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
         raise StorageError(Reason.READ_FAILED, f"{path} is not a part of a journal: {error}") from error
 
 

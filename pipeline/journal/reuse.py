@@ -15,7 +15,7 @@ from catalogue.reasons import Reason
 from pipeline.journal.chunk_files import Settings
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading.outcome import FINISHED, Outcome
-from pipeline.records import UNREAD, FinishedImage, ListedImage, Result
+from pipeline.records import UNREAD, FinishedImage, ListedImage, Result, Top
 
 _ABOUT_BYTES = (Reason.TOO_MANY_BYTES.code, Reason.TOO_MANY_PIXELS.code, Reason.TOO_SMALL.code)
 
@@ -30,7 +30,7 @@ def usable(results: Iterable[Result], then: Settings, now: Settings) -> Iterator
         then: see `results`.
         now: of this run.
     """
-    is_same_policy = then.policy == now.policy
+    is_same_policy = then.policy == now.policy and then.reads_heic == now.reads_heic
     are_limits_wider = (
         then.limits.max_bytes <= now.limits.max_bytes
         and then.limits.max_pixels <= now.limits.max_pixels
@@ -40,7 +40,7 @@ def usable(results: Iterable[Result], then: Settings, now: Settings) -> Iterator
     for result in results:
         if result.top:
             is_long_enough = then.top_k >= now.top_k or len(result.top) < then.top_k  # all classes, if there are fewer
-            if are_predictions_valid and is_long_enough:
+            if are_predictions_valid and is_long_enough and _are_scores(result.top):
                 yield Result(result.location, result.version, result.content_hash, result.top[: now.top_k])
         elif result.transient or (
             result.content_hash is not None
@@ -48,6 +48,11 @@ def usable(results: Iterable[Result], then: Settings, now: Settings) -> Iterator
             and (then.limits == now.limits or (are_limits_wider and result.reason not in _ABOUT_BYTES))
         ):
             yield result
+
+
+def _are_scores(top: Top) -> bool:
+    """Whether all labels have probabilities: a journal may be damaged, or a stranger's."""
+    return all(isinstance(label, str) and isinstance(score, float) and 0 <= score <= 1 for label, score in top)
 
 
 class Reuse(beam.PTransform):

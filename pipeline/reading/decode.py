@@ -70,7 +70,9 @@ class _DecodeFn(beam.DoFn):
                 decoded = decode(fetched, self._spec, self._limits)
         except ImageError as error:
             self._meter.count(failed=len(fetched.listed.rows))
-            finished = failed(fetched.listed, error, fetched.content_hash, fetched.version)
+            # A lack of memory says nothing about the image: without its hash the result is not reused.
+            content_hash = None if isinstance(error.__cause__, MemoryError) else fetched.content_hash
+            finished = failed(fetched.listed, error, content_hash, fetched.version)
             self._results.add(finished.result)
             yield beam.pvalue.TaggedOutput(FINISHED, finished)
         else:

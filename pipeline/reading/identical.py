@@ -14,8 +14,8 @@ from catalogue.cli.masking import masked_key
 from pipeline.journal.content_index import ContentIndex
 from pipeline.records import CONTENT, IDENTICAL, DecodedImage, FetchedImage, FinishedImage, Result
 
-_KEPT_RESULTS = 20_000
-_MOST_PENDING = 64
+_KEPT_RESULTS, _KEPT_LABELS = 20_000, 400_000
+_MOST_PENDING, _MOST_WAITING = 64, 1_000
 
 
 class ResultsByContent:
@@ -36,7 +36,7 @@ class ResultsByContent:
         with self._lock:
             self._own[result.content_hash] = result
             self._own.move_to_end(result.content_hash)
-            if len(self._own) > _KEPT_RESULTS:
+            if len(self._own) > min(_KEPT_RESULTS, _KEPT_LABELS // max(len(result.top), 1)):
                 self._own.popitem(last=False)
 
     def find(self, content_hash: str) -> Result | None:
@@ -112,16 +112,18 @@ class Pending:
 
     def add(self, image: DecodedImage) -> Iterator[DecodedImage]:
         """An image is about to be classified. Yields images that have waited for too long, with their pixels."""
-        self._decoded[image.content_hash] = image, []
+        _, waiting = self._decoded.get(image.content_hash, (image, []))
+        self._decoded[image.content_hash] = image, waiting
         while len(self._decoded) > _MOST_PENDING:  # results do not come to this process
             yield from self._given_up(next(iter(self._decoded)))
 
     def wait(self, image: FetchedImage) -> bool:
-        """Lets an image wait for one with identical bytes. Returns False if there is none."""
+        """Lets an image wait for one with identical bytes. Returns False if there is none, or many wait already."""
         found = self._decoded.get(image.content_hash)
-        if found:
-            found[1].append(dataclasses.replace(image, data=b""))
-        return found is not None
+        if found is None or len(found[1]) >= _MOST_WAITING:
+            return False
+        found[1].append(dataclasses.replace(image, data=b""))
+        return True
 
     def answered(self) -> Iterator[FinishedImage]:
         """The images that waited for results which have come."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from catalogue import storage
-from catalogue.cli.errors import UserError
+from catalogue.cli.errors import CommandFailed, UserError
+from catalogue.cli.masking import masked
 from pipeline.journal.statistics import Statistics
 from pipeline.metering.measurement import Measurement
 from pipeline.records import LeftOut, Part
@@ -77,25 +78,38 @@ def commit(run: Run, **results: Any) -> dict[str, Any]:
     """
     with exclusive(run.output):
         check_holder(run.output, run.token)
-        record = committed(run) or _write(run, Results(**results))
-        check_holder(run.output, run.token)
-        storage.remove(f"{run.output}/{TEMPORARY}")
-        if record["status"] == "succeeded":
-            storage.remove(f"{run.output}/{FAILED}")
-            storage.write_text(f"{run.output}/{SUCCESS_FILE}", "")
+        record = _committed(run) or _write(run, Results(**results))
+        end(run, record)
         return record
 
 
-def committed(run: Run) -> dict[str, Any] | None:
+def end(run: Run, record: dict[str, Any]) -> None:
+    """The end of `commit`, once ``run.json`` is written. It may be repeated. Raises UserError as `commit` does."""
+    check_holder(run.output, run.token)
+    storage.remove(f"{run.output}/{TEMPORARY}")
+    if record["status"] == "succeeded":
+        storage.remove(f"{run.output}/{FAILED}")
+        storage.write_text(f"{run.output}/{SUCCESS_FILE}", "")
+
+
+def committed_to(run: Run) -> str | None:
+    """The folder whose ``run.json`` this attempt has written; None if there is none yet."""
+    for folder in (run.output, f"{run.output}/{FAILED}"):
+        record = read_record(folder) if storage.exists(f"{folder}/{RUN_FILE}") else None
+        if record and record["attempt"] == run.token:
+            return folder
+    return None
+
+
+def _committed(run: Run) -> dict[str, Any] | None:
     """The content of ``run.json`` if this attempt has written it already.
 
     Raises:
         UserError: a run that began at about the same time has finished in the same place.
     """
-    for folder in (run.output, f"{run.output}/{FAILED}"):
-        record = read_record(folder) if storage.exists(f"{folder}/{RUN_FILE}") else None
-        if record and record["attempt"] == run.token:
-            return record
+    folder = committed_to(run)
+    if folder is not None:
+        return read_record(folder)
     if storage.exists(f"{run.output}/{SUCCESS_FILE}") and not run.overwrite:
         raise UserError(f"another run has finished in {run.output} meanwhile: its rows are kept, these are not")
     return None
@@ -111,9 +125,12 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
     classes = statistics.classes()
     class_stats, record = class_stats_of(run.model, counts, classes), record_of(run, counts, results.measured)
     page = run_page(record, class_stats, classes, statistics.failures(), results.thumbnails)
+    _check_parts(parts)
+    target = run.output
     if record["problems"] and storage.exists(f"{run.output}/{SUCCESS_FILE}"):
-        record["output"] = f"{run.output}/{FAILED}"
-    target = record["output"]
+        target = f"{run.output}/{FAILED}"
+        record["output"] = masked(target)
+    check_holder(run.output, run.token)
     for name in _OWN:
         storage.remove(f"{target}/{name}")
     _place(target, parts)
@@ -122,6 +139,16 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
     check_holder(run.output, run.token)
     _write_json(f"{target}/{RUN_FILE}", record)
     return record
+
+
+def _check_parts(parts: Sequence[Part]) -> None:
+    """Refuses parts that are not complete, or were made of different chunks. Raises CommandFailed."""
+    numbers = collections.defaultdict[str, list[int]](list)
+    for part in parts:
+        numbers[part.folder].append(part.number)
+    are_complete = all(found == list(range(len(found))) for found in numbers.values())
+    if not are_complete or len({part.digest for part in parts}) > 1:
+        raise CommandFailed("the runner gave parts of two computations of the same rows: run it again")
 
 
 def _counts_of(parts: Iterable[Part], results: Results) -> Counts:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -148,13 +149,21 @@ def read_holder(output: str) -> Holder | None:
     """The run that holds the lock of a run directory; None if there is no lock. Raises StorageError."""
     try:
         content: dict[str, Any] = json.loads(storage.read_text(f"{output}/{LOCK_FILE}"))
-        return Holder(**content)
+        holder = Holder(**content)
+        return dataclasses.replace(holder, token=_checked(holder.token), pid=int(holder.pid), beat=float(holder.beat))
     except StorageError as error:
         if error.reason is Reason.NOT_FOUND:
             return None
         raise
     except (ValueError, TypeError):  # damaged, as after a power failure: nobody can hold it
         return Holder("", "an unknown host", 0, "", "at an unknown time", 0.0)
+
+
+def _checked(token: str) -> str:
+    """A token, which becomes part of a path. Raises ValueError."""
+    if not re.fullmatch(r"\w+", token):
+        raise ValueError(token)
+    return token
 
 
 def _acquire(output: str, own: Holder) -> None:
@@ -187,7 +196,7 @@ def _is_stale(output: str, holder: Holder) -> bool:
         return True
     if abs(time.time() - holder.beat) < STALE_SECONDS:
         return False
-    deadline = time.monotonic() + BEAT_SECONDS + _WATCH_SECONDS
+    deadline = time.monotonic() + 3 * BEAT_SECONDS
     while time.monotonic() < deadline:
         if read_holder(output) != holder:
             return False
@@ -205,7 +214,7 @@ def _beat(output: str, own: Holder, stop: threading.Event) -> None:
                 return
             beating = dataclasses.replace(own, beat=time.time())
             storage.write_text(f"{output}/{LOCK_FILE}", json.dumps(dataclasses.asdict(beating)))
-        except StorageError:
+        except (StorageError, OSError, ValueError):  # the next one may succeed
             logging.getLogger(__name__).warning("no heartbeat in %s", output, exc_info=True)
 
 

@@ -96,18 +96,16 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
         UserError: the output cannot be written.
     """
     try:
-        try:
-            storage.write_text(f"{run.temporary}/{STARTED}", run.started)
-        except (StorageError, ValueError) as error:
-            raise UserError(f"--output {run.output} cannot be written: {error}") from error
-        yield
-    except UserError:
+        storage.write_text(f"{run.temporary}/{STARTED}", run.started)
+    except (StorageError, ValueError) as error:
         _abandon(run)
-        raise
+        raise UserError(f"--output {run.output} cannot be written: {error}") from error
+    try:
+        yield
     except Interrupted as error:
         words = _clean_up(run) if here else ""
         raise Interrupted(error.signal, f"{error}{words}") from None
-    except (CommandFailed, Fault) as error:
+    except (UserError, CommandFailed, Fault) as error:
         words = _clean_up(run) if here else ""
         raise type(error)(f"{error}{words}") from error
     except BaseException:
@@ -119,7 +117,8 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
 def _clean_up(run: Run) -> str:
     """Removes the files of an attempt that a later one has no use for. Returns words about those that it has."""
     with contextlib.suppress(StorageError):  # the storage may be what failed
-        if remove_useless(run):
+        is_lost = not run.overwrite and storage.exists(f"{run.output}/{SUCCESS_FILE}")  # to another run
+        if not is_lost and remove_useless(run):
             return f"; finished work is kept, to continue: {shlex.join(run.command)}"
         _abandon(run)
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import importlib.util
 
 from catalogue.images.spec import POLICY, Limits
 from catalogue.model_dir import ModelInfo
@@ -60,7 +61,8 @@ class Run:
     @property
     def settings(self) -> Settings:
         """The settings that the results depend on."""
-        return Settings(self.model.id, POLICY, self.top_k, self.limits)
+        reads_heic = importlib.util.find_spec("pi_heif") is not None
+        return Settings(self.model.id, POLICY, self.top_k, self.limits, reads_heic)
 
     @property
     def journals(self) -> Journals:

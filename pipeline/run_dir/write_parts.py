@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,11 +20,20 @@ from pipeline.run_dir.run import Run
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """The chunks whose rows become one part: its folder, its number there, and the paths of the chunks."""
+    """The chunks whose rows become one part.
+
+    Attributes:
+        folder: of the part.
+        number: its place there, from 0.
+        chunks: their paths.
+        digest: of the paths of all chunks of the run. An engine that computes them anew makes others, and parts of both
+            must not meet.
+    """
 
     folder: str
     number: int
     chunks: tuple[str, ...]
+    digest: str
 
 
 class WriteParts(beam.PTransform):
@@ -54,10 +64,11 @@ class WriteParts(beam.PTransform):
 def assignments(chunks: Iterable[Chunk], rows_per_part: int) -> Iterator[Assignment]:
     """Divides chunks among parts. A folder has at least one part, if only an empty one."""
     ordered = sorted(chunks, key=lambda chunk: chunk.path)
+    digest = hashlib.sha256("\n".join(chunk.path for chunk in ordered).encode()).hexdigest()
     for folder, rows_of in ((PREDICTIONS, _predictions), (DEAD_LETTERS, _dead_letters), (JOURNAL, _images)):
         own = [chunk for chunk in ordered if rows_of(chunk)]
         for number, paths in enumerate(_divided([(chunk.path, rows_of(chunk)) for chunk in own], rows_per_part)):
-            yield Assignment(folder, number, paths)
+            yield Assignment(folder, number, paths, digest)
 
 
 def _predictions(chunk: Chunk) -> int:
@@ -98,7 +109,7 @@ def merge(assignment: Assignment, run: Run, columns: pa.Schema) -> Part:
     else:
         path = f"{path}.{run.output_format}"
         rows = _write_rows(path, assignment, run, columns)
-    return Part(assignment.folder, assignment.number, path, rows)
+    return Part(assignment.folder, assignment.number, path, rows, assignment.digest)
 
 
 def _write_rows(path: str, assignment: Assignment, run: Run, columns: pa.Schema) -> int:

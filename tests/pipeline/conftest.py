@@ -35,7 +35,7 @@ def make_part(run: Run, folder: str, number: int, count: int) -> Part:
     path = Path(run.temporary, f"{folder}-{number}.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps({"uri": f"{number}/{row}"}) + "\n" for row in range(count)))
-    return Part(folder, number, str(path), count)
+    return Part(folder, number, str(path), count, "digest")
 
 
 @pytest.fixture

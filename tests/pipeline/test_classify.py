@@ -432,6 +432,24 @@ def test_a_night_pays_only_for_what_changed(
         assert read_rows(runs / "3", folder) == read_rows(tmp_path / "anew", folder)
 
 
+def test_a_finished_run_outlives_one_that_fails_in_its_place(
+    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    contents: Callable[[Path], dict[str, bytes]],
+) -> None:  # fmt: skip
+    run, broken = tmp_path / "run", tmp_path / "broken"
+    assert classify(drawn, tiny_model, run) == 0
+    before = contents(run)
+    broken.mkdir()
+    (broken / "a.jpg").write_bytes(b"\xff\xd8\xff torn")
+    assert classify(broken, tiny_model, run, "--overwrite") == 1
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert f"the rows are in {run}/_failed, without _SUCCESS; the finished run in {run} is as it was" in line
+    after = contents(run)
+    assert {name: data for name, data in after.items() if not name.startswith("_failed/")} == before
+    assert classify(drawn / "hat", tiny_model, run, "--overwrite") == 0
+    assert not (run / "_failed").exists()
+
+
 def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
     classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],

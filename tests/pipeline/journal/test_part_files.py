@@ -40,3 +40,19 @@ def test_another_file_is_no_part(tmp_path: Path) -> None:
     for name in ("text", "table"):
         with pytest.raises(StorageError, match="is not a part of a journal"):
             list(read_part(str(tmp_path / f"{name}.parquet")))
+
+
+def test_a_part_with_a_byte_changed_has_no_other_results(tmp_path: Path) -> None:
+    """They may be fewer: then their images are classified anew."""
+    path, damaged = tmp_path / "part.parquet", 0
+    write_part(str(path), RESULTS, SETTINGS)
+    data = path.read_bytes()
+    for position in range(0, len(data), 3):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :])
+        try:
+            found = {result for _, batch in read_part(str(path)) for result in batch}
+        except StorageError:
+            damaged += 1
+        else:
+            assert found <= set(RESULTS), position
+    assert damaged > len(data) / 3 / 2

@@ -32,10 +32,16 @@ ALL = [HAT, CORRUPT, TOO_LARGE, MISSING, FAILED]
         ({"limits": Limits(2000, 1000, 4)}, [HAT, CORRUPT, FAILED]),
         ({"limits": Limits(1000, 1000, 2)}, [HAT, CORRUPT, FAILED]),
         ({"limits": Limits(1000, 999, 4)}, [FAILED]),
+        ({"reads_heic": True}, [FAILED]),
     ],
 )
 def test_other_settings_redo_what_they_affect(changes: dict[str, object], expected: list[Result]) -> None:
     assert list(usable(ALL, SETTINGS, dataclasses.replace(SETTINGS, **changes))) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("score", [-3.0, 1.5, float("nan"), "high", None])
+def test_what_is_not_a_probability_is_not_reused(score: object) -> None:
+    assert list(usable([HAT._replace(top=(("hat", score),))], SETTINGS, SETTINGS)) == []  # type: ignore[arg-type]
 
 
 def test_a_model_with_few_classes_has_no_more_labels_to_give() -> None:

@@ -119,3 +119,12 @@ def test_an_image_that_was_moved_has_the_prediction_of_an_earlier_run(tmp_path: 
     assert results.finish(fetched(5000, "f" * 64)) is None
     other = ResultsByContent(ContentIndex((str(tmp_path),), Settings("another", 3, 2, Limits())))
     assert other.finish(fetched(5000, str(earlier[0].content_hash))) is None
+
+
+def test_of_many_that_wait_some_go_on_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identical, "_MOST_WAITING", 2)
+    pending, first = Pending(ResultsByContent(NO_INDEX)), fetched(0, "a")
+    list(pending.add(decoded(first)))
+    assert [pending.wait(fetched(number, "a")) for number in (1, 2, 3)] == [True, True, False]
+    assert list(pending.add(decoded(fetched(3, "a")))) == []
+    assert [image.listed.location for image in pending.rest()] == ["/1", "/2"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from catalogue import storage
-from catalogue.cli.errors import UserError
+from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import operations
 from pipeline.metering.measurement import Measurement
@@ -117,10 +117,27 @@ def test_the_limit_of_failures_may_be_reached_but_not_passed(commit_rows: Commit
     assert commit_rows(run, 95, 5)["status"] == "succeeded"
 
 
+@pytest.mark.parametrize("case", ["missing", "twice", "of other chunks"])
+def test_parts_of_two_computations_are_never_a_run(
+    results: Callable[..., dict[str, Any]], part: MakePart, run: Run, case: str
+) -> None:
+    """An engine that loses a machine computes chunks anew, with the same number of rows, and perhaps not all parts."""
+    take_lock(run)
+    parts = [part(run, "predictions", number, 5) for number in range(3)]
+    wrong = {
+        "missing": [parts[0], parts[2]],
+        "twice": [parts[0], parts[0]],
+        "of other chunks": [parts[0], dataclasses.replace(parts[1], digest="another")],
+    }
+    with pytest.raises(CommandFailed, match="parts of two computations"):
+        commit(run, parts=wrong[case], **results(10))
+    assert not Path(run.output, "run.json").exists()
+
+
 def test_nothing_of_the_run_before_is_left(commit_rows: Commit, run: Run) -> None:
     commit_rows(run, 10, 0)
     Path(run.output, "predictions/part-00007-of-00009.jsonl").write_text("{}\n")
-    commit_rows(dataclasses.replace(run, token="the next", overwrite=True), 20, 1)
+    commit_rows(dataclasses.replace(run, token="next", overwrite=True), 20, 1)
     parts = [file.name for file in sorted(Path(run.output, "predictions").iterdir())]
     assert parts == ["part-00000-of-00002.jsonl", "part-00001-of-00002.jsonl"]
 

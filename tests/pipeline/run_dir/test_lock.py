@@ -83,7 +83,7 @@ def test_one_of_another_machine_is_taken_over_once_its_heart_has_stopped(
 def test_a_clock_that_is_wrong_does_not_end_a_run_that_lives(
     tmp_path: Path, write: Callable[[Holder], Holder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "BEAT_SECONDS", 1.0)
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.4)
     monkeypatch.setattr(lock, "_WATCH_SECONDS", 0.05)
     late = time.time() - 3600
     write(elsewhere(late))

@@ -20,20 +20,23 @@ def chunk(name: str, predictions: int, dead_letters: int) -> Chunk:
 
 def test_chunks_are_divided_by_their_rows() -> None:
     chunks = [chunk("d", 1000, 0), chunk("a", 900, 100), chunk("c", 5000, 0), chunk("b", 0, 7), chunk("e", 1, 0)]
-    assert list(assignments(chunks, 2000)) == [
-        Assignment("predictions", 0, ("a",)),
-        Assignment("predictions", 1, ("c",)),
-        Assignment("predictions", 2, ("d", "e")),
-        Assignment("dead_letters", 0, ("a", "b")),
-        Assignment("journal", 0, ("a", "b")),
-        Assignment("journal", 1, ("c",)),
-        Assignment("journal", 2, ("d", "e")),
+    found = list(assignments(chunks, 2000))
+    digest = found[0].digest
+    assert found == [
+        Assignment("predictions", 0, ("a",), digest),
+        Assignment("predictions", 1, ("c",), digest),
+        Assignment("predictions", 2, ("d", "e"), digest),
+        Assignment("dead_letters", 0, ("a", "b"), digest),
+        Assignment("journal", 0, ("a", "b"), digest),
+        Assignment("journal", 1, ("c",), digest),
+        Assignment("journal", 2, ("d", "e"), digest),
     ]
 
 
 def test_a_folder_has_a_part_even_without_rows(run: Run) -> None:
     found = list(assignments([], 2000))
-    assert found == [Assignment(folder, 0, ()) for folder in ("predictions", "dead_letters", "journal")]
+    digest = found[0].digest
+    assert found == [Assignment(folder, 0, (), digest) for folder in ("predictions", "dead_letters", "journal")]
     part = merge(found[0], run, pa.schema([]))
     assert (part.rows, Path(part.path).read_bytes()) == (0, b"")
 
@@ -60,7 +63,7 @@ def test_each_row_of_the_chunks_is_in_one_part(run: Run) -> None:
     )
     writer.close()
     predictions, dead_letters = (
-        merge(Assignment(folder, 4, (path,)), run, pa.schema([("sku", pa.int64())]))
+        merge(Assignment(folder, 4, (path,), "digest"), run, pa.schema([("sku", pa.int64())]))
         for folder in ("predictions", "dead_letters")
     )
     assert (predictions.folder, predictions.number, predictions.rows) == ("predictions", 4, 2)
@@ -83,6 +86,6 @@ def test_the_journal_has_a_result_for_each_image_that_a_line_names(run: Run) -> 
     for result in (results[0], wrong, results[1]):
         writer.write(FinishedImage(ListedImage(result.location, (("a", {}), ("./a", {}))), result))
     writer.close()
-    part = merge(Assignment("journal", 0, (path,)), run, pa.schema([]))
+    part = merge(Assignment("journal", 0, (path,), "digest"), run, pa.schema([]))
     assert part.rows == 2
     assert list(read_part(part.path)) == [(run.settings, results)]
