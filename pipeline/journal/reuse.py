@@ -30,13 +30,14 @@ def usable(results: Iterable[Result], then: Settings, now: Settings) -> Iterator
         then: see `results`.
         now: of this run.
     """
-    is_same_policy = then.policy == now.policy and then.reads_heic == now.reads_heic
+    is_same_policy = then.policy == now.policy
     are_limits_wider = (
         then.limits.max_bytes <= now.limits.max_bytes
         and then.limits.max_pixels <= now.limits.max_pixels
         and then.limits.min_side >= now.limits.min_side
     )
     are_predictions_valid = then.model_id == now.model_id and is_same_policy and are_limits_wider
+    are_failures_valid = is_same_policy and then.reads_heic == now.reads_heic
     for result in results:
         if result.top:
             is_long_enough = then.top_k >= now.top_k or len(result.top) < then.top_k  # all classes, if there are fewer
@@ -44,7 +45,7 @@ def usable(results: Iterable[Result], then: Settings, now: Settings) -> Iterator
                 yield Result(result.location, result.version, result.content_hash, result.top[: now.top_k])
         elif result.transient or (
             result.content_hash is not None
-            and is_same_policy
+            and are_failures_valid
             and (then.limits == now.limits or (are_limits_wider and result.reason not in _ABOUT_BYTES))
         ):
             yield result
