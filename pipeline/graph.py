@@ -48,9 +48,9 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
 
     journal = {  # each by itself: Beam's local runner keeps all that is flattened until its stage is done
         "wrong rows": rows.finished,
-        "unchanged images": unknown.finished,
-        "unread images": fetched.finished,
-        "broken images": decoded.finished,
+        "images finished unread": unknown.finished,
+        "images finished by reading": fetched.finished,
+        "images finished by decoding": decoded.finished,
         "classified images": classified,
     }
     written = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 # A user alone is a token on the web, and a container in Azure's URIs.
@@ -17,12 +18,28 @@ _PARAMETER = re.compile(
     re.IGNORECASE,
 )
 
+_SECRET_FLAG = re.compile(
+    r"--[\w-]*(?:secret|password|passwd|token|credential|access_key|api_key)[\w-]*", re.IGNORECASE
+)
+
 
 def masked(text: str) -> str:
     """The text with asterisks for the user and password of URIs, and for signatures and tokens in their queries."""
     if "@" in text:
         text = _USER.sub(lambda found: f"{found[1] or found[2]}***@", text)
     return _PARAMETER.sub(r"\1***", text) if "=" in text else text
+
+
+def masked_command(words: Sequence[str]) -> list[str]:
+    """The words of a command with asterisks for the values of flags that are secrets, and for those in URIs."""
+    shown: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        flag, equals, _ = word.partition("=")
+        if _SECRET_FLAG.fullmatch(before):
+            shown.append("***")
+        else:
+            shown.append(f"{flag}=***" if equals and _SECRET_FLAG.fullmatch(flag) else masked(word))
+    return shown
 
 
 def masked_key(uri: str) -> str:

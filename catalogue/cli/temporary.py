@@ -46,7 +46,10 @@ def _locked_folder() -> tuple[str, int]:
     """A new folder, and a descriptor that holds its lock."""
     while True:
         folder = tempfile.mkdtemp(prefix=_prefix())
-        lock = os.open(folder, os.O_RDONLY)
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
         with contextlib.suppress(OSError):  # file systems without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.isdir(folder):  # else another command found it before it was locked, and removed it

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from catalogue import storage
 from catalogue.cli.errors import CommandFailed, Fault, Interrupted, UserError
+from catalogue.cli.masking import masked_command
 from catalogue.reasons import StorageError
 from pipeline.journal.write_chunks import PREFIX as CHUNK
 from pipeline.run_dir.layout import (
@@ -119,7 +120,7 @@ def _clean_up(run: Run) -> str:
     with contextlib.suppress(StorageError):  # the storage may be what failed
         is_lost = not run.overwrite and storage.exists(f"{run.output}/{SUCCESS_FILE}")  # to another run
         if not is_lost and remove_useless(run):
-            return f"; finished work is kept, to continue: {shlex.join(run.command)}"
+            return f"; finished work is kept, to continue: {shlex.join(masked_command(run.command))}"
         _abandon(run)
     return ""
 

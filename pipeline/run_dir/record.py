@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalogue import storage
-from catalogue.cli.masking import masked_within
+from catalogue.cli.masking import masked_command, masked_within
 from catalogue.cli.text import counted
 from catalogue.cli.versions import versions
 from catalogue.model_dir import ModelInfo
@@ -101,7 +101,7 @@ def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]
         "attempt": run.token,
         "status": "failed" if problems else "succeeded",
         "problems": problems,
-        "command": list(run.command),
+        "command": masked_command(run.command),
         "input": list(run.inputs),
         "output": run.output,
         "output_format": run.output_format,

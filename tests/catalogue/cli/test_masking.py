@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from catalogue.cli.masking import masked, masked_within
+from catalogue.cli.masking import masked, masked_command, masked_within
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,10 @@ def test_all_text_of_a_value_is_masked() -> None:
     assert masked_within(value) == {
         "command": ["classify", "https://***@h/"], "n": 1, "x": {"y": "https://***@h/"}, "none": None,
     }  # fmt: skip
+
+
+def test_secrets_among_the_flags_of_a_command() -> None:
+    words = ["classify", "--s3_secret_access_key", "abc", "--s3_session_token=def", "--top-k", "3", "s3://u:p@b/token"]
+    assert masked_command(words) == [
+        "classify", "--s3_secret_access_key", "***", "--s3_session_token=***", "--top-k", "3", "s3://***@b/token"
+    ]  # fmt: skip
