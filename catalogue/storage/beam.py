@@ -13,7 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.paths import scheme
-from catalogue.storage.values import Admit, Content, Listed, admitted_size, too_many_bytes
+from catalogue.storage.values import Admit, Content, Listed, admitted_size, whole
 
 _BUFFER_BYTES = 1 << 20
 
@@ -26,11 +26,10 @@ class BeamStore:
         found = _file_or_folder(location)
         if found is not None and unless is not None and found.version == unless:
             return None
-        admit(admitted_size(found.size if found else None, max_bytes))
+        size = admitted_size(found.size if found else None, max_bytes)
+        admit(size)
         with self.open(location) as file:
-            data = file.read(max_bytes + 1)
-        if len(data) > max_bytes:
-            raise too_many_bytes(max_bytes)
+            data = whole(file, size, max_bytes)
         return Content.of(data, found.version if found else None)
 
     def open(self, location: str) -> BinaryIO:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.paths import temporary_name
-from catalogue.storage.values import Admit, Content, Listed, too_many_bytes
+from catalogue.storage.values import Admit, Content, Listed, whole
 
 _BUFFER_BYTES = 1 << 18
 _NO_SUCH_PATH = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
@@ -51,9 +51,7 @@ class LocalStore:
                 if unless is not None and version == unless:
                     return None
                 admit(min(status.st_size, max_bytes + 1))
-                data = _whole(file, max_bytes)
-        if len(data) > max_bytes:
-            raise too_many_bytes(max_bytes)
+                data = whole(file, status.st_size, max_bytes)
         return Content.of(data, version)
 
     def open(self, location: str) -> BinaryIO:
@@ -198,14 +196,6 @@ def _check_regular(status: os.stat_result, path: str) -> None:
 def _version(status: os.stat_result) -> str:
     """With the time of the last change, which no program can set: a file may replace another of its size and age."""
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
-
-
-def _whole(file: io.FileIO, max_bytes: int) -> bytes:
-    """All of a file, or a little more than the limit; one call may give less than what is asked for."""
-    data = file.read(max_bytes + 1) or b""
-    while data and len(data) <= max_bytes and (more := file.read(max_bytes + 1 - len(data))):
-        data += more
-    return data
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

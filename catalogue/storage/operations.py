@@ -17,6 +17,8 @@ from catalogue.storage.paths import is_remote, is_unicode, scheme
 from catalogue.storage.stores import store_of
 from catalogue.storage.values import Admit, Content, Listed
 
+_ANY_SIZE = 1 << 50
+
 
 def _admit_all(size: int) -> None:
     pass
@@ -50,9 +52,10 @@ def open_file(path: str) -> BinaryIO:
 
 
 def read_bytes(path: str) -> bytes:
-    """The content of a file of any size. Raises StorageError."""
-    with open_file(path) as file:
-        return file.read()
+    """The content of a file of any size, as it was at one moment even if others replace it. Raises StorageError."""
+    content = store_of(path).read(path, _ANY_SIZE, _admit_all, None)
+    assert content is not None
+    return content.data
 
 
 def read_text(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from catalogue.reasons import Reason, StorageError
 
 UNKNOWN_SIZE = 1 << 20  # bytes, where a server does not announce a size
 STALE_SECONDS = 5.0  # a response that has waited longer is requested again
+_BLOCK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 Admit = Callable[[int], None]
@@ -101,6 +103,20 @@ def admitted_size(announced: int | None, max_bytes: int) -> int:
     if announced > max_bytes:
         raise too_many_bytes(max_bytes)
     return announced
+
+
+def whole(file: BinaryIO | io.RawIOBase, size: int, max_bytes: int) -> bytes:
+    """All of a file, which may have grown beyond its size.
+
+    Raises:
+        StorageError: there are more than `max_bytes`.
+    """
+    data = file.read(min(size, max_bytes) + 1) or b""
+    while data and len(data) <= max_bytes and (more := file.read(min(max_bytes + 1 - len(data), _BLOCK_BYTES))):
+        data += more
+    if len(data) > max_bytes:
+        raise too_many_bytes(max_bytes)
+    return data
 
 
 class Admission:

@@ -51,7 +51,9 @@ def test_objects_that_are_stored_compressed_are_unpacked(open_object_store: Call
         assert content is not None
         assert content.data == b"picture" * 1000
         assert content.version == storage.stat(key).version  # type: ignore[union-attr]
-        assert gzip.decompress(storage.read_bytes(key)) == content.data
+        assert storage.read_bytes(key) == content.data
+        with storage.open_file(key) as file:
+            assert gzip.decompress(file.read()) == content.data
         with pytest.raises(StorageError) as error:
             storage.read(key, 6_999)
         assert error.value.reason is Reason.TOO_MANY_BYTES

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,26 @@ def test_a_new_file_is_there_once_it_is_committed(root: str) -> None:
     given_up.close()
     del file, given_up
     assert names(root) == ["new/rows"]
+
+
+def test_a_file_that_is_replaced_meanwhile_is_read_as_it_was_at_one_moment(root: str) -> None:
+    """As the lock of a run is, whose holder rewrites it."""
+    contents = {bytes([ord("a") + n]) * (100 + n) for n in range(20)}
+    storage.write_bytes(f"{root}/lock", b"a" * 100)
+    done = threading.Event()
+
+    def rewrite() -> None:
+        while not done.is_set():
+            for content in contents:
+                storage.write_bytes(f"{root}/lock", content)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(rewrite)
+        try:
+            assert {storage.read_bytes(f"{root}/lock") for _ in range(100)} <= contents
+        finally:
+            done.set()
+        writing.result()
 
 
 def test_copies_go_anywhere(root: str, tmp_path: Path) -> None:

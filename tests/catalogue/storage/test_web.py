@@ -386,7 +386,7 @@ def test_cookies_are_kept_for_the_redirects_of_one_image(shop: str) -> None:
 
 def test_the_web_is_only_read(shop: str) -> None:
     for call in (
-        storage.read_bytes,
+        storage.open_file,
         lambda url: list(storage.list_files(url)),
         lambda url: storage.write_text(url, ""),
     ):
