@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from catalogue import storage
 from catalogue.cli import flags
 from catalogue.images.spec import Limits
+from catalogue.storage.deadline import READ_SECONDS
 from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN
 
 BATCH_SIZE = 16
@@ -73,6 +74,7 @@ class ClassifyConfig:
         output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
         rows_per_part: about how many rows a file has.
         limits: which images are too large.
+        read_timeout: seconds that reading an image may take, with all redirects and retries.
         retries: how often the run continues with fewer workers if the system kills one.
         price_per_hour: of all machines together, for the cost of the run; None to leave it out.
         beam_flags: Beam's own flags, as they were typed.
@@ -88,6 +90,7 @@ class ClassifyConfig:
     output_format: str
     rows_per_part: int
     limits: Limits
+    read_timeout: float
     retries: int
     price_per_hour: float | None
     beam_flags: tuple[str, ...]
@@ -122,6 +125,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-empty-uri",
         action="store_true",
         help="leave out rows without a URI and count them apart; otherwise they are dead letters",
+    )
+    add(
+        "--read-timeout",
+        type=flags.positive_float,
+        default=READ_SECONDS,
+        metavar="SECONDS",
+        help="time that reading an image may take, all retries included; in object stores at most the default",
     )
     add("--model-dir", type=flags.path, required=True, metavar="DIR", help="the model directory")
     add("--output", type=flags.path, required=True, metavar="RUN_DIR", help="the run directory")
@@ -225,6 +235,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
         output_format=arguments.output_format,
         rows_per_part=arguments.rows_per_part,
         limits=flags.limits(arguments),
+        read_timeout=arguments.read_timeout,
         retries=arguments.retries,
         price_per_hour=arguments.price_per_hour,
         beam_flags=tuple(beam_flags),

@@ -37,7 +37,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     known = pipeline | "Known results" >> ReadKnown(run.journals, run.settings)
     listed = (rows.results, known) | "Group by location" >> GroupByLocation(run.scratch)
     unknown = listed | "Reuse" >> Reuse(meter)
-    fetched = unknown.results | "Read" >> ReadAhead(config.limits, meter)
+    fetched = unknown.results | "Read" >> ReadAhead(config.limits, config.read_timeout, meter)
     decoded = fetched.results | "Decode" >> Decode(run.model.image, config.limits, meter, results)
     classified, measurements = (
         decoded.results
@@ -73,7 +73,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
         statistics
         | "Examples" >> beam.FlatMap(lambda found: report.pictured(found.classes()))
         | beam.Reshuffle()
-        | "Read examples" >> ReadAhead(config.limits, meter)
+        | "Read examples" >> ReadAhead(config.limits, config.read_timeout, meter)
     )
     thumbnails = pictured.results | "Thumbnails" >> beam.Map(report.thumbnail, limits=config.limits) | beam.Filter(bool)
     return (

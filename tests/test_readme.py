@@ -18,7 +18,7 @@ from catalogue.images.spec import RESIZE_RULES
 from catalogue.lists import values
 from catalogue.lists.kinds import ENDINGS
 from catalogue.reasons import Reason
-from catalogue.storage import http_status, stores, web
+from catalogue.storage import hosts, http_status, stores, web
 from pipeline import config, records
 from pipeline.run_dir import layout
 from pipeline.runner import runners
@@ -156,9 +156,8 @@ def test_the_table_of_storages(readme: str) -> None:
     schemes = {scheme for row in uris for scheme in re.findall(r"`(\w+)://`", row[0])}
     assert schemes == {"file", *filter(None, stores._KINDS)}
     said = uris[-1][1]
-    seconds = http_status.CONNECT_SECONDS, http_status.READ_SECONDS, http_status.BODY_SECONDS
-    limits = dict(zip(("to connect", "without a byte", "for the body"), seconds, strict=True))
-    counts = {"connections": web.CONNECTIONS_PER_HOST, "redirects": web.REDIRECTS, "times more": web.RETRIES}
+    limits = {"to connect": http_status.CONNECT_SECONDS, "without a byte": http_status.SILENCE_SECONDS}
+    counts = {"reads at a time": hosts.READS_PER_HOST, "redirects": web.REDIRECTS, "times more": web.RETRIES}
     for words in (
         *(f"{seconds:.0f} s {what}" for what, seconds in limits.items()),
         *(f"{count} {what}" for what, count in counts.items()),

@@ -37,7 +37,7 @@ from obstore.store import S3Store
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
-from catalogue.storage.http_status import CONNECT_SECONDS, READ_SECONDS, reason_of
+from catalogue.storage.http_status import CONNECT_SECONDS, SILENCE_SECONDS, reason_of
 from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
 from catalogue.storage.paths import split
 from catalogue.storage.values import Admission, Admit, Content, Listed, is_gzip, without_gzip
@@ -51,7 +51,7 @@ _DELETED_AT_ONCE = 1000  # Source: https://docs.aws.amazon.com/AmazonS3/latest/A
 _CONFIG = Config(
     retries={"mode": "standard", "max_attempts": 5},
     connect_timeout=CONNECT_SECONDS,
-    read_timeout=READ_SECONDS,
+    read_timeout=SILENCE_SECONDS,
     max_pool_connections=64,
 )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from catalogue.reasons import Reason
 
-CONNECT_SECONDS, READ_SECONDS, BODY_SECONDS = 10.0, 20.0, 60.0
-RETRY_SECONDS = 30.0
+CONNECT_SECONDS, SILENCE_SECONDS = 10.0, 20.0
 RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
 
 

@@ -25,7 +25,8 @@ from obstore.exceptions import (
 )
 
 from catalogue.reasons import Reason, StorageError
-from catalogue.storage.http_status import BODY_SECONDS, CONNECT_SECONDS, READ_SECONDS, RETRY_SECONDS, reason_of
+from catalogue.storage.deadline import READ_SECONDS
+from catalogue.storage.http_status import CONNECT_SECONDS, SILENCE_SECONDS, reason_of
 from catalogue.storage.paths import split
 from catalogue.storage.values import (
     UNKNOWN_SIZE,
@@ -41,16 +42,19 @@ from catalogue.storage.values import (
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
+# A read ends within `READ_SECONDS`: the last request begins before the first two of these are over.
+_RETRY_SECONDS, _BACKOFF_SECONDS = 30.0, 8.0
+_REQUEST_SECONDS = READ_SECONDS - _RETRY_SECONDS - _BACKOFF_SECONDS
 CLIENT_OPTIONS: ClientConfig = {
     "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-    "read_timeout": timedelta(seconds=READ_SECONDS),
-    "timeout": timedelta(seconds=BODY_SECONDS),
+    "read_timeout": timedelta(seconds=SILENCE_SECONDS),
+    "timeout": timedelta(seconds=_REQUEST_SECONDS),
     "pool_max_idle_per_host": "64",
 }
 RETRY: RetryConfig = {
     "max_retries": 10,
-    "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-    "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=8), "base": 2},
+    "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
+    "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=_BACKOFF_SECONDS), "base": 2},
 }
 _BLOCK = 4 << 20
 _BUCKET = re.compile(r"[A-Za-z0-9._-]+(@[A-Za-z0-9.-]+)?")  # obstore does not quote the name of a bucket

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage.deadline import some_deadline
 
 UNKNOWN_SIZE = 1 << 20  # bytes, where a server does not announce a size
 STALE_SECONDS = 5.0  # a response that has waited longer is requested again
-_BLOCK_BYTES = 1 << 20
+_LEAST_BLOCK_BYTES, _BLOCK_BYTES = 1 << 10, 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 Admit = Callable[[int], None]
@@ -111,12 +112,21 @@ def whole(file: BinaryIO | io.RawIOBase, size: int, max_bytes: int) -> bytes:
     Raises:
         StorageError: there are more than `max_bytes`.
     """
-    data = file.read(min(size, max_bytes) + 1) or b""
-    while data and len(data) <= max_bytes and (more := file.read(min(max_bytes + 1 - len(data), _BLOCK_BYTES))):
-        data += more
-    if len(data) > max_bytes:
-        raise too_many_bytes(max_bytes)
-    return data
+    blocks, left, wanted = list[bytes](), max_bytes + 1, min(size, max_bytes) + 1
+    while block := _read(file, wanted):
+        blocks.append(block)
+        left -= len(block)
+        if left <= 0:
+            raise too_many_bytes(max_bytes)
+        wanted = min(left, _BLOCK_BYTES)
+    return b"".join(blocks)
+
+
+def _read(file: BinaryIO | io.RawIOBase, count: int) -> bytes:
+    block = file.read(count)
+    if block is None:  # some files of the system would block, such as /proc/kmsg
+        raise StorageError(Reason.READ_FAILED, "it has no more bytes now, and no end")
+    return block
 
 
 class Admission:
@@ -157,21 +167,31 @@ def without_gzip(data: bytes, max_bytes: int) -> bytes:
     """
     if not data.startswith(_GZIP_MAGIC):
         return data
-    unpacked = bytearray()
-    while data.startswith(_GZIP_MAGIC):  # members, which may follow one another
-        unpacker = zlib.decompressobj(wbits=31)
+    unpacked, start = bytearray(), 0
+    with some_deadline() as deadline:  # a file may consist of millions of empty members
+        while data.startswith(_GZIP_MAGIC, start):  # members, which may follow one another
+            start = _unpack_member(data, start, unpacked, max_bytes)
+            deadline.check()
+    return bytes(unpacked)
+
+
+def _unpack_member(data: bytes, start: int, unpacked: bytearray, max_bytes: int) -> int:
+    """Adds what a member of a gzip file holds to `unpacked`. Returns where it ends."""
+    unpacker, size = zlib.decompressobj(wbits=31), _LEAST_BLOCK_BYTES
+    while not unpacker.eof:
+        block, size = data[start : start + size], min(2 * size, _BLOCK_BYTES)
+        if not block:
+            raise StorageError(Reason.READ_FAILED, "its Content-Encoding is gzip, and it is cut short")
         try:
-            unpacked += unpacker.decompress(data, max_bytes + 1 - len(unpacked))
+            unpacked += unpacker.decompress(block, max_bytes + 1 - len(unpacked))
         except zlib.error as error:
             raise StorageError(
                 Reason.READ_FAILED, f"its Content-Encoding is gzip, and it is damaged: {error}"
             ) from error
         if len(unpacked) > max_bytes:
             raise too_many_bytes(max_bytes)
-        if not unpacker.eof:
-            raise StorageError(Reason.READ_FAILED, "its Content-Encoding is gzip, and it is cut short")
-        data = unpacker.unused_data
-    return bytes(unpacked)
+        start += len(block) - len(unpacker.unused_data)
+    return start
 
 
 def is_gzip(content_encoding: str | None) -> bool:

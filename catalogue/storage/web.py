@@ -1,8 +1,10 @@
-"""``http://`` and ``https://``: read with requests: time-outs, few connections to each host, bounded retries."""
+"""``http://`` and ``https://``: read with requests, a few at a time from each host, within a limit of time."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import itertools
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator
@@ -12,20 +14,22 @@ from typing import Any, BinaryIO
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema, RequestException
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError
 
 from catalogue.cli.masking import masked
 from catalogue.reasons import Reason, StorageError
-from catalogue.storage.http_status import BODY_SECONDS, CONNECT_SECONDS, READ_SECONDS, RETRIED_STATUS, reason_of
+from catalogue.storage.deadline import Deadline, TimedOut, some_deadline
+from catalogue.storage.hosts import Hosts
+from catalogue.storage.http_status import CONNECT_SECONDS, RETRIED_STATUS, SILENCE_SECONDS, reason_of
 from catalogue.storage.paths import WEB, scheme
-from catalogue.storage.values import Admission, Admit, Content, Listed, too_many_bytes
+from catalogue.storage.values import Admission, Admit, Content, Listed, is_gzip, too_many_bytes, without_gzip
+from catalogue.storage.web_connections import Adapter
 
-CONNECTIONS_PER_HOST = 4
 REDIRECTS = 5
-RETRIES, BACKOFF_SECONDS, RETRY_AFTER_SECONDS = 3, 0.5, 20
+RETRIES, BACKOFF_SECONDS = 3, 0.5
 _BLOCK = 1 << 16
+_OTHER_ENCODINGS = ("deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz")
 _NOT_MODIFIED, _LENGTH_DIGITS = 304, 20
 
 
@@ -35,6 +39,9 @@ class WebStore:
     The version of an image is its ETag, or the time it was last modified. Redirects are followed here, one by one, so
     that each target can be checked. Cookies are kept for the redirects of one image, and ``~/.netrc`` is not read. A
     user and password in a URL are sent to its host.
+
+    The deadline of a read holds for everything in it: redirects, headers, body, waits, and what is tried again. Only
+    the wait for one's turn at the host does not count.
     """
 
     def __init__(self) -> None:
@@ -45,18 +52,35 @@ class WebStore:
             {
                 "User-Agent": f"catalogue-classifier/{metadata.version('catalogue-classifier')}",
                 "Accept": "image/*,*/*;q=0.5",
-                "Accept-Encoding": "gzip, deflate",
+                "Accept-Encoding": "gzip",
             }
         )
         for prefix in ("http://", "https://"):
-            self._session.mount(prefix, _adapter())
+            self._session.mount(prefix, Adapter())
+        self._hosts = Hosts()
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
         """See `Store`."""
-        url, condition, admission = location, _condition(unless), Admission(admit, max_bytes)
-        redirects, cookies = 0, requests.cookies.RequestsCookieJar()
+        admission = Admission(admit, max_bytes)
+        with some_deadline() as deadline:
+            for retry in itertools.count():
+                try:
+                    return self._follow(location, max_bytes, admission, unless, deadline)
+                except StorageError as error:
+                    wait = _wait(error, retry)
+                    if wait is None or wait >= deadline.remaining():
+                        raise
+                    time.sleep(wait)
+        raise AssertionError
+
+    def _follow(
+        self, url: str, max_bytes: int, admission: Admission, unless: str | None, deadline: Deadline
+    ) -> Content | None:
+        """Reads an image at the end of its redirects."""
+        condition, redirects, cookies = _condition(unless), 0, requests.cookies.RequestsCookieJar()
         while redirects <= REDIRECTS:
-            with self._answer(url, condition, cookies) as response:
+            request = self._request(url, condition, cookies)
+            with self._hosts.turn(_host(request), deadline), self._answer(request, cookies, deadline) as response:
                 target = _target(response)
                 if target is None:
                     if response.status_code == _NOT_MODIFIED and unless is not None:
@@ -64,7 +88,7 @@ class WebStore:
                     _check_status(response)
                     if not admission.is_fresh_after(_announced_size(response)):
                         continue
-                    return _content(response, max_bytes)
+                    return _content(response, max_bytes, deadline)
             redirects += 1
             try:
                 url = _redirected(url, target)
@@ -108,44 +132,60 @@ class WebStore:
         """See `Store`."""
         self._session.close()
 
-    def _answer(
+    def _request(
         self, url: str, headers: dict[str, str], cookies: requests.cookies.RequestsCookieJar
-    ) -> requests.Response:
+    ) -> requests.PreparedRequest:
         with _translated_errors(url):
             user, password = requests.utils.get_auth_from_url(url)
             auth = (user, password) if user or password else None
-            asked = requests.Request("GET", url, headers=headers, cookies=cookies, auth=auth)
-            request = self._session.prepare_request(asked)
-            settings: Any = self._session.merge_environment_settings(
-                request.url, {}, stream=True, verify=None, cert=None
+            return self._session.prepare_request(
+                requests.Request("GET", url, headers=headers, cookies=cookies, auth=auth)
             )
-        with _translated_errors(url, value_error=Reason.READ_FAILED):  # such as of a header that cannot be parsed
+
+    def _answer(
+        self, request: requests.PreparedRequest, cookies: requests.cookies.RequestsCookieJar, deadline: Deadline
+    ) -> requests.Response:
+        url = request.url or ""
+        settings: Any = self._session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
+        remaining = max(0.001, deadline.remaining())
+        timeouts = min(CONNECT_SECONDS, remaining), min(SILENCE_SECONDS, remaining)
+        with _translated_errors(url, deadline):
             adapter = self._session.get_adapter(url)  # the session itself would parse redirects and keep cookies
-            response = adapter.send(request, timeout=(CONNECT_SECONDS, READ_SECONDS), **settings)
+            response = adapter.send(request, timeout=timeouts, **settings)
             requests.cookies.extract_cookies_to_jar(cookies, request, response.raw)
             return response
+
+
+class _Passing(StorageError):
+    """An error that may pass by itself.
+
+    Attributes:
+        retries: how often it is worth a retry.
+        wait: how many seconds the server asks to wait; None where it does not say.
+    """
+
+    def __init__(self, message: str, retries: int, wait: float | None = None) -> None:
+        super().__init__(Reason.READ_FAILED, message)
+        self.retries, self.wait = retries, wait
+
+
+def _wait(error: StorageError, retry: int) -> float | None:
+    """How many seconds to wait before the next retry; None if there is to be none."""
+    retries = error.retries if isinstance(error, _Passing) else 1 if isinstance(error, TimedOut) else 0
+    if retry >= retries:
+        return None
+    asked = error.wait if isinstance(error, _Passing) else None
+    return BACKOFF_SECONDS * 2**retry if asked is None else asked
 
 
 def _unsupported(location: str) -> StorageError:
     return StorageError(Reason.NOT_FOUND, f"{location}: from the web only images are read")
 
 
-def _adapter() -> HTTPAdapter:
-    """A pool of connections by each host or proxy; a thread that finds all those to a host in use waits."""
-    retries = urllib3.Retry(
-        total=RETRIES,
-        connect=1,
-        read=1,
-        status=RETRIES,
-        other=RETRIES,
-        redirect=0,
-        status_forcelist=RETRIED_STATUS,
-        backoff_factor=BACKOFF_SECONDS,
-        backoff_max=RETRY_AFTER_SECONDS,
-        retry_after_max=RETRY_AFTER_SECONDS,
-        raise_on_status=False,
-    )
-    return HTTPAdapter(pool_connections=64, pool_maxsize=CONNECTIONS_PER_HOST, pool_block=True, max_retries=retries)
+def _host(request: requests.PreparedRequest) -> str:
+    """The host of a request, with its scheme and port."""
+    url = urllib.parse.urlsplit(request.url or "")
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
 
 
 def _condition(unless: str | None) -> dict[str, str]:
@@ -174,9 +214,23 @@ def _redirected(url: str, target: str) -> str:
 
 
 def _check_status(response: requests.Response) -> None:
-    reason = Reason.READ_FAILED if response.status_code == _NOT_MODIFIED else reason_of(response.status_code)
-    if reason:
-        raise StorageError(reason, f"HTTP {response.status_code} {response.reason or ''}".rstrip())
+    status = response.status_code
+    reason = Reason.READ_FAILED if status == _NOT_MODIFIED else reason_of(status)
+    if not reason:
+        return
+    message = f"HTTP {status} {response.reason or ''}".rstrip()
+    if status not in RETRIED_STATUS:
+        raise StorageError(reason, message)
+    wait = _retry_after(response)
+    raise _Passing(message if wait is None else f"{message}, to be asked again in {wait:g} s", RETRIES, wait)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """The seconds of a ``Retry-After``; None without one, or one that makes no sense."""
+    try:
+        return urllib3.Retry().get_retry_after(response.raw)
+    except (InvalidHeader, ValueError, OverflowError):
+        return None
 
 
 def _announced_size(response: requests.Response) -> int | None:
@@ -184,22 +238,30 @@ def _announced_size(response: requests.Response) -> int | None:
     return int(announced[:_LENGTH_DIGITS]) if announced.isdecimal() else None
 
 
-def _content(response: requests.Response, max_bytes: int) -> Content:
+def _content(response: requests.Response, max_bytes: int, deadline: Deadline) -> Content:
     """Reads the body of a response, never much beyond the limits of bytes and of time."""
-    deadline, data = time.monotonic() + BODY_SECONDS, bytearray()
-    with _translated_errors(response.url, value_error=Reason.READ_FAILED):
-        while block := response.raw.read1(_BLOCK, decode_content=True):
-            data += block
-            if len(data) > max_bytes:
+    encoding, body = response.headers.get("Content-Encoding"), bytearray()
+    if (encoding or "").strip().lower() in _OTHER_ENCODINGS:
+        raise StorageError(Reason.READ_FAILED, f"Content-Encoding: {encoding}, which was not asked for")
+    with _translated_errors(response.url, deadline):
+        while block := response.raw.read1(_BLOCK, decode_content=False):
+            body += block
+            if len(body) > max_bytes:
                 raise too_many_bytes(max_bytes)
-            if time.monotonic() > deadline:
-                raise StorageError(Reason.READ_FAILED, f"not read whole in {BODY_SECONDS:.0f} s")
-    return Content.of(bytes(data), response.headers.get("ETag") or response.headers.get("Last-Modified"))
+            deadline.check()
+        deadline.check()  # a body without a length ends where the connection does, also if that was shut down here
+    data = without_gzip(bytes(body), max_bytes) if is_gzip(encoding) else bytes(body)  # urllib3 takes one that is cut
+    return Content.of(data, response.headers.get("ETag") or response.headers.get("Last-Modified"))
 
 
 @contextlib.contextmanager
-def _translated_errors(url: str, value_error: Reason = Reason.NOT_FOUND) -> Iterator[None]:
-    """Turns the errors of requests and urllib3 into `StorageError`s; a ValueError into one of the given reason."""
+def _translated_errors(url: str, deadline: Deadline | None = None) -> Iterator[None]:
+    """Turns the errors of requests and urllib3 into `StorageError`s.
+
+    Args:
+        url: of the request.
+        deadline: of the read, once the request has been sent; before that a ValueError is about the URL.
+    """
     try:
         yield
     except InvalidProxyURL as error:
@@ -210,14 +272,31 @@ def _translated_errors(url: str, value_error: Reason = Reason.NOT_FOUND) -> Iter
             raise StorageError(Reason.READ_FAILED, message) from error
         raise StorageError(Reason.NOT_FOUND, f"{masked(url)!r} is not a URL: {error}") from error
     except (RequestException, HTTPError, OSError) as error:
-        raise StorageError(Reason.READ_FAILED, str(_cause(error))) from error
-    except ValueError as error:
-        words = f"{masked(url)!r} is not a URL" if value_error is Reason.NOT_FOUND else "the answer cannot be read"
-        raise StorageError(value_error, f"{words}: {error}") from error
+        raise _passing(error, deadline) from error
+    except ValueError as error:  # such as of a header that cannot be parsed
+        if deadline is None:
+            raise StorageError(Reason.NOT_FOUND, f"{masked(url)!r} is not a URL: {error}") from error
+        deadline.check()
+        raise StorageError(Reason.READ_FAILED, f"the answer cannot be read: {error}") from error
+
+
+def _passing(error: Exception, deadline: Deadline | None) -> StorageError:
+    if deadline is not None and deadline.remaining() <= 0:
+        return deadline.timed_out()
+    cause = _cause(error)
+    message = " ".join(str(cause).split()) or type(cause).__name__
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
+        return TimedOut(Reason.READ_FAILED, message)
+    if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, http.client.RemoteDisconnected):
+        return _Passing("the answer is not HTTP", RETRIES)
+    if isinstance(cause, NewConnectionError):
+        return _Passing(f"no connection: {cause.__cause__ or cause}", retries=1)
+    return _Passing(message, retries=1 if isinstance(error, requests.exceptions.SSLError) else RETRIES)
 
 
 def _cause(error: BaseException) -> BaseException:
     """The error within the errors that requests and urllib3 wrap around it."""
-    inner = error.args[0] if error.args else None
-    reason = getattr(inner, "reason", None)
-    return reason if isinstance(reason, BaseException) else error
+    for inner in (getattr(error, "reason", None), *error.args):
+        if isinstance(inner, BaseException):
+            return _cause(inner)
+    return error

@@ -2,36 +2,43 @@
 
 A GET takes 20 to 100 ms, decoding and inference a few: one by one a worker would wait most of its time. Each bundle
 keeps a number of reads under way in threads of its process, and goes on with whichever is done first. Bytes that have
-been read and not been taken yet count against one budget of the process.
+been read and not been taken yet count against one budget of the process. A read that does not end in time is given up,
+whatever it waits for.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
+import logging
 import queue
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 from catalogue import storage
+from catalogue.cli.masking import masked
 from catalogue.images.spec import Limits
-from catalogue.reasons import StorageError
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage.deadline import Deadline
 from pipeline.journal.reuse import version_to_ask_for, with_content, with_version
 from pipeline.machine import cores, memory
 from pipeline.metering.measurement import READING
 from pipeline.metering.meter import Meter, MeterHandle
 from pipeline.reading.budget import Budget
 from pipeline.reading.outcome import FINISHED, Outcome, failed
+from pipeline.reading.threads import Threads
 from pipeline.records import CONDITIONAL, CONTENT, FRESH, FetchedImage, FinishedImage, ListedImage
 
 READS = 64
 _GROUP = 16  # reads begun together: threads that wake now and then cost the one that decodes a tenth of its speed
 _BLOCK_BYTES = 2**20
+_setup = threading.Lock()
 _LEAST_BYTES, _MOST_BYTES, _SHARE_OF_MEMORY = 64 * 2**20, 512 * 2**20, 1 / 8
 
 
@@ -40,12 +47,13 @@ class ReadAhead(beam.PTransform):
 
     Args:
         limits: which images are too large.
+        timeout: seconds that a read may take.
         meter: of the run.
     """
 
-    def __init__(self, limits: Limits, meter: MeterHandle) -> None:
+    def __init__(self, limits: Limits, timeout: float, meter: MeterHandle) -> None:
         super().__init__()
-        self._fn = _ReadAheadFn(limits, meter)
+        self._fn = _ReadAheadFn(limits, timeout, meter)
 
     def expand(self, listed: beam.PCollection) -> Outcome:
         """PCollection of `ListedImage`s to PCollections of `FetchedImage`s and of `FinishedImage`s."""
@@ -54,16 +62,18 @@ class ReadAhead(beam.PTransform):
 
 
 class _ReadAheadFn(beam.DoFn):
-    def __init__(self, limits: Limits, meter: MeterHandle) -> None:
-        self._limits, self._handle = limits, meter
+    def __init__(self, limits: Limits, timeout: float, meter: MeterHandle) -> None:
+        self._limits, self._timeout, self._handle = limits, timeout, meter
         self._reads: Reads | None = None
 
     def setup(self) -> None:
         self._meter: Meter = self._handle.get()
+        with _setup:  # another thread may be here, too
+            _budget(), _threads()
 
     def start_bundle(self) -> None:
         self.teardown()  # nobody takes the rest of a bundle that failed
-        self._reads = Reads(self._limits)
+        self._reads = Reads(self._limits, self._timeout)
 
     def process(self, image: ListedImage) -> Iterator[Any]:
         reads = self._reads
@@ -104,16 +114,15 @@ class Reads:
 
     Args:
         limits: which images are too large.
+        timeout: seconds that a read may take.
 
     Attributes:
         under_way: how many images were begun and have not been taken.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._max_bytes = limits.max_bytes
-        self._done: queue.SimpleQueue[_Block] = queue.SimpleQueue()
+    def __init__(self, limits: Limits, timeout: float) -> None:
+        self._settings = _Settings(limits.max_bytes, timeout)
         self._group: list[ListedImage] = []
-        self._abandoned = False
         self.under_way = 0
 
     def begin(self, image: ListedImage) -> None:
@@ -128,16 +137,16 @@ class Reads:
         local = []
         for image in self._group:
             if storage.is_remote(image.location):
-                _threads().submit(self._read, [image])
+                _Reader([image], self._settings).start()
             else:
                 local.append(image)
         if local:
-            _threads().submit(self._read, local)
+            _Reader(local, self._settings).start()
         self._group = []
 
     def next(self) -> list[FetchedImage | FinishedImage]:
         """Waits for the next ones that are done. Raises errors that do not belong to an image."""
-        block = self._done.get()
+        block = self._settings.done.get()
         self.under_way -= len(block.results)
         _budget().give(block.size)
         if block.error:
@@ -146,62 +155,7 @@ class Reads:
 
     def abandon(self) -> None:
         """Gives back what nobody will take, now or when it has been read."""
-        self._abandoned = True
-        with contextlib.suppress(queue.Empty):
-            while True:
-                _budget().give(self._done.get_nowait().size)
-
-    def _read(self, images: Sequence[ListedImage]) -> None:
-        """Reads images one after the other, in a thread of the pool."""
-        block = _Block()
-        for image in images:
-            if self._abandoned:
-                break
-            if block.size >= _BLOCK_BYTES:
-                block = self._passed_on(block)
-            block = self._read_one(image, block)
-            if block.error:
-                break
-        self._passed_on(block)
-
-    def _read_one(self, image: ListedImage, block: _Block) -> _Block:
-        held = 0
-
-        def admit(size: int) -> None:
-            nonlocal held, block
-            _budget().give(held)
-            held = 0
-            if not _budget().try_take(size):
-                block = self._passed_on(block)  # who waits must hold nothing that others wait for
-                _budget().take(size)
-            held = size
-
-        size = 0
-        try:
-            known = version_to_ask_for(image)
-            content = storage.read(image.location, self._max_bytes, admit=admit, unless=known)
-            finished = (
-                with_version(image, known, CONDITIONAL) if content is None else with_content(image, content, CONTENT)
-            )
-            if finished:
-                block.results.append(finished)
-            else:
-                assert content is not None  # only a known version is not read
-                block.add(image, content)
-                size = len(content.data)
-        except StorageError as error:
-            block.results.append(failed(image, error))
-        except BaseException as error:  # belongs to the bundle: its thread raises it
-            block.error = error
-        _budget().give(held - size)  # what was announced may not have been right
-        return block
-
-    def _passed_on(self, block: _Block) -> _Block:
-        """Gives a block to the bundle. Returns a new one."""
-        self._done.put(block)
-        if self._abandoned:
-            self.abandon()
-        return _Block()
+        self._settings.abandon()
 
 
 @dataclasses.dataclass
@@ -212,15 +166,141 @@ class _Block:
     size: int = 0
     error: BaseException | None = None
 
-    def add(self, image: ListedImage, content: storage.Content) -> None:
-        """One more image."""
-        self.results.append(FetchedImage(image, content.data, content.content_hash, content.version))
-        self.size += len(content.data)
+    def add(self, result: FetchedImage | FinishedImage) -> int:
+        """One more image. Returns its bytes."""
+        size = len(result.data) if isinstance(result, FetchedImage) else 0
+        self.results.append(result)
+        self.size += size
+        return size
+
+
+@dataclasses.dataclass
+class _Settings:
+    """What the readers of a bundle share."""
+
+    max_bytes: int
+    timeout: float
+    done: queue.SimpleQueue[_Block] = dataclasses.field(default_factory=queue.SimpleQueue)
+    is_abandoned: bool = False
+
+    def pass_on(self, block: _Block) -> None:
+        """Gives a block to the bundle."""
+        self.done.put(block)
+        if self.is_abandoned:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Gives back what nobody will take."""
+        self.is_abandoned = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                _budget().give(self.done.get_nowait().size)
+
+
+class _Reader:
+    """Reads images one after the other, in a thread of the pool.
+
+    If one of them does not end in time, it is given up together with the thread: another one goes on with the rest.
+    """
+
+    def __init__(self, images: Sequence[ListedImage], settings: _Settings) -> None:
+        self._images, self._settings = collections.deque(images), settings
+        self._lock = threading.Lock()
+        self._block, self._held = _Block(), 0
+        self._current: ListedImage | None = None
+        self._is_given_up = False
+
+    def start(self) -> None:
+        """Begins as soon as a thread is free."""
+        _threads().submit(self._run)
+
+    def _run(self) -> bool:
+        while self._images and not self._block.error and not self._settings.is_abandoned:
+            if self._block.size >= _BLOCK_BYTES:
+                self._pass_on()
+            self._read(self._images.popleft())
+            if self._is_given_up:
+                return False
+        self._pass_on()
+        return True
+
+    def _read(self, image: ListedImage) -> None:
+        result: FetchedImage | FinishedImage | None = None
+        self._current = image
+        with Deadline(self._settings.timeout, when_stuck=functools.partial(self._give_up, image)) as deadline:
+            try:
+                result = self._result(image, deadline)
+            except StorageError as failure:
+                result = failed(image, failure)
+            except BaseException as fault:  # belongs to the bundle: its thread raises it
+                self._block.error = fault
+        with self._lock:
+            if self._is_given_up:
+                return
+            self._current = None
+            size = self._block.add(result) if result else 0
+            _budget().give(self._held - size)  # what was announced may not have been right
+            self._held = 0
+
+    def _result(self, image: ListedImage, deadline: Deadline) -> FetchedImage | FinishedImage:
+        def admit(size: int) -> None:
+            with deadline.paused():
+                self._admit(size)
+
+        known = version_to_ask_for(image)
+        content = storage.read(image.location, self._settings.max_bytes, admit=admit, unless=known)
+        if content is None:
+            finished = with_version(image, known, CONDITIONAL)
+            assert finished is not None  # only a known version is not read
+            return finished
+        return with_content(image, content, CONTENT) or FetchedImage(
+            image, content.data, content.content_hash, content.version
+        )
+
+    def _admit(self, size: int) -> None:
+        """Waits until the budget has room."""
+        self._hold(0)
+        if not _budget().try_take(size):
+            self._pass_on()  # who waits must hold nothing that others wait for
+            _budget().take(size)
+        self._hold(size)
+
+    def _hold(self, size: int) -> None:
+        with self._lock:
+            if self._is_given_up:  # nobody waits for it any more
+                _budget().give(size)
+                raise StorageError(Reason.READ_FAILED, "given up")
+            _budget().give(self._held)
+            self._held = size
+
+    def _give_up(self, image: ListedImage) -> None:
+        """Goes on without an image whose read does not come to an end, and without the thread that waits for it."""
+        with self._lock:
+            if self._current is not image:  # it has ended just now
+                return
+            self._is_given_up = True
+            _budget().give(self._held)
+            block, rest = self._block, list(self._images)
+        message = f"not read in {self._settings.timeout:g} s"
+        logging.getLogger(__name__).warning("%s: %s, given up", masked(image.location), message)
+        block.add(failed(image, StorageError(Reason.READ_FAILED, message)))
+        self._settings.pass_on(block)
+        _threads().add()
+        if rest:
+            _Reader(rest, self._settings).start()
+
+    def _pass_on(self) -> None:
+        """Gives what has been read to the bundle."""
+        with self._lock:
+            if self._is_given_up:
+                return
+            block, self._block = self._block, _Block()
+        self._settings.pass_on(block)
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(READS, thread_name_prefix="read")
+def _threads() -> Threads:
+    return Threads(READS, "read")
 
 
 @functools.cache

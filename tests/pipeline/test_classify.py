@@ -617,7 +617,7 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
     config = ClassifyConfig(
         Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", InferenceConfig("auto", "auto", 16, 5, 1), 0.05,
-        None, False, "parquet", 1000, Limits(), 1, None, tuple(flags),
+        None, False, "parquet", 1000, Limits(), 90.0, 1, None, tuple(flags),
     )  # fmt: skip
     info = model_dir.read(tiny_model).info
     run = Run(

@@ -17,10 +17,12 @@ import pytest
 
 from catalogue import storage
 from catalogue.reasons import Reason, StorageError
-from catalogue.storage import stores, values, web
+from catalogue.storage import hosts, stores, values, web
+from catalogue.storage.deadline import Deadline
 from tests.proxies import Gateway, running_gateway
 
 PICTURE = b"\xff\xd8picture" * 1000
+SECONDS = 1.5
 DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
 
 
@@ -172,8 +174,7 @@ def shop() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(web, "READ_SECONDS", 0.5)
-    monkeypatch.setattr(web, "BODY_SECONDS", 1.5)
+    monkeypatch.setattr(web, "SILENCE_SECONDS", 0.5)
     monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.02)
     for name in ("http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -184,7 +185,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def read(url: str, unless: str | None = None) -> bytes | None:
-    content = storage.read(url, 1_000_000, unless=unless)
+    with Deadline(SECONDS):
+        content = storage.read(url, 1_000_000, unless=unless)
     return content and content.data
 
 
@@ -252,7 +254,7 @@ def test_urls_that_lead_nowhere(url: str, reason: Reason) -> None:
 def test_whatever_fails_leaves_its_place_to_the_next(shop: str) -> None:
     """More failures of each kind than a host has connections; then a picture."""
     for path in ("status/404", "status/500", "announced", "cut", "away/http:%2F%2Flocalhost:99999%2F", "hops/9"):
-        for _ in range(web.CONNECTIONS_PER_HOST + 1):
+        for _ in range(hosts.READS_PER_HOST + 1):
             with pytest.raises(StorageError):
                 read(f"{shop}/{path}")
     assert read(f"{shop}/a.jpg") == PICTURE
@@ -260,11 +262,11 @@ def test_whatever_fails_leaves_its_place_to_the_next(shop: str) -> None:
 
 def test_a_host_gets_a_few_connections_at_a_time(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Shop.most = 0
-    monkeypatch.setattr(web, "READ_SECONDS", 20)
+    monkeypatch.setattr(web, "SILENCE_SECONDS", 20)
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda n: read(f"{shop}/slow/{n}"), range(24)))
     assert set(found) == {PICTURE}
-    assert 2 <= Shop.most <= web.CONNECTIONS_PER_HOST
+    assert 2 <= Shop.most <= hosts.READS_PER_HOST
 
 
 def test_an_image_that_has_not_changed_is_not_sent_again(shop: str) -> None:

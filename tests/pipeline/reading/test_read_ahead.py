@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from apache_beam.testing.util import assert_that, equal_to
 from catalogue import storage
 from catalogue.images.spec import Limits
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage import deadline
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading import read_ahead
 from pipeline.reading.budget import Budget
 from pipeline.records import DeadLetter, FinishedImage, ListedImage
 
 LIMITS = Limits()
+TIMEOUT = 60.0
 
 
 def entries(count: int, form: str) -> list[ListedImage]:
@@ -33,9 +35,9 @@ def budget(monkeypatch: pytest.MonkeyPatch) -> Budget:
     return own
 
 
-def run(listed: list[ListedImage], folder: Path) -> list[Any]:
+def run(listed: list[ListedImage], folder: Path, timeout: float = TIMEOUT) -> list[Any]:
     """What a bundle of entries gives, outside Beam."""
-    fn = read_ahead._ReadAheadFn(LIMITS, MeterHandle(str(folder)))
+    fn = read_ahead._ReadAheadFn(LIMITS, timeout, MeterHandle(str(folder)))
     fn.setup()
     fn.start_bundle()
     found = [value for entry in listed for value in fn.process(entry)]
@@ -66,7 +68,7 @@ def test_remote_reads_begin_in_groups(
         return storage.Content.of(location.encode(), None)
 
     monkeypatch.setattr(storage, "read", read)
-    reads = read_ahead.Reads(LIMITS)
+    reads = read_ahead.Reads(LIMITS, TIMEOUT)
     for image in entries(count, "gs://shop/{}"):
         reads.begin(image)
     whole = count - count % read_ahead._GROUP
@@ -85,7 +87,7 @@ def test_in_beam_what_cannot_be_read_becomes_dead_letters(tmp_path: Path) -> Non
     (tmp_path / "a").write_bytes(b"a")
     listed = [ListedImage(f"{tmp_path}/{name}", ((f"{name}1", {}), (f"{name}2", {"n": 1}))) for name in "ab"]
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        outcome = pipeline | beam.Create(listed) | read_ahead.ReadAhead(LIMITS, MeterHandle(str(tmp_path)))
+        outcome = pipeline | beam.Create(listed) | read_ahead.ReadAhead(LIMITS, TIMEOUT, MeterHandle(str(tmp_path)))
         read = outcome.results | beam.Map(lambda image: (image.listed, image.data, image.content_hash))
         assert_that(read, equal_to([(listed[0], b"a", hashlib.sha256(b"a").hexdigest())]))
         why = f"[Errno 2] No such file or directory: '{tmp_path}/b'"
@@ -174,7 +176,7 @@ def test_a_fault_of_the_program_fails_the_bundle_and_gives_everything_back(
         return storage.Content.of(b"x" * 10, None)
 
     monkeypatch.setattr(storage, "read", read)
-    fn = read_ahead._ReadAheadFn(LIMITS, MeterHandle(str(tmp_path)))
+    fn = read_ahead._ReadAheadFn(LIMITS, TIMEOUT, MeterHandle(str(tmp_path)))
     fn.setup()
     fn.start_bundle()
 
@@ -191,6 +193,43 @@ def test_a_fault_of_the_program_fails_the_bundle_and_gives_everything_back(
             break
         time.sleep(0.01)
     assert budget._taken == 0
+
+
+@pytest.mark.parametrize(("form", "stuck"), [("/shop/{}.jpg", (0, 7, 20)), ("gs://shop/{}.jpg", range(90))])
+def test_a_read_that_never_ends_is_given_up_and_holds_nobody_up(
+    form: str, stuck: Sequence[int], tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network file system that has stalled, where no time-out holds; also if more are stuck than threads."""
+    monkeypatch.setattr(deadline, "GRACE_SECONDS", 0.2)
+    come_back, names = threading.Event(), {form.format(n) for n in stuck}
+
+    def read(location: str, max_bytes: int, *, admit: Callable[[int], None], unless: str | None) -> storage.Content:
+        admit(10)
+        if location in names:
+            come_back.wait()
+            admit(20)
+        return storage.Content.of(b"x" * 10, None)
+
+    monkeypatch.setattr(storage, "read", read)
+    monkeypatch.setattr(budget, "_size", 10_000)
+    run([], tmp_path)
+    threads = threading.active_count()
+    found = run(entries(120, form), tmp_path, timeout=0.5)
+    assert {one.listed.location for one in found if isinstance(one, FinishedImage)} == names
+    letters = [letter for one in found if isinstance(one, FinishedImage) for letter in one.dead_letters()]
+    assert {(letter.reason, letter.transient, letter.message) for letter in letters} == {
+        ("read_failed", True, "not read in 0.5 s")
+    }
+    assert sorted(one.listed.location for one in found) == sorted(form.format(n) for n in range(120))
+    assert budget._taken == 0
+    come_back.set()
+    for _ in range(200):
+        if threading.active_count() <= threads + 1:
+            break
+        time.sleep(0.01)
+    assert budget._taken == 0
+    assert threading.active_count() <= threads + 1, "those that were replaced end; that of the deadlines stays"
+    assert len(run(entries(120, "/other/{}.jpg"), tmp_path)) == 120
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""A few reads at a time from each host of the web, and none for a while from those that keep timing out."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage.deadline import Deadline, TimedOut
+
+READS_PER_HOST = 4
+SKIPPED_SECONDS = 60.0
+_LAST_READS, _TIMED_OUT = 8, 4
+
+
+class Hosts:
+    """The hosts that a process reads from.
+
+    A host is skipped for a minute once 4 of its last 8 reads have timed out. After that, one more that times out is
+    enough to skip it again. (pybreaker and circuitbreaker count failures in a row instead, and a host that answers a
+    part of its requests never has many of those.)
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._hosts = threading.Lock(), dict[str, _Host]()
+
+    @contextlib.contextmanager
+    def turn(self, name: str, deadline: Deadline) -> Iterator[None]:
+        """Waits for one's turn to read from a host; the time of the read stands still meanwhile.
+
+        Args:
+            name: of the host, with its scheme and port.
+            deadline: of the read.
+
+        Raises:
+            StorageError: the host is skipped.
+        """
+        with self._lock:
+            host = self._hosts.setdefault(name, _Host())
+        with deadline.paused():
+            host.turns.acquire()
+        try:
+            left = host.skipped_until - time.monotonic()
+            if left > 0:
+                raise StorageError(Reason.READ_FAILED, f"{name} keeps timing out: not asked for another {left:.0f} s")
+            timed_out = False
+            try:
+                yield
+            except TimedOut:
+                timed_out = True
+                raise
+            finally:
+                with self._lock:
+                    host.ended(timed_out=timed_out)
+        finally:
+            host.turns.release()
+
+
+class _Host:
+    def __init__(self) -> None:
+        self.turns = threading.Semaphore(READS_PER_HOST)
+        self.skipped_until = 0.0
+        self._timed_out: collections.deque[bool] = collections.deque(maxlen=_LAST_READS)
+
+    def ended(self, *, timed_out: bool) -> None:
+        self._timed_out.append(timed_out)
+        if timed_out and sum(self._timed_out) >= _TIMED_OUT:
+            self.skipped_until = time.monotonic() + SKIPPED_SECONDS
