@@ -141,7 +141,7 @@ def _run_with_retries(config: ClassifyConfig, run: Run, options: PipelineOptions
     while True:
         workers = options.view_as(DirectOptions).direct_num_workers
         try:
-            with Watch(run.temporary):
+            with Watch(run.temporary, 1.0 if config.keep_going else run.max_failure_rate):
                 _run_job(config, run, options)
         except WorkerKilledError as error:
             folder = committed_to(run)
@@ -176,6 +176,8 @@ def _run_job(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None
         kind, message = cause(error)
         if kind in ("ModelDirError", "UserError"):
             raise UserError(message) from error
+        if kind == "CommandFailed":
+            raise CommandFailed(message) from error
         raise Fault(f"the run failed: {kind}: {message}") from error
 
 

@@ -69,6 +69,7 @@ class ClassifyConfig:
         output: the run directory.
         inference: how the network is run.
         max_failure_rate: the share of dead letters above which a run is not a success.
+        keep_going: whether a run goes on although too many images have failed for it to be a success.
         previous: a run directory, or a folder of them, whose results are reused; None for none.
         overwrite: whether a finished run at `output` may be replaced.
         output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
@@ -85,6 +86,7 @@ class ClassifyConfig:
     output: str
     inference: InferenceConfig
     max_failure_rate: float
+    keep_going: bool
     previous: str | None
     overwrite: bool
     output_format: str
@@ -149,6 +151,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="share of images that may fail in a successful run",
     )
+    add("--keep-going", action="store_true", help="classify the rest although too many images have failed already")
     add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="file format of the rows")
     add(
         "--rows-per-part",
@@ -230,6 +233,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
             threads=arguments.engine_threads,
         ),
         max_failure_rate=arguments.max_failure_rate,
+        keep_going=arguments.keep_going,
         previous=arguments.previous and storage.absolute(arguments.previous),
         overwrite=arguments.overwrite,
         output_format=arguments.output_format,

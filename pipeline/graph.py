@@ -21,6 +21,7 @@ from pipeline.metering.meter import MeterHandle
 from pipeline.reading.decode import Decode
 from pipeline.reading.identical import RememberResults, ResultsByContentHandle
 from pipeline.reading.read_ahead import ReadAhead
+from pipeline.records import JSON_LINES
 from pipeline.run_dir import report
 from pipeline.run_dir.commit import commit
 from pipeline.run_dir.run import Run
@@ -33,7 +34,9 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     results = ResultsByContentHandle(ContentIndex(run.journals.parts, run.settings))
     handler = SavedModelHandler(config.model_dir, run.model.id, config.inference, meter)
 
-    rows, columns, left_out = pipeline | "Manifest" >> ReadManifest(config.manifest, meter)
+    rows, columns, left_out = pipeline | "Manifest" >> ReadManifest(
+        config.manifest, meter, needs_columns=config.output_format != JSON_LINES
+    )
     known = pipeline | "Known results" >> ReadKnown(run.journals, run.settings)
     listed = (rows.results, known) | "Group by location" >> GroupByLocation(run.scratch)
     unknown = listed | "Reuse" >> Reuse(meter)

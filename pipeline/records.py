@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 URI_COLUMN = "uri"
-OUTPUT_FORMATS = ("jsonl", "csv", "parquet")
+JSON_LINES = "jsonl"
+OUTPUT_FORMATS = (JSON_LINES, "csv", "parquet")
 AUTO, TENSORFLOW, OPENVINO = "auto", "tensorflow", "openvino"
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 ENGINES, PRECISIONS = (AUTO, TENSORFLOW, OPENVINO), (AUTO, FLOAT32, BFLOAT16)

@@ -12,15 +12,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from catalogue.storage.operations import list_files
-from catalogue.storage.paths import is_glob, is_remote
+from catalogue.storage.paths import HIDDEN, is_glob, is_remote, is_visible
 from catalogue.storage.values import Listed
-
-# Hidden files and folders, and those that systems and programs keep beside what people put there.
-_HIDDEN = re.compile(
-    r"(?<![^/])(\.[^/]*|@eaDir|@Recycle|#recycle|#snapshot|__MACOSX|\$RECYCLE\.BIN|System Volume Information"
-    r"|lost\+found|(?:eh)?Thumbs\.db(?::encryptable)?|desktop\.ini)(?=/|$)",
-    re.IGNORECASE,
-)
 
 
 def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> Iterator[Listed]:
@@ -35,16 +28,11 @@ def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> 
     """
     start = len(folder.rstrip("/")) + 1
     for file in list_files(folder):
-        hidden = _HIDDEN.search(file.location, start)
+        hidden = HIDDEN.search(file.location, start)
         if not hidden:
             yield file
         elif left_out is not None:
             left_out[hidden[1]] += 1
-
-
-def is_visible(path: str) -> bool:
-    """Whether no part of a path is hidden."""
-    return not _HIDDEN.search(path)
 
 
 def matches(pattern: str) -> Iterator[Listed]:

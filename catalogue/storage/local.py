@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from catalogue.reasons import Reason, StorageError
-from catalogue.storage.paths import temporary_name
+from catalogue.storage.paths import is_visible, temporary_name
 from catalogue.storage.values import Admit, Content, Listed, whole
 
 _BUFFER_BYTES = 1 << 18
@@ -68,9 +68,15 @@ class LocalStore:
         return Listed(location, status.st_size, _version(status)) if stat.S_ISREG(status.st_mode) else None
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
-        """Every file below a folder in the order of names. Links are followed, but not to a folder they are below."""
+        """Every file below a folder in the order of names.
+
+        Links are followed, but no folder is walked twice: a link into `folder` is left out, since what it leads to is
+        found under its own name. A glob with a certain depth, one without ``**``, takes links as a shell does.
+        """
+        depth = None if pattern is None or "**" in pattern else pattern.count("/")
         with translated_errors():
-            yield from _below(folder, frozenset())
+            for entry in _WalkOnce(folder) if depth is None else _walk(folder, depth):
+                yield _listed(entry)
 
     def folders(self, folder: str) -> list[str] | None:
         """See `Store`."""
@@ -205,19 +211,64 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _below(folder: str, above: frozenset[str]) -> Iterator[Listed]:
-    real = os.path.realpath(folder)
-    if real in above:
-        return
+def _listed(entry: os.DirEntry[str]) -> Listed:
+    try:
+        status = entry.stat()
+    except OSError:  # a link to nowhere, or to itself: whoever reads it gets the reason
+        return Listed(entry.path)
+    return Listed(entry.path, status.st_size, _version(status))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as scan:
-        entries = sorted(scan, key=lambda entry: entry.name)
-    for entry in entries:
-        if _is_folder(entry):
-            yield from _below(entry.path, above | {real})
-            continue
-        try:
-            status = entry.stat()
-        except OSError:  # a link to nowhere, or to itself: whoever reads it gets the reason
-            yield Listed(entry.path)
-        else:
-            yield Listed(entry.path, status.st_size, _version(status))
+        return sorted(scan, key=lambda entry: entry.name)
+
+
+def _walk(folder: str, depth: int) -> Iterator[os.DirEntry[str]]:
+    """The files below a folder, at most so many folders deep."""
+    for entry in _entries(folder):
+        if not _is_folder(entry):
+            yield entry
+        elif depth:
+            yield from _walk(entry.path, depth - 1)
+
+
+class _WalkOnce:
+    """The files below a folder, of each folder once, and hidden folders last: a visible link may lead into one.
+
+    Args:
+        folder: where to begin.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._root = os.path.realpath(folder)
+        self._walked, self._hidden = {self._root}, list[os.DirEntry[str]]()
+        self._first = _entries(folder)
+
+    def __iter__(self) -> Iterator[os.DirEntry[str]]:
+        yield from self._below(self._first, is_hidden=False)
+        yield from self._below(self._hidden, is_hidden=True)
+
+    def _below(self, entries: Iterable[os.DirEntry[str]], *, is_hidden: bool) -> Iterator[os.DirEntry[str]]:
+        stack = [iter(entries)]
+        while stack:
+            entry = next(stack[-1], None)
+            if entry is None:
+                stack.pop()
+            elif not _is_folder(entry):
+                yield entry
+            elif not is_hidden and not is_visible(entry.name):
+                self._hidden.append(entry)
+            elif self._is_new(entry):
+                stack.append(iter(_entries(entry.path)))
+
+    def _is_new(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a folder has not been walked, nor will be under its own name."""
+        real = os.path.realpath(entry.path)
+        if real in self._walked:
+            return False
+        inside = real.removeprefix(f"{self._root.rstrip('/')}/")
+        if entry.is_symlink() and inside != real and is_visible(inside):
+            return False
+        self._walked.add(real)
+        return True

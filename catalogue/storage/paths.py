@@ -12,6 +12,12 @@ import uuid
 from catalogue.cli.errors import UserError
 
 WEB = ("http", "https")
+# Hidden files and folders, and those that systems and programs keep beside what people put there.
+HIDDEN = re.compile(
+    r"(?<![^/])(\.[^/]*|@eaDir|@Recycle|#recycle|#snapshot|__MACOSX|\$RECYCLE\.BIN|System Volume Information"
+    r"|lost\+found|(?:eh)?Thumbs\.db(?::encryptable)?|desktop\.ini)(?=/|$)",
+    re.IGNORECASE,
+)
 
 
 def scheme(location: str) -> str:
@@ -75,3 +81,8 @@ def is_glob(where: str) -> bool:
 def is_unicode(text: str) -> bool:
     """Whether text can be written as UTF-8: names of files need not be."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def is_visible(path: str) -> bool:
+    """Whether no part of a path is hidden."""
+    return not HIDDEN.search(path)

@@ -85,7 +85,7 @@ class _ReuseFn(beam.DoFn):
     def process(self, image: ListedImage) -> Iterator[Any]:
         found = reused_unread(image)
         if found:
-            self._meter.count(reused=len(image.rows))
+            self._meter.count_finished(found)
             yield beam.pvalue.TaggedOutput(FINISHED, found)
         else:
             yield image

@@ -38,11 +38,12 @@ class ReadManifest(beam.PTransform):
     Args:
         manifest: what to read.
         meter: of the run.
+        needs_columns: whether the columns are of any use: rows as JSON have no need of them.
     """
 
-    def __init__(self, manifest: Manifest, meter: MeterHandle) -> None:
+    def __init__(self, manifest: Manifest, meter: MeterHandle, *, needs_columns: bool = True) -> None:
         super().__init__()
-        self._manifest, self._meter = manifest, meter
+        self._manifest, self._meter, self._needs_columns = manifest, meter, needs_columns
 
     def expand(self, begin: beam.pvalue.PBegin) -> tuple[Outcome, beam.PCollection, beam.PCollection]:
         """Nothing to the rows of the manifest.
@@ -56,7 +57,7 @@ class ReadManifest(beam.PTransform):
             | "Parts" >> beam.FlatMap(inputs.parts_of, list_columns(self._manifest))
             | beam.Reshuffle()
             | "Rows"
-            >> beam.FlatMap(_tagged_rows, self._manifest, self._meter).with_outputs(
+            >> beam.FlatMap(_tagged_rows, self._manifest, self._meter, self._needs_columns).with_outputs(
                 _WRONG, _COLUMNS, _LEFT_OUT, main="rows"
             )
         )
@@ -120,9 +121,10 @@ def dead_letter(row: BadRow) -> FinishedImage:
     return FinishedImage(listed, Result("", reason=Reason.BAD_MANIFEST_ROW.code, message=message))
 
 
-def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle) -> Iterator[Any]:
+def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs_columns: bool) -> Iterator[Any]:
     """The rows of a part, the wrong ones tagged, and last the columns of them all, and what was left out."""
-    columns, left_out = column_types.ColumnTypes(_schema_of(part, manifest)), LeftOut()
+    declared = _schema_of(part, manifest) if needs_columns else pa.schema([])
+    columns, left_out = column_types.ColumnTypes(declared), LeftOut()
     for row in _counted(rows_of(part, manifest), meter):
         if isinstance(row, LeftOut):
             left_out = total_left_out((left_out, row))
@@ -161,6 +163,7 @@ def _counted(
                 counts.clear()
             yield row
         own.count(**counts)
+        own.write()  # whoever reads images may rely on it that all rows are counted
 
 
 def _as_utf8(value: Any) -> Any:

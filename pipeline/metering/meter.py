@@ -24,11 +24,15 @@ from collections.abc import Iterator
 from apache_beam.utils.shared import Shared
 
 from catalogue import storage
+from catalogue.cli.errors import CommandFailed
 from catalogue.reasons import StorageError
 from pipeline.metering.measurement import Measurement
-from pipeline.records import EngineChoice
+from pipeline.records import EngineChoice, FinishedImage
 
 PREFIX = "progress-"
+STOP_FILE = "stop"
+"""Its content is the reason why workers are to stop."""
+REASON = "failed: "
 
 
 class _Bundle(threading.local):
@@ -59,6 +63,7 @@ class Meter:
         self._counts = collections.Counter[str]()
         self._written: dict[str, int] = {}
         self._active, self._writes = 0, False
+        self._stop_file, self._stopped = f"{folder}/{STOP_FILE}", ""
         self._bundle = _Bundle()
 
     @contextlib.contextmanager
@@ -85,6 +90,19 @@ class Meter:
         with self._lock:
             self._counts.update(counts)
 
+    def count_finished(self, image: FinishedImage) -> None:
+        """Counts the rows of an image that is finished without inference; those that failed by their reason, too."""
+        rows, result = len(image.listed.rows), image.result
+        if result.reason:
+            self.count(failed=rows, **{f"{REASON}{result.reason}": rows})
+        else:
+            self.count(reused=rows)
+
+    def check(self) -> None:
+        """Raises CommandFailed if the run is to be stopped, see `Watch`."""
+        if self._stopped:
+            raise CommandFailed(self._stopped)
+
     def begin(self) -> None:
         """A bundle begins: from now on what is counted is written down from time to time."""
         with self._lock:
@@ -92,6 +110,11 @@ class Meter:
             starts, self._writes = not self._writes, True
         if starts:
             threading.Thread(target=self._keep_writing, name="progress", daemon=True).start()
+
+    def write(self) -> None:
+        """Writes down what has been counted so far, at once."""
+        with self._writing:
+            self._write_counts()
 
     def end(self) -> None:
         """A bundle has ended or was given up; nothing is written after the last one."""
@@ -135,11 +158,17 @@ class Meter:
                     if not self._active:
                         self._writes = False
                         return
-                    counts = dict(self._counts)
-                if counts != self._written:
-                    with contextlib.suppress(StorageError, OSError):  # progress is not worth a run
-                        self._write(counts)
-                        self._written = counts
+                self._write_counts()
+            with contextlib.suppress(StorageError, ValueError):
+                self._stopped = storage.read_text(self._stop_file)
+
+    def _write_counts(self) -> None:
+        with self._lock:
+            counts = dict(self._counts)
+        if counts != self._written:
+            with contextlib.suppress(StorageError, OSError):  # progress is not worth a run
+                self._write(counts)
+                self._written = counts
 
     def _write(self, counts: dict[str, int]) -> None:
         if storage.is_remote(self._folder):

@@ -1,4 +1,4 @@
-"""The progress of a run on the terminal, from the files that its workers write."""
+"""What the command sees of a run while it works, from the files that its workers write."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import collections
 import contextlib
 import json
 import threading
+from collections.abc import Iterator
 
 from catalogue import storage
 from catalogue.cli.progress import Progress
-from catalogue.reasons import StorageError
-from pipeline.metering.meter import PREFIX
+from catalogue.reasons import Reason, StorageError
+from pipeline.metering.meter import PREFIX, REASON, STOP_FILE
+
+LEAST_IMAGES = 1000
+"""So many images are tried before a run is stopped."""
 
 
 class Watch:
-    """Shows on the terminal how far a run is, from the files that its workers write.
+    """Shows on the terminal how far a run is, and stops it once it can no longer succeed.
 
     Args:
         folder: of the run's unfinished files.
+        max_failure_rate: the share of failures above which a run is no success; 1 never stops it.
     """
 
-    def __init__(self, folder: str) -> None:
-        self._folder, self._stopped = folder, threading.Event()
+    def __init__(self, folder: str, max_failure_rate: float = 1.0) -> None:
+        self._folder, self._max_failure_rate, self._stopped = folder, max_failure_rate, threading.Event()
         self._interval = 10.0 if storage.is_remote(folder) else 0.5
         self._thread = threading.Thread(target=self._show, name="watch", daemon=True)
 
@@ -39,7 +44,7 @@ class Watch:
         Each begins with the first look that finds something: how long that much took nobody knows.
         """
         progress: Progress | None = None
-        classifying, shown = False, 0
+        classifying, stops, shown = False, False, 0
         while not self._stopped.wait(self._interval):
             counts = counted(self._folder)
             if self._stopped.is_set():
@@ -57,19 +62,58 @@ class Watch:
                 progress, shown = Progress("classifying" if classifying else "listing", None, "images", done=now), now
             if classifying:
                 progress.expect(counts["listed"])
+                if not stops and self._is_lost(counts):
+                    stops = self._stop()
             if now > shown:
                 progress.advance(now - shown, f"{failed:,} failed" if failed else "")
                 shown = now
         if progress:
             progress.close()
 
+    def _is_lost(self, counts: collections.Counter[str]) -> bool:
+        """Whether more images have failed than may fail of all. All are listed before the first is read."""
+        failed = counts["wrong"] + counts["failed"]
+        done = failed + counts["classified"] + counts["reused"]
+        return done >= LEAST_IMAGES and failed > self._max_failure_rate * counts["listed"]
+
+    def _stop(self) -> bool:
+        """Tells the workers to stop. Returns whether it did: not if the counts were incomplete."""
+        with contextlib.suppress(StorageError, ValueError):
+            counts = sum(map(_counts_in, _files(self._folder)), collections.Counter[str]())
+            if self._is_lost(counts):
+                storage.write_text(f"{self._folder}/{STOP_FILE}", self._explained(counts))
+                return True
+        return False
+
+    def _explained(self, counts: collections.Counter[str]) -> str:
+        failed, reasons = counts["wrong"] + counts["failed"], collections.Counter[str]()
+        reasons[Reason.BAD_MANIFEST_ROW.code] = counts["wrong"]
+        for name, count in counts.items():
+            if name.startswith(REASON):
+                reasons[name.removeprefix(REASON)] += count
+        shown = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(3) if count)
+        return (
+            f"stopped early: {failed:,} of {counts['listed']:,} images have failed already ({shown}), more than "
+            f"--max-failure-rate {self._max_failure_rate:g} allows; --keep-going classifies the rest nevertheless"
+        )
+
 
 def counted(folder: str) -> collections.Counter[str]:
     """The sum of the workers' counts; files that cannot be read, or are being removed, are left out."""
     counts = collections.Counter[str]()
     with contextlib.suppress(StorageError):
-        for file in (listed.location for listed in storage.list_files(folder)):
-            if file.rpartition("/")[2].startswith(PREFIX) and file.endswith(".json"):
-                with contextlib.suppress(StorageError, ValueError):
-                    counts.update(json.loads(storage.read_text(file)))
+        for file in _files(folder):
+            with contextlib.suppress(StorageError, ValueError):
+                counts.update(_counts_in(file))
     return counts
+
+
+def _files(folder: str) -> Iterator[str]:
+    for file in storage.list_files(folder):
+        name = file.location.rpartition("/")[2]
+        if name.startswith(PREFIX) and name.endswith(".json"):
+            yield file.location
+
+
+def _counts_in(file: str) -> collections.Counter[str]:
+    return collections.Counter(json.loads(storage.read_text(file)))

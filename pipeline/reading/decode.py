@@ -69,10 +69,10 @@ class _DecodeFn(beam.DoFn):
             with self._meter.timing(DECODING):
                 decoded = decode(fetched, self._spec, self._limits)
         except ImageError as error:
-            self._meter.count(failed=len(fetched.listed.rows))
             # A lack of memory says nothing about the image: without its hash the result is not reused.
             content_hash = None if isinstance(error.__cause__, MemoryError) else fetched.content_hash
             finished = failed(fetched.listed, error, content_hash, fetched.version)
+            self._meter.count_finished(finished)
             self._results.add(finished.result)
             yield beam.pvalue.TaggedOutput(FINISHED, finished)
         else:
@@ -80,7 +80,7 @@ class _DecodeFn(beam.DoFn):
             yield decoded
 
     def _reused(self, image: FinishedImage) -> beam.pvalue.TaggedOutput:
-        self._meter.count(reused=len(image.listed.rows))
+        self._meter.count_finished(image)
         return beam.pvalue.TaggedOutput(FINISHED, image)
 
 

@@ -33,7 +33,7 @@ from pipeline.metering.meter import Meter, MeterHandle
 from pipeline.reading.budget import Budget
 from pipeline.reading.outcome import FINISHED, Outcome, failed
 from pipeline.reading.threads import Threads
-from pipeline.records import CONDITIONAL, CONTENT, FRESH, FetchedImage, FinishedImage, ListedImage
+from pipeline.records import CONDITIONAL, CONTENT, FetchedImage, FinishedImage, ListedImage
 
 READS = 64
 _GROUP = 16  # reads begun together: threads that wake now and then cost the one that decodes a tenth of its speed
@@ -78,6 +78,7 @@ class _ReadAheadFn(beam.DoFn):
     def process(self, image: ListedImage) -> Iterator[Any]:
         reads = self._reads
         assert reads is not None
+        self._meter.check()
         reads.begin(image)
         while reads.under_way > READS:
             yield from self._next(reads)
@@ -104,8 +105,7 @@ class _ReadAheadFn(beam.DoFn):
             if isinstance(result, FetchedImage):
                 yield result
                 continue
-            rows = len(result.listed.rows)
-            self._meter.count(**{"failed" if result.source == FRESH else "reused": rows})
+            self._meter.count_finished(result)
             yield beam.pvalue.TaggedOutput(FINISHED, result)
 
 

@@ -7,6 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
+MOST_COLUMNS = 1000
+TOO_MANY = pa.schema([], metadata={"columns": "too many"})
+"""Stands for more columns than a table should have: each row then has all of its own as JSON in one."""
+
 _LOOKED_ROWS = 10_000
 
 # Marks whole numbers of which a double holds each: of those that JSON has, not of a Parquet column of 64 bits.
@@ -15,10 +19,13 @@ _WIDENED = (pa.types.is_signed_integer, pa.types.is_unsigned_integer, pa.types.i
 
 
 class ColumnTypes:
-    """Finds the columns of rows, and a type for each that holds all of its values."""
+    """Finds the columns of rows, and a type for each that holds all of its values.
+
+    Time and memory are linear in the number of values, also where each row has columns of its own.
+    """
 
     def __init__(self, declared: pa.Schema | None = None) -> None:
-        self._found, self._looks = declared or pa.schema([]), declared is None
+        self._found, self._looks = unified([declared or pa.schema([])]), declared is None
         self._waiting: list[dict[str, Any]] = []
 
     def add(self, fields: dict[str, Any]) -> None:
@@ -29,19 +36,31 @@ class ColumnTypes:
                 self._look()
 
     def schema(self) -> pa.Schema:
-        """The columns of all rows so far."""
+        """The columns of all rows so far; `TOO_MANY` if there are more than `MOST_COLUMNS`."""
         self._look()
         return self._found
 
     def _look(self) -> None:
-        names = dict.fromkeys(name for fields in self._waiting for name in fields)
-        found = [_field_of(name, [fields.get(name) for fields in self._waiting]) for name in names]
-        self._found = unified([self._found, pa.schema(found)])
+        columns: dict[str, list[Any]] = {}
+        for fields in self._waiting:
+            for name, value in fields.items():
+                columns.setdefault(name, []).append(value)
         self._waiting = []
+        if len(columns) > MOST_COLUMNS:
+            self._found = TOO_MANY
+        else:
+            self._found = unified([self._found, pa.schema([_field_of(*column) for column in columns.items()])])
+        self._looks = not are_too_many(self._found)
 
 
 def _field_of(name: str, values: list[Any]) -> pa.Field:
     """A column for values as JSON has them: of text where no other type holds them all."""
+    members: set[tuple[str, ...]] = set()
+    for value in values:
+        if isinstance(value, (dict, list)):
+            _add_members(value, (), members)
+        if len(members) > MOST_COLUMNS:  # each of which would take room in each row
+            return pa.field(name, pa.string())
     try:
         array = pa.array(values)
     except (pa.ArrowException, OverflowError):
@@ -52,6 +71,17 @@ def _field_of(name: str, values: list[Any]) -> pa.Field:
     return pa.field(name, array.type, metadata=_SMALL if small else None)
 
 
+def _add_members(value: Any, path: tuple[str, ...], members: set[tuple[str, ...]]) -> None:
+    """Adds the paths to all members of a nested value."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            members.add((*path, name))
+            _add_members(inner, (*path, name), members)
+    elif isinstance(value, list):
+        for inner in value:
+            _add_members(inner, path, members)
+
+
 def _has_members(kind: pa.DataType) -> bool:
     """Whether Parquet can hold a type: it has no structure without members."""
     if pa.types.is_struct(kind):
@@ -59,12 +89,24 @@ def _has_members(kind: pa.DataType) -> bool:
     return not pa.types.is_list(kind) or _has_members(kind.value_type)
 
 
+def are_too_many(columns: pa.Schema) -> bool:
+    """Whether columns are `TOO_MANY`, which may have travelled between processes."""
+    return columns.metadata == TOO_MANY.metadata
+
+
 def unified(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """The columns of several tables: in their order if they agree on it, else sorted; text where types do not agree."""
+    """The columns of several tables: in their order if they agree on it, else sorted; text where types do not agree.
+
+    `TOO_MANY` if there are more than `MOST_COLUMNS`.
+    """
     merged: dict[str, pa.Field] = {}
     for schema in schemas:
+        if are_too_many(schema) or len(schema) > MOST_COLUMNS:
+            return TOO_MANY
         found = {field.name: field for field in schema}
         order = _order(list(merged), list(found))
+        if len(order) > MOST_COLUMNS:
+            return TOO_MANY
         merged = {name: _common(merged.get(name), found.get(name)) for name in order}
     return pa.schema(list(merged.values()))
 

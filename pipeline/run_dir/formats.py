@@ -6,6 +6,9 @@ csv     a header in each file; nested columns are flattened, ``top.1.label``, ``
         text that a spreadsheet would run as a formula begins with an apostrophe
 parquet typed and nested; ``fields`` is left out where a manifest has no other columns
 ======  ==========================================================================================================
+
+Where a manifest has more columns than `columns.MOST_COLUMNS`, ``fields`` of a CSV and of Parquet is one
+column of JSON: with a column for each of them, rows that have few would take room for all.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalogue import storage
+from pipeline.run_dir.columns import are_too_many
 from pipeline.run_dir.layout import DEAD_LETTERS, PREDICTIONS
 from pipeline.run_dir.values import as_cell, as_json, as_text
 
@@ -36,6 +40,7 @@ _SCHEMAS = {
         [("uri", pa.string()), ("reason", pa.string()), ("transient", pa.bool_()), ("message", pa.string())]
     ),
 }
+_FIELDS = "fields"
 _BATCH_ROWS = 10_000
 
 
@@ -62,7 +67,7 @@ def writer(path: str, folder: str, columns: pa.Schema, top_k: int) -> Writer:
     if path.endswith(".parquet"):
         return _ParquetWriter(file, _SCHEMAS[folder], columns)
     if path.endswith(".csv"):
-        return _CsvWriter(file, _SCHEMAS[folder].names, columns.names, top_k)
+        return _CsvWriter(file, _SCHEMAS[folder].names, None if are_too_many(columns) else columns.names, top_k)
     return _JsonLinesWriter(file)
 
 
@@ -78,11 +83,12 @@ class _JsonLinesWriter:
 
 
 class _CsvWriter:
-    def __init__(self, file: storage.NewFile, names: Sequence[str], fields: Sequence[str], top_k: int) -> None:
+    def __init__(self, file: storage.NewFile, names: Sequence[str], fields: Sequence[str] | None, top_k: int) -> None:
         self._file = file
         self._csv = csv.writer(_Encoded(file), lineterminator="\r\n")  # so that a cell with either of them is quoted
         self._names, self._fields, self._top_k = names, fields, top_k
-        self._csv.writerow([*self._flat_names(), *(f"fields.{name}" for name in fields)])
+        columns = [_FIELDS] if fields is None else [f"{_FIELDS}.{name}" for name in fields]
+        self._csv.writerow([*self._flat_names(), *columns])
 
     def _flat_names(self) -> Iterator[str]:
         for name in self._names:
@@ -99,7 +105,9 @@ class _CsvWriter:
                 cells += best + [None] * (2 * self._top_k - len(best))
             else:
                 cells.append(row[name])
-        self._csv.writerow([as_cell(value) for value in (*cells, *map(row["fields"].get, self._fields))])
+        own = row[_FIELDS]
+        cells += [as_json(own)] if self._fields is None else map(own.get, self._fields)
+        self._csv.writerow(map(as_cell, cells))
 
     def close(self) -> None:
         self._file.commit()
@@ -117,9 +125,11 @@ class _Encoded:
 
 class _ParquetWriter:
     def __init__(self, file: storage.NewFile, schema: pa.Schema, columns: pa.Schema) -> None:
-        if len(columns):
+        if are_too_many(columns):
+            schema = schema.append(pa.field(_FIELDS, pa.string()))
+        elif len(columns):
             columns = pa.schema([(field.name, _writable(field.type)) for field in columns])
-            schema = schema.append(pa.field("fields", pa.struct(list(columns))))
+            schema = schema.append(pa.field(_FIELDS, pa.struct(list(columns))))
         self._columns = columns
         self._file, self._parquet = file, pq.ParquetWriter(file, schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
@@ -139,8 +149,10 @@ class _ParquetWriter:
             return
         arrays = []
         for field in self._parquet.schema:
-            if field.name == "fields":
-                inner = [self._array([row["fields"].get(own.name) for row in self._rows], own) for own in self._columns]
+            if field.name == _FIELDS and pa.types.is_string(field.type):
+                arrays.append(pa.array([as_json(row[_FIELDS]) for row in self._rows], field.type))
+            elif field.name == _FIELDS:
+                inner = [self._array([row[_FIELDS].get(own.name) for row in self._rows], own) for own in self._columns]
                 arrays.append(pa.StructArray.from_arrays(inner, fields=list(self._columns)))
             else:
                 arrays.append(pa.array([row[field.name] for row in self._rows], field.type))

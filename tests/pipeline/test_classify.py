@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import http.server
 import json
 import os
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from catalogue import model_dir
+from catalogue import model_dir, storage
 from catalogue.images.reader import read_image
 from catalogue.images.spec import ImageSpec, Limits
 from catalogue.model_dir import ModelDir, ModelDirError, saved_model
@@ -296,6 +297,54 @@ def test_the_limits_of_an_image_are_flags(
     assert reasons["large.png"] == "too_many_pixels"
 
 
+def test_photos_that_change_between_listing_and_reading(
+    classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, other = (drawn / "hat/00.jpg").read_bytes(), (drawn / "shoes/00.jpg").read_bytes()
+
+    def replace(path: Path, make: Callable[[Path], object]) -> None:
+        path.unlink()
+        make(path)
+
+    changes: dict[str, Callable[[Path], object]] = {
+        "same": lambda path: None,
+        "vanishes": Path.unlink,
+        "is another": lambda path: path.write_bytes(other),
+        "grows": lambda path: path.write_bytes(photo + bytes(100)),
+        "grows too large": lambda path: path.write_bytes(photo + bytes(1_000_000)),
+        "is cut": lambda path: os.truncate(path, len(photo) // 2),
+        "is emptied": lambda path: os.truncate(path, 0),
+        "folder": lambda path: replace(path, Path.mkdir),
+        "pipe": lambda path: replace(path, os.mkfifo),
+        "device": lambda path: replace(path, lambda new: new.symlink_to("/dev/zero")),
+        "itself": lambda path: replace(path, lambda new: new.symlink_to(new)),
+    }
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in changes:
+        (data / f"{name}.jpg").write_bytes(photo)
+    read = storage.read
+
+    def read_late(location: str, *arguments: Any, **options: Any) -> Any:
+        if Path(location).parent == data:
+            changes[Path(location).stem](Path(location))
+        return read(location, *arguments, **options)
+
+    monkeypatch.setattr(storage, "read", read_late)
+    assert classify(data, tiny_model, tmp_path / "run", "--max-failure-rate", 1, "--max-bytes", 500_000) == 0
+    hashes = {Path(row["uri"]).stem: row["content_hash"] for row in read_rows(tmp_path / "run")}
+    assert hashes == {
+        "same": hashlib.sha256(photo).hexdigest(),
+        "is another": hashlib.sha256(other).hexdigest(),
+        "grows": hashlib.sha256(photo + bytes(100)).hexdigest(),
+    }
+    letters = {Path(row["uri"]).stem: row["reason"] for row in read_rows(tmp_path / "run", "dead_letters")}
+    assert letters == {
+        "vanishes": "not_found", "grows too large": "too_many_bytes", "is cut": "truncated", "is emptied": "empty",
+        "folder": "not_found", "pipe": "not_found", "device": "not_found", "itself": "not_found",
+    }  # fmt: skip
+
+
 def test_too_many_failures_are_no_success(
     classify: Classify,
     read_rows: Rows,
@@ -315,6 +364,33 @@ def test_too_many_failures_are_no_success(
     assert len(read_rows(run, "dead_letters")) == 2
     assert classify(data, tiny_model, run, "--max-failure-rate", 0.06) == 0  # a run that failed may be replaced
     assert (run / "_SUCCESS").exists()
+
+
+def test_a_run_that_can_no_longer_succeed_is_stopped_early(
+    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photos, rows = sorted((drawn / "hat").iterdir()), 12_000
+    (tmp_path / "photos").mkdir()
+    for number in range(0, rows, 2):
+        os.link(photos[number % len(photos)], tmp_path / f"photos/{number}.jpg")
+    lines = [f"photos/{number}.jpg,{number}" for number in range(rows)]
+    (tmp_path / "list.csv").write_text("\n".join(["uri,number", *lines]))
+    run = tmp_path / "run"
+    assert classify(tmp_path / "list.csv", tiny_model, run) == 1
+    said = capfd.readouterr().err
+    found = re.search(r"stopped early: ([\d,]+) of 12,000 images have failed already \(not_found ([\d,]+)\)", said)
+    assert found, said
+    assert found[1] == found[2]
+    assert 1000 <= int(found[1].replace(",", "")) < 6000
+    assert "--keep-going classifies the rest" in said
+    assert "finished work is kept, to continue:" in said
+    assert not (run / "run.json").exists()
+
+    assert classify(tmp_path / "list.csv", tiny_model, run, "--keep-going") == 1
+    assert "6,000 of 12,000 images failed, more than --max-failure-rate 0.05 allows" in capfd.readouterr().err
+    counts = json.loads((run / "run.json").read_text())["counts"]
+    assert (counts["predictions"], counts["dead_letters"]) == (6000, {"not_found": 6000})
+    assert counts["reused"]["unread"] > 0
 
 
 def test_a_finished_run_is_kept_unless_told_otherwise(
@@ -617,7 +693,7 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
     config = ClassifyConfig(
         Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", InferenceConfig("auto", "auto", 16, 5, 1), 0.05,
-        None, False, "parquet", 1000, Limits(), 90.0, 1, None, tuple(flags),
+        False, None, False, "parquet", 1000, Limits(), 90.0, 1, None, tuple(flags),
     )  # fmt: skip
     info = model_dir.read(tiny_model).info
     run = Run(

@@ -15,6 +15,7 @@ from catalogue.lists.inputs import BadRow, HiddenFiles, Row
 from catalogue.lists.values import ListColumns
 from catalogue.reasons import StorageError
 from catalogue.storage import globs
+from catalogue.storage.paths import is_visible
 from trainer.data import idx, labels
 
 URI, LABEL = "uri", "label"
@@ -105,7 +106,7 @@ def _example(row: Row | BadRow) -> Example:
 
 
 def _in_folders(data: str) -> list[Example]:
-    folders = [name for name in storage.folders(data) or () if globs.is_visible(name)]
+    folders = [name for name in storage.folders(data) or () if is_visible(name)]
     unnamed = [name for name in folders if not storage.is_unicode(name)]
     if unnamed:
         raise UserError(f"{data}: the name of the folder {unnamed[0]!r} is not UTF-8: rename it")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import collections
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,15 @@ def test_a_link_hides_no_folder(tmp_path: Path) -> None:
     storage.write_text(f"{tmp_path}/photos/zeta/a.jpg", "x")
     storage.write_text(f"{tmp_path}/photos/.hidden", "x")
     (tmp_path / "photos/all").symlink_to("zeta")
-    found = {os.path.relpath(file.location, tmp_path / "photos") for file in globs.in_folder(str(tmp_path / "photos"))}
-    assert found == {"all/a.jpg", "zeta/a.jpg"}
+
+    def found(files: Iterator[storage.Listed]) -> set[str]:
+        return {os.path.relpath(file.location, tmp_path / "photos") for file in files}
+
+    assert found(globs.in_folder(str(tmp_path / "photos"))) == {"zeta/a.jpg"}
+    assert found(globs.matches(f"{tmp_path}/photos/**")) == {"zeta/a.jpg"}
+    assert found(globs.in_folder(str(tmp_path / "photos/all"))) == {"all/a.jpg"}
+    assert found(globs.matches(f"{tmp_path}/photos/a*/*.jpg")) == {"all/a.jpg"}
+    assert found(globs.matches(f"{tmp_path}/photos/*/*.jpg")) == {"all/a.jpg", "zeta/a.jpg"}
 
 
 HIDDEN = [

@@ -87,16 +87,34 @@ def test_a_file_that_grows_meanwhile_is_read_to_the_limit_only(tmp_path: Path) -
     assert error.value.reason is Reason.TOO_MANY_BYTES
 
 
-def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
-    for name in ("a/deep/1.jpg", "b/2.jpg", "c.jpg"):
+def test_links_are_followed_and_no_folder_is_walked_twice(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("root/a/deep/1.jpg", "root/b/2.jpg", "root/c.jpg", "other/3.jpg", "other/inner/4.jpg"):
         storage.write_text(f"{tmp_path}/{name}", "x")
-    (tmp_path / "a/again").symlink_to(tmp_path)
-    (tmp_path / "z").symlink_to("b")
-    (tmp_path / "nowhere").symlink_to("none")
-    found = {os.path.relpath(file.location, tmp_path): file.size for file in storage.list_files(str(tmp_path))}
-    assert list(found) == ["a/deep/1.jpg", "b/2.jpg", "c.jpg", "nowhere", "z/2.jpg"]
+    storage.write_text(f"{root}/.versions/7/5.jpg", "x")
+    links = {
+        "current": ".versions/7", "a/again": root, "all": "b", "b/deep": root / "a/deep", "nowhere": "none",
+        "itself": "itself", "inner": tmp_path / "other/inner", "other": tmp_path / "other",
+        "other again": tmp_path / "other",
+    }  # fmt: skip
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    found = {os.path.relpath(file.location, root): file.size for file in storage.list_files(str(root))}
+    assert list(found) == [
+        "a/deep/1.jpg", "b/2.jpg", "c.jpg", "current/5.jpg", "inner/4.jpg", "itself", "nowhere", "other/3.jpg"
+    ]  # fmt: skip
     assert (found["c.jpg"], found["nowhere"]) == (1, None)
-    assert storage.folders(str(tmp_path)) == ["a", "b", "z"]
+    assert storage.folders(str(root)) == [".versions", "a", "all", "b", "current", "inner", "other", "other again"]
+
+
+def test_folders_that_all_link_to_each_other_are_walked_once(tmp_path: Path) -> None:
+    """Of 12 folders there are more than a billion paths through all of them."""
+    for one in range(12):
+        storage.write_text(f"{tmp_path}/{one}/{one}.jpg", "x")
+        for other in range(12):
+            (tmp_path / f"{one}/to {other}").symlink_to(tmp_path / f"{other}")
+    found = [os.path.relpath(file.location, tmp_path) for file in storage.list_files(str(tmp_path))]
+    assert sorted(found) == sorted(f"{one}/{one}.jpg" for one in range(12))
 
 
 def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:

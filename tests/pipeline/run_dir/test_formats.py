@@ -4,6 +4,8 @@ import csv
 import datetime
 import decimal
 import json
+import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.records import OUTPUT_FORMATS, Prediction
-from pipeline.run_dir import formats
+from pipeline.run_dir import columns, formats
 from pipeline.run_dir.columns import ColumnTypes, unified
 from pipeline.run_dir.layout import PREDICTIONS
 from pipeline.run_dir.values import as_cell
@@ -226,3 +228,38 @@ def test_a_file_without_rows_can_be_read(tmp_path: Path, form: str) -> None:
     else:
         lines = file.read_text().splitlines()
         assert len(lines) == (form == "csv")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_rows_with_columns_of_their_own_take_the_memory_of_their_values(
+    tmp_path: Path, form: str, nested: bool
+) -> None:
+    """With a column for each name, ten thousand rows would have a hundred million cells."""
+
+    def peak(count: int) -> int:
+        rows = [{"sku": n, f"key {n}": n} for n in range(count)]
+        rows = [{"attributes": fields} for fields in rows] if nested else rows
+        tracemalloc.start()
+        file = written(tmp_path / f"{count}.{form}", rows)
+        found = tracemalloc.get_traced_memory()[1] + pa.total_allocated_bytes()
+        tracemalloc.stop()
+        if form == "csv":
+            with file.open(newline="") as lines:
+                values = [row["fields.attributes" if nested else "fields"] for row in csv.DictReader(lines)]
+        else:
+            values = pq.read_table(file)["fields"].to_pylist()
+            values = [value["attributes"] for value in values] if nested else values
+        assert [json.loads(value) for value in values] == [row["attributes"] if nested else row for row in rows]
+        return found
+
+    assert peak(20_000) < 3 * peak(10_000)
+
+
+def test_how_many_columns_there_may_be(tmp_path: Path) -> None:
+    most = [{f"c{n}": n for n in range(columns.MOST_COLUMNS)}]
+    assert len(columns_of(most)) == columns.MOST_COLUMNS
+    assert columns.are_too_many(columns_of([*most, {"one more": 1}]))
+    assert columns.are_too_many(pickle.loads(pickle.dumps(unified([columns_of(most), columns_of([{"one more": 1}])]))))
+    assert columns.are_too_many(unified([columns.TOO_MANY, columns_of([{"a": 1}])]))
+    assert columns.are_too_many(ColumnTypes(pa.schema([(f"c{n}", pa.int8()) for n in range(1001)])).schema())
