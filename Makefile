@@ -6,7 +6,7 @@ DEMO ?= build/demo
 BIN := $(VENV)/bin
 SERVERS := build/servers
 
-.PHONY: help demo test test-image check format fuzz bench clean
+.PHONY: help demo test test-image soak check format fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ test: $(VENV)/.dev $(SERVERS)/.done ## run the tests (about ten minutes on two c
 
 test-image: $(VENV)/.dev ## test the Dockerfile's steps in a fresh environment (some minutes)
 	$(BIN)/python -m pytest -m image tests/test_docker.py
+
+soak: $(VENV)/.dev $(SERVERS)/.done ## kill runs at many moments, and classify 200,000 images (about an hour on two cores)
+	$(BIN)/python -m pytest -m soak -s tests/test_kills.py
 
 check: $(VENV)/.dev ## check style and types
 	$(BIN)/ruff format --check .

@@ -17,6 +17,7 @@ from pipeline.journal.chunk_files import read_results
 from pipeline.metering.watch import counted
 from pipeline.runner import runners, worker_processes
 from tests.conftest import write_photos
+from tests.processes import children, wait_for_end
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -50,7 +51,7 @@ def start(words: list[str], tmp_path: Path) -> Iterator[Start]:
         for _ in range(6000):
             if chunks and len(list(tmp_path.glob("run/_temporary/*/chunk-*"))) >= chunks:
                 return process
-            if not chunks and len(children(process)) == 2:
+            if not chunks and len(children(process.pid)) == 2:
                 return process
             assert process.poll() is None
             time.sleep(0.01)
@@ -64,23 +65,9 @@ def start(words: list[str], tmp_path: Path) -> Iterator[Start]:
         process.stderr.close()
 
 
-def children(process: subprocess.Popen[str]) -> list[int]:
-    """The worker processes of a command."""
-    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
-
-
-def wait_for_end(pids: list[int]) -> None:
-    for _ in range(100):
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
-            return
-        time.sleep(0.05)
-    pytest.fail("a worker is still there")
-
-
 def test_a_run_that_loses_a_worker_fails_at_once(start: Start, tmp_path: Path) -> None:
     process = start(chunks=1)
-    workers = children(process)
+    workers = children(process.pid)
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGSEGV)
     _, errors = process.communicate(timeout=10)
@@ -92,7 +79,7 @@ def test_a_run_that_loses_a_worker_fails_at_once(start: Start, tmp_path: Path) -
 
 def test_a_run_whose_worker_is_killed_for_its_memory_continues_with_fewer(start: Start, tmp_path: Path) -> None:
     process = start(chunks=2)
-    os.kill(children(process)[1], signal.SIGKILL)
+    os.kill(children(process.pid)[1], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert "a worker process was killed, as the system does where memory runs out: continuing with 1" in errors
@@ -105,7 +92,7 @@ def test_a_run_whose_worker_is_killed_for_its_memory_continues_with_fewer(start:
 
 def test_a_run_that_loses_a_worker_before_it_has_worked_leaves_nothing(start: Start, tmp_path: Path) -> None:
     process = start("--retries", "0", chunks=0)
-    workers = children(process)
+    workers = children(process.pid)
     os.kill(workers[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 1
@@ -116,7 +103,7 @@ def test_a_run_that_loses_a_worker_before_it_has_worked_leaves_nothing(start: St
 
 def test_workers_end_with_their_command(start: Start) -> None:
     process = start(chunks=0)
-    workers = children(process)
+    workers = children(process.pid)
     process.kill()
     process.wait()
     wait_for_end(workers)
@@ -127,7 +114,7 @@ def test_an_interrupted_run_ends_at_once_and_names_the_command_that_continues(
     number: signal.Signals, start: Start, tmp_path: Path
 ) -> None:
     process = start(chunks=1)
-    workers = children(process)
+    workers = children(process.pid)
     for pid in (*workers, process.pid):  # as a terminal and systemd do
         os.kill(pid, number)
     _, errors = process.communicate(timeout=10)
@@ -156,7 +143,7 @@ def test_a_killed_run_is_continued_by_the_same_command(start: Start, words: list
     process.communicate()
     assert classified - len(kept(tmp_path)) <= 2 * 1000
     process = start("--retries", "0", chunks=6)
-    os.kill(children(process)[0], signal.SIGKILL)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
     process.communicate(timeout=10)
     known = len(kept(tmp_path))
     subprocess.run(words, check=True, capture_output=True)

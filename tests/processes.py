@@ -1,0 +1,35 @@
+"""Processes of commands under test: their workers, their memory, their open files."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that have not ended; none if it has ended itself."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def wait_for_end(pids: list[int], seconds: float = 5) -> None:
+    """Waits until processes have ended, which must not take long."""
+    end = time.monotonic() + seconds
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if time.monotonic() > end:
+            pytest.fail("a process is still there")
+        time.sleep(0.05)
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory of a process that it does not share."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def open_files(pid: int) -> int:
+    """How many files and sockets a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))

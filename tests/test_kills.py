@@ -1,0 +1,178 @@
+"""Runs over real photos that are killed at random moments, and continued by the same command.
+
+``make test`` tries a few moments, with a small network; ``make soak`` many, with a real one and on object stores, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from catalogue import storage
+from pipeline.metering.watch import counted
+from tests.conftest import ObjectStore, write_photos
+from tests.processes import children, open_files, resident_bytes, wait_for_end
+
+PHOTOS = 3000
+
+
+class Uninterrupted(NamedTuple):
+    """A run that nobody has killed: its command but for the output, its rows, and how many seconds it took."""
+
+    words: list[str]
+    rows: list[str]
+    seconds: float
+
+
+def rows_of(output: str) -> list[str]:
+    """The rows of a run directory; its dead letters, too."""
+    folders = (f"{output}/predictions", f"{output}/dead_letters")
+    files = [file.location for folder in folders for file in storage.list_files(folder)]
+    return sorted(line for file in files for line in storage.read_text(file).splitlines())
+
+
+def uninterrupted(model: Path, clothing: Path, folder: Path) -> Uninterrupted:
+    photos = sorted(str(file) for file in (clothing / "train").rglob("*.jpg"))[: PHOTOS - 10]
+    broken = folder / "broken.jpg"
+    broken.write_bytes(Path(photos[0]).read_bytes()[:1000])
+    (folder / "list.txt").write_text(
+        "\n".join([*photos, *[str(broken)] * 5, *[f"{folder}/none-{n}" for n in range(5)]])
+    )
+    words = ["-m", "pipeline", "classify", "--input", folder / "list.txt", "--model-dir", model,
+             "--direct_num_workers=2", "--engine", "openvino", "--precision", "float32", "--output"]  # fmt: skip
+    command = [sys.executable, *map(str, words)]
+    start = time.monotonic()
+    subprocess.run([*command, str(folder / "run")], check=True, capture_output=True)
+    return Uninterrupted(command, rows_of(str(folder / "run")), time.monotonic() - start)
+
+
+@pytest.fixture(scope="module")
+def small(tiny_model: Path, clothing: Path, tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
+    return uninterrupted(tiny_model, clothing, tmp_path_factory.mktemp("uninterrupted"))
+
+
+@pytest.fixture(scope="module")
+def real(clothing_model: Path, clothing: Path, tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
+    return uninterrupted(clothing_model, clothing, tmp_path_factory.mktemp("uninterrupted"))
+
+
+class Killer:
+    """Starts a run, kills it, and continues it."""
+
+    def __init__(self, whole: Uninterrupted, output: str, temporary: Path, environment: dict[str, str]) -> None:
+        temporary.mkdir()
+        self._words, self._output, self._temporary = [*whole.words, output], output, temporary
+        self._environment = {**os.environ, **environment, "TMPDIR": str(temporary)}
+
+    def kill(self, seconds: float, chance: random.Random) -> str:
+        """Kills the command, or one of its workers, after some seconds; a run that loses a worker goes on by itself.
+
+        Returns:
+            What was killed.
+        """
+        process = subprocess.Popen(self._words, stderr=subprocess.DEVNULL, env=self._environment)
+        time.sleep(seconds)
+        workers = children(process.pid)
+        victim = chance.choice([process.pid, *workers])
+        os.kill(victim, signal.SIGKILL)
+        if victim == process.pid:
+            process.wait()
+        else:
+            assert process.wait(timeout=300) == 0
+        wait_for_end(workers)
+        return "worker" if victim in workers else "command"
+
+    def finish(self, expected: list[str]) -> dict[str, Any]:
+        """Runs the same command to its end, unless the run is complete, and looks at what is there then.
+
+        Returns:
+            The content of ``run.json``.
+        """
+        if not storage.is_file(f"{self._output}/_SUCCESS"):
+            done = subprocess.run(self._words, capture_output=True, text=True, env=self._environment, check=False)
+            assert done.returncode == 0, done.stderr
+            assert os.listdir(self._temporary) == []
+            assert not storage.exists(f"{self._output}/_lock")
+        assert rows_of(self._output) == expected
+        record: dict[str, Any] = json.loads(storage.read_text(f"{self._output}/run.json"))
+        counts = record["counts"]
+        assert counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values()) == PHOTOS
+        names = {file.location.removeprefix(f"{self._output}/") for file in storage.list_files(self._output)}
+        assert {name.partition("/")[0] for name in names} - {"_lock"} == {
+            "predictions", "dead_letters", "journal", "class_stats.json", "run.json", "report.html", "_SUCCESS"
+        }  # fmt: skip
+        return record
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment_the_same_command_gives_the_rows_of_an_uninterrupted_run(
+    seed: int, small: Uninterrupted, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+    killer = Killer(small, f"{tmp_path}/run", tmp_path / "temporary", {})
+    killer.kill(chance.uniform(0.4, 1) * small.seconds, chance)  # before that it is starting
+    killer.finish(small.rows)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("where", ["local", "s3", "gs"])
+def test_killed_at_twenty_random_moments(
+    where: str, real: Uninterrupted, tmp_path: Path, open_object_store: Callable[[str], ObjectStore]
+) -> None:
+    root, environment = (str(tmp_path), {}) if where == "local" else open_object_store(where)
+    chance, reused = random.Random(where), list[int]()
+    for number in range(20):
+        seconds = chance.uniform(0, 1) * real.seconds
+        killer = Killer(real, f"{root}/run-{number}", tmp_path / f"temporary-{number}", environment)
+        killed = killer.kill(seconds, chance)
+        counts = killer.finish(real.rows)["counts"]
+        reused.append(sum(counts["reused"].values()))
+        print(f"{where}: {killed} killed after {seconds:.1f} s of {real.seconds:.1f} s, {reused[-1]:,} images reused")
+    assert max(reused) >= 1000
+
+
+@pytest.mark.soak
+def test_two_hundred_thousand_images_take_no_more_memory_nor_files_than_fifty_thousand(
+    tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    """Five in a hundred of them broken, in ways that take a decoder's different paths."""
+    photos = write_photos(drawn, tmp_path / "photos", 200_000)
+    for number in range(0, 200_000, 20):
+        photo = photos / f"{number:05}.jpg"
+        data = photo.read_bytes()
+        broken = (b"", data[: len(data) // 2], b"GIF89a" + data, data[:200] + bytes(100) + data[300:])
+        photo.write_bytes(broken[number // 20 % len(broken)])
+    words = ["-m", "pipeline", "classify", "--input", photos, "--model-dir", tiny_model, "--output", tmp_path / "run",
+             "--direct_num_workers=2", "--engine", "openvino", "--max-failure-rate", 0.06]  # fmt: skip
+    process = subprocess.Popen([sys.executable, *map(str, words)], stderr=subprocess.DEVNULL)
+    samples: list[tuple[int, int, int]] = []
+    while process.poll() is None:
+        found = [Path(folder) for folder in (tmp_path / "run/_temporary").glob("*")]
+        counts = counted(str(found[0])) if found else {}
+        done = sum(counts.get(name, 0) for name in ("classified", "reused", "failed"))
+        workers = children(process.pid)
+        with contextlib.suppress(OSError):  # one has just ended
+            if len(workers) == 2 and done:
+                samples.append((done, sum(map(resident_bytes, workers)), sum(map(open_files, workers))))
+        time.sleep(0.5)
+    assert process.returncode == 0
+    counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
+    assert counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values()) == 200_000
+    early = [sample for sample in samples if 45_000 <= sample[0] <= 55_000]
+    late = [sample for sample in samples if sample[0] >= 190_000]
+    memory, files = ([statistics.median(sample[kind] for sample in own) for own in (early, late)] for kind in (1, 2))
+    print(f"memory {memory[0] / 2**20:,.0f} and {memory[1] / 2**20:,.0f} MiB, open files {files[0]:g} and {files[1]:g}")
+    assert memory[1] <= 1.05 * memory[0]
+    assert files[1] <= 1.05 * files[0]
