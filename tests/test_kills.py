@@ -43,7 +43,7 @@ def rows_of(output: str) -> list[str]:
     return sorted(line for file in files for line in storage.read_text(file).splitlines())
 
 
-def uninterrupted(model: Path, clothing: Path, folder: Path) -> Uninterrupted:
+def uninterrupted(model: Path, clothing: Path, folder: Path, engine: str) -> Uninterrupted:
     photos = sorted(str(file) for file in (clothing / "train").rglob("*.jpg"))[: PHOTOS - 10]
     broken = folder / "broken.jpg"
     broken.write_bytes(Path(photos[0]).read_bytes()[:1000])
@@ -51,7 +51,7 @@ def uninterrupted(model: Path, clothing: Path, folder: Path) -> Uninterrupted:
         "\n".join([*photos, *[str(broken)] * 5, *[f"{folder}/none-{n}" for n in range(5)]])
     )
     words = ["-m", "pipeline", "classify", "--input", folder / "list.txt", "--model-dir", model,
-             "--direct_num_workers=2", "--engine", "openvino", "--precision", "float32", "--output"]  # fmt: skip
+             "--direct_num_workers=2", "--engine", engine, "--precision", "float32", "--output"]  # fmt: skip
     command = [sys.executable, *map(str, words)]
     start = time.monotonic()
     subprocess.run([*command, str(folder / "run")], check=True, capture_output=True)
@@ -60,12 +60,12 @@ def uninterrupted(model: Path, clothing: Path, folder: Path) -> Uninterrupted:
 
 @pytest.fixture(scope="module")
 def small(tiny_model: Path, clothing: Path, tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
-    return uninterrupted(tiny_model, clothing, tmp_path_factory.mktemp("uninterrupted"))
+    return uninterrupted(tiny_model, clothing, tmp_path_factory.mktemp("uninterrupted"), "openvino")
 
 
 @pytest.fixture(scope="module")
 def real(clothing_model: Path, clothing: Path, tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
-    return uninterrupted(clothing_model, clothing, tmp_path_factory.mktemp("uninterrupted"))
+    return uninterrupted(clothing_model, clothing, tmp_path_factory.mktemp("uninterrupted"), "tensorflow")
 
 
 class Killer:

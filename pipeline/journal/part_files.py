@@ -48,19 +48,19 @@ def write_part(path: str, results: Iterable[Result], settings: Settings) -> int:
         for result in results:
             waiting.append(result)
             if len(waiting) >= _BATCH_ROWS:
-                parquet.write_batch(_batch(waiting, schema))
+                parquet.write_table(_table(waiting, schema))  # a row group: of the last one all is kept in memory
                 count, waiting = count + len(waiting), []
-        parquet.write_batch(_batch(waiting, schema))
+        parquet.write_table(_table(waiting, schema))
     return count + len(waiting)
 
 
-def _batch(results: Sequence[Result], schema: pa.Schema) -> pa.RecordBatch:
+def _table(results: Sequence[Result], schema: pa.Schema) -> pa.Table:
     columns = {
         "labels": [[label for label, _ in result.top] for result in results],
         "scores": [[score for _, score in result.top] for result in results],
     }
     values = (columns.get(name) or [getattr(result, name, None) for result in results] for name in schema.names)
-    return pa.RecordBatch.from_arrays(
+    return pa.Table.from_arrays(
         [pa.array(own, kind) for own, kind in zip(values, schema.types, strict=True)], schema=schema
     )
 

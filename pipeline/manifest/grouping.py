@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import pickle
+import struct
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +18,14 @@ from catalogue.cli.masking import masked_key
 from pipeline.records import Fields, ListedImage, ManifestRow, Result
 
 PARTITIONS = 1024
-_WAITING = 64 * PARTITIONS
+_WAITING, _WAITING_FOR_FILES = 64 * PARTITIONS, 16 * PARTITIONS
+"""How many rows are packed together: many, where each block travels by itself."""
 
-Packed = bytes | tuple[str, tuple[tuple[int, int], ...]]
-"""Packed rows or results: a block itself, or the path of a file with blocks, and the start and length of each."""
+Packed = bytes | tuple[str, int]
+"""Packed rows or results: a block itself, or the path of a file with blocks, and where the last one is."""
+_HEADER = struct.Struct(">qQ")
+"""Of a block in a file: where the block of the same partition before it is, `_NO_PLACE` for none, and its length."""
+_NO_PLACE = -1
 
 
 class GroupByLocation(beam.PTransform):
@@ -61,14 +66,14 @@ class _PackFn(beam.DoFn):
     def start_bundle(self) -> None:
         self.teardown()  # of a bundle that failed
         self._waiting: dict[int, list[ManifestRow | Result]] = collections.defaultdict(list)
-        self._places: dict[int, list[tuple[int, int]]] = collections.defaultdict(list)
+        self._last: dict[int, int] = {}
         self._count = 0
 
     def process(self, one: ManifestRow | Result) -> Iterator[tuple[int, Packed]]:
         key = one.location if isinstance(one, Result) else masked_key(one.location)
         self._waiting[zlib.crc32(key.encode()) % PARTITIONS].append(one)
         self._count += 1
-        if self._count >= _WAITING:
+        if self._count >= (_WAITING if self._folder is None else _WAITING_FOR_FILES):
             yield from self._packed()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -76,7 +81,7 @@ class _PackFn(beam.DoFn):
         yield from map(windowed, self._packed())
         if self._file:
             path = self._file.name
-            yield from (windowed((partition, (path, tuple(places)))) for partition, places in self._places.items())
+            yield from (windowed((partition, (path, place))) for partition, place in self._last.items())
         self.teardown()
 
     def teardown(self) -> None:
@@ -97,8 +102,10 @@ class _PackFn(beam.DoFn):
     def _write(self, partition: int, block: bytes) -> None:
         if self._file is None:
             self._file = open(f"{self._folder}/blocks-{uuid.uuid4().hex}", "wb")
-        self._places[partition].append((self._file.tell(), len(block)))
+        place = self._file.tell()
+        self._file.write(_HEADER.pack(self._last.get(partition, _NO_PLACE), len(block)))
         self._file.write(block)
+        self._last[partition] = place
 
 
 def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
@@ -140,8 +147,18 @@ def _blocks_of(packed: Iterable[Packed]) -> Iterator[bytes]:
         if isinstance(one, bytes):
             yield one
             continue
-        path, places = one
+        path, place = one
         with open(path, "rb") as file:
-            for start, length in places:
+            places = list(_places(file, place))
+            for start, length in reversed(places):
                 file.seek(start)
                 yield file.read(length)
+
+
+def _places(file: BinaryIO, place: int) -> Iterator[tuple[int, int]]:
+    """Start and length of the blocks of a partition, the last one first."""
+    while place != _NO_PLACE:
+        file.seek(place)
+        start = place + _HEADER.size
+        place, length = _HEADER.unpack(file.read(_HEADER.size))
+        yield start, length
