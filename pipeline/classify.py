@@ -92,7 +92,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
             model=info,
             output_format=config.output_format,
             rows_per_part=config.rows_per_part,
-            limits=config.limits,
+            limits=config.reading.limits,
             top_k=min(config.inference.top_k, len(info.labels)),
             max_failure_rate=config.max_failure_rate,
             price_per_hour=config.price_per_hour,

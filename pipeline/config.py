@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from catalogue import storage
 from catalogue.cli import flags
-from catalogue.images.spec import Limits
+from catalogue.images.spec import DEFAULT_LIMITS, Limits
+from catalogue.storage.access import EVERYTHING, Access
 from catalogue.storage.deadline import READ_SECONDS
 from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN
 
@@ -29,6 +30,7 @@ class Manifest:
         base_uri: what relative URIs are relative to; None for the folder of the list they are in.
         uri_separator: what stands between the URIs of one cell; None if there is one URI.
         skip_empty_uri: whether rows without a URI are left out; else they are dead letters.
+        access: which images may be read.
     """
 
     inputs: tuple[str, ...]
@@ -36,6 +38,22 @@ class Manifest:
     base_uri: str | None = None
     uri_separator: str | None = None
     skip_empty_uri: bool = False
+    access: Access = EVERYTHING
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadConfig:
+    """How images are read.
+
+    Attributes:
+        limits: which images are too large.
+        timeout: seconds that reading one may take, with all redirects and retries.
+        access: which may be read.
+    """
+
+    limits: Limits = DEFAULT_LIMITS
+    timeout: float = READ_SECONDS
+    access: Access = EVERYTHING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +92,7 @@ class ClassifyConfig:
         overwrite: whether a finished run at `output` may be replaced.
         output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
         rows_per_part: about how many rows a file has.
-        limits: which images are too large.
-        read_timeout: seconds that reading an image may take, with all redirects and retries.
+        reading: how images are read.
         retries: how often the run continues with fewer workers if the system kills one.
         price_per_hour: of all machines together, for the cost of the run; None to leave it out.
         beam_flags: Beam's own flags, as they were typed.
@@ -91,8 +108,7 @@ class ClassifyConfig:
     overwrite: bool
     output_format: str
     rows_per_part: int
-    limits: Limits
-    read_timeout: float
+    reading: ReadConfig
     retries: int
     price_per_hour: float | None
     beam_flags: tuple[str, ...]
@@ -127,6 +143,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-empty-uri",
         action="store_true",
         help="leave out rows without a URI and count them apart; otherwise they are dead letters",
+    )
+    add(
+        "--allow-uri",
+        type=flags.path,
+        action="append",
+        metavar="PREFIX",
+        help="read images only below this folder, bucket or host, with or without a path; may be repeated",
     )
     add(
         "--read-timeout",
@@ -215,6 +238,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
     for path in (*arguments.input, arguments.model_dir, arguments.output, arguments.previous):
         if path is not None:
             storage.check(path)
+    access = Access(tuple(map(storage.absolute, arguments.allow_uri or ())))
     return ClassifyConfig(
         manifest=Manifest(
             tuple(map(storage.absolute, arguments.input)),
@@ -222,6 +246,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
             arguments.base_uri and storage.absolute(arguments.base_uri),
             arguments.uri_separator,
             arguments.skip_empty_uri,
+            access,
         ),
         model_dir=storage.absolute(arguments.model_dir),
         output=storage.absolute(arguments.output),
@@ -238,8 +263,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
         overwrite=arguments.overwrite,
         output_format=arguments.output_format,
         rows_per_part=arguments.rows_per_part,
-        limits=flags.limits(arguments),
-        read_timeout=arguments.read_timeout,
+        reading=ReadConfig(flags.limits(arguments), arguments.read_timeout, access),
         retries=arguments.retries,
         price_per_hour=arguments.price_per_hour,
         beam_flags=tuple(beam_flags),

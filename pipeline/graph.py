@@ -40,8 +40,8 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     known = pipeline | "Known results" >> ReadKnown(run.journals, run.settings)
     listed = (rows.results, known) | "Group by location" >> GroupByLocation(run.scratch)
     unknown = listed | "Reuse" >> Reuse(meter)
-    fetched = unknown.results | "Read" >> ReadAhead(config.limits, config.read_timeout, meter)
-    decoded = fetched.results | "Decode" >> Decode(run.model.image, config.limits, meter, results)
+    fetched = unknown.results | "Read" >> ReadAhead(config.reading, meter)
+    decoded = fetched.results | "Decode" >> Decode(run.model.image, config.reading.limits, meter, results)
     classified, measurements = (
         decoded.results
         | "Classify" >> RunInference(handler)
@@ -76,9 +76,11 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
         statistics
         | "Examples" >> beam.FlatMap(lambda found: report.pictured(found.classes()))
         | beam.Reshuffle()
-        | "Read examples" >> ReadAhead(config.limits, config.read_timeout, meter)
+        | "Read examples" >> ReadAhead(config.reading, meter)
     )
-    thumbnails = pictured.results | "Thumbnails" >> beam.Map(report.thumbnail, limits=config.limits) | beam.Filter(bool)
+    thumbnails = (
+        pictured.results | "Thumbnails" >> beam.Map(report.thumbnail, limits=config.reading.limits) | beam.Filter(bool)
+    )
     return (
         pipeline
         | beam.Create([run])

@@ -27,6 +27,7 @@ from catalogue.cli.text import counted
 from catalogue.lists import kinds, parts
 from catalogue.lists.values import PARQUET, POSITION, ListColumns, Part, Record
 from catalogue.storage import globs
+from catalogue.storage.access import EVERYTHING, Access, is_below
 from catalogue.storage.paths import WEB
 
 _LOOKED_AT, _SHOWN = 20, 5
@@ -123,13 +124,16 @@ def holds_lists(where: str) -> bool:
     return all(kinds.is_list_by_name(file.location) for file in itertools.islice(files, _LOOKED_AT))
 
 
-def rows(part: str | Part, columns: ListColumns, base_uri: str | None = None) -> Iterator[Row | BadRow | HiddenFiles]:
+def rows(
+    part: str | Part, columns: ListColumns, base_uri: str | None = None, access: Access = EVERYTHING
+) -> Iterator[Row | BadRow | HiddenFiles]:
     """The rows of a part, in a stream; last, for a folder with hidden files, what was left out.
 
     Args:
         part: one of `parts_of`.
         columns: names the column of the URI.
         base_uri: what relative URIs are relative to; None for the folder of the list they are in.
+        access: what may be read. A remote list can name local files only below one of its prefixes, or `base_uri`.
 
     Raises:
         UserError: the list is damaged.
@@ -145,7 +149,16 @@ def rows(part: str | Part, columns: ListColumns, base_uri: str | None = None) ->
     base = os.path.dirname(part.list.path) if base_uri is None else base_uri.rstrip("/")
     noun = "row" if part.list.kind == PARQUET else "line"
     for record in parts.records(part, columns.uri):
-        yield from _rows_of(record, columns, base, f"{noun} {record.number} of {part.list.path}")
+        for row in _rows_of(record, columns, base, f"{noun} {record.number} of {part.list.path}"):
+            if storage.is_remote(part.list.path) and isinstance(row, Row) and not _may_name(row.location, base, access):
+                yield BadRow(row.uri, row.columns, f"{row.where}: a remote list must not name a local file")
+            else:
+                yield row
+
+
+def _may_name(location: str, base: str, access: Access) -> bool:
+    """Whether a remote list may name a location: whoever wrote it need not be who may read this machine's files."""
+    return storage.is_remote(location) or is_below(location, base) or access.names(location)
 
 
 def _rows_of(record: Record, columns: ListColumns, base: str, where: str) -> Iterator[Row | BadRow]:

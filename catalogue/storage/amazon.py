@@ -37,6 +37,7 @@ from obstore.store import S3Store
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
+from catalogue.storage.access import Access
 from catalogue.storage.http_status import CONNECT_SECONDS, SILENCE_SECONDS, reason_of
 from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
 from catalogue.storage.paths import split
@@ -72,7 +73,7 @@ class AmazonStore:
             self._client = self._session.client("s3", config=_CONFIG)
         self._lock, self._buckets = threading.Lock(), dict[str, ObjectReads]()
 
-    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """See `Store`."""
         bucket, key = named(location)
         if is_plain(key):

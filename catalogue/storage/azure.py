@@ -22,6 +22,7 @@ from obstore.store import AzureStore as ObstoreAzure
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
+from catalogue.storage.access import Access
 from catalogue.storage.object_reads import ObjectReads, folder_of, is_plain, named
 from catalogue.storage.parallel import for_each
 from catalogue.storage.paths import scheme, split
@@ -29,6 +30,8 @@ from catalogue.storage.values import Admit, Content, Listed
 
 _PAGE = 1000
 _DOMAIN = "core.windows.net"
+# Source: https://learn.microsoft.com/azure/storage/common/storage-account-overview, and of the national clouds
+_DOMAINS = (_DOMAIN, "core.chinacloudapi.cn", "core.usgovcloudapi.net", "storage.azure.net", "fabric.microsoft.com")
 # The account of every emulator. Source: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
 _EMULATED = {
     "account_name": "devstoreaccount1",
@@ -42,7 +45,7 @@ class AzureStore:
     def __init__(self) -> None:
         self._lock, self._containers = threading.Lock(), dict[str, Any]()
 
-    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """See `Store`."""
         condition = None if unless is None else f'"{unless}"'
         return self._reads(location).read(_key(location), max_bytes, admit, condition)
@@ -157,6 +160,9 @@ def settings_of(root: str, environment: Mapping[str, str]) -> dict[str, str]:
 
     Returns:
         Settings under obstore's names.
+
+    Raises:
+        StorageError: the domain is not Azure's: a URI may come from anybody.
     """
     from_string = _parsed(environment.get("AZURE_STORAGE_CONNECTION_STRING", ""))
     account, _, domain = split(root)[0].partition("@")[2].partition(".")
@@ -164,9 +170,13 @@ def settings_of(root: str, environment: Mapping[str, str]) -> dict[str, str]:
         return from_string
     settings = {"account_name": account}
     domain = domain.partition(".")[2]  # without dfs or blob
-    if domain not in ("", _DOMAIN):
-        settings["endpoint"] = f"https://{account}.blob.{domain}"
-    return settings
+    if domain in ("", _DOMAIN):
+        return settings
+    own = urllib.parse.urlsplit(from_string.get("endpoint", "")).hostname or ""
+    is_known = any(f".{domain}".endswith(f".{known}") for known in _DOMAINS)
+    if not is_known and not own.endswith(f".{domain}"):  # it would be sent the credentials
+        raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {domain} is not a domain of Azure")
+    return settings | {"endpoint": f"https://{account}.blob.{domain}"}
 
 
 def _parsed(connection_string: str) -> dict[str, str]:

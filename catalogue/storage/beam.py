@@ -12,6 +12,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage.access import Access
 from catalogue.storage.paths import scheme
 from catalogue.storage.values import Admit, Content, Listed, admitted_size, whole
 
@@ -21,7 +22,7 @@ _BUFFER_BYTES = 1 << 20
 class BeamStore:
     """See `catalogue.storage.values.Store`. Versions are sizes and times of modification."""
 
-    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """See `Store`."""
         found = _file_or_folder(location)
         if found is not None and unless is not None and found.version == unless:

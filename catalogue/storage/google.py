@@ -25,6 +25,7 @@ from requests.exceptions import RequestException
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
+from catalogue.storage.access import Access
 from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
 from catalogue.storage.parallel import for_each
 from catalogue.storage.paths import split
@@ -63,7 +64,7 @@ class GoogleStore:
             self._endpoint = f"https://storage.{credentials.universe_domain}"
         self._lock, self._buckets = threading.Lock(), dict[str, ObjectReads]()
 
-    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """See `Store`. A conditional read asks for the generation first: obstore cannot make that the condition."""
         bucket, key = named(location)
         if unless is not None:

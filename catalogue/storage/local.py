@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage.access import Access
 from catalogue.storage.paths import is_visible, temporary_name
 from catalogue.storage.values import Admit, Content, Listed, whole
 
@@ -39,7 +40,7 @@ def translated_errors() -> Iterator[None]:
 class LocalStore:
     """See `catalogue.storage.values.Store`."""
 
-    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """Reads a regular file; one that is replaced by a pipe at the last moment does not block."""
         with translated_errors():
             # Checked by name first, since opening a device may have effects; and the very file that was opened.

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from catalogue.cli.errors import UserError
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage.access import EVERYTHING, Access
 from catalogue.storage.new_file import NewFile
 from catalogue.storage.parallel import for_each
 from catalogue.storage.paths import is_remote, is_unicode, scheme
@@ -24,7 +25,14 @@ def _admit_all(size: int) -> None:
     pass
 
 
-def read(location: str, max_bytes: int, *, admit: Admit = _admit_all, unless: str | None = None) -> Content | None:
+def read(
+    location: str,
+    max_bytes: int,
+    *,
+    admit: Admit = _admit_all,
+    unless: str | None = None,
+    access: Access = EVERYTHING,
+) -> Content | None:
     """Reads a whole file or object, but never much more than `max_bytes` of it.
 
     Args:
@@ -33,6 +41,7 @@ def read(location: str, max_bytes: int, *, admit: Admit = _admit_all, unless: st
         admit: is told how many bytes come before they are read, as far as that is known, and returns when there is room
             for them.
         unless: a version; a file that still has it is not read.
+        access: what may be read.
 
     Returns:
         Bytes, version and hash; None if the version is `unless`.
@@ -43,7 +52,8 @@ def read(location: str, max_bytes: int, *, admit: Admit = _admit_all, unless: st
     """
     if not is_unicode(location):
         raise StorageError(Reason.READ_FAILED, f"{location!r} is not UTF-8: rename it")
-    return store_of(location).read(location, max_bytes, admit, unless)
+    access.check(location)
+    return store_of(location).read(location, max_bytes, admit, unless, access)
 
 
 def open_file(path: str) -> BinaryIO:
@@ -53,7 +63,7 @@ def open_file(path: str) -> BinaryIO:
 
 def read_bytes(path: str) -> bytes:
     """The content of a file of any size, as it was at one moment even if others replace it. Raises StorageError."""
-    content = store_of(path).read(path, _ANY_SIZE, _admit_all, None)
+    content = store_of(path).read(path, _ANY_SIZE, _admit_all, None, EVERYTHING)
     assert content is not None
     return content.data
 

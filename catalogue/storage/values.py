@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage.access import Access
 from catalogue.storage.deadline import some_deadline
 
 UNKNOWN_SIZE = 1 << 20  # bytes, where a server does not announce a size
@@ -60,8 +61,8 @@ class Content:
 class Store(Protocol):
     """A kind of storage. Safe to use from several threads. Every method may raise `StorageError`."""
 
-    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
-        """Reads a whole file; None if its version is `unless`."""
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
+        """Reads a whole file; None if its version is `unless`. `access` permits the location itself."""
 
     def open(self, location: str) -> BinaryIO:
         """Opens a file for reading from any position."""

@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError
 
 from catalogue.cli.masking import masked
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage.access import Access, Route
 from catalogue.storage.deadline import Deadline, TimedOut, some_deadline
 from catalogue.storage.hosts import Hosts
 from catalogue.storage.http_status import CONNECT_SECONDS, RETRIED_STATUS, SILENCE_SECONDS, reason_of
@@ -59,13 +60,14 @@ class WebStore:
             self._session.mount(prefix, Adapter())
         self._hosts = Hosts()
 
-    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None) -> Content | None:
-        """See `Store`."""
+    def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
+        """See `Store`. Redirects must lead to where `access` permits, too."""
         admission = Admission(admit, max_bytes)
         with some_deadline() as deadline:
             for retry in itertools.count():
                 try:
-                    return self._follow(location, max_bytes, admission, unless, deadline)
+                    with Route() as route:
+                        return self._follow(location, max_bytes, admission, unless, access, route, deadline)
                 except StorageError as error:
                     wait = _wait(error, retry)
                     if wait is None or wait >= deadline.remaining():
@@ -74,12 +76,20 @@ class WebStore:
         raise AssertionError
 
     def _follow(
-        self, url: str, max_bytes: int, admission: Admission, unless: str | None, deadline: Deadline
+        self,
+        url: str,
+        max_bytes: int,
+        admission: Admission,
+        unless: str | None,
+        access: Access,
+        route: Route,
+        deadline: Deadline,
     ) -> Content | None:
         """Reads an image at the end of its redirects."""
         condition, redirects, cookies = _condition(unless), 0, requests.cookies.RequestsCookieJar()
         while redirects <= REDIRECTS:
             request = self._request(url, condition, cookies)
+            route.check_host(urllib.parse.urlsplit(request.url or "").hostname or "")
             with self._hosts.turn(_host(request), deadline), self._answer(request, cookies, deadline) as response:
                 target = _target(response)
                 if target is None:
@@ -98,6 +108,9 @@ class WebStore:
                 ) from error
             if scheme(url) not in WEB:
                 raise StorageError(Reason.NOT_FOUND, f"redirected to {masked(url)}, which is not on the web")
+            if access.prefixes and not access.names(url):
+                message = f"redirected to {masked(url)}, which is not below one of --allow-uri"
+                raise StorageError(Reason.PERMISSION_DENIED, message)
         raise StorageError(Reason.NOT_FOUND, f"more than {REDIRECTS} redirects")
 
     def stat(self, location: str) -> Listed | None:

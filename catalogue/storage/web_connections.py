@@ -1,4 +1,7 @@
-"""The connections of `catalogue.storage.web`, which end with the deadline of the read that uses them."""
+"""The connections of `catalogue.storage.web`.
+
+They end with the deadline of the read that uses them, and lead to addresses that its route permits.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from typing import Any
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, NameResolutionError
 
+from catalogue.storage.access import current_route
 from catalogue.storage.deadline import current
 
 _HOSTS, _IDLE_CONNECTIONS = 64, 64
@@ -35,17 +40,50 @@ class Adapter(HTTPAdapter):
 
 
 class _Connection(HTTPConnection):
-    """Its socket is watched from the moment it is there: a TLS handshake may take for ever, too."""
+    """Its socket is watched from the moment it is there: a TLS handshake may take for ever, too.
+
+    It leads to an address that the route of the read permits, and so does one that an earlier read has opened.
+    """
 
     def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        _watch(sock)
-        return sock
+        route = current_route()
+        if route is None or self.proxy is not None:
+            return _watched(super()._new_conn())
+        host = self._dns_host
+        try:
+            addresses = route.permitted(host, self.port)
+        except OSError as error:
+            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
+        try:
+            for number, address in enumerate(addresses, start=1):
+                self._dns_host = address
+                try:
+                    return _watched(super()._new_conn())
+                except HTTPError:
+                    if number == len(addresses):
+                        raise
+        finally:
+            self._dns_host = host
+        raise AssertionError("a host has an address")
+
+    def connect(self) -> None:
+        """See `HTTPConnection`."""
+        super().connect()
+        self._check_route()
 
     def putrequest(self, *arguments: Any, **options: Any) -> None:
+        """See `HTTPConnection`."""
         if self.sock is not None:  # of an earlier read
-            _watch(self.sock)
+            _watched(self.sock)
+            self._check_route()
         super().putrequest(*arguments, **options)
+
+    def _check_route(self) -> None:
+        route = current_route()
+        if route is not None and self.proxy is None:
+            route.reached(self.sock.getpeername()[0])
+        elif route is not None:
+            route.reached_by_proxy()
 
 
 class _TLSConnection(_Connection, HTTPSConnection):
@@ -63,7 +101,8 @@ class _TLSPool(urllib3.HTTPSConnectionPool):
 _POOLS: dict[str, type[urllib3.HTTPConnectionPool]] = {"http": _Pool, "https": _TLSPool}
 
 
-def _watch(sock: socket.socket) -> None:
+def _watched(sock: socket.socket) -> socket.socket:
     deadline = current()
     if deadline is not None:
         deadline.shut_down_in_time(socket.socket(fileno=os.dup(sock.fileno())))
+    return sock

@@ -103,7 +103,7 @@ def rows(where: str, manifest: Manifest) -> Iterator[ManifestRow | FinishedImage
 
 def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
     """The rows of a part of an input, in a stream."""
-    for row in inputs.rows(part, list_columns(manifest), manifest.base_uri):
+    for row in inputs.rows(part, list_columns(manifest), manifest.base_uri, manifest.access):
         if isinstance(row, Row):
             yield ManifestRow(row.uri, row.location, row.columns, row.version)
         elif isinstance(row, HiddenFiles):

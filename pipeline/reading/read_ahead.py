@@ -23,9 +23,9 @@ from apache_beam.transforms.window import GlobalWindows
 
 from catalogue import storage
 from catalogue.cli.masking import masked
-from catalogue.images.spec import Limits
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.deadline import Deadline
+from pipeline.config import ReadConfig
 from pipeline.journal.reuse import version_to_ask_for, with_content, with_version
 from pipeline.machine import cores, memory
 from pipeline.metering.measurement import READING
@@ -46,14 +46,13 @@ class ReadAhead(beam.PTransform):
     """Reads the bytes of images; those that cannot be read, or have known results that hold, are finished.
 
     Args:
-        limits: which images are too large.
-        timeout: seconds that a read may take.
+        config: how images are read.
         meter: of the run.
     """
 
-    def __init__(self, limits: Limits, timeout: float, meter: MeterHandle) -> None:
+    def __init__(self, config: ReadConfig, meter: MeterHandle) -> None:
         super().__init__()
-        self._fn = _ReadAheadFn(limits, timeout, meter)
+        self._fn = _ReadAheadFn(config, meter)
 
     def expand(self, listed: beam.PCollection) -> Outcome:
         """PCollection of `ListedImage`s to PCollections of `FetchedImage`s and of `FinishedImage`s."""
@@ -62,8 +61,8 @@ class ReadAhead(beam.PTransform):
 
 
 class _ReadAheadFn(beam.DoFn):
-    def __init__(self, limits: Limits, timeout: float, meter: MeterHandle) -> None:
-        self._limits, self._timeout, self._handle = limits, timeout, meter
+    def __init__(self, config: ReadConfig, meter: MeterHandle) -> None:
+        self._config, self._handle = config, meter
         self._reads: Reads | None = None
 
     def setup(self) -> None:
@@ -73,7 +72,7 @@ class _ReadAheadFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self.teardown()  # nobody takes the rest of a bundle that failed
-        self._reads = Reads(self._limits, self._timeout)
+        self._reads = Reads(self._config)
 
     def process(self, image: ListedImage) -> Iterator[Any]:
         reads = self._reads
@@ -113,15 +112,14 @@ class Reads:
     """The reads that one bundle has under way.
 
     Args:
-        limits: which images are too large.
-        timeout: seconds that a read may take.
+        config: how images are read.
 
     Attributes:
         under_way: how many images were begun and have not been taken.
     """
 
-    def __init__(self, limits: Limits, timeout: float) -> None:
-        self._settings = _Settings(limits.max_bytes, timeout)
+    def __init__(self, config: ReadConfig) -> None:
+        self._shared = _Shared(config)
         self._group: list[ListedImage] = []
         self.under_way = 0
 
@@ -137,16 +135,16 @@ class Reads:
         local = []
         for image in self._group:
             if storage.is_remote(image.location):
-                _Reader([image], self._settings).start()
+                _Reader([image], self._shared).start()
             else:
                 local.append(image)
         if local:
-            _Reader(local, self._settings).start()
+            _Reader(local, self._shared).start()
         self._group = []
 
     def next(self) -> list[FetchedImage | FinishedImage]:
         """Waits for the next ones that are done. Raises errors that do not belong to an image."""
-        block = self._settings.done.get()
+        block = self._shared.done.get()
         self.under_way -= len(block.results)
         _budget().give(block.size)
         if block.error:
@@ -155,7 +153,7 @@ class Reads:
 
     def abandon(self) -> None:
         """Gives back what nobody will take, now or when it has been read."""
-        self._settings.abandon()
+        self._shared.abandon()
 
 
 @dataclasses.dataclass
@@ -175,11 +173,10 @@ class _Block:
 
 
 @dataclasses.dataclass
-class _Settings:
+class _Shared:
     """What the readers of a bundle share."""
 
-    max_bytes: int
-    timeout: float
+    config: ReadConfig
     done: queue.SimpleQueue[_Block] = dataclasses.field(default_factory=queue.SimpleQueue)
     is_abandoned: bool = False
 
@@ -203,8 +200,8 @@ class _Reader:
     If one of them does not end in time, it is given up together with the thread: another one goes on with the rest.
     """
 
-    def __init__(self, images: Sequence[ListedImage], settings: _Settings) -> None:
-        self._images, self._settings = collections.deque(images), settings
+    def __init__(self, images: Sequence[ListedImage], shared: _Shared) -> None:
+        self._images, self._shared = collections.deque(images), shared
         self._lock = threading.Lock()
         self._block, self._held = _Block(), 0
         self._current: ListedImage | None = None
@@ -215,7 +212,7 @@ class _Reader:
         _threads().submit(self._run)
 
     def _run(self) -> bool:
-        while self._images and not self._block.error and not self._settings.is_abandoned:
+        while self._images and not self._block.error and not self._shared.is_abandoned:
             if self._block.size >= _BLOCK_BYTES:
                 self._pass_on()
             self._read(self._images.popleft())
@@ -227,7 +224,7 @@ class _Reader:
     def _read(self, image: ListedImage) -> None:
         result: FetchedImage | FinishedImage | None = None
         self._current = image
-        with Deadline(self._settings.timeout, when_stuck=functools.partial(self._give_up, image)) as deadline:
+        with Deadline(self._shared.config.timeout, when_stuck=functools.partial(self._give_up, image)) as deadline:
             try:
                 result = self._result(image, deadline)
             except StorageError as failure:
@@ -247,8 +244,8 @@ class _Reader:
             with deadline.paused():
                 self._admit(size)
 
-        known = version_to_ask_for(image)
-        content = storage.read(image.location, self._settings.max_bytes, admit=admit, unless=known)
+        config, known = self._shared.config, version_to_ask_for(image)
+        content = storage.read(image.location, config.limits.max_bytes, admit=admit, unless=known, access=config.access)
         if content is None:
             finished = with_version(image, known, CONDITIONAL)
             assert finished is not None  # only a known version is not read
@@ -281,13 +278,13 @@ class _Reader:
             self._is_given_up = True
             _budget().give(self._held)
             block, rest = self._block, list(self._images)
-        message = f"not read in {self._settings.timeout:g} s"
+        message = f"not read in {self._shared.config.timeout:g} s"
         logging.getLogger(__name__).warning("%s: %s, given up", masked(image.location), message)
         block.add(failed(image, StorageError(Reason.READ_FAILED, message)))
-        self._settings.pass_on(block)
+        self._shared.pass_on(block)
         _threads().add()
         if rest:
-            _Reader(rest, self._settings).start()
+            _Reader(rest, self._shared).start()
 
     def _pass_on(self) -> None:
         """Gives what has been read to the bundle."""
@@ -295,7 +292,7 @@ class _Reader:
             if self._is_given_up:
                 return
             block, self._block = self._block, _Block()
-        self._settings.pass_on(block)
+        self._shared.pass_on(block)
 
 
 @functools.cache

@@ -685,7 +685,7 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
     """Beam's dry run makes the job that Dataflow would be sent, everything in it pickled, without a network."""
     import apache_beam as beam
 
-    from pipeline.config import ClassifyConfig, InferenceConfig, Manifest
+    from pipeline.config import ClassifyConfig, InferenceConfig, Manifest, ReadConfig
     from pipeline.graph import classification
     from pipeline.run_dir.run import Run, now
 
@@ -693,7 +693,7 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
     config = ClassifyConfig(
         Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", InferenceConfig("auto", "auto", 16, 5, 1), 0.05,
-        False, None, False, "parquet", 1000, Limits(), 90.0, 1, None, tuple(flags),
+        False, None, False, "parquet", 1000, ReadConfig(), 1, None, tuple(flags),
     )  # fmt: skip
     info = model_dir.read(tiny_model).info
     run = Run(

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.lists import inputs, kinds, parts, values
 from catalogue.lists.inputs import BadRow, Row
 from catalogue.lists.values import ListColumns
+from catalogue.storage.access import Access
 
 ROWS = [
     {"uri": f"gs://shop/{n}.jpg", "sku": f"{n:05}", "name": "Größe 40, rot" if n % 3 else 'a "good" one'}
@@ -357,3 +359,27 @@ count = sum(1 for part in inputs.parts_of(sys.argv[1], columns) for _ in inputs.
         (tmp_path / "list.txt").write_text("".join(f"gs://shop/photos/{n:09}.jpg\n" for n in range(count)))
         peaks.append(peak_of(body, tmp_path / "list.txt"))
     assert peaks[1] - peaks[0] < 3 * parts.PART_BYTES
+
+
+@pytest.mark.parametrize(
+    ("base_uri", "access", "allowed"),
+    [
+        (None, Access(), ["a.jpg", "gs://other/b.jpg"]),
+        ("/photos", Access(), ["a.jpg", "gs://other/b.jpg", "/photos/c.jpg"]),
+        (None, Access(("/photos", "gs://other")), ["a.jpg", "gs://other/b.jpg", "/photos/c.jpg"]),
+    ],
+)
+def test_a_remote_list_names_no_local_files(
+    base_uri: str | None, access: Access, allowed: list[str], open_object_store: Callable[[str], Any]
+) -> None:
+    """Whoever may write it need not be who may read the files of the machine that reads it."""
+    root = open_object_store("s3").root
+    uris = ["a.jpg", "gs://other/b.jpg", "/photos/c.jpg", "/photos/../etc/passwd", "/etc/passwd", "file:///etc/passwd"]
+    uris += ["../../../../etc/passwd"] if base_uri else []
+    storage.write_text(f"{root}/list.csv", "\n".join(["uri", *uris]))
+    (part,) = inputs.parts_of(f"{root}/list.csv", ListColumns())
+    found = list(inputs.rows(part, ListColumns(), base_uri, access))
+    assert [row.uri for row in found if isinstance(row, inputs.Row)] == allowed
+    refused = {row.uri: row.message for row in found if isinstance(row, inputs.BadRow)}
+    assert list(refused) == [uri for uri in uris if uri not in allowed]
+    assert all(message.endswith(": a remote list must not name a local file") for message in refused.values())

@@ -12,16 +12,15 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from catalogue import storage
-from catalogue.images.spec import Limits
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import deadline
+from pipeline.config import ReadConfig
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading import read_ahead
 from pipeline.reading.budget import Budget
 from pipeline.records import DeadLetter, FinishedImage, ListedImage
 
-LIMITS = Limits()
-TIMEOUT = 60.0
+CONFIG = ReadConfig()
 
 
 def entries(count: int, form: str) -> list[ListedImage]:
@@ -35,9 +34,9 @@ def budget(monkeypatch: pytest.MonkeyPatch) -> Budget:
     return own
 
 
-def run(listed: list[ListedImage], folder: Path, timeout: float = TIMEOUT) -> list[Any]:
+def run(listed: list[ListedImage], folder: Path, config: ReadConfig = CONFIG) -> list[Any]:
     """What a bundle of entries gives, outside Beam."""
-    fn = read_ahead._ReadAheadFn(LIMITS, timeout, MeterHandle(str(folder)))
+    fn = read_ahead._ReadAheadFn(config, MeterHandle(str(folder)))
     fn.setup()
     fn.start_bundle()
     found = [value for entry in listed for value in fn.process(entry)]
@@ -68,7 +67,7 @@ def test_remote_reads_begin_in_groups(
         return storage.Content.of(location.encode(), None)
 
     monkeypatch.setattr(storage, "read", read)
-    reads = read_ahead.Reads(LIMITS, TIMEOUT)
+    reads = read_ahead.Reads(CONFIG)
     for image in entries(count, "gs://shop/{}"):
         reads.begin(image)
     whole = count - count % read_ahead._GROUP
@@ -87,7 +86,7 @@ def test_in_beam_what_cannot_be_read_becomes_dead_letters(tmp_path: Path) -> Non
     (tmp_path / "a").write_bytes(b"a")
     listed = [ListedImage(f"{tmp_path}/{name}", ((f"{name}1", {}), (f"{name}2", {"n": 1}))) for name in "ab"]
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        outcome = pipeline | beam.Create(listed) | read_ahead.ReadAhead(LIMITS, TIMEOUT, MeterHandle(str(tmp_path)))
+        outcome = pipeline | beam.Create(listed) | read_ahead.ReadAhead(CONFIG, MeterHandle(str(tmp_path)))
         read = outcome.results | beam.Map(lambda image: (image.listed, image.data, image.content_hash))
         assert_that(read, equal_to([(listed[0], b"a", hashlib.sha256(b"a").hexdigest())]))
         why = f"[Errno 2] No such file or directory: '{tmp_path}/b'"
@@ -109,7 +108,7 @@ def test_remote_reads_overlap(scheme: str, tmp_path: Path, budget: Budget, monke
             now += by
             most = max(most, now)
 
-    def slow(location: str, max_bytes: int, *, admit: Callable[[int], None], unless: str | None) -> storage.Content:
+    def slow(location: str, max_bytes: int, *, admit: Callable[[int], None], **_: Any) -> storage.Content:
         change(1)
         time.sleep(0.02)
         change(-1)
@@ -144,7 +143,7 @@ def test_what_is_held_is_bounded_in_bytes(
             raise StorageError(Reason.READ_FAILED, "gone")
         return storage.Content.of(bytes(size), None)
 
-    def read(location: str, max_bytes: int, *, admit: Callable[[int], None], unless: str | None) -> storage.Content:
+    def read(location: str, max_bytes: int, *, admit: Callable[[int], None], **_: Any) -> storage.Content:
         admit(size_of(location) if announces else 400)
         return admitted(location)
 
@@ -168,7 +167,7 @@ def test_what_is_held_is_bounded_in_bytes(
 def test_a_fault_of_the_program_fails_the_bundle_and_gives_everything_back(
     scheme: str, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(location: str, max_bytes: int, *, admit: Callable[[int], None], unless: str | None) -> storage.Content:
+    def read(location: str, max_bytes: int, *, admit: Callable[[int], None], **_: Any) -> storage.Content:
         admit(10)
         time.sleep(0.005)
         if location.endswith("/5.jpg"):
@@ -176,7 +175,7 @@ def test_a_fault_of_the_program_fails_the_bundle_and_gives_everything_back(
         return storage.Content.of(b"x" * 10, None)
 
     monkeypatch.setattr(storage, "read", read)
-    fn = read_ahead._ReadAheadFn(LIMITS, TIMEOUT, MeterHandle(str(tmp_path)))
+    fn = read_ahead._ReadAheadFn(CONFIG, MeterHandle(str(tmp_path)))
     fn.setup()
     fn.start_bundle()
 
@@ -203,7 +202,7 @@ def test_a_read_that_never_ends_is_given_up_and_holds_nobody_up(
     monkeypatch.setattr(deadline, "GRACE_SECONDS", 0.2)
     come_back, names = threading.Event(), {form.format(n) for n in stuck}
 
-    def read(location: str, max_bytes: int, *, admit: Callable[[int], None], unless: str | None) -> storage.Content:
+    def read(location: str, max_bytes: int, *, admit: Callable[[int], None], **_: Any) -> storage.Content:
         admit(10)
         if location in names:
             come_back.wait()
@@ -214,7 +213,7 @@ def test_a_read_that_never_ends_is_given_up_and_holds_nobody_up(
     monkeypatch.setattr(budget, "_size", 10_000)
     run([], tmp_path)
     threads = threading.active_count()
-    found = run(entries(120, form), tmp_path, timeout=0.5)
+    found = run(entries(120, form), tmp_path, ReadConfig(timeout=0.5))
     assert {one.listed.location for one in found if isinstance(one, FinishedImage)} == names
     letters = [letter for one in found if isinstance(one, FinishedImage) for letter in one.dead_letters()]
     assert {(letter.reason, letter.transient, letter.message) for letter in letters} == {
