@@ -20,7 +20,7 @@ from apache_beam.transforms import environments
 from catalogue.cli.errors import UserError
 from catalogue.cli.flags import Parser, refuse_unknown
 from pipeline.machine import cores, has_gpu, memory
-from pipeline.runner import amazon_flags
+from pipeline.runner import amazon_flags, unix_sockets
 from pipeline.runner.worker_processes import ProcessRunner
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -90,17 +90,17 @@ def division_of_cores(options: PipelineOptions, threads: int | None) -> tuple[in
 def runner_for(options: PipelineOptions) -> Any:
     """The runner that Beam's options name, for one run.
 
-    The FnApiRunner's own worker processes give way to those of `pipeline.runner.worker_processes`. Its threads it
-    would tell
-    to send what they have written once a second, from a thread of its own and without a lock: what is written meanwhile
-    is lost, or makes the reader allocate without end (Beam 2.77: ``TimeBasedBufferingClosableOutputStream``; of 200,000
-    grouped lines some hundred were missing in every third run). Here they send it when it is enough, or when they are
-    done.
+    The FnApiRunner's ports give way to `pipeline.runner.unix_sockets`, and its own worker processes to those of
+    `pipeline.runner.worker_processes`. Its threads it would tell to send what they have written once a second, from a
+    thread of its own and without a lock: what is written meanwhile is lost, or makes the reader allocate without end
+    (Beam 2.77: ``TimeBasedBufferingClosableOutputStream``; of 200,000 grouped lines some hundred were missing in every
+    third run). Here they send it when it is enough, or when they are done.
     """
     direct, name = options.view_as(DirectOptions), options.view_as(StandardOptions).runner
     mode = direct.direct_running_mode
     if name != LOCAL_RUNNER or mode == "in_memory":
         return name
+    unix_sockets.install()
     direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
     if mode == "multi_processing":
         return ProcessRunner()
