@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from catalogue.cli.masking import masked
+from catalogue.cli.text import visible
 
 _terminal: TextIO | None = None
 
@@ -118,12 +119,17 @@ def terminal() -> TextIO:
 def say(text: str = "") -> None:
     """A remark to the person at the terminal, who may have gone. Results go to standard output with `print_line`."""
     with contextlib.suppress(OSError):
-        print(masked(text), file=terminal(), flush=True)
+        print(_shown(masked(text)), file=terminal(), flush=True)
 
 
 def print_line(text: str) -> None:
     """A line of a command's results, on standard output. If its reader has gone, as ``head`` does, it is dropped."""
     try:
-        print(text, flush=True)
+        print(_shown(text), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would fail at its end
+
+
+def _shown(text: str) -> str:
+    """Names of files and labels may hold characters that would act on the terminal."""
+    return "\n".join(map(visible, text.split("\n")))

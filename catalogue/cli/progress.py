@@ -7,6 +7,7 @@ import os
 import time
 
 from catalogue.cli.logs import say, terminal
+from catalogue.cli.text import visible
 
 _BAR = 20
 _REDRAWN, _FIRST_LINE, _NEXT_LINE = 0.2, 2.0, 10.0  # seconds
@@ -88,4 +89,4 @@ class Progress:
             parts.append(f"{seconds:.0f} s")
         else:
             parts.append(f"{max(self._total - self._done, 0) / rate:.0f} s left")
-        return "  ".join(parts + ([self._note] if self._note else []))
+        return visible("  ".join(parts + ([self._note] if self._note else [])))

@@ -8,13 +8,18 @@ from __future__ import annotations
 import base64
 import html
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
 
 from catalogue.cli.masking import masked
+from catalogue.cli.text import visible
 
+_MARKS = "\u061c\u200e\u200f"  # which names in Arabic and Hebrew hold
+_FROM_THE_RIGHT = ("R", "AL", "AN")
+_ISOLATE, _END_OF_ISOLATE = "\u2068", "\u2069"
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --bar: #2b7fff; --bad: #e5484d; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 70rem; padding: 1.5rem; }
@@ -60,8 +65,14 @@ def document(title: str, lead: str, body: Iterable[str]) -> str:
 
 
 def text(value: object) -> str:
-    """Anything as escaped text, without the credentials of URIs."""
-    return html.escape(masked(str(value)))
+    """Anything as escaped text, without the credentials of URIs.
+
+    What is written from right to left does not turn what stands beside it, and controls are shown as escapes.
+    """
+    shown = html.escape(visible(masked(str(value)), keep=_MARKS))
+    if any(unicodedata.bidirectional(character) in _FROM_THE_RIGHT for character in shown):
+        return f"{_ISOLATE}{shown}{_END_OF_ISOLATE}"
+    return shown
 
 
 def section(title: str, *body: str) -> str:

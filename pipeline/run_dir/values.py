@@ -12,7 +12,10 @@ import uuid
 from typing import Any
 
 # With apostrophes before it, so that whoever takes one away gets the text again.
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_FORMULA = re.compile(r"'*[=+\-@＝＋－＠]")
+_BLANK_START = re.compile(r"'*[\t\r\n]")  # which a spreadsheet may leave out
+# Where a spreadsheet with other settings begins a new cell: the quotes around the cell do not count for it then.
+_SEPARATOR = re.compile(r"([;|\t\r\n])")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -53,8 +56,18 @@ def _without_nan(value: Any) -> Any:
 
 
 def as_cell(value: Any) -> Any:
-    """A value as a cell of a CSV; text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    """A value as a cell of a CSV that no spreadsheet runs as a formula, whatever it takes for the separator.
+
+    Text that begins as one gets an apostrophe before it, and so does what follows a semicolon, a bar, a tab or a new
+    line and begins as one. Whoever takes one apostrophe away at each of these places gets the text again.
+    """
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
     text = as_text(value)
+    pieces = _SEPARATOR.split(text)  # every other one is a separator
+    inert = "".join(piece if number % 2 else _inert(piece) for number, piece in enumerate(pieces))
+    return f"'{inert}" if _BLANK_START.match(text) else inert
+
+
+def _inert(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text

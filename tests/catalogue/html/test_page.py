@@ -51,3 +51,11 @@ def test_a_page_needs_nothing_beside_it() -> None:
     text = page.document("Run", "of today", [picture])
     assert "http" not in text.replace("http-equiv", "")
     assert 'src="data:image/jpeg;base64,' in text
+
+
+def test_what_is_written_from_right_to_left_turns_nothing_beside_it() -> None:
+    assert page.text("hat 1") == "hat 1"
+    assert page.text("כובע (1)") == "\u2068כובע (1)\u2069"
+    assert page.text("\u200fhat") == "\u2068\u200fhat\u2069"
+    assert page.text("photo\u202egpj.exe") == r"photo\u202egpj.exe"
+    assert page.text("כ\u2069\u202e\x1b[2J") == "\u2068כ" + r"\u2069\u202e\x1b[2J" + "\u2069"

@@ -5,6 +5,7 @@ import datetime
 import decimal
 import json
 import pickle
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def test_cells_with_line_ends_stay_cells(tmp_path: Path) -> None:
     file = written(tmp_path / "a.csv", [{"x": value} for value in values])
     with file.open(newline="") as opened:
         read = [row["fields.x"] for row in csv.DictReader(opened)]
-    assert read == [f"'{value}" if value[0] == "\r" else value for value in values]
+    assert read == ["x\ry", "'\r'=1+1", *values[2:-1], "'\r"]
     options = pyarrow.csv.ParseOptions(newlines_in_values=True)
     assert pyarrow.csv.read_csv(file, parse_options=options)["fields.x"].to_pylist() == read
 
@@ -189,8 +190,8 @@ def test_csv_is_flat_and_its_header_says_how(tmp_path: Path) -> None:
         ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
         ("-1+1", "'-1+1"),
         ("@SUM(1)", "'@SUM(1)"),
-        ("\t=1", "'\t=1"),
-        ("\r=1", "'\r=1"),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
         ("＝1", "'＝1"),
         ("-inf", "'-inf"),
         ("-5", "-5"),
@@ -206,6 +207,35 @@ def test_csv_is_flat_and_its_header_says_how(tmp_path: Path) -> None:
 )
 def test_no_cell_is_a_formula(value: Any, cell: Any) -> None:
     assert as_cell(value) == cell
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a;=1+1",
+        "a|@b",
+        "a\t-b",
+        "a\n=1",
+        "a\r\n+b",
+        ";=1",
+        "'=1;''=1",
+        "x;-2;3",
+        "\t=1",
+        "'\t=1",
+        "a;b",
+        "=1;=1;;=1",
+        "-1",
+    ],
+)
+def test_no_cell_holds_a_formula_whatever_the_separator_and_all_can_be_read_back(text: str) -> None:
+    """A program that takes ``;``, ``|`` or a tab for the separator does not see the quotes around a cell."""
+    cell = as_cell(text)
+    for separator in ";|\t\n\r":
+        for piece in cell.split(separator):
+            assert not piece.startswith(("=", "+", "@")), piece
+            assert not piece.startswith("-") or piece.lstrip("-").isdigit(), piece
+    marks = re.compile(r"(^|[;|\t\r\n])'(?='*[=+\-@])|^'(?='*[\t\r\n])")
+    assert marks.sub(lambda found: found[1] or "", cell) == text
 
 
 def test_columns_keep_their_order_where_there_is_one() -> None:
