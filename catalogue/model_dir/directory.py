@@ -17,7 +17,8 @@ from PIL import Image
 
 from catalogue import storage
 from catalogue.images.spec import COMPATIBLE_POLICIES, POLICY, RESIZE_RULES
-from catalogue.model_dir.info import FORMAT, INFO_FILE, ModelDirError, ModelInfo, checksum
+from catalogue.model_dir import operations
+from catalogue.model_dir.info import FORMAT, INFO_FILE, SIGNATURE_FILE, ModelDirError, ModelInfo, checksum, model_id
 from catalogue.reasons import StorageError
 
 GOLDEN_TOLERANCE = 1e-3
@@ -41,10 +42,20 @@ class ModelDir:
     info: ModelInfo
 
     def golden(self) -> tuple[np.ndarray, np.ndarray]:
-        """The golden images, uint8 [G, H, W, 3], and their probabilities, float32 [G, K]."""
-        expected: dict[str, list[float]] = json.loads((self.path / "golden/probabilities.json").read_text())
-        images = [np.asarray(Image.open(self.path / "golden" / name).convert("RGB")) for name in expected]
-        return np.stack(images), np.array(list(expected.values()), np.float32)
+        """The golden images, uint8 [G, H, W, 3], and their probabilities, float32 [G, K].
+
+        Raises:
+            ModelDirError: there are none, or they cannot be read.
+        """
+        try:
+            expected: dict[str, list[float]] = json.loads((self.path / "golden/probabilities.json").read_text())
+            listed = [name for name in expected if f"golden/{name}" in self.info.files]
+            if not listed or len(listed) < len(expected):
+                raise ValueError("it names no images, or others than model.json")
+            images = [np.asarray(Image.open(self.path / "golden" / name).convert("RGB")) for name in listed]
+            return np.stack(images), np.array(list(expected.values()), np.float32)
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelDirError(f"{self.path}: golden/ cannot be read ({error}); train the model again") from error
 
     def check_golden(
         self,
@@ -94,6 +105,9 @@ def read(path: str | os.PathLike[str], *, shown_as: str | None = None) -> ModelD
             f"{name} is no model directory: there is no such folder; train one with python -m trainer train"
         )
     info = _parse(_read_json(folder / INFO_FILE, name), name)
+    strange = [file for file in info.files if os.path.isabs(file) or os.path.normpath(file) != file or file[:2] == ".."]
+    if strange:
+        raise ModelDirError(f"{name}: {INFO_FILE} names files that cannot be its own: {', '.join(strange)}")
     missing = sorted(file for file in {*info.files, *_REQUIRED} if not (folder / file).is_file())
     if missing:
         raise ModelDirError(f"{name} is incomplete: {', '.join(missing)} missing; copy it again or train it again")
@@ -103,7 +117,17 @@ def read(path: str | os.PathLike[str], *, shown_as: str | None = None) -> ModelD
         raise ModelDirError(
             f"{name} was changed after it was written: {', '.join(changed)}; copy it again or train it again"
         )
+    extra = sorted(_files(folder) - {INFO_FILE, SIGNATURE_FILE, *info.files})
+    if extra:
+        raise ModelDirError(f"{name} holds files that do not belong to it: {', '.join(extra[:5])}; remove them")
+    operations.check(folder, name)
     return ModelDir(folder, info)
+
+
+def _files(folder: Path) -> set[str]:
+    """The names of all files below a folder."""
+    paths = (Path(above, name) for above, _, names in os.walk(folder, followlinks=True) for name in names)
+    return {path.relative_to(folder).as_posix() for path in paths}
 
 
 def _read_json(file: Path, name: str) -> dict[str, Any]:
@@ -131,9 +155,12 @@ def _parse(content: dict[str, Any], name: str) -> ModelInfo:
             f"this version has policy {POLICY} and {', '.join(RESIZE_RULES)}: install the version it was trained with"
         )
     try:
-        return ModelInfo.from_json(content)
+        info = ModelInfo.from_json(content)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelDirError(f"{name}: {INFO_FILE} lacks or misstates {error}") from None
+    if info.network_hash and info.id != model_id(info):
+        raise ModelDirError(f"{name}: its id {info.id} is that of other labels or another network; train again")
+    return info
 
 
 def file_digest(file: Path) -> str:
@@ -159,7 +186,10 @@ def fetched(path: str) -> Iterator[ModelDir]:
         folder = path.rstrip("/")
         try:
             for file in storage.list_files(folder):
-                storage.copy(file.location, os.path.join(copy, file.location.removeprefix(f"{folder}/")))
+                inner = file.location.removeprefix(f"{folder}/")
+                if os.path.normpath(inner) != inner or inner.startswith(("/", "..")):
+                    raise ModelDirError(f"{path} holds files that do not belong to it: {inner}; remove them")
+                storage.copy(file.location, os.path.join(copy, inner))
         except StorageError as error:
             raise ModelDirError(f"{path} cannot be read: {error.message}") from error
         yield read(copy, shown_as=path)

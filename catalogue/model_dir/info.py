@@ -12,6 +12,7 @@ from catalogue.images.spec import ImageSpec
 
 FORMAT = 1
 INFO_FILE = "model.json"
+SIGNATURE_FILE = "model.sig"
 
 SERVE_BYTES_NOTE = (
     "serve_bytes decodes with TensorFlow's own operations (JPEG, PNG, GIF, BMP): no EXIF orientation, no CMYK, no "
@@ -31,8 +32,7 @@ class ModelInfo:
     A field that the first format did not have has a default, so that every model directory ever written can be read.
 
     Attributes:
-        id: a hash of all that changes a prediction: the weights, the network, the labels, the image spec and policy,
-            the temperature. 16 hexadecimal digits.
+        id: a hash of all that changes a prediction, see `model_id`. 16 hexadecimal digits.
         labels: the class names in the order of the probabilities.
         image: how images must be prepared.
         policy: the version of the image policy the model was trained with.
@@ -45,6 +45,7 @@ class ModelInfo:
         versions: of Python and the packages that wrote it.
         created: when it was written, ISO 8601, UTC.
         files: path -> SHA-256 of every other file of the directory.
+        network_hash: of the network and its weights; empty in directories that were written without.
     """
 
     id: str
@@ -60,6 +61,7 @@ class ModelInfo:
     versions: dict[str, str]
     created: str
     files: dict[str, str]
+    network_hash: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``model.json``; its last key is a checksum of the others."""
@@ -81,6 +83,13 @@ class ModelInfo:
         image = ImageSpec(**values.pop("image"))
         labels, network = tuple(values.pop("labels")), tuple(values.pop("network", ()))
         return cls(image=image, labels=labels, network=network, **values)
+
+
+def model_id(info: ModelInfo) -> str:
+    """The id of a model: a hash of what it stands for. Labels, temperature and image spec cannot change without it."""
+    spec = dataclasses.asdict(info.image)
+    stands_for = [FORMAT, info.policy, spec, info.labels, info.temperature, info.network_hash]
+    return hashlib.sha256(canonical_json(stands_for)).hexdigest()[:16]
 
 
 def canonical_json(value: Any) -> bytes:

@@ -15,7 +15,7 @@ from typing import IO
 from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.model_dir import INFO_FILE
-from catalogue.model_dir.info import checksum
+from catalogue.model_dir.info import SIGNATURE_FILE, checksum
 
 _REPLACED = "replaced"
 
@@ -39,7 +39,7 @@ def foreign_files(path: str) -> list[str] | None:
     if not intact:
         return None
     found = {file.location.removeprefix(f"{path}/") for file in storage.list_files(path)}
-    return sorted(found - {INFO_FILE, *content["files"]})
+    return sorted(found - {INFO_FILE, SIGNATURE_FILE, *content["files"]})
 
 
 @contextlib.contextmanager

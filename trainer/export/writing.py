@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from PIL import Image
 
-from catalogue.model_dir import FORMAT, INFO_FILE, ModelDir, ModelInfo, file_digest, read, saved_model
-from catalogue.model_dir.info import canonical_json
+from catalogue.model_dir import INFO_FILE, ModelDir, ModelInfo, file_digest, read, saved_model
+from catalogue.model_dir.info import canonical_json, model_id
 from trainer.export import signatures
 
 
@@ -29,7 +29,7 @@ def write(
     Args:
         path: a folder that does not exist yet.
         model: uint8 [N, H, W, 3] -> probabilities [N, K].
-        info: what is known of the model; `id` and `files` are filled in here.
+        info: what is known of the model; `id`, `network_hash` and `files` are filled in here.
         golden_images: uint8 [G, H, W, 3], G ≥ 1.
         report: the content of ``report.html``.
 
@@ -51,19 +51,18 @@ def write(
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
-    info = dataclasses.replace(info, id=_model_id(model, info), files=files)
+    info = dataclasses.replace(info, network_hash=_network_hash(model), files=files)
+    info = dataclasses.replace(info, id=model_id(info))
     (folder / INFO_FILE).write_text(json.dumps(info.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
     written = read(folder)
     saved_model.load(written)
     return written
 
 
-def _model_id(model: keras.Model, info: ModelInfo) -> str:
-    digest = hashlib.sha256()
-    spec = dataclasses.asdict(info.image)
-    digest.update(canonical_json([FORMAT, info.policy, spec, info.labels, info.temperature, model.to_json()]))
+def _network_hash(model: keras.Model) -> str:
+    digest = hashlib.sha256(canonical_json(model.to_json()))
     for weight in model.weights:
         value = np.ascontiguousarray(weight.numpy())
         digest.update(canonical_json([value.dtype.str, value.shape]))
         digest.update(value.tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()

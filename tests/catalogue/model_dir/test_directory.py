@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from catalogue import model_dir
+from catalogue import model_dir, storage
 from catalogue.images.spec import POLICY
 from catalogue.model_dir import ModelDirError, saved_model
 from catalogue.model_dir.info import checksum
@@ -130,3 +132,56 @@ def test_a_remote_directory_that_cannot_be_read() -> None:
         model_dir.fetched("carrier-pigeon://loft"),
     ):
         pass
+
+
+def test_other_labels_are_refused_although_every_hash_is_right(model_copy: Path) -> None:
+    edit(model_copy, sign=True, labels=["shoes", "hat", "dress"])
+    with pytest.raises(ModelDirError, match="is that of other labels or another network"):
+        model_dir.read(model_copy)
+
+
+def test_a_directory_of_the_first_version_has_no_hash_of_its_network(repository: Path) -> None:
+    assert model_dir.read(repository / "tests/data/model_format_1").info.network_hash == ""
+
+
+@pytest.mark.parametrize("file", ["notes.txt", "assets/vocabulary.txt", "golden/99.png", ".hidden", "variables/more"])
+def test_files_that_do_not_belong_to_it_are_refused(model_copy: Path, file: str) -> None:
+    (model_copy / file).write_text("x")
+    with pytest.raises(ModelDirError, match=rf"holds files that do not belong to it: {file}; remove them"):
+        model_dir.read(model_copy)
+
+
+@pytest.mark.parametrize("file", ["../outside.txt", "/etc/passwd", "golden/../golden/00.png"])
+def test_no_file_of_it_is_elsewhere(model_copy: Path, file: str) -> None:
+    (model_copy.parent / "outside.txt").write_text("x")
+    files = json.loads((model_copy / "model.json").read_text())["files"]
+    edit(model_copy, sign=True, files=files | {file: "0" * 64})
+    with pytest.raises(ModelDirError, match="names files that cannot be its own"):
+        model_dir.read(model_copy)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"../../00.png": [1, 0, 0]}', '{"00.png": [1, 0, "x"]}'])
+def test_golden_images_that_are_none_are_one_line(model_copy: Path, content: str) -> None:
+    file = model_copy / "golden/probabilities.json"
+    file.write_text(content)
+    files = json.loads((model_copy / "model.json").read_text())["files"]
+    edit(model_copy, sign=True, files=files | {"golden/probabilities.json": model_dir.file_digest(file)})
+    with pytest.raises(ModelDirError, match="golden/ cannot be read") as error:
+        saved_model.load(model_dir.read(model_copy))
+    assert "\n" not in str(error.value)
+
+
+def test_a_remote_directory_writes_nothing_outside_its_copy(
+    tiny_model: Path, open_object_store: Callable[[str], Any]
+) -> None:
+    """The names of objects are anybody's."""
+    root = open_object_store("s3").root
+    for file in tiny_model.rglob("*"):
+        if file.is_file():
+            storage.copy(str(file), f"{root}/model/{file.relative_to(tiny_model)}")
+    storage.write_text(f"{root}/model/../../outside.txt", "x")
+    with (
+        pytest.raises(ModelDirError, match=r"do not belong to it: \.\./\.\./outside.txt"),
+        model_dir.fetched(f"{root}/model"),
+    ):
+        pytest.fail("it was fetched")

@@ -199,11 +199,13 @@ def test_gpus_are_not_filled_before_the_network_is_loaded(model: ModelDir, monke
     """Stand-ins for GPUs: what counts is that TensorFlow is told before it loads anything, which takes them."""
     import tensorflow as tf
 
+    from catalogue.model_dir import saved_model
+
     told: list[object] = []
-    load = tf.saved_model.load
+    load = saved_model._signature
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *given: told.append(given))
-    monkeypatch.setattr(tf.saved_model, "load", lambda path: told.append("loaded") or load(path))
+    monkeypatch.setattr(saved_model, "_signature", lambda *given: told.append("loaded") or load(*given))
     engine = engines.choose(model, TWO, engine="tensorflow", precision="float32")
     assert told == [("first", True), ("second", True), "loaded"]
     assert engine.choice.device == "GPU"
