@@ -11,6 +11,7 @@ BASE = [
     # What the first two bring anyway, and this project imports itself:
     "google-api-core>=2.25,<3",
     "google-auth>=2.40,<3",
+    "grpcio>=1.67,<2",
     "keras>=3.12,<4",
     "protobuf>=5,<8",
     "pyarrow>=20",
@@ -25,16 +26,19 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     "openvino": ["openvino>=2026.4,<2027"],
     "heif": ["pi-heif>=1.1,<2"],
+    "signing": ["model-signing>=1.1,<2", "pyopenssl>=24"],  # which model-signing imports and does not declare
     "dev": [
         "boto3>=1.40,<2",
         "flask>=3,<4",  # these two are what moto's server needs
         "flask-cors>=6,<7",
         "imagecodecs>=2025.3",  # with tifffile the second decoder of TIFFs
+        "model-signing>=1.1,<2",
         "moto[s3]>=5.2,<6",
         "mypy>=2.4,<3",
         "openvino>=2026.4,<2027",
         "optuna>=5,<6",
         "pi-heif>=1.1,<2",
+        "pyopenssl>=24",
         "pytest>=9.2,<10",
         "pytest-xdist>=3.8,<4",
         "ruff>=0.17,<0.18",

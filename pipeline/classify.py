@@ -17,6 +17,8 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from catalogue import model_dir, storage
 from catalogue.cli.errors import CommandFailed, Fault, UserError
 from catalogue.cli.logs import print_line, say
+from catalogue.model_dir import signature
+from catalogue.reasons import StorageError
 from pipeline.config import ClassifyConfig
 from pipeline.graph import classification
 from pipeline.inference import engines
@@ -72,11 +74,12 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
         UserError: something the user can fix; nothing has been written.
         CommandFailed: the run failed, or is not a success.
     """
+    config = _with_public_key(config)
     options = runners.beam_options(config.beam_flags)
     is_local = runners.is_local(options)
     if is_local:
         engines.check(config.inference.engine)
-    with model_dir.fetched(config.model_dir) as model:
+    with model_dir.fetched(config.model_dir, config.inference.public_key) as model:
         info = model.info
     reading.check(config.manifest)
     preflight.check(config.output, overwrite=config.overwrite)
@@ -102,6 +105,18 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
             started=now(),
         )
         return _run(with_cores(config, options), run, options)
+
+
+def _with_public_key(config: ClassifyConfig) -> ClassifyConfig:
+    """The settings with the key that the model must be signed with, which the workers need, too. Raises UserError."""
+    if config.require_signature is None:
+        return config
+    signature.check_installed()
+    try:
+        key = storage.read_text(config.require_signature)
+    except (StorageError, UnicodeDecodeError) as error:
+        raise UserError(f"--require-signature {config.require_signature} cannot be read: {error}") from error
+    return dataclasses.replace(config, inference=dataclasses.replace(config.inference, public_key=key))
 
 
 @contextlib.contextmanager

@@ -67,6 +67,7 @@ class InferenceConfig:
         top_k: labels kept of each image.
         threads: cores for each batch; None to choose.
         callers: threads of a worker process that run batches at the same time; None for one for each of its cores.
+        public_key: the content of a PEM file, of the key that the model must be signed with; None for none.
     """
 
     engine: str
@@ -75,6 +76,7 @@ class InferenceConfig:
     top_k: int
     threads: int | None = None
     callers: int | None = None
+    public_key: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,7 @@ class ClassifyConfig:
     Attributes:
         manifest: the images to classify.
         model_dir: the model directory.
+        require_signature: the path of the public key that it must be signed with; None for none.
         output: the run directory.
         inference: how the network is run.
         max_failure_rate: the share of dead letters above which a run is not a success.
@@ -100,6 +103,7 @@ class ClassifyConfig:
 
     manifest: Manifest
     model_dir: str
+    require_signature: str | None
     output: str
     inference: InferenceConfig
     max_failure_rate: float
@@ -159,6 +163,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time that reading an image may take, all retries included; in object stores at most the default",
     )
     add("--model-dir", type=flags.path, required=True, metavar="DIR", help="the model directory")
+    add(
+        "--require-signature",
+        type=flags.path,
+        metavar="KEY",
+        help="refuse a model that is not signed by the owner of this public key, see trainer sign",
+    )
     add("--output", type=flags.path, required=True, metavar="RUN_DIR", help="the run directory")
     add(
         "--previous",
@@ -249,6 +259,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
             access,
         ),
         model_dir=storage.absolute(arguments.model_dir),
+        require_signature=arguments.require_signature and storage.absolute(arguments.require_signature),
         output=storage.absolute(arguments.output),
         inference=InferenceConfig(
             engine=arguments.engine,

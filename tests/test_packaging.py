@@ -17,6 +17,7 @@ import pytest
 PACKAGES = ("catalogue", "trainer", "pipeline")
 # Where the name of the package to install is not that of the module.
 DISTRIBUTIONS = {
+    "grpc": "grpcio",
     "PIL": "pillow",
     "apache_beam": "apache-beam",
     "boto3": "boto3",
@@ -57,7 +58,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round(repository: Path) 
         if name.split(".")[0] not in sys.stdlib_module_names
     }
     assert {entry for entry in used if entry[0] not in declared} == set()
-    assert declared - {name for name, _ in used} == set()
+    assert declared - {name for name, _ in used} == {"pyopenssl"}  # which model-signing imports without declaring it
 
 
 @pytest.fixture(scope="module")

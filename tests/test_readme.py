@@ -22,7 +22,7 @@ from catalogue.storage import hosts, http_status, stores, web
 from pipeline import config, records
 from pipeline.run_dir import layout
 from pipeline.runner import runners
-from trainer.commands import evaluate_flags, inspect_flags, predict_flags, sweep_flags, train_flags
+from trainer.commands import evaluate_flags, inspect_flags, predict_flags, sign_flags, sweep_flags, train_flags
 
 PARSERS = {
     "trainer train": train_flags.add_arguments,
@@ -30,6 +30,7 @@ PARSERS = {
     "trainer evaluate": evaluate_flags.add_arguments,
     "trainer inspect": inspect_flags.add_arguments,
     "trainer predict": predict_flags.add_arguments,
+    "trainer sign": sign_flags.add_arguments,
     "pipeline classify": config.add_arguments,
 }
 

@@ -121,6 +121,7 @@ def test_functions_import_only_what_must_be_late(repository: Path) -> None:
     assert late == commands | {
         "catalogue.cli.versions",
         "catalogue.images.formats",
+        "catalogue.model_dir.signature",
         "catalogue.storage.stores",
         "pipeline.__main__",
         "pipeline.runner.worker",

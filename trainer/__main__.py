@@ -1,4 +1,4 @@
-"""``python -m trainer train | sweep | evaluate | inspect | predict``."""
+"""``python -m trainer train | sweep | evaluate | inspect | predict | sign``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from trainer.commands import (
     inspect_flags,
     predict,
     predict_flags,
+    sign,
+    sign_flags,
     sweep,
     sweep_flags,
     train,
@@ -36,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evaluate": (evaluate_flags.add_arguments, evaluate.evaluate, "measure a model on labelled photos"),
         "inspect": (inspect_flags.add_arguments, inspect.inspect, "look into a network"),
         "predict": (predict_flags.add_arguments, predict.predict, "classify a few photos"),
+        "sign": (sign_flags.add_arguments, sign.sign, "sign a model directory"),
     }
     parser = flags.Parser(prog="python -m trainer", description=trainer.__doc__)
     sub_parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from catalogue import storage
 from catalogue.images.spec import COMPATIBLE_POLICIES, POLICY, RESIZE_RULES
-from catalogue.model_dir import operations
+from catalogue.model_dir import operations, signature
 from catalogue.model_dir.info import FORMAT, INFO_FILE, SIGNATURE_FILE, ModelDirError, ModelInfo, checksum, model_id
 from catalogue.reasons import StorageError
 
@@ -173,14 +173,19 @@ def file_digest(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def fetched(path: str) -> Iterator[ModelDir]:
+def fetched(path: str, public_key: str | None = None) -> Iterator[ModelDir]:
     """`read` for any path; a remote directory is copied to a local one for as long as the context lasts.
+
+    Args:
+        path: of the directory.
+        public_key: the content of a PEM file, of the key that it must be signed with; None for none.
 
     Raises:
         ModelDirError: it cannot be read, or must not be used.
+        UserError: the key cannot be used.
     """
     if not storage.is_remote(path):
-        yield read(path)
+        yield _verified(Path(path), path, public_key)
         return
     with tempfile.TemporaryDirectory(prefix="model-") as copy:
         folder = path.rstrip("/")
@@ -192,4 +197,11 @@ def fetched(path: str) -> Iterator[ModelDir]:
                 storage.copy(file.location, os.path.join(copy, inner))
         except StorageError as error:
             raise ModelDirError(f"{path} cannot be read: {error.message}") from error
-        yield read(copy, shown_as=path)
+        yield _verified(Path(copy), path, public_key)
+
+
+def _verified(folder: Path, name: str, public_key: str | None) -> ModelDir:
+    """Reads a local directory, once its signature is found in order."""
+    if public_key is not None and folder.is_dir():
+        signature.verify(folder, public_key, name)
+    return read(folder, shown_as=name)

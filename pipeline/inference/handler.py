@@ -45,7 +45,7 @@ class SavedModelHandler(ModelHandler[DecodedImage, FinishedImage, Engine]):
         """
         config = self._config
         threads = engines.Threads(config.callers or cores(), config.threads or 1)
-        with model_dir.fetched(self._path) as model:
+        with model_dir.fetched(self._path, config.public_key) as model:
             if model.info.id != self._model_id:
                 raise ModelDirError(f"{self._path} holds model {model.info.id}, the run began with {self._model_id}")
             engine = engines.choose(model, threads, engine=config.engine, precision=config.precision)

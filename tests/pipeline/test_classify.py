@@ -208,7 +208,8 @@ def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
 
 def table(folder: Path, form: str) -> list[dict[str, Any]]:
     """The rows of a folder of parts, read with PyArrow, in the order of their URIs."""
-    options = pyarrow.csv.ConvertOptions(column_types={"fields.sku": pa.string()})
+    texts = ("fields.sku", "model_id", "content_hash")  # some hashes look like numbers: 65675753424345e0
+    options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
     found: list[dict[str, Any]] = []
     for part in sorted(folder.glob(f"part-*.{form}")):
         if form == "parquet":
@@ -692,7 +693,7 @@ def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
     flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=catalogue", "--region=europe-west4",
              "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
     config = ClassifyConfig(
-        Manifest(("gs://b/in",)), "gs://b/model", "gs://b/run", InferenceConfig("auto", "auto", 16, 5, 1), 0.05,
+        Manifest(("gs://b/in",)), "gs://b/model", None, "gs://b/run", InferenceConfig("auto", "auto", 16, 5, 1), 0.05,
         False, None, False, "parquet", 1000, ReadConfig(), 1, None, tuple(flags),
     )  # fmt: skip
     info = model_dir.read(tiny_model).info
