@@ -15,6 +15,7 @@ from pipeline import config
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name. Returns the exit code."""
     prepare_process()
+    is_last = argv is None
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = flags.Parser(prog="python -m pipeline", description=pipeline.__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             runners.refuse_unknown_beam_flags(beam_flags, chosen.flags())
         classify.run_command(settings, ["python", "-m", "pipeline", *argv])
 
-    return run(command, prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file)
+    return run(command, prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file, is_last=is_last)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from catalogue import model_dir, storage
+from catalogue.cli.command import ignore_interrupts
 from catalogue.cli.errors import CommandFailed, Fault, UserError
 from catalogue.cli.logs import print_line, say
 from catalogue.model_dir import signature
@@ -143,7 +144,13 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
         preflight.check(run.output, overwrite=run.overwrite)  # a run may have finished while this one waited
         runner = options.view_as(StandardOptions).runner
         say(f"classifying {shown(config.manifest.inputs)} with model {run.model.id} on {runner}")
-        _run_with_retries(config, run, options)
+        try:
+            _run_with_retries(config, run, options)
+            ignore_interrupts()
+        except KeyboardInterrupt:  # perhaps at the very end
+            if not _is_finished(run):
+                raise
+            ignore_interrupts()
         folder = committed_to(run)
         if folder is None:
             raise CommandFailed(f"{run.output} has no {RUN_FILE} of this run: it has not finished")
@@ -159,9 +166,7 @@ def _run_with_retries(config: ClassifyConfig, run: Run, options: PipelineOptions
             with Watch(run.temporary, 1.0 if config.keep_going else run.max_failure_rate):
                 _run_job(config, run, options)
         except WorkerKilledError as error:
-            folder = committed_to(run)
-            if folder is not None:  # it was killed at the very end
-                end(run, read_record(folder) or {})
+            if _is_finished(run):  # it was killed at the very end
                 return
             if not retries or workers < 2:
                 raise Fault(f"the run failed: {error}") from error
@@ -172,6 +177,15 @@ def _run_with_retries(config: ClassifyConfig, run: Run, options: PipelineOptions
             config = with_cores(config, options)
         else:
             return
+
+
+def _is_finished(run: Run) -> bool:
+    """Whether a run has been committed. What its last worker has left to do is done here."""
+    folder = committed_to(run)
+    if folder is None:
+        return False
+    end(run, read_record(folder) or {})
+    return True
 
 
 def with_cores(config: ClassifyConfig, options: PipelineOptions) -> ClassifyConfig:

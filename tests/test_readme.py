@@ -207,3 +207,13 @@ def test_defaults_of_the_make_targets(repository: Path, readme: str) -> None:
     targets = re.findall(r"^([a-z-]+):.*## ", (repository / "Makefile").read_text(), flags=re.MULTILINE)
     for target in re.findall(r"^make (\w+)", readme, flags=re.MULTILINE):
         assert target in targets
+
+
+def test_every_guarantee_names_tests_that_exist(repository: Path) -> None:
+    text = (repository / "docs/guarantees.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text)
+    assert len(rows) > 25
+    assert all("::test_" in row for row in rows)
+    for file, test in named:
+        assert f"\ndef {test}(" in (repository / file).read_text(encoding="utf-8"), f"{file}::{test}"

@@ -18,14 +18,29 @@ from catalogue.cli.temporary import temporary_folder
 from catalogue.cli.text import one_line
 
 
-def run(command: Callable[[], None], *, prog: str, verbose: bool = False, log_file: str | None = None) -> int:
+def run(
+    command: Callable[[], None],
+    *,
+    prog: str,
+    verbose: bool = False,
+    log_file: str | None = None,
+    is_last: bool = False,
+) -> int:
     """Runs a command and returns its exit code.
 
-    0: done; 1: failed; 2: the user can put it right; 130, 143, 129: interrupted by SIGINT (Ctrl-C), SIGTERM, SIGHUP.
+    Args:
+        command: what to run.
+        prog: its name, for messages.
+        verbose: whether all logs go to the terminal.
+        log_file: where they go; None for a file that is kept only if the command fails.
+        is_last: whether the process ends with the command.
+
+    Returns:
+        0: done; 1: failed; 2: the user can put it right; 130, 143, 129: interrupted by SIGINT (Ctrl-C), SIGTERM, SIGHUP.
     """
     kept = log_file
     try:
-        with temporary_folder() as folder, redirected(verbose, log_file) as log, _interruptible():
+        with temporary_folder() as folder, redirected(verbose, log_file) as log, _interruptible(is_last):
             code, message, crashed = _call(command)
             if log and folder and not log_file and crashed:
                 kept = _moved(log, os.path.dirname(folder))
@@ -49,7 +64,7 @@ def _moved(log: str, folder: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(is_last: bool) -> Iterator[None]:
     """Makes SIGTERM and SIGHUP interrupt a command as Ctrl-C does; once, so that it can clean up in peace."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -68,7 +83,15 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if not is_last or signal.getsignal(number) is not signal.SIG_IGN:  # see `ignore_interrupts`
+                signal.signal(number, handler)
+
+
+def ignore_interrupts() -> None:
+    """From now on to its end a command cannot be interrupted: what it was to do is done, and its exit code says so."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def leave(code: int) -> NoReturn:

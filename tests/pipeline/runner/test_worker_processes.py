@@ -125,6 +125,33 @@ def test_an_interrupted_run_ends_at_once_and_names_the_command_that_continues(
     wait_for_end(workers)
 
 
+@pytest.mark.parametrize("last", ["predictions", "run.json", "_SUCCESS", "_lock gone"])
+def test_an_interrupt_in_the_last_moment_agrees_with_what_is_on_the_disk(
+    last: str, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    words = ["classify", "--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run",
+             "--direct_num_workers=2", "--engine", "openvino"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    run = tmp_path / "run"
+    while process.poll() is None:
+        if (run / last).exists() or (
+            last == "_lock gone" and (run / "_SUCCESS").exists() and not (run / "_lock").exists()
+        ):
+            break
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode in (0, 130), errors
+    assert (process.returncode == 0) == (run / "_SUCCESS").exists(), errors
+    assert not (run / "_lock").exists()
+
+
 def test_an_interrupted_run_without_finished_work_leaves_nothing(start: Start, tmp_path: Path) -> None:
     process = start(chunks=0)
     process.send_signal(signal.SIGINT)
