@@ -23,7 +23,7 @@ test: $(VENV)/.dev $(SERVERS)/.done ## run the tests (about ten minutes on two c
 test-image: $(VENV)/.dev ## test the Dockerfile's steps in a fresh environment (some minutes)
 	$(BIN)/python -m pytest -m image tests/test_docker.py
 
-soak: $(VENV)/.dev $(SERVERS)/.done ## kill runs at many moments, and classify 200,000 images (about an hour on two cores)
+soak: $(VENV)/.dev $(SERVERS)/.done ## kill runs at many moments, and classify 200,000 images (about 35 minutes on two cores)
 	$(BIN)/python -m pytest -m soak -s tests/test_kills.py
 
 check: $(VENV)/.dev ## check style and types

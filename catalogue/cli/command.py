@@ -36,7 +36,8 @@ def run(
         is_last: whether the process ends with the command.
 
     Returns:
-        0: done; 1: failed; 2: the user can put it right; 130, 143, 129: interrupted by SIGINT (Ctrl-C), SIGTERM, SIGHUP.
+        0: done; 1: failed; 2: the user can put it right; 130, 143, 129: interrupted by SIGINT (Ctrl-C), SIGTERM or
+        SIGHUP.
     """
     kept = log_file
     try:
