@@ -160,10 +160,12 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
 def _run_with_retries(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None:
     """Runs the job, and again with fewer workers if the system kills one, as it does where memory runs out."""
     retries = config.retries
+    # Other engines try a bundle again, and its failures would count twice.
+    stops = runners.is_local(options) and not config.keep_going
     while True:
         workers = options.view_as(DirectOptions).direct_num_workers
         try:
-            with Watch(run.temporary, 1.0 if config.keep_going else run.max_failure_rate):
+            with Watch(run.temporary, run.max_failure_rate if stops else 1.0):
                 _run_job(config, run, options)
         except WorkerKilledError as error:
             if _is_finished(run):  # it was killed at the very end

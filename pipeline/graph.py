@@ -76,7 +76,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
         statistics
         | "Examples" >> beam.FlatMap(lambda found: report.pictured(found.classes()))
         | beam.Reshuffle()
-        | "Read examples" >> ReadAhead(config.reading, meter)
+        | "Read examples" >> ReadAhead(config.reading, MeterHandle(f"{run.temporary}/examples"))  # which nobody counts
     )
     thumbnails = (
         pictured.results | "Thumbnails" >> beam.Map(report.thumbnail, limits=config.reading.limits) | beam.Filter(bool)

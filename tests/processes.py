@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that have not ended; none if it has ended itself."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # of a thread that has just ended
+            found += map(int, task.read_text().split())
+    return found
 
 
 def wait_for_end(pids: list[int], seconds: float = 5) -> None:

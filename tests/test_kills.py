@@ -76,17 +76,20 @@ class Killer:
         self._words, self._output, self._temporary = [*whole.words, output], output, temporary
         self._environment = {**os.environ, **environment, "TMPDIR": str(temporary)}
 
-    def kill(self, seconds: float, chance: random.Random) -> str:
-        """Kills the command, or one of its workers, after some seconds; a run that loses a worker goes on by itself.
+    def kill(self, moment: Callable[[], bool], chance: random.Random) -> str:
+        """Kills the command, or one of its workers, at a moment; a run that loses a worker goes on by itself.
 
         Returns:
             What was killed.
         """
         process = subprocess.Popen(self._words, stderr=subprocess.DEVNULL, env=self._environment)
-        time.sleep(seconds)
+        while not moment():
+            assert process.poll() is None, "it has ended before"
+            time.sleep(0.005)
         workers = children(process.pid)
         victim = chance.choice([process.pid, *workers])
-        os.kill(victim, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(victim, signal.SIGKILL)
         if victim == process.pid:
             process.wait()
         else:
@@ -116,13 +119,19 @@ class Killer:
         return record
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("images", "seed"), [(1, 1), (1500, 2), (2500, 5)])
 def test_killed_at_any_moment_the_same_command_gives_the_rows_of_an_uninterrupted_run(
-    seed: int, small: Uninterrupted, tmp_path: Path
+    images: int, seed: int, small: Uninterrupted, tmp_path: Path
 ) -> None:
-    chance = random.Random(seed)
-    killer = Killer(small, f"{tmp_path}/run", tmp_path / "temporary", {})
-    killer.kill(chance.uniform(0.4, 1) * small.seconds, chance)  # before that it is starting
+    chance, run = random.Random(seed), tmp_path / "run"
+
+    def moment() -> bool:
+        if (run / "predictions").exists():  # it is being committed already
+            return True
+        return sum(counted(str(folder))["classified"] for folder in (run / "_temporary").glob("*")) >= images
+
+    killer = Killer(small, str(run), tmp_path / "temporary", {})
+    killer.kill(moment, chance)
     killer.finish(small.rows)
 
 
@@ -134,9 +143,10 @@ def test_killed_at_twenty_random_moments(
     root, environment = (str(tmp_path), {}) if where == "local" else open_object_store(where)
     chance, reused = random.Random(where), list[int]()
     for number in range(20):
-        seconds = chance.uniform(0, 1) * real.seconds
+        seconds = chance.uniform(0, 0.95) * real.seconds
         killer = Killer(real, f"{root}/run-{number}", tmp_path / f"temporary-{number}", environment)
-        killed = killer.kill(seconds, chance)
+        end = time.monotonic() + seconds
+        killed = killer.kill(lambda end=end: time.monotonic() >= end, chance)  # type: ignore[misc]
         counts = killer.finish(real.rows)["counts"]
         reused.append(sum(counts["reused"].values()))
         print(f"{where}: {killed} killed after {seconds:.1f} s of {real.seconds:.1f} s, {reused[-1]:,} images reused")

@@ -125,9 +125,12 @@ def read(path: str | os.PathLike[str], *, shown_as: str | None = None) -> ModelD
 
 
 def _files(folder: Path) -> set[str]:
-    """The names of all files below a folder."""
-    paths = (Path(above, name) for above, _, names in os.walk(folder, followlinks=True) for name in names)
-    return {path.relative_to(folder).as_posix() for path in paths}
+    """The names of all files below a folder, and of the links to folders."""
+    found = set()
+    for above, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(above, name))]  # which are not followed
+        found |= {Path(above, name).relative_to(folder).as_posix() for name in (*names, *links)}
+    return found
 
 
 def _read_json(file: Path, name: str) -> dict[str, Any]:
@@ -158,8 +161,10 @@ def _parse(content: dict[str, Any], name: str) -> ModelInfo:
         info = ModelInfo.from_json(content)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelDirError(f"{name}: {INFO_FILE} lacks or misstates {error}") from None
-    if info.network_hash and info.id != model_id(info):
-        raise ModelDirError(f"{name}: its id {info.id} is that of other labels or another network; train again")
+    if not info.network_hash:  # of a version that computed the id in another way
+        return dataclasses.replace(info, id=model_id(dataclasses.replace(info, network_hash=info.id)))
+    if info.id != model_id(info):
+        raise ModelDirError(f"{name}: its id {info.id} is that of other labels, or of another image spec; train again")
     return info
 
 

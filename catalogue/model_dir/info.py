@@ -45,7 +45,8 @@ class ModelInfo:
         versions: of Python and the packages that wrote it.
         created: when it was written, ISO 8601, UTC.
         files: path -> SHA-256 of every other file of the directory.
-        network_hash: of the network and its weights; empty in directories that were written without.
+        network_hash: of the network and its weights; empty in directories that were written without. The id of such a
+            directory is computed from the one that is written in it.
     """
 
     id: str

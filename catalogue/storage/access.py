@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import re
 import socket
 import threading
+import urllib.parse
 
 from requests.utils import requote_uri
 from urllib3.util import parse_url
@@ -20,7 +22,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _METADATA = frozenset(
     map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
 )
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Networks of IPv6 whose last 32 bits are an address of IPv4: compatible, mapped, translated (RFC 2765, 6052 and 8215).
+_WITH_IPV4 = tuple(
+    map(ipaddress.ip_network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48"))
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _current = threading.local()
 
@@ -44,7 +49,7 @@ class Access:
     def names(self, location: str) -> bool:
         """Whether a location is below one of the prefixes."""
         found = _normal(location)
-        return ".." not in found.split("/") and any(is_below(found, _normal(prefix)) for prefix in self.prefixes)
+        return not _climbs(found) and any(is_below(found, _normal(prefix)) for prefix in self.prefixes)
 
 
 EVERYTHING = Access()
@@ -62,12 +67,22 @@ def _normal(location: str) -> str:
     kind = scheme(location)
     if kind not in WEB:
         return f"{kind}://{location.partition('://')[2]}"
+    if "\\" in location:  # programs do not agree on what it means there
+        return ""
     try:
         url = parse_url(requote_uri(location))
     except ValueError:  # not a URL: whoever reads it says so
         return location
     port = "" if url.port in (None, _DEFAULT_PORTS[kind]) else f":{url.port}"
     return f"{kind}://{url.host or ''}{port}{url.path or '/'}"
+
+
+def _climbs(location: str) -> bool:
+    """Whether a location has a segment ``..``, also one that only a server finds: encoded, or with parameters."""
+    before = ""
+    while before != location:
+        before, location = location, urllib.parse.unquote(location)
+    return any(segment.partition(";")[0].strip() == ".." for segment in re.split(r"[/\\]", location))
 
 
 class Route:
@@ -158,13 +173,13 @@ def address_of(text: str) -> Address:
         except OSError:
             raise ValueError(text) from None
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        return inner or address
+        if any(address in network for network in _WITH_IPV4) and int(address) > 0xFFFF:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return address.sixtofour or address
     return address
 
 
 def is_public(address: Address) -> bool:
     """Whether an address is reached through the internet."""
-    return address.is_global
+    is_site_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
+    return address.is_global and not (address.is_multicast or address.is_reserved or is_site_local)

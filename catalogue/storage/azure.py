@@ -174,7 +174,7 @@ def settings_of(root: str, environment: Mapping[str, str]) -> dict[str, str]:
         return settings
     own = urllib.parse.urlsplit(from_string.get("endpoint", "")).hostname or ""
     is_known = any(f".{domain}".endswith(f".{known}") for known in _DOMAINS)
-    if not is_known and not own.endswith(f".{domain}"):  # it would be sent the credentials
+    if not is_known and own.split(".", 2)[2:] != [domain]:  # it would be sent the credentials
         raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {domain} is not a domain of Azure")
     return settings | {"endpoint": f"https://{account}.blob.{domain}"}
 

@@ -7,6 +7,7 @@ then, for ever. A `Deadline` shuts the sockets of a read down when its time is o
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -51,9 +52,7 @@ class Deadline:
         _current.deadline = self._outer
         with self._lock:
             self._when_stuck = None
-            for duplicate in self._sockets:
-                duplicate.close()
-            self._sockets.clear()
+        self.let_go()
 
     def remaining(self) -> float:
         """How many seconds are left; negative once the time is over."""
@@ -87,6 +86,13 @@ class Deadline:
         """
         with self._lock:
             self._sockets.append(duplicate)
+
+    def let_go(self) -> None:
+        """Shuts none of the connections down any more."""
+        with self._lock:
+            for duplicate in self._sockets:
+                duplicate.close()
+            self._sockets.clear()
 
     def tick(self) -> None:
         """Does what is due now."""
@@ -129,8 +135,9 @@ class _Watch:
     def add(self, deadline: Deadline) -> None:
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                thread.start()
+                self._thread = thread
             if not self._deadlines:
                 self._changed.notify()
             self._deadlines.add(deadline)
@@ -145,7 +152,10 @@ class _Watch:
                 self._changed.wait_for(lambda: self._deadlines)
                 deadlines = list(self._deadlines)
             for deadline in deadlines:
-                deadline.tick()
+                try:
+                    deadline.tick()
+                except Exception:  # of one that must not end the others
+                    logging.getLogger(__name__).exception("a deadline failed")
             time.sleep(_POLL_SECONDS)
 
 

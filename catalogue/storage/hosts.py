@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.deadline import Deadline, TimedOut
+from catalogue.storage.http_status import SILENCE_SECONDS
 
 READS_PER_HOST = 4
 SKIPPED_SECONDS = 60.0
@@ -46,11 +47,13 @@ class Hosts:
             left = host.skipped_until - time.monotonic()
             if left > 0:
                 raise StorageError(Reason.READ_FAILED, f"{name} keeps timing out: not asked for another {left:.0f} s")
+            deadline.check()
+            had_time = deadline.remaining() >= min(SILENCE_SECONDS, deadline.seconds / 2)
             timed_out = False
             try:
                 yield
             except TimedOut:
-                timed_out = True
+                timed_out = had_time  # and not because another host took most of the time
                 raise
             finally:
                 with self._lock:

@@ -20,7 +20,7 @@ _LEAST_BLOCK_BYTES, _BLOCK_BYTES = 1 << 10, 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 Admit = Callable[[int], None]
-"""Is told how many bytes are about to be read, and returns when there is room for them."""
+"""Is told how many bytes are about to be read, and returns when there is room for them; 0 gives the room back."""
 
 
 @dataclasses.dataclass(frozen=True)

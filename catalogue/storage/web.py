@@ -24,7 +24,16 @@ from catalogue.storage.deadline import Deadline, TimedOut, some_deadline
 from catalogue.storage.hosts import Hosts
 from catalogue.storage.http_status import CONNECT_SECONDS, RETRIED_STATUS, SILENCE_SECONDS, reason_of
 from catalogue.storage.paths import WEB, scheme
-from catalogue.storage.values import Admission, Admit, Content, Listed, is_gzip, too_many_bytes, without_gzip
+from catalogue.storage.values import (
+    UNKNOWN_SIZE,
+    Admission,
+    Admit,
+    Content,
+    Listed,
+    is_gzip,
+    too_many_bytes,
+    without_gzip,
+)
 from catalogue.storage.web_connections import Adapter
 
 REDIRECTS = 5
@@ -62,13 +71,14 @@ class WebStore:
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """See `Store`. Redirects must lead to where `access` permits, too."""
-        admission = Admission(admit, max_bytes)
         with some_deadline() as deadline:
             for retry in itertools.count():
                 try:
                     with Route() as route:
+                        admission = Admission(admit, max_bytes)
                         return self._follow(location, max_bytes, admission, unless, access, route, deadline)
                 except StorageError as error:
+                    admit(0)  # who waits, here for the next turn, must hold nothing that others wait for
                     wait = _wait(error, retry)
                     if wait is None or wait >= deadline.remaining():
                         raise
@@ -89,16 +99,26 @@ class WebStore:
         condition, redirects, cookies = _condition(unless), 0, requests.cookies.RequestsCookieJar()
         while redirects <= REDIRECTS:
             request = self._request(url, condition, cookies)
+            if redirects and access.prefixes and not access.names(request.url or ""):
+                message = f"redirected to {masked(url)}, which is not below one of --allow-uri"
+                raise StorageError(Reason.PERMISSION_DENIED, message)
+            access.check(request.url or "")
             route.check_host(urllib.parse.urlsplit(request.url or "").hostname or "")
-            with self._hosts.turn(_host(request), deadline), self._answer(request, cookies, deadline) as response:
-                target = _target(response)
-                if target is None:
-                    if response.status_code == _NOT_MODIFIED and unless is not None:
-                        return None
-                    _check_status(response)
-                    if not admission.is_fresh_after(_announced_size(response)):
-                        continue
-                    return _content(response, max_bytes, deadline)
+            with self._hosts.turn(_host(request), deadline):
+                is_stale = True
+                while is_stale:  # asked again in the same turn: a read that has been admitted waits for no other
+                    with self._answer(request, cookies, deadline) as response:
+                        target = _target(response)
+                        if target is None and response.status_code == _NOT_MODIFIED and unless is not None:
+                            return None
+                        if target is None:
+                            _check_status(response)
+                            is_stale = not admission.is_fresh_after(_announced_size(response, max_bytes))
+                            if not is_stale:
+                                return _content(response, max_bytes, deadline)
+                        else:
+                            is_stale = False
+            assert target is not None
             redirects += 1
             try:
                 url = _redirected(url, target)
@@ -108,9 +128,6 @@ class WebStore:
                 ) from error
             if scheme(url) not in WEB:
                 raise StorageError(Reason.NOT_FOUND, f"redirected to {masked(url)}, which is not on the web")
-            if access.prefixes and not access.names(url):
-                message = f"redirected to {masked(url)}, which is not below one of --allow-uri"
-                raise StorageError(Reason.PERMISSION_DENIED, message)
         raise StorageError(Reason.NOT_FOUND, f"more than {REDIRECTS} redirects")
 
     def stat(self, location: str) -> Listed | None:
@@ -246,9 +263,13 @@ def _retry_after(response: requests.Response) -> float | None:
         return None
 
 
-def _announced_size(response: requests.Response) -> int | None:
+def _announced_size(response: requests.Response, max_bytes: int) -> int | None:
+    """How many bytes come; at least a guess of what they unpack to. None where the server does not say."""
     announced = response.headers.get("Content-Length", "")
-    return int(announced[:_LENGTH_DIGITS]) if announced.isdecimal() else None
+    if not announced.isdecimal():
+        return None
+    size = int(announced[:_LENGTH_DIGITS])
+    return max(size, min(UNKNOWN_SIZE, max_bytes)) if is_gzip(response.headers.get("Content-Encoding")) else size
 
 
 def _content(response: requests.Response, max_bytes: int, deadline: Deadline) -> Content:
@@ -263,6 +284,7 @@ def _content(response: requests.Response, max_bytes: int, deadline: Deadline) ->
                 raise too_many_bytes(max_bytes)
             deadline.check()
         deadline.check()  # a body without a length ends where the connection does, also if that was shut down here
+        deadline.let_go()  # another read may have the connection now
     data = without_gzip(bytes(body), max_bytes) if is_gzip(encoding) else bytes(body)  # urllib3 takes one that is cut
     return Content.of(data, response.headers.get("ETag") or response.headers.get("Last-Modified"))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NameResolutionError
 
@@ -34,6 +35,8 @@ class Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """See `HTTPAdapter`."""
+        if proxy.lower().startswith("socks"):
+            raise InvalidSchema("no SOCKS proxies")
         manager = super().proxy_manager_for(proxy, **options)
         manager.pool_classes_by_scheme = _POOLS
         return manager
@@ -56,6 +59,9 @@ class _Connection(HTTPConnection):
             raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
         try:
             for number, address in enumerate(addresses, start=1):
+                deadline = current()
+                if deadline is not None:
+                    deadline.check()
                 self._dns_host = address
                 try:
                     return _watched(super()._new_conn())

@@ -36,6 +36,7 @@ from pipeline.reading.threads import Threads
 from pipeline.records import CONDITIONAL, CONTENT, FetchedImage, FinishedImage, ListedImage
 
 READS = 64
+MOST_STUCK = 32
 _GROUP = 16  # reads begun together: threads that wake now and then cost the one that decodes a tenth of its speed
 _BLOCK_BYTES = 2**20
 _setup = threading.Lock()
@@ -131,7 +132,10 @@ class Reads:
             self.begin_all()
 
     def begin_all(self) -> None:
-        """Leaves none for later. Local files are there in no time: one thread reads all of a group."""
+        """Leaves none for later. Local files are there in no time: one thread reads all of a group.
+
+        Where many reads of files have not come back the disk is taken for dead, until some of them do.
+        """
         local = []
         for image in self._group:
             if storage.is_remote(image.location):
@@ -212,29 +216,39 @@ class _Reader:
         _threads().submit(self._run)
 
     def _run(self) -> bool:
+        try:
+            return self._read_all()
+        except BaseException as error:  # or the bundle would wait for ever
+            self._shared.pass_on(_Block(error=error))
+            return True
+
+    def _read_all(self) -> bool:
+        """Reads the images. Returns False if this thread has been given up."""
         while self._images and not self._block.error and not self._shared.is_abandoned:
             if self._block.size >= _BLOCK_BYTES:
                 self._pass_on()
             self._read(self._images.popleft())
             if self._is_given_up:
+                _threads().came_back()
                 return False
         self._pass_on()
         return True
 
     def _read(self, image: ListedImage) -> None:
         result: FetchedImage | FinishedImage | None = None
+        fault: BaseException | None = None
         self._current = image
         with Deadline(self._shared.config.timeout, when_stuck=functools.partial(self._give_up, image)) as deadline:
             try:
                 result = self._result(image, deadline)
             except StorageError as failure:
                 result = failed(image, failure)
-            except BaseException as fault:  # belongs to the bundle: its thread raises it
-                self._block.error = fault
+            except BaseException as error:  # belongs to the bundle: its thread raises it
+                fault = error
         with self._lock:
             if self._is_given_up:
                 return
-            self._current = None
+            self._current, self._block.error = None, fault
             size = self._block.add(result) if result else 0
             _budget().give(self._held - size)  # what was announced may not have been right
             self._held = 0
@@ -244,6 +258,8 @@ class _Reader:
             with deadline.paused():
                 self._admit(size)
 
+        if _threads().stuck >= MOST_STUCK and not storage.is_remote(image.location):
+            raise StorageError(Reason.READ_FAILED, f"not read: {_threads().stuck} reads of files have not come back")
         config, known = self._shared.config, version_to_ask_for(image)
         content = storage.read(image.location, config.limits.max_bytes, admit=admit, unless=known, access=config.access)
         if content is None:
@@ -257,6 +273,8 @@ class _Reader:
     def _admit(self, size: int) -> None:
         """Waits until the budget has room."""
         self._hold(0)
+        if not size:
+            return
         if not _budget().try_take(size):
             self._pass_on()  # who waits must hold nothing that others wait for
             _budget().take(size)
@@ -282,9 +300,9 @@ class _Reader:
         logging.getLogger(__name__).warning("%s: %s, given up", masked(image.location), message)
         block.add(failed(image, StorageError(Reason.READ_FAILED, message)))
         self._shared.pass_on(block)
-        _threads().add()
-        if rest:
-            _Reader(rest, self._shared).start()
+        for other in rest:  # each by itself: they may lie on the same disk
+            _Reader([other], self._shared).start()
+        _threads().replace_one()
 
     def _pass_on(self) -> None:
         """Gives what has been read to the bundle."""

@@ -50,7 +50,7 @@ class ColumnTypes:
             self._found = TOO_MANY
         else:
             self._found = unified([self._found, pa.schema([_field_of(*column) for column in columns.items()])])
-        self._looks = not are_too_many(self._found)
+        self._looks = self._looks and not are_too_many(self._found)
 
 
 def _field_of(name: str, values: list[Any]) -> pa.Field:
@@ -125,7 +125,14 @@ def _common(a: pa.Field | None, b: pa.Field | None) -> pa.Field:
     small = a.metadata == _SMALL, b.metadata == _SMALL
     kinds = [pa.int32() if is_small else field.type for field, is_small in zip((a, b), small, strict=True)]
     kind = pa.int64() if all(small) else _wider(*kinds)
-    return pa.field(a.name, pa.string() if kind is None else kind)
+    return pa.field(a.name, pa.string() if kind is None or _members_of(kind) > MOST_COLUMNS else kind)
+
+
+def _members_of(kind: pa.DataType) -> int:
+    """How many members a nested type has."""
+    if pa.types.is_struct(kind):
+        return kind.num_fields + sum(_members_of(field.type) for field in kind)
+    return _members_of(kind.value_type) if pa.types.is_list(kind) else 0
 
 
 def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:

@@ -133,12 +133,21 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
     check_holder(run.output, run.token)
     for name in _OWN:
         storage.remove(f"{target}/{name}")
+    _remove_halves(target)
     _place(target, parts)
     _write_json(f"{target}/{STATS_FILE}", class_stats)
     storage.write_text(f"{target}/{REPORT_FILE}", page)
     check_holder(run.output, run.token)
     _write_json(f"{target}/{RUN_FILE}", record)
     return record
+
+
+def _remove_halves(target: str) -> None:
+    """Removes what a process that was killed has left of a file beside its place."""
+    files = storage.list_files(target) if storage.exists(target) else ()
+    names = (file.location.removeprefix(f"{target}/") for file in files)
+    for name in [name for name in names if "/" not in name and storage.is_temporary(name)]:
+        storage.remove(f"{target}/{name}")
 
 
 def _check_parts(parts: Sequence[Part]) -> None:

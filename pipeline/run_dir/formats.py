@@ -88,7 +88,7 @@ class _CsvWriter:
         self._csv = csv.writer(_Encoded(file), lineterminator="\r\n")  # so that a cell with either of them is quoted
         self._names, self._fields, self._top_k = names, fields, top_k
         columns = [_FIELDS] if fields is None else [f"{_FIELDS}.{name}" for name in fields]
-        self._csv.writerow([*self._flat_names(), *columns])
+        self._csv.writerow([*self._flat_names(), *map(as_cell, columns)])
 
     def _flat_names(self) -> Iterator[str]:
         for name in self._names:

@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 
 # With apostrophes before it, so that whoever takes one away gets the text again.
-_FORMULA = re.compile(r"'*[=+\-@＝＋－＠]")
+_FORMULA = re.compile(r"'*[\"\ufeff]*[=+\-@＝＋－＠]")  # behind a quote that a program may take for that of a cell
 _BLANK_START = re.compile(r"'*[\t\r\n]")  # which a spreadsheet may leave out
 # Where a spreadsheet with other settings begins a new cell: the quotes around the cell do not count for it then.
 _SEPARATOR = re.compile(r"([;|\t\r\n])")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -35,19 +34,21 @@ def _address(_: worker_handlers.GrpcWorkerHandler, path: Any) -> str:
 
 
 class _Servers(worker_handlers.GrpcServer):
-    """The servers of a run. What Beam takes for the number of a port is the path of a socket."""
+    """The servers of a run, in a folder of mode 0700. What Beam takes for the number of a port is a socket's path."""
 
     def __init__(self, *arguments: Any) -> None:
-        self._folder = tempfile.mkdtemp(prefix="sockets-")  # with mode 0700
-        self._descriptor = os.open(self._folder, os.O_RDONLY)
-        with _opening_in(_short(self._folder, self._descriptor)):
-            super().__init__(*arguments)
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sockets-", ignore_cleanup_errors=True))
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            with _opening_in(_short(folder, descriptor)):
+                super().__init__(*arguments)
+            self._stack = stack.pop_all()
 
     def close(self) -> None:
         """Ends the servers."""
         super().close()
-        os.close(self._descriptor)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._stack.close()
 
 
 def _short(folder: str, descriptor: int) -> str:

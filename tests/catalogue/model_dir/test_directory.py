@@ -136,12 +136,28 @@ def test_a_remote_directory_that_cannot_be_read() -> None:
 
 def test_other_labels_are_refused_although_every_hash_is_right(model_copy: Path) -> None:
     edit(model_copy, sign=True, labels=["shoes", "hat", "dress"])
-    with pytest.raises(ModelDirError, match="is that of other labels or another network"):
+    with pytest.raises(ModelDirError, match="is that of other labels"):
         model_dir.read(model_copy)
 
 
 def test_a_directory_of_the_first_version_has_no_hash_of_its_network(repository: Path) -> None:
-    assert model_dir.read(repository / "tests/data/model_format_1").info.network_hash == ""
+    info = model_dir.read(repository / "tests/data/model_format_1").info
+    assert info.network_hash == ""
+    assert info.id != json.loads((repository / "tests/data/model_format_1/model.json").read_text())["id"]
+
+
+def test_other_labels_have_another_id_also_without_a_hash_of_the_network(model_copy: Path) -> None:
+    edit(model_copy, sign=True, network_hash="")
+    before = model_dir.read(model_copy).info.id
+    edit(model_copy, sign=True, labels=["shoes", "hat", "dress"])
+    assert model_dir.read(model_copy).info.id != before
+
+
+def test_a_link_to_a_folder_is_not_walked(model_copy: Path) -> None:
+    (model_copy / "assets/again").symlink_to(model_copy)
+    (model_copy / "assets/and again").symlink_to(model_copy)
+    with pytest.raises(ModelDirError, match="do not belong to it: assets/again, assets/and again; remove them"):
+        model_dir.read(model_copy)
 
 
 @pytest.mark.parametrize("file", ["notes.txt", "assets/vocabulary.txt", "golden/99.png", ".hidden", "variables/more"])

@@ -37,7 +37,10 @@ PICTURE = b"picture"
             "https://shop.example:443/photos",
             ["https://shop.example/photos/a.jpg", "https://shop.example/%70hotos/a.jpg"],
             ["https://shop.example/photos/../a.jpg", "https://shop.example/photos/%2e%2E/a.jpg",
-             "https://shop.example/photos-of-staff/a.jpg", "https://shop.example/"],
+             "https://shop.example/photos-of-staff/a.jpg", "https://shop.example/",
+             "https://shop.example/photos/x%2F..%2F..%2Fa.jpg", "https://shop.example/photos/%2e%2e%2fa.jpg",
+             "https://shop.example/photos/..%5ca.jpg", "https://shop.example/photos/..;/a.jpg",
+             "https://shop.example/photos/%252e%252e/a.jpg", "https://127.0.0.1\\@shop.example/photos/a.jpg"],
         ),
     ],
 )  # fmt: skip
@@ -63,12 +66,29 @@ def test_what_is_below_a_prefix(prefix: str, below: list[str], elsewhere: list[s
         ("[::ffff:10.0.0.1]", "10.0.0.1"),
         ("2002:a00:1::", "10.0.0.1"),
         ("64:ff9b::a9fe:a9fe", "169.254.169.254"),
+        ("64:ff9b:1::a9fe:a9fe", "169.254.169.254"),
+        ("::169.254.169.254", "169.254.169.254"),
+        ("::ffff:0:a9fe:a9fe", "169.254.169.254"),
         ("fe80::1%lo", "fe80::1"),
         ("::1", "::1"),
     ],
 )
 def test_what_an_address_leads_to(text: str, address: str) -> None:
     assert address_of(text) == ipaddress.ip_address(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True), ("2606:2800:21f:cb07::1", True), ("127.0.0.1", False), ("10.1.2.3", False),
+        ("172.16.0.1", False), ("192.168.1.1", False), ("100.64.0.1", False), ("0.0.0.0", False),
+        ("169.254.1.1", False), ("224.0.0.1", False), ("240.0.0.1", False), ("::1", False), ("::", False),
+        ("fc00::1", False), ("fe80::1", False), ("fec0::1", False), ("ff0e::1", False), ("2001:db8::1", False),
+        ("::ffff:10.0.0.1", False), ("2002:a00:1::", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert access.is_public(address_of(address)) is public
 
 
 class Shop(http.server.BaseHTTPRequestHandler):

@@ -18,6 +18,7 @@ from pipeline.config import ReadConfig
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading import read_ahead
 from pipeline.reading.budget import Budget
+from pipeline.reading.threads import Threads
 from pipeline.records import DeadLetter, FinishedImage, ListedImage
 
 CONFIG = ReadConfig()
@@ -229,6 +230,37 @@ def test_a_read_that_never_ends_is_given_up_and_holds_nobody_up(
     assert budget._taken == 0
     assert threading.active_count() <= threads + 1, "those that were replaced end; that of the deadlines stays"
     assert len(run(entries(120, "/other/{}.jpg"), tmp_path)) == 120
+
+
+def test_a_disk_that_is_dead_costs_few_threads_and_little_time(
+    tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "GRACE_SECONDS", 0.2)
+    come_back = threading.Event()
+
+    def read(location: str, max_bytes: int, **_: Any) -> storage.Content:
+        come_back.wait()
+        return storage.Content.of(b"x", None)
+
+    monkeypatch.setattr(storage, "read", read)
+    own = Threads(read_ahead.READS, "read")
+    monkeypatch.setattr(read_ahead, "_threads", lambda: own)
+    start = time.monotonic()
+    found = run(entries(2000, "/dead/{}.jpg"), tmp_path, ReadConfig(timeout=0.5))
+    assert time.monotonic() - start < 20  # 0.7 s for each would be 23 minutes
+    assert len(found) == 2000
+    letters = [letter for one in found if isinstance(one, FinishedImage) for letter in one.dead_letters()]
+    assert {letter.reason for letter in letters} == {"read_failed"}
+    assert all(letter.transient for letter in letters)
+    assert sum("have not come back" in letter.message for letter in letters) > 1500
+    assert own.stuck < 200
+    come_back.set()
+    for _ in range(500):
+        if not own.stuck:
+            break
+        time.sleep(0.01)
+    assert own.stuck == 0
+    assert all(hasattr(one, "data") for one in run(entries(50, "/dead/{}.jpg"), tmp_path)), "it is read again"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from catalogue import storage
 from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import operations
+from catalogue.storage.paths import temporary_name
 from pipeline.metering.measurement import Measurement
 from pipeline.records import EngineChoice, Part
 from pipeline.run_dir.commit import commit
@@ -132,6 +133,15 @@ def test_parts_of_two_computations_are_never_a_run(
     with pytest.raises(CommandFailed, match="parts of two computations"):
         commit(run, parts=wrong[case], **results(10))
     assert not Path(run.output, "run.json").exists()
+
+
+def test_nothing_is_left_of_a_file_that_a_killed_commit_was_writing(
+    run: Run, commit_rows: Callable[..., dict[str, Any]]
+) -> None:
+    Path(run.output).mkdir(exist_ok=True)
+    (Path(run.output) / temporary_name()).write_text("half")
+    commit_rows(run, 97, 3)
+    assert not [file for file in Path(run.output).iterdir() if file.name.startswith(".")]
 
 
 def test_nothing_of_the_run_before_is_left(commit_rows: Commit, run: Run) -> None:
