@@ -208,7 +208,7 @@ def _run_job(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None
         if kind in ("ModelDirError", "UserError"):
             raise UserError(message) from error
         if kind == "CommandFailed":
-            raise CommandFailed(message) from error
+            raise preflight.StoppedEarly(message) from error
         raise Fault(f"the run failed: {kind}: {message}") from error
 
 

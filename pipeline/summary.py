@@ -61,8 +61,8 @@ def performance(record: dict[str, Any]) -> Iterator[str]:
         shares = ", ".join(f"{step} {seconds / worked:.1%}" for step, seconds in timings["worker_seconds"].items())
         yield f"time of the workers, once started: {shares}"
         sizes = ", ".join(f"{count:,} of {size}" for size, count in record["batches"].items())
-        peak = f"{record['peak_worker_memory_bytes'] / 2**20:,.0f} MiB"
-        yield f"batches: {sizes}; peak memory of a worker process: {peak}"
+        peak = f"peak memory of a worker process: {record['peak_worker_memory_bytes'] / 2**20:,.0f} MiB"
+        yield f"batches: {sizes}; {peak}" if sizes else peak
     speed = f"{timings['seconds']:,.1f} s, {timings['images_per_second']:,.1f} images a second, start-up included"
     then = timings["images_per_second_from_then_on"]
     if then is not None:

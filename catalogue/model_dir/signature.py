@@ -37,7 +37,7 @@ def sign(folder: Path, private_key: str) -> None:
     try:
         config.use_elliptic_key_signer(private_key=Path(private_key)).sign(folder, folder / SIGNATURE_FILE)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"--key {private_key} cannot be used: {one_line(str(error), 200)}") from error
+        raise UserError(f"--key {private_key} is no private key of an elliptic curve: {_why(error)}") from error
 
 
 def verify(folder: Path, public_key: str, name: str) -> None:
@@ -62,11 +62,16 @@ def verify(folder: Path, public_key: str, name: str) -> None:
         try:
             verifier = config.use_elliptic_key_verifier(public_key=Path(key.name))
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"--require-signature: no public key: {one_line(str(error), 200)}") from error
+            raise UserError(f"--require-signature: no public key of an elliptic curve: {_why(error)}") from error
     try:
         verifier.verify(folder, folder / SIGNATURE_FILE)
     except Exception as error:  # the library raises what its parts do, such as errors of JSON
         raise ModelDirError(f"{name} is not what the owner of the key has signed: {_shown(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """Why a key cannot be used; the library only finds out that those of another kind have no curve."""
+    return "it is one of another kind" if isinstance(error, AttributeError) else one_line(str(error), 200)
 
 
 def _shown(error: Exception) -> str:

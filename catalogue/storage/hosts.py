@@ -20,7 +20,7 @@ _LAST_READS, _TIMED_OUT = 8, 4
 class Hosts:
     """The hosts that a process reads from.
 
-    A host is skipped for a minute once 4 of its last 8 reads have timed out. After that, one more that times out is
+    A host is skipped for a minute once 4 of its last 8 requests have timed out. After that, one more that times out is
     enough to skip it again. (pybreaker and circuitbreaker count failures in a row instead, and a host that answers a
     part of its requests never has many of those.)
     """

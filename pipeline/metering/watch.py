@@ -94,7 +94,7 @@ class Watch:
         shown = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(3) if count)
         return (
             f"stopped early: {failed:,} of {counts['listed']:,} images have failed already ({shown}), more than "
-            f"--max-failure-rate {self._max_failure_rate:g} allows; --keep-going classifies the rest nevertheless"
+            f"--max-failure-rate {self._max_failure_rate:g} allows"
         )
 
 

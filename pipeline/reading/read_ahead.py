@@ -132,10 +132,7 @@ class Reads:
             self.begin_all()
 
     def begin_all(self) -> None:
-        """Leaves none for later. Local files are there in no time: one thread reads all of a group.
-
-        Where many reads of files have not come back the disk is taken for dead, until some of them do.
-        """
+        """Leaves none for later. Local files are there in no time: one thread reads all of a group."""
         local = []
         for image in self._group:
             if storage.is_remote(image.location):
@@ -258,6 +255,7 @@ class _Reader:
             with deadline.paused():
                 self._admit(size)
 
+        # Where many reads have not come back the disk is taken for dead, until some of them do.
         if _threads().stuck >= MOST_STUCK and not storage.is_remote(image.location):
             raise StorageError(Reason.READ_FAILED, f"not read: {_threads().stuck} reads of files have not come back")
         config, known = self._shared.config, version_to_ask_for(image)

@@ -83,6 +83,10 @@ def new_folders(output: str) -> Iterator[None]:
         raise
 
 
+class StoppedEarly(CommandFailed):
+    """A run that could not succeed any more was stopped: the same command would be stopped again."""
+
+
 @contextlib.contextmanager
 def attempt(run: Run, *, here: bool) -> Iterator[None]:
     """Makes sure that the output can be written before anything is started, and cleans up if the attempt fails.
@@ -106,6 +110,9 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
     except Interrupted as error:
         words = _clean_up(run) if here else ""
         raise Interrupted(error.signal, f"{error}{words}") from None
+    except StoppedEarly as error:
+        words = _clean_up(run, "--keep-going") if here else ""
+        raise StoppedEarly(f"{error}{words}") from error
     except (UserError, CommandFailed, Fault) as error:
         words = _clean_up(run) if here else ""
         raise type(error)(f"{error}{words}") from error
@@ -115,12 +122,20 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
         raise
 
 
-def _clean_up(run: Run) -> str:
-    """Removes the files of an attempt that a later one has no use for. Returns words about those that it has."""
+def _clean_up(run: Run, *more: str) -> str:
+    """Removes the files of an attempt that a later one has no use for.
+
+    Args:
+        run: of the attempt.
+        more: flags that the command needs to continue.
+
+    Returns:
+        Words about the files that are kept.
+    """
     with contextlib.suppress(StorageError):  # the storage may be what failed
         is_lost = not run.overwrite and storage.exists(f"{run.output}/{SUCCESS_FILE}")  # to another run
         if not is_lost and remove_useless(run):
-            return f"; finished work is kept, to continue: {shlex.join(masked_command(run.command))}"
+            return f"; finished work is kept, to continue: {shlex.join(masked_command([*run.command, *more]))}"
         _abandon(run)
     return ""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from catalogue import model_dir, storage
 from catalogue.cli.errors import UserError
@@ -77,11 +77,20 @@ def test_the_message_names_the_file(model_copy: Path, keys: tuple[str, str]) -> 
 def test_keys_that_are_none(model_copy: Path, tmp_path: Path, keys: tuple[str, str]) -> None:
     signature.sign(model_copy, keys[0])
     for public in ("", "-----BEGIN", Path(keys[0]).read_text()):
-        with pytest.raises(UserError, match="--require-signature: no public key"):
+        with pytest.raises(UserError, match="--require-signature: no public key of an elliptic curve"):
             fetch(model_copy, public)
     for private in (tmp_path / "none", tmp_path, tmp_path / "key.pub"):
-        with pytest.raises(UserError, match=f"--key {private} cannot be used"):
+        with pytest.raises(UserError, match=f"--key {private} is no private key of an elliptic curve"):
             signature.sign(model_copy, str(private))
+
+
+def test_a_key_of_another_kind_is_named_as_such(model_copy: Path, tmp_path: Path) -> None:
+    private = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "ed.pem").write_bytes(private)
+    with pytest.raises(UserError, match=r"is no private key of an elliptic curve: it is one of another kind$"):
+        signature.sign(model_copy, str(tmp_path / "ed.pem"))
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
