@@ -24,6 +24,7 @@ from pipeline.config import ClassifyConfig
 from pipeline.graph import classification
 from pipeline.inference import engines
 from pipeline.manifest import reading
+from pipeline.metering.meter import StoppedEarlyError
 from pipeline.metering.watch import Watch
 from pipeline.run_dir import preflight
 from pipeline.run_dir.commit import committed_to, end
@@ -207,8 +208,8 @@ def _run_job(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None
         kind, message = cause(error)
         if kind in ("ModelDirError", "UserError"):
             raise UserError(message) from error
-        if kind == "CommandFailed":
-            raise preflight.StoppedEarly(message) from error
+        if kind == StoppedEarlyError.__name__:
+            raise StoppedEarlyError(message) from error
         raise Fault(f"the run failed: {kind}: {message}") from error
 
 

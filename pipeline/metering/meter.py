@@ -35,6 +35,10 @@ STOP_FILE = "stop"
 REASON = "failed: "
 
 
+class StoppedEarlyError(CommandFailed):
+    """A run that could not succeed any more was stopped."""
+
+
 class _Bundle(threading.local):
     """What the bundle of a thread has done so far."""
 
@@ -99,9 +103,9 @@ class Meter:
             self.count(reused=rows)
 
     def check(self) -> None:
-        """Raises CommandFailed if the run is to be stopped, see `Watch`."""
+        """Raises StoppedEarlyError if the run is to be stopped, see `Watch`."""
         if self._stopped:
-            raise CommandFailed(self._stopped)
+            raise StoppedEarlyError(self._stopped)
 
     def begin(self) -> None:
         """A bundle begins: from now on what is counted is written down from time to time."""

@@ -14,6 +14,7 @@ from catalogue.cli.errors import CommandFailed, Fault, Interrupted, UserError
 from catalogue.cli.masking import masked_command
 from catalogue.reasons import StorageError
 from pipeline.journal.write_chunks import PREFIX as CHUNK
+from pipeline.metering.meter import StoppedEarlyError
 from pipeline.run_dir.layout import (
     DEAD_LETTERS,
     JOURNAL,
@@ -83,10 +84,6 @@ def new_folders(output: str) -> Iterator[None]:
         raise
 
 
-class StoppedEarly(CommandFailed):
-    """A run that could not succeed any more was stopped: the same command would be stopped again."""
-
-
 @contextlib.contextmanager
 def attempt(run: Run, *, here: bool) -> Iterator[None]:
     """Makes sure that the output can be written before anything is started, and cleans up if the attempt fails.
@@ -110,9 +107,9 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
     except Interrupted as error:
         words = _clean_up(run) if here else ""
         raise Interrupted(error.signal, f"{error}{words}") from None
-    except StoppedEarly as error:
+    except StoppedEarlyError as error:  # as would be the same command
         words = _clean_up(run, "--keep-going") if here else ""
-        raise StoppedEarly(f"{error}{words}") from error
+        raise StoppedEarlyError(f"{error}{words}") from error
     except (UserError, CommandFailed, Fault) as error:
         words = _clean_up(run) if here else ""
         raise type(error)(f"{error}{words}") from error
