@@ -23,6 +23,7 @@ from catalogue.reasons import StorageError
 from pipeline.config import ClassifyConfig
 from pipeline.graph import classification
 from pipeline.inference import engines
+from pipeline.journal.open_chunks import save_all
 from pipeline.manifest import reading
 from pipeline.metering.meter import StoppedEarlyError
 from pipeline.metering.watch import Watch
@@ -211,6 +212,8 @@ def _run_job(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None
         if kind == StoppedEarlyError.__name__:
             raise StoppedEarlyError(message) from error
         raise Fault(f"the run failed: {kind}: {message}") from error
+    finally:
+        save_all()  # where the workers are threads of this process
 
 
 def cause(error: Exception) -> tuple[str, str]:

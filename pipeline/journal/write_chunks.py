@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,12 +9,13 @@ from typing import NamedTuple
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from pipeline.journal.chunk_files import ChunkWriter, Settings
+from pipeline.journal.chunk_files import Settings
+from pipeline.journal.open_chunks import OpenChunk
 from pipeline.journal.statistics import Statistics
 from pipeline.records import Chunk, FinishedImage
 
 PREFIX = "chunk-"
-MAX_ROWS, MAX_SECONDS = 1_000, 30.0
+MAX_ROWS = 1_000
 _STATISTICS = "statistics"
 
 
@@ -30,8 +30,8 @@ class WriteChunks(beam.PTransform):
     """Writes `FinishedImage`s to chunks, which are closed after 1,000 rows or 30 s, also in the middle of a bundle.
 
     A bundle that is tried again writes new chunks, and only those of the attempt that succeeded are passed on. So
-    nothing is lost and nothing doubled, although the chunks of a failed attempt stay on the disk: a later run reuses
-    their results.
+    nothing is lost and nothing doubled, although the chunks of a failed attempt stay on the disk, also the one that was
+    open when it failed: a later run reuses their results.
 
     Args:
         folder: for the chunks.
@@ -52,14 +52,15 @@ class WriteChunks(beam.PTransform):
 class _WriteChunksFn(beam.DoFn):
     def __init__(self, folder: str, settings: Settings, max_rows: int) -> None:
         self._folder, self._settings, self._max_rows = folder, settings, max_rows
+        self._open: OpenChunk | None = None
 
     def start_bundle(self) -> None:
-        self._open: _OpenChunk | None = None  # of a bundle that failed: nothing is left of it
+        self.teardown()  # of a bundle that failed
         self._statistics = Statistics()
 
     def process(self, image: FinishedImage) -> Iterator[Chunk]:
         if self._open is None:
-            self._open = _OpenChunk(f"{self._folder}/{PREFIX}{uuid.uuid4().hex}", self._settings)
+            self._open = OpenChunk(f"{self._folder}/{PREFIX}{uuid.uuid4().hex}", self._settings)
         self._open.write(image)
         self._statistics.add(image)
         if self._open.rows >= self._max_rows or self._open.is_old():
@@ -71,36 +72,12 @@ class _WriteChunksFn(beam.DoFn):
             yield windowed(self._closed(self._open))
         if self._statistics.images:
             yield beam.pvalue.TaggedOutput(_STATISTICS, windowed(self._statistics))
-        self.start_bundle()
 
-    def _closed(self, chunk: _OpenChunk) -> Chunk:
+    def teardown(self) -> None:
+        if self._open:
+            self._open.save()
+        self._open = None
+
+    def _closed(self, chunk: OpenChunk) -> Chunk:
         self._open = None
         return chunk.close()
-
-
-class _OpenChunk:
-    """A chunk that is being written."""
-
-    def __init__(self, path: str, settings: Settings) -> None:
-        self._path, self._writer = path, ChunkWriter(path, settings)
-        self._images = self._predictions = self._dead_letters = 0
-        self._deadline = time.monotonic() + MAX_SECONDS
-
-    def write(self, image: FinishedImage) -> None:
-        self._writer.write(image)
-        self._images += 1
-        if image.result.top:
-            self._predictions += len(image.listed.rows)
-        else:
-            self._dead_letters += len(image.listed.rows)
-
-    @property
-    def rows(self) -> int:
-        return self._predictions + self._dead_letters
-
-    def is_old(self) -> bool:
-        return time.monotonic() >= self._deadline
-
-    def close(self) -> Chunk:
-        self._writer.close()
-        return Chunk(self._path, self._images, self._predictions, self._dead_letters)

@@ -105,7 +105,7 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
     try:
         yield
     except Interrupted as error:
-        words = _clean_up(run) if here else ""
+        words = (_clean_up(run) or "; nothing had been finished, nothing is kept") if here else ""
         raise Interrupted(error.signal, f"{error}{words}") from None
     except StoppedEarlyError as error:  # as would be the same command
         words = _clean_up(run, "--keep-going") if here else ""

@@ -24,9 +24,15 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """Waits until nobody holds the other end of standard input any more, then ends this process, whatever it does."""
+    """Waits until nobody holds the other end of standard input any more, then ends this process, whatever it does.
+
+    The command closes it when the run has failed, and the system does when the command has been killed.
+    """
     while os.read(0, 1):
         pass
+    from pipeline.journal.open_chunks import save_all
+
+    save_all()
     os._exit(1)
 
 

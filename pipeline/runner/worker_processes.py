@@ -22,7 +22,11 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_fn_api_pb2, beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
+    BeamFnControlServicer,
+    GrpcWorkerHandler,
+    WorkerHandler,
+)
 from apache_beam.transforms.environments import Environment, python_sdk_capabilities
 from google.protobuf import text_format
 
@@ -80,7 +84,7 @@ class _Crew:
         self.name, self.lost, self.reason = uuid.uuid4().hex, threading.Event(), ""
         self.options: dict[str, Any] = {}
         self._handlers: list[_Handler] = []
-        self._lock, self._ending = threading.Lock(), False
+        self._lock, self._is_over = threading.Lock(), False
         _crews[self.name] = self
 
     def join(self, handler: _Handler) -> None:
@@ -88,7 +92,7 @@ class _Crew:
         self._handlers.append(handler)
 
     def lose(self, reason: str) -> None:
-        """One worker has ended."""
+        """One worker has ended, and not because it was told to."""
         with self._lock:
             self.reason = self.reason or reason
         self.lost.set()
@@ -100,11 +104,13 @@ class _Crew:
             handler.fail(reason)
 
     def end(self) -> None:
-        """The run has failed: what it failed by may have been the end of a process, about to be noticed."""
-        with self._lock:
-            first, self._ending = not self._ending, True
-        if first:
-            self.lost.wait(_SECONDS_TO_NOTICE)
+        """The run has failed, perhaps by the end of a process that is about to be noticed. Tells all others to end."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self.lost.wait(_SECONDS_TO_NOTICE)
+        for handler in self._handlers:
+            handler.tell_to_end()
 
 
 _crews: weakref.WeakValueDictionary[str, _Crew] = weakref.WeakValueDictionary()
@@ -178,18 +184,22 @@ class _Handler(GrpcWorkerHandler):
         for future in list(self.control_conn._futures_by_id.values()):
             future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=future.instruction_id, error=reason))
 
+    def tell_to_end(self) -> None:
+        """Makes the process end as soon as it has saved the chunks it is writing, see `pipeline.runner.worker`."""
+        self._closing.set()
+        self.control_conn.push(BeamFnControlServicer._DONE_MARKER)  # or the end of the connection would be an error
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
+
     def close(self) -> None:
-        """Ends the process: at once if it is still at work, as then the run has failed."""
-        failed = bool(self.control_conn._futures_by_id)
-        if failed:
+        """Ends the process: in the middle of its work if there is any, as then the run has failed."""
+        if self.control_conn._futures_by_id:
             self._crew.end()
         self._closing.set()
-        if failed and self._process:
-            self._process.kill()
         super().close()
 
     def stop_worker(self) -> None:
-        """Waits for the process, which has been told that there is nothing more to do."""
+        """Waits for the process, which has been told to end, or that there is nothing more to do."""
         if self._process:
             with self._process as process:
                 try:

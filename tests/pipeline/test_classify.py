@@ -32,7 +32,8 @@ from catalogue.model_dir import ModelDir, ModelDirError, saved_model
 from catalogue.model_dir.info import checksum
 from pipeline import classify as command_module
 from pipeline.inference import engines, openvino_engine
-from pipeline.journal import write_chunks
+from pipeline.journal import open_chunks
+from pipeline.journal.chunk_files import read_results
 from pipeline.journal.part_files import read_part
 from pipeline.metering.watch import counted
 from pipeline.records import OUTPUT_FORMATS, Chunk
@@ -385,6 +386,8 @@ def test_a_run_that_can_no_longer_succeed_is_stopped_early(
     assert 1000 <= int(found[1].replace(",", "")) < 25_000
     assert re.search(r"finished work is kept, to continue: .* --keep-going$", said, flags=re.MULTILINE)
     assert not (run / "run.json").exists()
+    saved = [one for chunk in run.glob("_temporary/*/chunk-*") for one in read_results(str(chunk))[1]]
+    assert len(saved) >= int(found[1].replace(",", ""))  # also those of chunks that were not full
 
     assert classify(tmp_path / "list.csv", tiny_model, run, "--keep-going") == 1
     assert "25,000 of 50,000 images failed, more than --max-failure-rate 0.05 allows" in capfd.readouterr().err
@@ -414,14 +417,14 @@ def test_a_finished_run_is_kept_unless_told_otherwise(
 def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The images of each chunk that is written in this process."""
     written: list[int] = []
-    close = write_chunks._OpenChunk.close
+    close = open_chunks.OpenChunk.close
 
-    def noted(self: write_chunks._OpenChunk) -> Chunk:
+    def noted(self: open_chunks.OpenChunk) -> Chunk:
         chunk = close(self)
         written.append(chunk.images)
         return chunk
 
-    monkeypatch.setattr(write_chunks._OpenChunk, "close", noted)
+    monkeypatch.setattr(open_chunks.OpenChunk, "close", noted)
     return written
 
 

@@ -7,8 +7,8 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from catalogue.images.spec import Limits
-from pipeline.journal import write_chunks
-from pipeline.journal.chunk_files import Settings, read_images
+from pipeline.journal import open_chunks
+from pipeline.journal.chunk_files import Settings, read_images, read_results
 from pipeline.journal.write_chunks import WriteChunks, _WriteChunksFn
 from pipeline.records import Chunk, FinishedImage, ListedImage, Result
 
@@ -42,7 +42,7 @@ def test_a_chunk_is_closed_in_the_middle_of_a_bundle_once_it_is_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(write_chunks.time, "monotonic", lambda: now)
+    monkeypatch.setattr(open_chunks.time, "monotonic", lambda: now)
     fn = _WriteChunksFn(str(tmp_path), SETTINGS, 1000)
     fn.start_bundle()
     assert list(fn.process(finished(0))) == []
@@ -52,12 +52,15 @@ def test_a_chunk_is_closed_in_the_middle_of_a_bundle_once_it_is_old(
     assert Path(chunk.path).exists()
 
 
-def test_an_open_chunk_of_a_bundle_that_failed_is_not_finished_by_the_next(tmp_path: Path) -> None:
+def test_the_open_chunk_of_a_bundle_that_failed_is_saved_and_not_passed_on(tmp_path: Path) -> None:
     fn = _WriteChunksFn(str(tmp_path), SETTINGS, 1000)
     fn.start_bundle()
     list(fn.process(finished(0)))
+    fn.teardown()
+    (saved,) = tmp_path.iterdir()
     fn.start_bundle()
     list(fn.process(finished(1)))
     chunk, statistics = fn.finish_bundle()
     assert [image.listed.location for image in read_images(chunk.value.path)] == ["/1"]
     assert statistics.value.value.images == 1
+    assert [result.location for result in read_results(str(saved))[1]] == ["/0"]

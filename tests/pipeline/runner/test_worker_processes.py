@@ -113,12 +113,14 @@ def test_workers_end_with_their_command(start: Start) -> None:
 def test_an_interrupted_run_ends_at_once_and_names_the_command_that_continues(
     number: signal.Signals, start: Start, tmp_path: Path
 ) -> None:
-    process = start(chunks=1)
+    process = start(chunks=0)
     workers = children(process.pid)
+    classified = wait_for_images(tmp_path, 200)
     for pid in (*workers, process.pid):  # as a terminal and systemd do
         os.kill(pid, number)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 128 + number
+    assert len(kept(tmp_path)) >= classified  # also those of chunks that were not full
     command = " ".join(map(str, process.args[1:]))
     assert errors.splitlines()[-1].endswith(f"interrupted; finished work is kept, to continue: python {command}")
     assert {file.name.split("-")[0] for file in tmp_path.glob("run/_temporary/*/*")} == {"started", "chunk"}
@@ -157,21 +159,24 @@ def test_an_interrupted_run_without_finished_work_leaves_nothing(start: Start, t
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert errors.splitlines()[-1].endswith("error: interrupted")
+    assert errors.splitlines()[-1].endswith("error: interrupted; nothing had been finished, nothing is kept")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_killed_run_is_continued_by_the_same_command(start: Start, words: list[str], tmp_path: Path) -> None:
     """Its command is killed, then a worker. Not more than 1,000 images of each worker are repeated."""
-    process = start(chunks=2)
-    (attempt,) = tmp_path.glob("run/_temporary/*")
-    classified = counted(str(attempt))["classified"]
+    process = start(chunks=0)
+    workers = children(process.pid)
+    classified = wait_for_images(tmp_path, 200)
     process.kill()
     process.communicate()
-    assert classified - len(kept(tmp_path)) <= 2 * 1000
+    wait_for_end(workers)
+    known = len(kept(tmp_path))
+    assert known >= classified  # its workers have seen that it is gone, and saved what they had
     process = start("--retries", "0", chunks=6)
     os.kill(children(process.pid)[0], signal.SIGKILL)
     process.communicate(timeout=10)
+    assert len(kept(tmp_path)) >= known + 1000
     known = len(kept(tmp_path))
     subprocess.run(words, check=True, capture_output=True)
     counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
@@ -181,6 +186,16 @@ def test_a_killed_run_is_continued_by_the_same_command(start: Start, words: list
     subprocess.run(alone, check=True, capture_output=True)
     assert rows(tmp_path / "run") == rows(tmp_path / "alone")
     assert names(tmp_path / "run") == names(tmp_path / "alone")
+
+
+def wait_for_images(folder: Path, images: int) -> int:
+    """Waits until so many images have been classified, as far as the workers have told. Returns how many."""
+    for _ in range(6000):
+        found = sum(counted(str(attempt))["classified"] for attempt in folder.glob("run/_temporary/*"))
+        if found >= images:
+            return found
+        time.sleep(0.01)
+    pytest.fail("it did not come so far")
 
 
 def kept(folder: Path) -> set[str]:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from catalogue.images.spec import Limits
+from pipeline.journal import open_chunks
+from pipeline.journal.chunk_files import ChunkWriter, Settings, read_results
+from pipeline.journal.open_chunks import OpenChunk, save_all
+from pipeline.records import FinishedImage, ListedImage, Result
+
+SETTINGS = Settings("model", 3, 5, Limits())
+
+
+def finished(number: int) -> FinishedImage:
+    listed = ListedImage(f"/{number}", ((f"{number}", {}),))
+    return FinishedImage(listed, Result(listed.location, top=(("hat", 0.5),)))
+
+
+def test_saved_chunks_hold_what_has_been_written_and_take_no_more(tmp_path: Path) -> None:
+    chunks = [OpenChunk(str(tmp_path / f"chunk-{number}"), SETTINGS) for number in range(3)]
+    for number, chunk in enumerate(chunks):
+        chunk.write(finished(number))
+    closed = chunks.pop().close()
+    save_all()
+    assert [read_results(str(tmp_path / f"chunk-{number}"))[1][0].location for number in range(3)] == ["/0", "/1", "/2"]
+    assert closed.images == 1
+    for chunk in chunks:
+        with pytest.raises(RuntimeError, match="told to end"):
+            chunk.write(finished(9))
+
+
+def test_a_chunk_that_is_saved_while_it_is_written_is_whole(tmp_path: Path) -> None:
+    for attempt in range(10):
+        path = tmp_path / f"chunk-{attempt}"
+        chunk, written = OpenChunk(str(path), SETTINGS), list[int]()
+
+        def write(chunk: OpenChunk = chunk, written: list[int] = written) -> None:
+            try:
+                for number in range(100_000):
+                    chunk.write(finished(number))
+                    written.append(number)
+            except RuntimeError:
+                pass
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        while not written:
+            time.sleep(0.001)
+        save_all()
+        thread.join()
+        assert len(read_results(str(path))[1]) == len(written) < 100_000
+
+
+def test_a_storage_that_does_not_answer_holds_the_end_of_a_process_for_a_short_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(ChunkWriter, "close", lambda self: answered.wait())
+    monkeypatch.setattr(open_chunks, "_SECONDS_TO_SAVE", 0.1)
+    OpenChunk(str(tmp_path / "chunk"), SETTINGS).write(finished(0))
+    start = time.monotonic()
+    save_all()
+    assert time.monotonic() - start < 5
+    answered.set()
