@@ -8,8 +8,12 @@ import enum
 class Reason(enum.Enum):
     """Why an image could not be classified: its code in files, whether a later run may succeed, a sentence."""
 
-    NOT_FOUND = ("not_found", False, "There is no such file or object.")
-    PERMISSION_DENIED = ("permission_denied", False, "Reading the file or object is not allowed.")
+    NOT_FOUND = ("not_found", False, "There is no such file or object, or its scheme is not one that is read here.")
+    PERMISSION_DENIED = (
+        "permission_denied",
+        False,
+        "Reading is not allowed: by its storage, by --allow-uri, or because of its address.",
+    )
     READ_FAILED = ("read_failed", True, "Reading failed; it may succeed in a later run.")
     EMPTY = ("empty", False, "The file has no bytes.")
     TOO_MANY_BYTES = ("too_many_bytes", False, "The file, or what is packed in it, is larger than the limit.")

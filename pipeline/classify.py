@@ -53,7 +53,7 @@ def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
     """
     folder, record = classify(config, command)
     class_stats = json.loads(storage.read_text(f"{folder}/{STATS_FILE}"))
-    with contextlib.suppress(OSError):  # the run is complete, whatever becomes of its table
+    with contextlib.suppress(CommandFailed):  # the run is complete, whatever becomes of its table
         for line in summary(record, class_stats):
             print_line(line)
     if record["problems"]:
@@ -114,11 +114,11 @@ def _with_public_key(config: ClassifyConfig) -> ClassifyConfig:
     """The settings with the key that the model must be signed with, which the workers need, too. Raises UserError."""
     if config.require_signature is None:
         return config
-    signature.check_installed()
     try:
         key = storage.read_text(config.require_signature)
     except (StorageError, UnicodeDecodeError) as error:
         raise UserError(f"--require-signature {config.require_signature} cannot be read: {error}") from error
+    signature.check_public_key(key, config.require_signature)
     return dataclasses.replace(config, inference=dataclasses.replace(config.inference, public_key=key))
 
 
@@ -144,6 +144,7 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
         preflight.attempt(run, here=here),
     ):
         preflight.check(run.output, overwrite=run.overwrite)  # a run may have finished while this one waited
+        has_results = bool(run.previous) or preflight.has_chunks(run)
         runner = options.view_as(StandardOptions).runner
         say(f"classifying {shown(config.manifest.inputs)} with model {run.model.id} on {runner}")
         try:
@@ -156,7 +157,10 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
         folder = committed_to(run)
         if folder is None:
             raise CommandFailed(f"{run.output} has no {RUN_FILE} of this run: it has not finished")
-        return folder, verify(folder)
+        record = verify(folder)
+        if has_results and not any(record["counts"]["reused"].values()):
+            say("none of the earlier results could be reused: the images, the model or the limits are others")
+        return folder, record
 
 
 def _run_with_retries(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Sequence
 
 from catalogue import storage
 from catalogue.cli import flags
+from catalogue.cli.errors import UserError
 from catalogue.images.spec import DEFAULT_LIMITS, Limits
 from catalogue.storage.access import EVERYTHING, Access
 from catalogue.storage.deadline import READ_SECONDS
@@ -248,7 +250,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
     for path in (*arguments.input, arguments.model_dir, arguments.output, arguments.previous):
         if path is not None:
             storage.check(path)
-    access = Access(tuple(map(storage.absolute, arguments.allow_uri or ())))
+    access = Access(tuple(map(_prefix, arguments.allow_uri or ())))
     return ClassifyConfig(
         manifest=Manifest(
             tuple(map(storage.absolute, arguments.input)),
@@ -279,3 +281,11 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
         price_per_hour=arguments.price_per_hour,
         beam_flags=tuple(beam_flags),
     )
+
+
+def _prefix(given: str) -> str:
+    """A value of ``--allow-uri``, absolute. Raises UserError for what was most likely meant to be a host."""
+    found = storage.absolute(given)
+    if not storage.is_remote(found) and not os.path.isabs(given) and not os.path.exists(found):
+        raise UserError(f"--allow-uri {given}: there is no such folder; a host is written as https://{given}")
+    return found

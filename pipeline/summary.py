@@ -28,7 +28,7 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
     failed = sum(counts["dead_letters"].values())
     yield ""
     inputs, letters = counted(counts["inputs"], "image"), counted(failed, "dead letter")
-    yield f"{inputs}: {counts['predictions']:,} classified, {letters}"
+    yield f"{inputs}: {counted(counts['predictions'], 'prediction')}, {letters}"
     for reason, count in sorted(counts["dead_letters"].items(), key=lambda item: -item[1]):
         yield f"  {reason:20} {count:9,}"
     reused = {source: count for source, count in counts["reused"].items() if count}
@@ -47,7 +47,8 @@ def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str
     if left_out["rows_without_uri"]:
         yield f"{counted(left_out['rows_without_uri'], 'row')} without a URI left out"
     yield from performance(record)
-    yield f"rows, statistics and report.html are in {record['output']}"
+    of = "this run, which is not a success," if record["problems"] else "this run"
+    yield f"rows, statistics and report.html of {of} are in {record['output']}"
 
 
 def performance(record: dict[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from catalogue.cli.errors import CommandFailed
 from catalogue.cli.masking import masked
 from catalogue.cli.text import visible
 
@@ -123,11 +124,17 @@ def say(text: str = "") -> None:
 
 
 def print_line(text: str) -> None:
-    """A line of a command's results, on standard output. If its reader has gone, as ``head`` does, it is dropped."""
+    """A line of a command's results, on standard output. If its reader has gone, as ``head`` does, it is dropped.
+
+    Raises:
+        CommandFailed: it cannot be written, as on a full disk.
+    """
     try:
         print(_shown(text), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would fail at its end
+    except OSError as error:
+        raise CommandFailed(f"standard output cannot be written: {error.strerror}") from error
 
 
 def _shown(text: str) -> str:

@@ -16,10 +16,31 @@ from catalogue.cli.errors import UserError
 from catalogue.cli.text import one_line
 from catalogue.model_dir.info import SIGNATURE_FILE, ModelDirError
 
+_KEY_ERRORS = (OSError, ValueError, TypeError, AttributeError)
+_DIFFERENCES = {
+    r"Hash mismatch for \\*'(.*?)\\*':": "changed since",
+    r"Extra files found in model \\*'.*?\\*': (.*?)(?:[\"'][,\]]|$)": "added since",
+    r"Missing files in model \\*'.*?\\*': (.*?)(?:[\"'][,\]]|$)": "missing",
+}
+
 
 def check_installed() -> None:
     """Raises UserError without the extra."""
     _library()
+
+
+def check_public_key(key: str, path: str) -> None:
+    """Raises UserError for a key that cannot be used, and without the extra.
+
+    Args:
+        key: the content of a PEM file.
+        path: of the file, for the message.
+    """
+    try:
+        _verifier(key)
+    except _KEY_ERRORS as error:
+        message = f"--require-signature {path} is not the public key of an elliptic curve: {_why(error)}"
+        raise UserError(message) from error
 
 
 def sign(folder: Path, private_key: str) -> None:
@@ -36,8 +57,8 @@ def sign(folder: Path, private_key: str) -> None:
     config = signing.Config().set_hashing_config(_hashing(hashing, folder))
     try:
         config.use_elliptic_key_signer(private_key=Path(private_key)).sign(folder, folder / SIGNATURE_FILE)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"--key {private_key} is no private key of an elliptic curve: {_why(error)}") from error
+    except _KEY_ERRORS as error:
+        raise UserError(f"--key {private_key} is not the private key of an elliptic curve: {_why(error)}") from error
 
 
 def verify(folder: Path, public_key: str, name: str) -> None:
@@ -45,28 +66,28 @@ def verify(folder: Path, public_key: str, name: str) -> None:
 
     Args:
         folder: of a local model directory.
-        public_key: the content of a PEM file.
+        public_key: the content of a PEM file, see `check_public_key`.
         name: of the directory, for messages.
 
     Raises:
         ModelDirError: it has no signature, one of another key, or was changed since.
-        UserError: the key cannot be used.
+        UserError: the extra is missing.
     """
-    hashing, _, verifying = _library()
+    verifier = _verifier(public_key).set_hashing_config(_hashing(_library()[0], folder))
     if not (folder / SIGNATURE_FILE).is_file():
         raise ModelDirError(f"{name} is not signed: it has no {SIGNATURE_FILE}; sign it with python -m trainer sign")
-    config = verifying.Config().set_hashing_config(_hashing(hashing, folder))
-    with tempfile.NamedTemporaryFile("w", suffix=".pub") as key:  # the library takes a path
-        key.write(public_key)
-        key.flush()
-        try:
-            verifier = config.use_elliptic_key_verifier(public_key=Path(key.name))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"--require-signature: no public key of an elliptic curve: {_why(error)}") from error
     try:
         verifier.verify(folder, folder / SIGNATURE_FILE)
     except Exception as error:  # the library raises what its parts do, such as errors of JSON
         raise ModelDirError(f"{name} is not what the owner of the key has signed: {_shown(error)}") from error
+
+
+def _verifier(public_key: str) -> Any:
+    _, _, verifying = _library()
+    with tempfile.NamedTemporaryFile("w", suffix=".pub") as file:  # the library takes a path
+        file.write(public_key)
+        file.flush()
+        return verifying.Config().use_elliptic_key_verifier(public_key=Path(file.name))
 
 
 def _why(error: Exception) -> str:
@@ -76,10 +97,12 @@ def _why(error: Exception) -> str:
 
 def _shown(error: Exception) -> str:
     """What the library says, without the digests of files."""
-    changed = re.findall(r"Hash mismatch for \\*'(.*?)\\*':", str(error))
-    if changed:
-        return f"{', '.join(changed)} changed since"
-    return one_line(str(error) or type(error).__name__, 200)
+    text = str(error)
+    if "Key mismatch" in text:
+        return "it was signed with another key"
+    files = {words: ", ".join(re.findall(pattern, text)) for pattern, words in _DIFFERENCES.items()}
+    found = [f"{names} {words}" for words, names in files.items() if names]
+    return one_line("; ".join(found) or text or type(error).__name__, 200)
 
 
 def _hashing(hashing: Any, folder: Path) -> Any:

@@ -44,7 +44,7 @@ class Access:
     def check(self, location: str) -> None:
         """Raises StorageError for what must not be read."""
         if self.prefixes and not self.names(location):
-            raise StorageError(Reason.PERMISSION_DENIED, "it is not below one of --allow-uri")
+            raise StorageError(Reason.PERMISSION_DENIED, "it is outside everything that --allow-uri names")
 
     def names(self, location: str) -> bool:
         """Whether a location is below one of the prefixes."""

@@ -100,7 +100,7 @@ class WebStore:
         while redirects <= REDIRECTS:
             request = self._request(url, condition, cookies)
             if redirects and access.prefixes and not access.names(request.url or ""):
-                message = f"redirected to {masked(url)}, which is not below one of --allow-uri"
+                message = f"redirected to {masked(url)}, which is outside everything that --allow-uri names"
                 raise StorageError(Reason.PERMISSION_DENIED, message)
             access.check(request.url or "")
             route.check_host(urllib.parse.urlsplit(request.url or "").hostname or "")

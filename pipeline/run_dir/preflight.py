@@ -146,6 +146,12 @@ def remove_useless(run: Run) -> bool:
     return any(name.startswith(CHUNK) for name in names.values())
 
 
+def has_chunks(run: Run) -> bool:
+    """Whether earlier attempts have left results."""
+    files = storage.list_files(f"{run.output}/{TEMPORARY}")
+    return any(file.location.rpartition("/")[2].startswith(CHUNK) for file in files)
+
+
 def _abandon(run: Run) -> None:
     with contextlib.suppress(StorageError):
         storage.remove(run.temporary)

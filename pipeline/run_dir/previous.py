@@ -38,6 +38,8 @@ def _finished(given: str, output: str) -> list[str]:
         if not _is_journaled(given):
             raise UserError(f"--previous {given} has no {JOURNAL}: it was written by an older version")
         return [given]
+    if storage.is_file(given):
+        raise UserError(f"--previous {given} is a file: give a run directory, or a folder of them")
     runs = [f"{given}/{name}" for name in storage.folders(given) or ()]
     finished = {
         read_record(run)["timings"]["finished"]: run  # type: ignore[index]

@@ -508,6 +508,11 @@ def test_a_night_pays_only_for_what_changed(
     assert json.loads((runs / "3/run.json").read_text())["counts"]["reused"]["unread"] == 37
     for folder in ("predictions", "dead_letters"):
         assert read_rows(runs / "3", folder) == read_rows(tmp_path / "anew", folder)
+    assert "could be reused" not in capfd.readouterr().err
+    (photos / "only").mkdir()
+    (photos / "only/one.jpg").write_bytes((photos / "hat/03.jpg").read_bytes() + b"another")
+    assert classify(photos / "only", tiny_model, runs / "4", "--previous", runs) == 0
+    assert "none of the earlier results could be reused" in capfd.readouterr().err
 
 
 def test_a_finished_run_outlives_one_that_fails_in_its_place(

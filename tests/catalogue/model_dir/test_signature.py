@@ -54,33 +54,36 @@ def test_a_signed_directory_is_accepted_and_one_that_was_changed_is_not(
             fetch(model_copy, public)
         file.write_bytes(content)
     (model_copy / "more").touch()
-    with pytest.raises(ModelDirError, match="more"):
+    with pytest.raises(ModelDirError, match=r"has signed: more added since$"):
         fetch(model_copy, public)
     (model_copy / "more").unlink()
     (model_copy / "golden/00.png").rename(tmp_path / "00.png")
-    with pytest.raises(ModelDirError, match=r"00\.png"):
+    with pytest.raises(ModelDirError, match=r"has signed: golden/00\.png missing$"):
         fetch(model_copy, public)
     (tmp_path / "00.png").rename(model_copy / "golden/00.png")
-    with pytest.raises(ModelDirError, match="is not what the owner of the key has signed"):
+    with pytest.raises(ModelDirError, match=r"has signed: it was signed with another key$"):
         fetch(model_copy, make_keys(tmp_path, "other")[1])
     fetch(model_copy, public)
 
 
-def test_the_message_names_the_file(model_copy: Path, keys: tuple[str, str]) -> None:
+def test_the_message_names_every_file(model_copy: Path, keys: tuple[str, str]) -> None:
     signature.sign(model_copy, keys[0])
-    with (model_copy / "report.html").open("a") as file:
-        file.write("x")
-    with pytest.raises(ModelDirError, match=r"has signed: report\.html changed since$"):
+    for name in ("report.html", "it's.txt", "more.txt"):
+        with (model_copy / name).open("a") as file:
+            file.write("x")
+    (model_copy / "golden/00.png").unlink()
+    message = r"has signed: report\.html changed since; it's\.txt, more\.txt added since; golden/00\.png missing$"
+    with pytest.raises(ModelDirError, match=message):
         fetch(model_copy, keys[1])
 
 
 def test_keys_that_are_none(model_copy: Path, tmp_path: Path, keys: tuple[str, str]) -> None:
     signature.sign(model_copy, keys[0])
     for public in ("", "-----BEGIN", Path(keys[0]).read_text()):
-        with pytest.raises(UserError, match="--require-signature: no public key of an elliptic curve"):
-            fetch(model_copy, public)
+        with pytest.raises(UserError, match=r"--require-signature key\.pub is not the public key of an elliptic curve"):
+            signature.check_public_key(public, "key.pub")
     for private in (tmp_path / "none", tmp_path, tmp_path / "key.pub"):
-        with pytest.raises(UserError, match=f"--key {private} is no private key of an elliptic curve"):
+        with pytest.raises(UserError, match=f"--key {private} is not the private key of an elliptic curve"):
             signature.sign(model_copy, str(private))
 
 
@@ -89,14 +92,14 @@ def test_a_key_of_another_kind_is_named_as_such(model_copy: Path, tmp_path: Path
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (tmp_path / "ed.pem").write_bytes(private)
-    with pytest.raises(UserError, match=r"is no private key of an elliptic curve: it is one of another kind$"):
+    with pytest.raises(UserError, match=r"is not the private key of an elliptic curve: it is one of another kind$"):
         signature.sign(model_copy, str(tmp_path / "ed.pem"))
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "model_signing", None)
     with pytest.raises(UserError, match=r"need the extra signing: pip install -e '\.\[signing\]'"):
-        signature.check_installed()
+        signature.check_public_key("", "key.pub")
 
 
 def test_the_commands(

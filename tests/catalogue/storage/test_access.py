@@ -51,7 +51,7 @@ def test_what_is_below_a_prefix(prefix: str, below: list[str], elsewhere: list[s
         own.check(location)
     for location in elsewhere:
         assert not own.names(location), location
-        with pytest.raises(StorageError, match="not below one of --allow-uri") as error:
+        with pytest.raises(StorageError, match="outside everything that --allow-uri names") as error:
             own.check(location)
         assert error.value.reason is Reason.PERMISSION_DENIED
         access.EVERYTHING.check(location)
@@ -187,4 +187,4 @@ def test_redirects_stay_below_the_prefixes(port: int, names: dict[str, list[str]
     own = Access((f"{public}/to", f"{public}/photos"))
     assert read(f"{public}/to/{public}/photos/a.jpg", own) == PICTURE
     assert "redirected to" in refusal(f"{public}/to/{public}/private/a.jpg", own)
-    assert "not below one of --allow-uri" in refusal(f"{public}/private/a.jpg", own)
+    assert "outside everything that --allow-uri names" in refusal(f"{public}/private/a.jpg", own)

@@ -53,6 +53,11 @@ def test_without_an_earlier_run_there_is_nothing_to_reuse(tmp_path: Path, capsys
         previous_runs(f"{tmp_path}/runs", "/none")
 
 
+def test_a_file_is_no_previous_run(runs: Path) -> None:
+    with pytest.raises(UserError, match="is a file: give a run directory"):
+        previous_runs(f"{runs}/notes.txt", "/none")
+
+
 def test_a_run_of_an_older_version_has_no_journal(runs: Path) -> None:
     shutil.rmtree(runs / "1/journal")
     with pytest.raises(UserError, match="has no journal: it was written by an older version"):

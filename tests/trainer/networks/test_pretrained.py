@@ -107,7 +107,7 @@ def test_says_of_any_photos_what_keras_says(
     assert labels == {path.name: photo["label"] for path, photo in zip(paths, said, strict=True)}
     table = capsys.readouterr().out
     assert f"{labels['0.png']} " in table
-    assert "3 classified, 0 dead letters" in table
+    assert "3 predictions, 0 dead letters" in table
 
 
 def test_photos_with_labels_of_imagenet_are_measured(
