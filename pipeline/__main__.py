@@ -9,7 +9,7 @@ import pipeline
 from catalogue.cli import flags
 from catalogue.cli.command import leave, run
 from catalogue.cli.logs import prepare_process
-from pipeline import config
+from pipeline import classify_flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,12 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = flags.Parser(prog="python -m pipeline", description=pipeline.__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = commands.add_parser("classify", help="label a catalogue", description="Label a catalogue with a model.")
-    config.add_arguments(chosen)
+    classify_flags.add_arguments(chosen)
     flags.add_output_arguments(chosen)
     arguments, beam_flags = parser.parse_known_args(argv)
 
     def command() -> None:
-        settings = config.config_from(arguments, beam_flags)
+        settings = classify_flags.config_from(arguments, beam_flags)
         from pipeline import classify  # Beam, which takes seconds to import
         from pipeline.runner import runners
 

@@ -19,7 +19,7 @@ from catalogue.lists import values
 from catalogue.lists.kinds import ENDINGS
 from catalogue.reasons import Reason
 from catalogue.storage import hosts, http_status, stores, web
-from pipeline import config, records
+from pipeline import classify_flags, records
 from pipeline.run_dir import layout
 from pipeline.runner import runners
 from trainer.commands import evaluate_flags, inspect_flags, predict_flags, sign_flags, sweep_flags, train_flags
@@ -31,7 +31,7 @@ PARSERS = {
     "trainer inspect": inspect_flags.add_arguments,
     "trainer predict": predict_flags.add_arguments,
     "trainer sign": sign_flags.add_arguments,
-    "pipeline classify": config.add_arguments,
+    "pipeline classify": classify_flags.add_arguments,
 }
 
 

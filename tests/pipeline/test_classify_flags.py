@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from catalogue.cli.errors import UserError
-from pipeline.config import ClassifyConfig, add_arguments, config_from
+from pipeline.classify_flags import add_arguments, config_from
+from pipeline.config import ClassifyConfig
 
 
 def parsed(*flags: object) -> ClassifyConfig:

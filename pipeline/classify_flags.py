@@ -1,0 +1,211 @@
+"""Command-line flags of ``classify``, which are parsed into a `ClassifyConfig`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from catalogue import storage
+from catalogue.cli import flags
+from catalogue.cli.errors import UserError
+from catalogue.storage.access import Access
+from catalogue.storage.deadline import READ_SECONDS
+from pipeline.config import ClassifyConfig, InferenceConfig, Manifest, ReadConfig
+from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN
+
+BATCH_SIZE = 16
+TOP_K = 5
+MAX_FAILURE_RATE = 0.05
+ROWS_PER_PART = 100_000
+RETRIES = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of ``classify`` that are not Beam's."""
+    _add_manifest_arguments(parser)
+    _add_reading_arguments(parser)
+    _add_model_arguments(parser)
+    _add_result_arguments(parser)
+    _add_failure_arguments(parser)
+    parser.epilog = (
+        "Any other flag is Beam's: --runner, --direct_num_workers, --project and so on. Without --runner the job runs "
+        "on this machine, in a process for each core, or in threads of one process where there is a GPU."
+    )
+
+
+def _add_manifest_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is classified").add_argument
+    add(
+        "--input",
+        type=flags.path,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="WHERE",
+        help="folders, globs, images, or lists of URIs: text, CSV, TSV, JSON Lines, Parquet",
+    )
+    add("--uri-column", default=URI_COLUMN, metavar="NAME", help="the column of a list that names the image")
+    add(
+        "--base-uri",
+        type=flags.path,
+        metavar="URI",
+        help="base of relative URIs (default: the folder of their list)",
+    )
+    add(
+        "--uri-separator",
+        type=flags.separator,
+        metavar="TEXT",
+        help="text between the URIs of one cell; each becomes an image, its place is in the column uri_position",
+    )
+    add(
+        "--skip-empty-uri",
+        action="store_true",
+        help="leave out rows without a URI and count them apart; otherwise they are dead letters",
+    )
+
+
+def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("reading images").add_argument
+    add(
+        "--allow-uri",
+        type=flags.path,
+        action="append",
+        metavar="PREFIX",
+        help="read images only below this folder, bucket or host, with or without a path; may be repeated",
+    )
+    add(
+        "--read-timeout",
+        type=flags.positive_float,
+        default=READ_SECONDS,
+        metavar="SECONDS",
+        help="time that reading an image may take, all retries included; in object stores at most the default",
+    )
+    flags.add_limit_arguments(parser)
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("the model").add_argument
+    add("--model-dir", type=flags.path, required=True, metavar="DIR", help="the model directory")
+    add(
+        "--require-signature",
+        type=flags.path,
+        metavar="KEY",
+        help="refuse a model that is not signed by the owner of this public key, see trainer sign",
+    )
+    add("--top-k", type=flags.positive_int, default=TOP_K, metavar="N", help="labels kept of each image")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="auto picks the fastest engine that reproduces the model's golden images on the worker",
+    )
+    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="number format of the computations")
+    add(
+        "--batch-size",
+        type=flags.positive_int,
+        default=BATCH_SIZE,
+        metavar="N",
+        help="images handed to the engine at once; halved where they do not fit into the memory of a GPU",
+    )
+    add(
+        "--engine-threads",
+        type=flags.positive_int,
+        metavar="N",
+        help="cores for each batch (default: those of this machine divided by its workers; 1 on other runners)",
+    )
+
+
+def _add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("results").add_argument
+    add("--output", type=flags.path, required=True, metavar="RUN_DIR", help="the run directory")
+    add("--overwrite", action="store_true", help="replace the finished run that is there")
+    add(
+        "--previous",
+        type=flags.path,
+        metavar="RUN_DIR",
+        help="reuse the results of unchanged images from this run, or from the newest finished run in this folder",
+    )
+    add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="file format of the rows")
+    add(
+        "--rows-per-part",
+        type=flags.positive_int,
+        default=ROWS_PER_PART,
+        metavar="N",
+        help="about how many rows a file of the run directory has",
+    )
+    add(
+        "--price-per-hour",
+        type=flags.non_negative_float,
+        metavar="P",
+        help="price of all machines together, to show the cost of a million images",
+    )
+
+
+def _add_failure_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("failures").add_argument
+    add(
+        "--max-failure-rate",
+        type=flags.rate,
+        default=MAX_FAILURE_RATE,
+        metavar="R",
+        help="share of images that may fail in a successful run",
+    )
+    add("--keep-going", action="store_true", help="classify the rest although too many images have failed already")
+    add(
+        "--retries",
+        type=flags.non_negative_int,
+        default=RETRIES,
+        metavar="N",
+        help="how often a local run continues with half the workers if the system kills one for its memory",
+    )
+
+
+def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
+    """Flags to a `ClassifyConfig`, with paths that mean the same on every worker.
+
+    Raises:
+        UserError: a path is of a kind that cannot be used.
+    """
+    for path in (*arguments.input, arguments.model_dir, arguments.output, arguments.previous):
+        if path is not None:
+            storage.check(path)
+    access = Access(tuple(map(_prefix, arguments.allow_uri or ())))
+    return ClassifyConfig(
+        manifest=Manifest(
+            tuple(map(storage.absolute, arguments.input)),
+            arguments.uri_column,
+            arguments.base_uri and storage.absolute(arguments.base_uri),
+            arguments.uri_separator,
+            arguments.skip_empty_uri,
+            access,
+        ),
+        model_dir=storage.absolute(arguments.model_dir),
+        require_signature=arguments.require_signature and storage.absolute(arguments.require_signature),
+        output=storage.absolute(arguments.output),
+        inference=InferenceConfig(
+            engine=arguments.engine,
+            precision=arguments.precision,
+            batch_size=arguments.batch_size,
+            top_k=arguments.top_k,
+            threads=arguments.engine_threads,
+        ),
+        max_failure_rate=arguments.max_failure_rate,
+        keep_going=arguments.keep_going,
+        previous=arguments.previous and storage.absolute(arguments.previous),
+        overwrite=arguments.overwrite,
+        output_format=arguments.output_format,
+        rows_per_part=arguments.rows_per_part,
+        reading=ReadConfig(flags.limits(arguments), arguments.read_timeout, access),
+        retries=arguments.retries,
+        price_per_hour=arguments.price_per_hour,
+        beam_flags=tuple(beam_flags),
+    )
+
+
+def _prefix(given: str) -> str:
+    """A value of ``--allow-uri``, absolute. Raises UserError for what was most likely meant to be a host."""
+    found = storage.absolute(given)
+    if not storage.is_remote(found) and not os.path.isabs(given) and not os.path.exists(found):
+        raise UserError(f"--allow-uri {given}: there is no such folder; a host is written as https://{given}")
+    return found
