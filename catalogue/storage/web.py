@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import itertools
 import time
 import urllib.parse
@@ -14,13 +13,12 @@ from typing import Any, BinaryIO
 
 import requests
 import urllib3
-from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema, RequestException
-from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError
+from urllib3.exceptions import InvalidHeader
 
 from catalogue.cli.masking import masked
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.access import Access, Route
-from catalogue.storage.deadline import Deadline, TimedOut, some_deadline
+from catalogue.storage.deadline import Deadline, some_deadline
 from catalogue.storage.hosts import Hosts
 from catalogue.storage.http_status import CONNECT_SECONDS, RETRIED_STATUS, SILENCE_SECONDS, reason_of
 from catalogue.storage.paths import WEB, scheme
@@ -35,9 +33,9 @@ from catalogue.storage.values import (
     without_gzip,
 )
 from catalogue.storage.web_connections import Adapter
+from catalogue.storage.web_errors import RETRIES, PassingError, translated_errors, wait_before
 
 REDIRECTS = 5
-RETRIES, BACKOFF_SECONDS = 3, 0.5
 _BLOCK = 1 << 16
 _OTHER_ENCODINGS = ("deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz")
 _NOT_MODIFIED, _LENGTH_DIGITS = 304, 20
@@ -79,7 +77,7 @@ class WebStore:
                         return self._follow(location, max_bytes, admission, unless, access, route, deadline)
                 except StorageError as error:
                     admit(0)  # who waits, here for the next turn, must hold nothing that others wait for
-                    wait = _wait(error, retry)
+                    wait = wait_before(error, retry)
                     if wait is None or wait >= deadline.remaining():
                         raise
                     time.sleep(wait)
@@ -96,39 +94,43 @@ class WebStore:
         deadline: Deadline,
     ) -> Content | None:
         """Reads an image at the end of its redirects."""
-        condition, redirects, cookies = _condition(unless), 0, requests.cookies.RequestsCookieJar()
-        while redirects <= REDIRECTS:
+        condition, cookies = _condition(unless), requests.cookies.RequestsCookieJar()
+        for redirects in range(REDIRECTS + 1):
             request = self._request(url, condition, cookies)
-            if redirects and access.prefixes and not access.names(request.url or ""):
+            target = request.url or ""
+            if redirects and access.prefixes and not access.names(target):
                 message = f"redirected to {masked(url)}, which is outside everything that --allow-uri names"
                 raise StorageError(Reason.PERMISSION_DENIED, message)
-            access.check(request.url or "")
-            route.check_host(urllib.parse.urlsplit(request.url or "").hostname or "")
+            access.check(target)
+            route.check_host(urllib.parse.urlsplit(target).hostname or "")
             with self._hosts.turn(_host(request), deadline):
-                is_stale = True
-                while is_stale:  # asked again in the same turn: a read that has been admitted waits for no other
-                    with self._answer(request, cookies, deadline) as response:
-                        target = _target(response)
-                        if target is None and response.status_code == _NOT_MODIFIED and unless is not None:
-                            return None
-                        if target is None:
-                            _check_status(response)
-                            is_stale = not admission.is_fresh_after(_announced_size(response, max_bytes))
-                            if not is_stale:
-                                return _content(response, max_bytes, deadline)
-                        else:
-                            is_stale = False
-            assert target is not None
-            redirects += 1
-            try:
-                url = _redirected(url, target)
-            except ValueError as error:
-                raise StorageError(
-                    Reason.NOT_FOUND, f"redirected to {target!r}, which is not a URL: {error}"
-                ) from error
-            if scheme(url) not in WEB:
-                raise StorageError(Reason.NOT_FOUND, f"redirected to {masked(url)}, which is not on the web")
+                found = self._ask(request, cookies, max_bytes, admission, unless, deadline)
+            if not isinstance(found, str):
+                return found
+            url = _redirected(url, found)
         raise StorageError(Reason.NOT_FOUND, f"more than {REDIRECTS} redirects")
+
+    def _ask(
+        self,
+        request: requests.PreparedRequest,
+        cookies: requests.cookies.RequestsCookieJar,
+        max_bytes: int,
+        admission: Admission,
+        unless: str | None,
+        deadline: Deadline,
+    ) -> Content | str | None:
+        """Sends a request. Returns the image, the target of a redirect, or None if the version is still `unless`."""
+        while True:
+            with self._answer(request, cookies, deadline) as response:
+                target = _target(response)
+                if target is not None:
+                    return target
+                if response.status_code == _NOT_MODIFIED and unless is not None:
+                    return None
+                _check_status(response)
+                if admission.is_fresh_after(_announced_size(response, max_bytes)):
+                    return _content(response, max_bytes, deadline)
+            # It waited too long for memory. Asked again in the same turn, and admitted: it waits for no other.
 
     def stat(self, location: str) -> Listed | None:
         """On the web every location may be a file."""
@@ -165,7 +167,7 @@ class WebStore:
     def _request(
         self, url: str, headers: dict[str, str], cookies: requests.cookies.RequestsCookieJar
     ) -> requests.PreparedRequest:
-        with _translated_errors(url):
+        with translated_errors(url):
             user, password = requests.utils.get_auth_from_url(url)
             auth = (user, password) if user or password else None
             return self._session.prepare_request(
@@ -179,33 +181,11 @@ class WebStore:
         settings: Any = self._session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
         remaining = max(0.001, deadline.remaining())
         timeouts = min(CONNECT_SECONDS, remaining), min(SILENCE_SECONDS, remaining)
-        with _translated_errors(url, deadline):
+        with translated_errors(url, deadline):
             adapter = self._session.get_adapter(url)  # the session itself would parse redirects and keep cookies
             response = adapter.send(request, timeout=timeouts, **settings)
             requests.cookies.extract_cookies_to_jar(cookies, request, response.raw)
             return response
-
-
-class _Passing(StorageError):
-    """An error that may pass by itself.
-
-    Attributes:
-        retries: how often it is worth a retry.
-        wait: how many seconds the server asks to wait; None where it does not say.
-    """
-
-    def __init__(self, message: str, retries: int, wait: float | None = None) -> None:
-        super().__init__(Reason.READ_FAILED, message)
-        self.retries, self.wait = retries, wait
-
-
-def _wait(error: StorageError, retry: int) -> float | None:
-    """How many seconds to wait before the next retry; None if there is to be none."""
-    retries = error.retries if isinstance(error, _Passing) else 1 if isinstance(error, TimedOut) else 0
-    if retry >= retries:
-        return None
-    asked = error.wait if isinstance(error, _Passing) else None
-    return BACKOFF_SECONDS * 2**retry if asked is None else asked
 
 
 def _unsupported(location: str) -> StorageError:
@@ -234,13 +214,24 @@ def _target(response: requests.Response) -> str | None:
 
 
 def _redirected(url: str, target: str) -> str:
-    """The URL of a redirect; on the same host with the user and password of the one before, as in browsers."""
-    before, after = urllib.parse.urlsplit(url), urllib.parse.urlsplit(urllib.parse.urljoin(url, target))
-    user, at, _ = before.netloc.rpartition("@")
-    is_same_host = (after.scheme, after.hostname, after.port) == (before.scheme, before.hostname, before.port)
+    """The URL of a redirect; on the same host with the user and password of the one before, as in browsers.
+
+    Raises:
+        StorageError: it is not a URL of the web.
+    """
+    try:
+        before, after = urllib.parse.urlsplit(url), urllib.parse.urlsplit(urllib.parse.urljoin(url, target))
+        user, at, _ = before.netloc.rpartition("@")
+        is_same_host = (after.scheme, after.hostname, after.port) == (before.scheme, before.hostname, before.port)
+    except ValueError as error:
+        message = f"redirected to {target!r}, which is not a URL: {error}"
+        raise StorageError(Reason.NOT_FOUND, message) from error
     if at and is_same_host and "@" not in after.netloc:
         after = after._replace(netloc=f"{user}@{after.netloc}")
-    return after.geturl()
+    found = after.geturl()
+    if scheme(found) not in WEB:
+        raise StorageError(Reason.NOT_FOUND, f"redirected to {masked(found)}, which is not on the web")
+    return found
 
 
 def _check_status(response: requests.Response) -> None:
@@ -252,7 +243,7 @@ def _check_status(response: requests.Response) -> None:
     if status not in RETRIED_STATUS:
         raise StorageError(reason, message)
     wait = _retry_after(response)
-    raise _Passing(message if wait is None else f"{message}, to be asked again in {wait:g} s", RETRIES, wait)
+    raise PassingError(message if wait is None else f"{message}, to be asked again in {wait:g} s", RETRIES, wait)
 
 
 def _retry_after(response: requests.Response) -> float | None:
@@ -277,7 +268,7 @@ def _content(response: requests.Response, max_bytes: int, deadline: Deadline) ->
     encoding, body = response.headers.get("Content-Encoding"), bytearray()
     if (encoding or "").strip().lower() in _OTHER_ENCODINGS:
         raise StorageError(Reason.READ_FAILED, f"Content-Encoding: {encoding}, which was not asked for")
-    with _translated_errors(response.url, deadline):
+    with translated_errors(response.url, deadline):
         while block := response.raw.read1(_BLOCK, decode_content=False):
             body += block
             if len(body) > max_bytes:
@@ -287,51 +278,3 @@ def _content(response: requests.Response, max_bytes: int, deadline: Deadline) ->
         deadline.let_go()  # another read may have the connection now
     data = without_gzip(bytes(body), max_bytes) if is_gzip(encoding) else bytes(body)  # urllib3 takes one that is cut
     return Content.of(data, response.headers.get("ETag") or response.headers.get("Last-Modified"))
-
-
-@contextlib.contextmanager
-def _translated_errors(url: str, deadline: Deadline | None = None) -> Iterator[None]:
-    """Turns the errors of requests and urllib3 into `StorageError`s.
-
-    Args:
-        url: of the request.
-        deadline: of the read, once the request has been sent; before that a ValueError is about the URL.
-    """
-    try:
-        yield
-    except InvalidProxyURL as error:
-        raise StorageError(Reason.READ_FAILED, f"the proxy is not one for {scheme(url)}://: {error}") from error
-    except (InvalidURL, InvalidSchema, MissingSchema, UnicodeError) as error:
-        if "SOCKS" in str(error):
-            message = f"a SOCKS proxy cannot be used: set {scheme(url)}_proxy to http://HOST:PORT"
-            raise StorageError(Reason.READ_FAILED, message) from error
-        raise StorageError(Reason.NOT_FOUND, f"{masked(url)!r} is not a URL: {error}") from error
-    except (RequestException, HTTPError, OSError) as error:
-        raise _passing(error, deadline) from error
-    except ValueError as error:  # such as of a header that cannot be parsed
-        if deadline is None:
-            raise StorageError(Reason.NOT_FOUND, f"{masked(url)!r} is not a URL: {error}") from error
-        deadline.check()
-        raise StorageError(Reason.READ_FAILED, f"the answer cannot be read: {error}") from error
-
-
-def _passing(error: Exception, deadline: Deadline | None) -> StorageError:
-    if deadline is not None and deadline.remaining() <= 0:
-        return deadline.timed_out()
-    cause = _cause(error)
-    message = " ".join(str(cause).split()) or type(cause).__name__
-    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
-        return TimedOut(Reason.READ_FAILED, message)
-    if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, http.client.RemoteDisconnected):
-        return _Passing("the answer is not HTTP", RETRIES)
-    if isinstance(cause, NewConnectionError):
-        return _Passing(f"no connection: {cause.__cause__ or cause}", retries=1)
-    return _Passing(message, retries=1 if isinstance(error, requests.exceptions.SSLError) else RETRIES)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error within the errors that requests and urllib3 wrap around it."""
-    for inner in (getattr(error, "reason", None), *error.args):
-        if isinstance(inner, BaseException):
-            return _cause(inner)
-    return error

@@ -17,7 +17,7 @@ import pytest
 
 from catalogue import storage
 from catalogue.reasons import Reason, StorageError
-from catalogue.storage import hosts, stores, values, web
+from catalogue.storage import hosts, stores, values, web, web_errors
 from catalogue.storage.deadline import Deadline
 from tests.proxies import Gateway, running_gateway
 
@@ -175,7 +175,7 @@ def shop() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(web, "SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.02)
+    monkeypatch.setattr(web_errors, "BACKOFF_SECONDS", 0.02)
     for name in ("http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -1,0 +1,89 @@
+"""Errors of reading from the web: which kind of `StorageError` each is, and whether another try may help."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+from collections.abc import Iterator
+
+import requests
+import urllib3
+from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema, RequestException
+from urllib3.exceptions import HTTPError, NewConnectionError
+
+from catalogue.cli.masking import masked
+from catalogue.reasons import Reason, StorageError
+from catalogue.storage.deadline import Deadline, TimedOut
+from catalogue.storage.paths import scheme
+
+RETRIES, BACKOFF_SECONDS = 3, 0.5
+
+
+class PassingError(StorageError):
+    """An error that may pass by itself.
+
+    Attributes:
+        retries: how often it is worth a retry.
+        wait: how many seconds the server asks to wait; None where it does not say.
+    """
+
+    def __init__(self, message: str, retries: int, wait: float | None = None) -> None:
+        super().__init__(Reason.READ_FAILED, message)
+        self.retries, self.wait = retries, wait
+
+
+def wait_before(error: StorageError, retry: int) -> float | None:
+    """How many seconds to wait before the next retry; None if there is to be none."""
+    retries = error.retries if isinstance(error, PassingError) else 1 if isinstance(error, TimedOut) else 0
+    if retry >= retries:
+        return None
+    asked = error.wait if isinstance(error, PassingError) else None
+    return BACKOFF_SECONDS * 2**retry if asked is None else asked
+
+
+@contextlib.contextmanager
+def translated_errors(url: str, deadline: Deadline | None = None) -> Iterator[None]:
+    """Turns the errors of requests and urllib3 into `StorageError`s.
+
+    Args:
+        url: of the request.
+        deadline: of the read, once the request has been sent; before that a ValueError is about the URL.
+    """
+    try:
+        yield
+    except InvalidProxyURL as error:
+        raise StorageError(Reason.READ_FAILED, f"the proxy is not one for {scheme(url)}://: {error}") from error
+    except (InvalidURL, InvalidSchema, MissingSchema, UnicodeError) as error:
+        if "SOCKS" in str(error):
+            message = f"a SOCKS proxy cannot be used: set {scheme(url)}_proxy to http://HOST:PORT"
+            raise StorageError(Reason.READ_FAILED, message) from error
+        raise StorageError(Reason.NOT_FOUND, f"{masked(url)!r} is not a URL: {error}") from error
+    except (RequestException, HTTPError, OSError) as error:
+        raise _passing(error, deadline) from error
+    except ValueError as error:  # such as of a header that cannot be parsed
+        if deadline is None:
+            raise StorageError(Reason.NOT_FOUND, f"{masked(url)!r} is not a URL: {error}") from error
+        deadline.check()
+        raise StorageError(Reason.READ_FAILED, f"the answer cannot be read: {error}") from error
+
+
+def _passing(error: Exception, deadline: Deadline | None) -> StorageError:
+    if deadline is not None and deadline.remaining() <= 0:
+        return deadline.timed_out()
+    cause = _cause(error)
+    message = " ".join(str(cause).split()) or type(cause).__name__
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
+        return TimedOut(Reason.READ_FAILED, message)
+    if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, http.client.RemoteDisconnected):
+        return PassingError("the answer is not HTTP", RETRIES)
+    if isinstance(cause, NewConnectionError):
+        return PassingError(f"no connection: {cause.__cause__ or cause}", retries=1)
+    return PassingError(message, retries=1 if isinstance(error, requests.exceptions.SSLError) else RETRIES)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error within the errors that requests and urllib3 wrap around it."""
+    for inner in (getattr(error, "reason", None), *error.args):
+        if isinstance(inner, BaseException):
+            return _cause(inner)
+    return error
