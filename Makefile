@@ -5,8 +5,9 @@ VENV ?= .venv
 DEMO ?= build/demo
 BIN := $(VENV)/bin
 SERVERS := build/servers
+ENGINES := build/engines
 
-.PHONY: help demo test test-image soak check format fuzz bench clean
+.PHONY: help demo test test-flink test-image soak soak-flink check format fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,8 +21,14 @@ demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a
 test: $(VENV)/.dev $(SERVERS)/.done ## run the tests (about ten minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-flink: $(VENV)/.dev $(ENGINES)/flink/.done ## run jobs on an embedded Flink (some minutes)
+	$(BIN)/python -m pytest -m flink tests/test_flink.py
+
 test-image: $(VENV)/.dev ## test the Dockerfile's steps in a fresh environment (some minutes)
 	$(BIN)/python -m pytest -m image tests/test_docker.py
+
+soak-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on a Flink of several processes, and kill some (about ten minutes)
+	$(BIN)/python -m pytest -m engines -s tests/test_flink_cluster.py
 
 soak: $(VENV)/.dev $(SERVERS)/.done ## kill runs at many moments, and classify 200,000 images (about 35 minutes on two cores)
 	$(BIN)/python -m pytest -m soak -s tests/test_kills.py
@@ -66,3 +73,17 @@ $(SERVERS)/.done: Makefile
 	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix $(SERVERS) azurite@3.37.0; \
 	else echo "there is no npm: tests of az:// will skip" >&2; fi
 	@touch $@
+
+# Engines of many machines, for tests, with Maven (152 MB for Flink, 260 MB for Spark); without it those tests skip.
+COPY_JARS := org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies
+$(ENGINES)/%/.done: tests/data/engines/%/pom.xml
+	@mkdir -p $(@D)
+	@if command -v mvn >/dev/null; then mvn --quiet --batch-mode --file $< $(COPY_JARS) -DoutputDirectory=$(CURDIR)/$(@D)/jars \
+		&& touch $@; else echo "there is no Maven: tests of $* will skip" >&2; fi
+
+# What starts a worker of Beam on the machines of an engine; the version is that of constraints.txt.
+$(ENGINES)/boot: constraints.txt
+	@mkdir -p $(ENGINES)
+	@if command -v go >/dev/null; then \
+		GOBIN=$(CURDIR)/$(ENGINES) go install github.com/apache/beam/sdks/v2/python/container@v2.77.0 \
+		&& mv $(ENGINES)/container $@ && touch $@; else echo "there is no Go: tests of clusters will skip" >&2; fi

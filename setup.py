@@ -56,4 +56,5 @@ setup(
     python_requires=">=3.10,<3.13",
     install_requires=BASE,
     extras_require=EXTRAS,
+    entry_points={"console_scripts": ["catalogue-classifier-boot = pipeline.runner.boot:main"]},
 )

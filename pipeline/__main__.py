@@ -25,13 +25,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, beam_flags = parser.parse_known_args(argv)
 
     def command() -> None:
-        settings = classify_flags.config_from(arguments, beam_flags)
+        settings = None if arguments.attach else classify_flags.config_from(arguments, beam_flags)
         from pipeline import classify  # Beam, which takes seconds to import
         from pipeline.runner import runners
 
         if beam_flags:
             runners.refuse_unknown_beam_flags(beam_flags, chosen.flags())
-        classify.run_command(settings, ["python", "-m", "pipeline", *argv])
+        if settings:
+            classify.run_command(settings, ["python", "-m", "pipeline", *argv])
+        else:
+            classify.attach_command(arguments.attach, cancel=arguments.cancel)
 
     return run(command, prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file, is_last=is_last)
 

@@ -5,39 +5,33 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import create_runner
 
 from catalogue import model_dir, storage
-from catalogue.cli.command import ignore_interrupts
-from catalogue.cli.errors import CommandFailed, Fault, UserError
+from catalogue.cli.errors import CommandFailed, Interrupted, UserError
 from catalogue.cli.logs import print_line, say
 from catalogue.model_dir import signature
 from catalogue.reasons import StorageError
+from pipeline import local_run, remote_run
 from pipeline.config import ClassifyConfig
-from pipeline.graph import classification
+from pipeline.errors import JobGoesOnError
 from pipeline.inference import engines
-from pipeline.journal.open_chunks import save_all
 from pipeline.manifest import reading
-from pipeline.metering.meter import StoppedEarlyError
-from pipeline.metering.watch import Watch
 from pipeline.run_dir import preflight
-from pipeline.run_dir.commit import committed_to, end
+from pipeline.run_dir.commit import committed_to
 from pipeline.run_dir.layout import RUN_FILE, STATS_FILE, SUCCESS_FILE, TEMPORARY
 from pipeline.run_dir.lock import held
 from pipeline.run_dir.previous import previous_runs
-from pipeline.run_dir.record import read_record
 from pipeline.run_dir.report import shown
 from pipeline.run_dir.run import Run, now
 from pipeline.run_dir.verify import verify
-from pipeline.runner import runners
-from pipeline.runner.worker_processes import WorkerKilledError
+from pipeline.runner import remote_options, runners
 from pipeline.summary import summary
 
 
@@ -49,20 +43,55 @@ def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
         command: as it was typed, for ``run.json``.
 
     Raises:
-        UserError, CommandFailed: see `classify`.
+        UserError, CommandFailed, Interrupted: see `classify`.
     """
-    folder, record = classify(config, command)
+    with _ending_alone():
+        finished = classify(config, command)
+    if finished is None:
+        say(f"the graph is valid for {runners.beam_options(config.beam_flags).view_as(StandardOptions).runner}")
+    else:
+        _show(*finished, config.output)
+
+
+def attach_command(output: str, *, cancel: bool) -> None:
+    """Follows the job of a run whose command has ended, and prints the closing table.
+
+    Args:
+        output: the run directory.
+        cancel: whether to end the job instead.
+
+    Raises:
+        UserError, CommandFailed, Interrupted: see `pipeline.remote_run.attach`.
+    """
+    storage.check(output)
+    output = storage.absolute(output)
+    with _ending_alone():
+        folder = remote_run.attach(output, cancel=cancel)
+    _show(folder, verify(folder), output)
+
+
+@contextlib.contextmanager
+def _ending_alone() -> Iterator[None]:
+    """Turns the news that a job goes on without its command into the error that the command ends with."""
+    try:
+        yield
+    except JobGoesOnError as error:
+        raise (Interrupted(error.signal, str(error)) if error.signal else CommandFailed(str(error))) from error
+
+
+def _show(folder: str, record: dict[str, Any], output: str) -> None:
+    """Prints the closing table of the run in `folder`. Raises CommandFailed if it is not a success."""
     class_stats = json.loads(storage.read_text(f"{folder}/{STATS_FILE}"))
     with contextlib.suppress(CommandFailed):  # the run is complete, whatever becomes of its table
         for line in summary(record, class_stats):
             print_line(line)
     if record["problems"]:
         where = f"; the rows are in {folder}, without {SUCCESS_FILE}"
-        kept = "" if folder == config.output else f"; the finished run in {config.output} is as it was"
+        kept = "" if folder == output else f"; the finished run in {output} is as it was"
         raise CommandFailed("; ".join(record["problems"]) + where + kept)
 
 
-def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
     """Classifies a catalogue.
 
     Args:
@@ -71,17 +100,20 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
 
     Returns:
         The run directory, and the content of its ``run.json``. A run that failed is in a folder of its own if `output`
-        holds a finished one.
+        holds a finished one. None if the graph was only to be built.
 
     Raises:
         UserError: something the user can fix; nothing has been written.
         CommandFailed: the run failed, or is not a success.
+        JobGoesOnError: the command ends, and its job, elsewhere, does not.
     """
     config = _with_public_key(config)
     options = runners.beam_options(config.beam_flags)
     is_local = runners.is_local(options)
     if is_local:
         engines.check(config.inference.engine)
+    else:
+        remote_options.check(options, create_runner(options.view_as(StandardOptions).runner))
     with model_dir.fetched(config.model_dir, config.inference.public_key) as model:
         info = model.info
     reading.check(config.manifest)
@@ -107,7 +139,8 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
             overwrite=config.overwrite,
             started=now(),
         )
-        return _run(with_cores(config, options), run, options)
+        config = local_run.with_cores(config, options)
+        return None if remote_run.dry_run(config, run, options) else _run(config, run, options)
 
 
 def _with_public_key(config: ClassifyConfig) -> ClassifyConfig:
@@ -137,23 +170,17 @@ def _scratch(output: str, *, here: bool) -> Iterator[tuple[str, str | None]]:
 
 def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[str, dict[str, Any]]:
     """Runs the job. Returns and raises as `classify` does."""
-    here = runners.is_local(options)
     with (
         preflight.new_folders(run.output),
-        held(run.output, run.token, run.started, here=here),
-        preflight.attempt(run, here=here),
+        held(run.output, run.token, run.started, remote_run.is_at_work),
+        preflight.attempt(run),
     ):
         preflight.check(run.output, overwrite=run.overwrite)  # a run may have finished while this one waited
         has_results = bool(run.previous) or preflight.has_chunks(run)
         runner = options.view_as(StandardOptions).runner
         say(f"classifying {shown(config.manifest.inputs)} with model {run.model.id} on {runner}")
-        try:
-            _run_with_retries(config, run, options)
-            ignore_interrupts()
-        except KeyboardInterrupt:  # perhaps at the very end
-            if not _is_finished(run):
-                raise
-            ignore_interrupts()
+        start = local_run.run if runners.is_local(options) else remote_run.run
+        start(config, run, options)
         folder = committed_to(run)
         if folder is None:
             raise CommandFailed(f"{run.output} has no {RUN_FILE} of this run: it has not finished")
@@ -161,75 +188,3 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
         if has_results and not any(record["counts"]["reused"].values()):
             say("none of the earlier results could be reused: the images, the model or the limits are others")
         return folder, record
-
-
-def _run_with_retries(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None:
-    """Runs the job, and again with fewer workers if the system kills one, as it does where memory runs out."""
-    retries = config.retries
-    # Other engines try a bundle again, and its failures would count twice.
-    stops = runners.is_local(options) and not config.keep_going
-    while True:
-        workers = options.view_as(DirectOptions).direct_num_workers
-        try:
-            with Watch(run.temporary, run.max_failure_rate if stops else 1.0):
-                _run_job(config, run, options)
-        except WorkerKilledError as error:
-            if _is_finished(run):  # it was killed at the very end
-                return
-            if not retries or workers < 2:
-                raise Fault(f"the run failed: {error}") from error
-            retries, workers = retries - 1, workers // 2
-            say(f"a worker process was killed, as the system does where memory runs out: continuing with {workers}")
-            preflight.remove_useless(run)
-            options = runners.beam_options([*config.beam_flags, f"--direct_num_workers={workers}"])
-            config = with_cores(config, options)
-        else:
-            return
-
-
-def _is_finished(run: Run) -> bool:
-    """Whether a run has been committed. What its last worker has left to do is done here."""
-    folder = committed_to(run)
-    if folder is None:
-        return False
-    end(run, read_record(folder) or {})
-    return True
-
-
-def with_cores(config: ClassifyConfig, options: PipelineOptions) -> ClassifyConfig:
-    """The settings with the division of the cores among workers and batches."""
-    callers, threads = runners.division_of_cores(options, config.inference.threads)
-    inference = dataclasses.replace(config.inference, callers=callers, threads=threads)
-    return dataclasses.replace(config, inference=inference)
-
-
-def _run_job(config: ClassifyConfig, run: Run, options: PipelineOptions) -> None:
-    try:
-        with beam.Pipeline(runner=runners.runner_for(options), options=options) as pipeline:
-            classification(pipeline, config, run)
-    except WorkerKilledError:
-        raise
-    except Exception as error:
-        kind, message = cause(error)
-        if kind in ("ModelDirError", "UserError"):
-            raise UserError(message) from error
-        if kind == StoppedEarlyError.__name__:
-            raise StoppedEarlyError(message) from error
-        raise Fault(f"the run failed: {kind}: {message}") from error
-    finally:
-        save_all()  # where the workers are threads of this process
-
-
-def cause(error: Exception) -> tuple[str, str]:
-    """The name and the message of the error that a run failed by.
-
-    Runners pass a worker's exception on as text, some with more text around it, or as it is where the worker is the
-    very thread that runs the job.
-
-    Returns:
-        The class without its module, and the message; of the traceback that ends the text of `error`, if there is one.
-    """
-    text = str(error)
-    found = re.findall(r"^((?:\w+\.)*\w*(?:Error|Exception|Failed)): (.*)$", text, flags=re.MULTILINE)
-    name, message = found[-1] if found else (type(error).__name__, text)
-    return name.rpartition(".")[2], re.sub(r" \[while running '.*'\]$", "", message)

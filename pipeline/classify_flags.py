@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from catalogue import storage
 from catalogue.cli import flags
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_model_arguments(parser)
     _add_result_arguments(parser)
     _add_failure_arguments(parser)
+    _add_job_arguments(parser)
     parser.epilog = (
         "Any other flag is Beam's: --runner, --direct_num_workers, --project and so on. Without --runner the job runs "
         "on this machine, in a process for each core, or in threads of one process where there is a GPU."
@@ -161,12 +163,42 @@ def _add_failure_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("jobs on other machines").add_argument
+    add(
+        "--cancel-on-interrupt",
+        action="store_true",
+        help="end the job if this command is interrupted; otherwise it goes on elsewhere",
+    )
+    add(
+        "--attach",
+        type=flags.path,
+        action=_Attach,
+        metavar="RUN_DIR",
+        help="follow the job of a run whose command has ended; needs no other flag",
+    )
+    add("--cancel", action="store_true", help="with --attach: end that job")
+
+
+class _Attach(argparse.Action):
+    """A flag with which no other one is required."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        for action in parser._actions:
+            action.required = False
+
+
 def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
     """Flags to a `ClassifyConfig`, with paths that mean the same on every worker.
 
     Raises:
         UserError: a path is of a kind that cannot be used.
     """
+    if arguments.cancel:
+        raise UserError("--cancel: give --attach RUN_DIR, too")
     for path in (*arguments.input, arguments.model_dir, arguments.output, arguments.previous):
         if path is not None:
             storage.check(path)
@@ -199,6 +231,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
         reading=ReadConfig(flags.limits(arguments), arguments.read_timeout, access),
         retries=arguments.retries,
         price_per_hour=arguments.price_per_hour,
+        cancel_on_interrupt=arguments.cancel_on_interrupt,
         beam_flags=tuple(beam_flags),
     )
 

@@ -88,6 +88,7 @@ class ClassifyConfig:
         reading: how images are read.
         retries: how often the run continues with fewer workers if the system kills one.
         price_per_hour: of all machines together, for the cost of the run; None to leave it out.
+        cancel_on_interrupt: whether a job of a runner of many machines ends if the command is interrupted.
         beam_flags: Beam's own flags, as they were typed.
     """
 
@@ -105,4 +106,5 @@ class ClassifyConfig:
     reading: ReadConfig
     retries: int
     price_per_hour: float | None
+    cancel_on_interrupt: bool
     beam_flags: tuple[str, ...]

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from catalogue import model_dir
+from catalogue.model_dir.info import checksum
 from catalogue.storage import stores
 from tests import servers
 from tests.proxies import FaultyProxy, running_faulty_proxy
@@ -245,6 +247,19 @@ def write_photos(drawn: Path, folder: Path, count: int) -> Path:
     for number in range(count):
         (folder / f"{number:05}.jpg").write_bytes(hats[number % len(hats)] + f"{number}".encode())
     return folder
+
+
+def spoilt(model: Path) -> Path:
+    """Golden images that do not come out right, in a directory that is otherwise in order."""
+    file = model / "golden/probabilities.json"
+    golden = json.loads(file.read_text())
+    file.write_text(json.dumps({name: row[::-1] for name, row in golden.items()}))
+    content = json.loads((model / "model.json").read_text())
+    content["files"]["golden/probabilities.json"] = model_dir.file_digest(file)
+    del content["checksum"]
+    content["checksum"] = checksum(content)
+    (model / "model.json").write_text(json.dumps(content))
+    return model
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -63,7 +63,7 @@ def running(words: Sequence[object], url: str) -> Iterator[None]:
         process.wait()
 
 
-def _require(program: Path, installer: str) -> None:
+def require(program: Path, installer: str) -> None:
     """Skips the test without a program, or fails it where the environment says that nothing may be missing."""
     if not program.exists():
         message = f"there is no {program}: `make` installs it with {installer}"
@@ -96,7 +96,7 @@ def amazon() -> Iterator[dict[str, str]]:
 def google() -> Iterator[dict[str, str]]:
     """fake-gcs-server with a bucket."""
     program = SERVERS / "fake-gcs-server"
-    _require(program, "Go")
+    require(program, "Go")
     port = free_port()
     host = f"http://127.0.0.1:{port}"
     words = [program, "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-backend", "memory",
@@ -113,7 +113,7 @@ def google() -> Iterator[dict[str, str]]:
 def azure() -> Iterator[dict[str, str]]:
     """Azurite with a container."""
     program = SERVERS / "node_modules/.bin/azurite-blob"
-    _require(program, "npm")
+    require(program, "npm")
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}/{_AZURE_ACCOUNT}"
     words = [program, "--inMemoryPersistence", "--blobHost", "127.0.0.1", "--blobPort", port, "--silent",

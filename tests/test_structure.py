@@ -124,6 +124,7 @@ def test_functions_import_only_what_must_be_late(repository: Path) -> None:
         "catalogue.model_dir.signature",
         "catalogue.storage.stores",
         "pipeline.__main__",
+        "pipeline.runner.jobs",
         "pipeline.runner.worker",
         "trainer.commands.sweep_flags",
     }

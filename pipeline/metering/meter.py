@@ -20,23 +20,23 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
+from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from catalogue import storage
-from catalogue.cli.errors import CommandFailed
 from catalogue.reasons import StorageError
+from pipeline.errors import StoppedEarlyError
 from pipeline.metering.measurement import Measurement
 from pipeline.records import EngineChoice, FinishedImage
 
+NAMESPACE = "catalogue_classifier"
+"""Of Beam's metrics, by which engines show what a job does."""
 PREFIX = "progress-"
 STOP_FILE = "stop"
 """Its content is the reason why workers are to stop."""
 REASON = "failed: "
-
-
-class StoppedEarlyError(CommandFailed):
-    """A run that could not succeed any more was stopped."""
 
 
 class _Bundle(threading.local):
@@ -53,7 +53,7 @@ class _Bundle(threading.local):
 
 
 class Meter:
-    """What this process does in one run; shared by its threads.
+    """What this process does in one run; shared by its threads. Engines show it, too, as metrics of Beam.
 
     Args:
         folder: of the run's unfinished files.
@@ -82,17 +82,25 @@ class Meter:
     def add_seconds(self, step: str, seconds: float) -> None:
         """Adds seconds of this thread to a step."""
         self._bundle.seconds[step] += seconds
+        _distribution(f"{step}_microseconds").update(round(seconds * 1e6))
 
     def add_batch(self, size: int, engine: EngineChoice) -> None:
         """Notes that a batch was classified."""
         self._bundle.batches[size] += 1
+        _distribution("batch_size").update(size)
         self._bundle.engines[engine] += size
         self._bundle.first = self._bundle.first or time.time()
+
+    def add_bytes(self, size: int) -> None:
+        """Notes that an image of so many bytes was read."""
+        _distribution("image_bytes").update(size)
 
     def count(self, **counts: int) -> None:
         """Adds to the numbers that `Watch` shows: ``listed``, ``wrong``, ``classified``, ``reused``, ``failed``."""
         with self._lock:
             self._counts.update(counts)
+        for name, number in counts.items():
+            _counter(name).inc(number)
 
     def count_finished(self, image: FinishedImage) -> None:
         """Counts the rows of an image that is finished without inference; those that failed by their reason, too."""
@@ -197,6 +205,16 @@ class MeterHandle:
     def get(self) -> Meter:
         """The meter of this process, the same for all of its threads."""
         return self._shared.acquire(functools.partial(Meter, self._folder))
+
+
+@functools.cache
+def _counter(name: str) -> Any:
+    return Metrics.counter(NAMESPACE, name.replace(": ", "_"))
+
+
+@functools.cache
+def _distribution(name: str) -> Any:
+    return Metrics.distribution(NAMESPACE, name)
 
 
 def peak_bytes() -> int:

@@ -6,7 +6,7 @@ import collections
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from catalogue import storage
 from catalogue.cli.progress import Progress
@@ -23,10 +23,14 @@ class Watch:
     Args:
         folder: of the run's unfinished files.
         max_failure_rate: the share of failures above which a run is no success; 1 never stops it.
+        counters: the counts of the run by name, from the engine; None, or without a result, where only files tell.
     """
 
-    def __init__(self, folder: str, max_failure_rate: float = 1.0) -> None:
+    def __init__(
+        self, folder: str, max_failure_rate: float = 1.0, counters: Callable[[], dict[str, int] | None] | None = None
+    ) -> None:
         self._folder, self._max_failure_rate, self._stopped = folder, max_failure_rate, threading.Event()
+        self._counters = counters
         self._interval = 10.0 if storage.is_remote(folder) else 0.5
         self._thread = threading.Thread(target=self._show, name="watch", daemon=True)
 
@@ -46,7 +50,7 @@ class Watch:
         progress: Progress | None = None
         classifying, stops, shown = False, False, 0
         while not self._stopped.wait(self._interval):
-            counts = counted(self._folder)
+            counts = self._counts()
             if self._stopped.is_set():
                 break
             failed = counts["wrong"] + counts["failed"]
@@ -69,6 +73,10 @@ class Watch:
                 shown = now
         if progress:
             progress.close()
+
+    def _counts(self) -> collections.Counter[str]:
+        counters = self._counters() if self._counters else None
+        return counted(self._folder) if counters is None else collections.Counter(counters)
 
     def _is_lost(self, counts: collections.Counter[str]) -> bool:
         """Whether more images have failed than may fail of all. All are listed before the first is read."""

@@ -83,6 +83,7 @@ class _ReadAheadFn(beam.DoFn):
             results = reads.next()
         for result in results:
             if isinstance(result, FetchedImage):
+                self._meter.add_bytes(len(result.data))
                 yield result
                 continue
             self._meter.count_finished(result)

@@ -9,7 +9,8 @@
     run.json               what ran, with what, and counts that balance
     report.html            the same, to look at
     _SUCCESS               written last, and only if the counts balance and the failures are under the limit
-    _temporary/TOKEN/      the files of an attempt: ``started``, chunks of the journal, what is not in its place yet
+    _temporary/TOKEN/      the files of an attempt: ``started``, ``job.json`` of a job elsewhere, chunks of the journal,
+                           what is not in its place yet
     _lock                  the run that is at work here
     _failed/               a run that failed and did not replace the finished one beside it
 """
@@ -19,6 +20,6 @@ from __future__ import annotations
 PREDICTIONS, DEAD_LETTERS, JOURNAL = "predictions", "dead_letters", "journal"
 STATS_FILE, RUN_FILE, REPORT_FILE = "class_stats.json", "run.json", "report.html"
 SUCCESS_FILE = "_SUCCESS"
-TEMPORARY, STARTED = "_temporary", "started"
+TEMPORARY, STARTED, JOB_FILE = "_temporary", "started", "job.json"
 LOCK_FILE = "_lock"
 FAILED = "_failed"

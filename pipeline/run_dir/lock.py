@@ -16,13 +16,14 @@ import platform
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.reasons import Reason, StorageError
+from pipeline.errors import JobGoesOnError
 from pipeline.run_dir.layout import LOCK_FILE
 
 BEAT_SECONDS, STALE_SECONDS = 15.0, 60.0
@@ -80,38 +81,64 @@ def _namespace() -> str:
 
 
 @contextlib.contextmanager
-def held(output: str, token: str, started: str, *, here: bool) -> Iterator[None]:
-    """Holds the lock of a run directory.
+def held(
+    output: str, token: str, started: str, is_at_work: Callable[[str, str], bool] = lambda output, token: False
+) -> Iterator[None]:
+    """Holds the lock of a run directory. It stays if the job of the run goes on elsewhere.
 
     Args:
         output: the run directory.
         token: of the run.
         started: when it did, ISO 8601.
-        here: whether the job ends with this process. The lock of one that may go on elsewhere stays if this process is
-            interrupted.
+        is_at_work: whether the job of another run, given its output and token, goes on although its command has ended.
 
     Raises:
         UserError: another run holds it, or it cannot be written.
     """
     own = Holder.here(token, started)
     try:
-        _acquire(output, own)
+        _acquire(output, own, is_at_work)
     except (StorageError, ValueError) as error:
         raise UserError(f"--output {output} cannot be written: {error}") from error
-    stop = threading.Event()
+    with _beating(output, own):
+        yield
+
+
+@contextlib.contextmanager
+def held_again(output: str, holder: Holder) -> Iterator[None]:
+    """Holds the lock of a run whose command has ended, while its job goes on, in the name of that run.
+
+    Args:
+        output: the run directory.
+        holder: what `read_holder` says.
+
+    Raises:
+        UserError: its command, or another one that follows the job, is still there.
+    """
+    if not _is_stale(output, holder):
+        raise UserError(f"{output} is followed by {holder} already")
+    own = Holder.here(holder.token, holder.started)
+    storage.write_text(f"{output}/{LOCK_FILE}", json.dumps(dataclasses.asdict(own)))
+    with _beating(output, own):
+        yield
+
+
+@contextlib.contextmanager
+def _beating(output: str, own: Holder) -> Iterator[None]:
+    """Keeps a lock alive, and gives it back at the end, unless a job goes on that needs it."""
+    stop, goes_on = threading.Event(), False
     thread = threading.Thread(target=_beat, args=(output, own, stop), name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
-    except BaseException as error:
+    except JobGoesOnError:
+        goes_on = True
+        raise
+    finally:
         stop.set()
         thread.join()
-        if here or isinstance(error, UserError):
-            _release(output, token)
-        raise
-    stop.set()
-    thread.join()
-    _release(output, token)
+        if not goes_on:
+            release(output, own.token)
 
 
 def check_holder(output: str, token: str) -> None:
@@ -166,7 +193,7 @@ def _checked(token: str) -> str:
     return token
 
 
-def _acquire(output: str, own: Holder) -> None:
+def _acquire(output: str, own: Holder, is_at_work: Callable[[str, str], bool]) -> None:
     content = json.dumps(dataclasses.asdict(own))
     if storage.create(f"{output}/{LOCK_FILE}", content.encode()):
         return
@@ -177,6 +204,10 @@ def _acquire(output: str, own: Holder) -> None:
         raise UserError(
             f"{output} is in use by {holder}: wait for it, or choose another --output; "
             f"it is taken over {STALE_SECONDS:.0f} s after its last sign of life"
+        )
+    if is_at_work(output, holder.token):
+        raise UserError(
+            f"the job of {holder} goes on elsewhere: follow it with --attach {output}, or end it with --cancel, too"
         )
     # Of several that want to take over, the one that creates this file does.
     claim = f"{output}/{LOCK_FILE}-{holder.token or 'damaged'}"
@@ -218,7 +249,8 @@ def _beat(output: str, own: Holder, stop: threading.Event) -> None:
             logging.getLogger(__name__).warning("no heartbeat in %s", output, exc_info=True)
 
 
-def _release(output: str, token: str) -> None:
+def release(output: str, token: str) -> None:
+    """Gives back the lock of a run, if it has it still."""
     with contextlib.suppress(StorageError):
         holder = read_holder(output)
         if holder is not None and holder.token == token:

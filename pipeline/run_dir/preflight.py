@@ -13,8 +13,8 @@ from catalogue import storage
 from catalogue.cli.errors import CommandFailed, Fault, Interrupted, UserError
 from catalogue.cli.masking import masked_command
 from catalogue.reasons import StorageError
+from pipeline.errors import JobGoesOnError, StoppedEarlyError
 from pipeline.journal.write_chunks import PREFIX as CHUNK
-from pipeline.metering.meter import StoppedEarlyError
 from pipeline.run_dir.layout import (
     DEAD_LETTERS,
     JOURNAL,
@@ -85,14 +85,14 @@ def new_folders(output: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def attempt(run: Run, *, here: bool) -> Iterator[None]:
+def attempt(run: Run) -> Iterator[None]:
     """Makes sure that the output can be written before anything is started, and cleans up if the attempt fails.
 
-    Chunks of finished work are kept: the error then names the command that continues.
+    Chunks of finished work are kept: the error then names the command that continues. A job that goes on elsewhere
+    needs all of its files.
 
     Args:
         run: what is known.
-        here: whether the job ends with this process. One that runs elsewhere may go on, and needs its files.
 
     Raises:
         UserError: the output cannot be written.
@@ -104,18 +104,19 @@ def attempt(run: Run, *, here: bool) -> Iterator[None]:
         raise UserError(f"--output {run.output} cannot be written: {error}") from error
     try:
         yield
+    except JobGoesOnError:
+        raise
     except Interrupted as error:
-        words = (_clean_up(run) or "; nothing had been finished, nothing is kept") if here else ""
+        words = _clean_up(run) or "; nothing had been finished, nothing is kept"
         raise Interrupted(error.signal, f"{error}{words}") from None
     except StoppedEarlyError as error:  # as would be the same command
-        words = _clean_up(run, "--keep-going") if here else ""
+        words = _clean_up(run, "--keep-going")
         raise StoppedEarlyError(f"{error}{words}") from error
     except (UserError, CommandFailed, Fault) as error:
-        words = _clean_up(run) if here else ""
+        words = _clean_up(run)
         raise type(error)(f"{error}{words}") from error
     except BaseException:
-        if here:
-            _clean_up(run)
+        _clean_up(run)
         raise
 
 
@@ -131,15 +132,15 @@ def _clean_up(run: Run, *more: str) -> str:
     """
     with contextlib.suppress(StorageError):  # the storage may be what failed
         is_lost = not run.overwrite and storage.exists(f"{run.output}/{SUCCESS_FILE}")  # to another run
-        if not is_lost and remove_useless(run):
+        if not is_lost and keep_chunks(run.temporary):
             return f"; finished work is kept, to continue: {shlex.join(masked_command([*run.command, *more]))}"
         _abandon(run)
     return ""
 
 
-def remove_useless(run: Run) -> bool:
+def keep_chunks(temporary: str) -> bool:
     """Removes the files of an attempt but for its chunks. Returns whether there are any. Raises StorageError."""
-    names = {file.location: file.location.rpartition("/")[2] for file in storage.list_files(run.temporary)}
+    names = {file.location: file.location.rpartition("/")[2] for file in storage.list_files(temporary)}
     for path, name in names.items():
         if not name.startswith((CHUNK, STARTED)):
             storage.remove(path)

@@ -20,7 +20,7 @@ from apache_beam.transforms import environments
 from catalogue.cli.errors import UserError
 from catalogue.cli.flags import Parser, refuse_unknown
 from pipeline.machine import cores, has_gpu, memory
-from pipeline.runner import amazon_flags, unix_sockets
+from pipeline.runner import amazon_flags, remote_options, unix_sockets
 from pipeline.runner.worker_processes import ProcessRunner
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -111,7 +111,10 @@ def runner_for(options: PipelineOptions) -> Any:
 
 
 def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
-    """Raises UserError if Beam does not know one of `flags`, naming the nearest flag of Beam's or of our `own`."""
+    """Raises UserError if Beam does not know one of `flags`, naming the nearest flag of Beam's or of our `own`.
+
+    With a runner of many machines only if it looks like a known one misspelt: Beam does not know all flags of engines.
+    """
 
     class BeamParser(Parser, pipeline_options._BeamArgumentParser):
         def error(self, message: str) -> NoReturn:
@@ -120,5 +123,8 @@ def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
     parser = BeamParser(add_help=False, conflict_handler="resolve")
     for options in pipeline_options.PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
-    _, unknown = parser.parse_known_args(list(flags))
-    refuse_unknown(unknown, [*own, *parser.flags()])
+    arguments, unknown = parser.parse_known_args(list(flags))
+    if arguments.runner in (None, "DirectRunner", LOCAL_RUNNER):
+        refuse_unknown(unknown, [*own, *parser.flags()])
+    else:
+        remote_options.refuse_near_misses(unknown, [*own, *parser.flags()])

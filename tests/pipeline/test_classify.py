@@ -27,18 +27,15 @@ from PIL import Image
 
 from catalogue import model_dir, storage
 from catalogue.images.reader import read_image
-from catalogue.images.spec import ImageSpec, Limits
-from catalogue.model_dir import ModelDir, ModelDirError, saved_model
-from catalogue.model_dir.info import checksum
-from pipeline import classify as command_module
+from catalogue.images.spec import ImageSpec
+from catalogue.model_dir import ModelDir, saved_model
 from pipeline.inference import engines, openvino_engine
 from pipeline.journal import open_chunks
 from pipeline.journal.chunk_files import read_results
 from pipeline.journal.part_files import read_part
 from pipeline.metering.watch import counted
 from pipeline.records import OUTPUT_FORMATS, Chunk
-from pipeline.runner import runners
-from tests.conftest import write_photos
+from tests.conftest import spoilt, write_photos
 
 Classify = Callable[..., int]
 Rows = Callable[..., list[dict[str, Any]]]
@@ -559,19 +556,6 @@ def exit_code(command: Callable[[], int]) -> object:
         return end.code
 
 
-def spoilt(model: Path) -> Path:
-    """Golden images that do not come out right, in a directory that is otherwise in order."""
-    file = model / "golden/probabilities.json"
-    golden = json.loads(file.read_text())
-    file.write_text(json.dumps({name: row[::-1] for name, row in golden.items()}))
-    content = json.loads((model / "model.json").read_text())
-    content["files"]["golden/probabilities.json"] = model_dir.file_digest(file)
-    del content["checksum"]
-    content["checksum"] = checksum(content)
-    (model / "model.json").write_text(json.dumps(content))
-    return model
-
-
 BAD_USE = {
     "missing folder": ({"--input": "{tmp}/none"}, "does not exist"),
     "empty folder": ({"--input": "{tmp}/empty"}, "names no images"),
@@ -639,15 +623,6 @@ def test_a_model_that_does_not_reproduce_its_golden_images_labels_nothing(
     assert not run.exists()
 
 
-def test_the_error_a_workers_traceback_ends_with() -> None:
-    text = (
-        "Traceback (most recent call last):\n  File x\nOSError: first\n\nDuring handling ...\n"
-        "catalogue.model_dir.info.ModelDirError: m: bad [while running 'Classify/X']\n"
-    )
-    assert command_module.cause(RuntimeError(text)) == ("ModelDirError", "m: bad")
-    assert command_module.cause(ModelDirError("m: bad [while running 'Read']")) == ("ModelDirError", "m: bad")
-
-
 @pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
 def test_while_it_runs_others_can_see_how_far_it_is_and_at_last_where_the_time_went(
     mode: str, tiny_model: Path, drawn: Path, tmp_path: Path
@@ -686,30 +661,3 @@ def test_while_it_runs_others_can_see_how_far_it_is_and_at_last_where_the_time_w
         " without the start-up",
     ):
         assert words_of_it in printed
-
-
-def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
-    """Beam's dry run makes the job that Dataflow would be sent, everything in it pickled, without a network."""
-    import apache_beam as beam
-
-    from pipeline.config import ClassifyConfig, InferenceConfig, Manifest, ReadConfig
-    from pipeline.graph import classification
-    from pipeline.run_dir.run import Run, now
-
-    flags = ["--runner=DataflowRunner", "--dry_run=True", "--project=catalogue", "--region=europe-west4",
-             "--temp_location=gs://catalogue-bucket/tmp", "--no_auth"]  # fmt: skip
-    config = ClassifyConfig(
-        Manifest(("gs://b/in",)), "gs://b/model", None, "gs://b/run", InferenceConfig("auto", "auto", 16, 5, 1), 0.05,
-        False, None, False, "parquet", 1000, ReadConfig(), 1, None, tuple(flags),
-    )  # fmt: skip
-    info = model_dir.read(tiny_model).info
-    run = Run(
-        "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 1000, 2, Limits(), 0.05, None,
-        None, (), False, now(),
-    )  # fmt: skip
-    pipeline = beam.Pipeline(options=runners.beam_options(flags))
-    classification(pipeline, config, run)
-    job = pipeline.run().job
-    names = {transform.unique_name for transform in job.proto_pipeline.components.transforms.values()}
-    steps = ("Manifest", "Group by location", "Read", "Decode", "Classify", "Parts", "Commit")
-    assert set(steps) <= {name.split("/")[0] for name in names}

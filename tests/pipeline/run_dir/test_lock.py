@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from catalogue.cli.errors import UserError
+from pipeline.errors import JobGoesOnError
 from pipeline.run_dir import lock
 from pipeline.run_dir.lock import Holder, check_holder, held, read_holder
 
@@ -35,12 +36,12 @@ def elsewhere(beat: float) -> Holder:
 
 
 def test_it_is_held_by_one_run_and_given_back(tmp_path: Path) -> None:
-    with held(str(tmp_path), "one", STARTED, here=True):
+    with held(str(tmp_path), "one", STARTED):
         holder = read_holder(str(tmp_path))
         assert holder
         assert (holder.token, holder.pid, holder.started) == ("one", os.getpid(), STARTED)
         check_holder(str(tmp_path), "one")
-        with pytest.raises(UserError) as error, held(str(tmp_path), "two", STARTED, here=True):
+        with pytest.raises(UserError) as error, held(str(tmp_path), "two", STARTED):
             pytest.fail("it has not been refused")
         assert f"is in use by process {os.getpid()} on {platform.node()}, started {STARTED}: wait" in str(error.value)
     assert not list(tmp_path.iterdir())
@@ -50,13 +51,13 @@ def test_a_process_of_this_machine_that_is_gone_is_taken_over_at_once(tmp_path: 
     code = """if True:
         import os, sys
         from pipeline.run_dir.lock import held
-        with held(sys.argv[1], "one", "then", here=True):
+        with held(sys.argv[1], "one", "then"):
             os._exit(9)
     """
     assert subprocess.run([sys.executable, "-c", code, tmp_path], check=False).returncode == 9
     assert (tmp_path / "_lock").exists()
     start = time.monotonic()
-    with held(str(tmp_path), "two", STARTED, here=True):
+    with held(str(tmp_path), "two", STARTED):
         check_holder(str(tmp_path), "two")
         with pytest.raises(UserError, match="has taken over"):
             check_holder(str(tmp_path), "one")
@@ -72,11 +73,11 @@ def test_one_of_another_machine_is_taken_over_once_its_heart_has_stopped(
     write(elsewhere(time.time() - 30))
     with (
         pytest.raises(UserError, match="is in use by process 4711 on shop-7"),
-        held(str(tmp_path), "two", "", here=True),
+        held(str(tmp_path), "two", ""),
     ):
         pytest.fail("it has not been refused")
     write(elsewhere(time.time() - 61))
-    with held(str(tmp_path), "two", STARTED, here=True):
+    with held(str(tmp_path), "two", STARTED):
         check_holder(str(tmp_path), "two")
 
 
@@ -88,7 +89,7 @@ def test_a_clock_that_is_wrong_does_not_end_a_run_that_lives(
     late = time.time() - 3600
     write(elsewhere(late))
     threading.Timer(0.3, write, [elsewhere(late + 15)]).start()
-    with pytest.raises(UserError, match="is in use by"), held(str(tmp_path), "two", "", here=True):
+    with pytest.raises(UserError, match="is in use by"), held(str(tmp_path), "two", ""):
         pytest.fail("it has not been refused")
 
 
@@ -96,7 +97,7 @@ def test_the_heart_beats_until_another_run_has_the_lock(
     tmp_path: Path, write: Callable[[Holder], Holder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
-    with held(str(tmp_path), "one", STARTED, here=True):
+    with held(str(tmp_path), "one", STARTED):
         first = read_holder(str(tmp_path))
         time.sleep(0.3)
         later = read_holder(str(tmp_path))
@@ -115,7 +116,7 @@ def test_of_many_that_take_over_one_does(tmp_path: Path, write: Callable[[Holder
 
     def take(number: int) -> None:
         try:
-            with held(str(tmp_path), f"{number}", STARTED, here=True):
+            with held(str(tmp_path), f"{number}", STARTED):
                 won.append(number)
                 done.wait()
         except UserError:
@@ -134,11 +135,46 @@ def test_a_lock_that_is_damaged_is_taken_over(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(lock, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr(lock, "_WATCH_SECONDS", 0.05)
     (tmp_path / "_lock").touch()
-    with held(str(tmp_path), "one", STARTED, here=True):
+    with held(str(tmp_path), "one", STARTED):
         check_holder(str(tmp_path), "one")
 
 
 def test_a_job_that_runs_elsewhere_keeps_its_lock(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), held(str(tmp_path), "one", STARTED, here=False):
-        raise KeyboardInterrupt
+    with pytest.raises(JobGoesOnError), held(str(tmp_path), "one", STARTED):
+        raise JobGoesOnError("interrupted", 2)
     check_holder(str(tmp_path), "one")
+
+
+def test_a_job_that_goes_on_is_not_taken_over_and_is_followed_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command has been killed, which another one finds out by its process."""
+    asked = []
+
+    def is_at_work(output: str, token: str) -> bool:
+        asked.append((output, token))
+        return True
+
+    with pytest.raises(JobGoesOnError), held(str(tmp_path), "one", STARTED):
+        raise JobGoesOnError("lost")
+    monkeypatch.setattr(lock.Holder, "is_gone", lambda self: True)
+    with (
+        pytest.raises(UserError, match="goes on elsewhere: follow it with --attach"),
+        held(str(tmp_path), "two", STARTED, is_at_work),
+    ):
+        pytest.fail("it was taken over")
+    assert asked == [(str(tmp_path), "one")]
+    holder = lock.read_holder(str(tmp_path))
+    assert holder
+    with lock.held_again(str(tmp_path), holder):
+        check_holder(str(tmp_path), "one")
+    assert lock.read_holder(str(tmp_path)) is None
+
+
+def test_a_run_is_followed_by_one_command_at_a_time(tmp_path: Path) -> None:
+    with held(str(tmp_path), "one", STARTED):
+        holder = lock.read_holder(str(tmp_path))
+        assert holder
+        with pytest.raises(UserError, match=r"is followed by .* already"), lock.held_again(str(tmp_path), holder):
+            pytest.fail("it is held twice")
+        check_holder(str(tmp_path), "one")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from catalogue.cli.errors import Fault, UserError
+from pipeline.errors import JobGoesOnError
 from pipeline.records import Part
 from pipeline.run_dir.preflight import attempt, check, new_folders
 from pipeline.run_dir.run import Run
@@ -68,8 +69,8 @@ def test_files_of_others_among_the_parts_are_never_deleted(commit_rows: Commit, 
 
 
 def test_a_job_that_runs_elsewhere_keeps_its_files(run: Run) -> None:
-    with pytest.raises(KeyboardInterrupt), attempt(run, here=False):
-        raise KeyboardInterrupt
+    with pytest.raises(JobGoesOnError), attempt(run):
+        raise JobGoesOnError("interrupted", 2)
     assert Path(run.temporary, "started").exists()
 
 
@@ -90,7 +91,7 @@ def test_an_attempt_that_failed_leaves_nothing(part: MakePart, run: Run, tmp_pat
         part(run, "predictions", 0, 3)
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), new_folders(run.output), attempt(run, here=True):
+    with pytest.raises(RuntimeError), new_folders(run.output), attempt(run):
         fail()
     assert not list(tmp_path.iterdir())
 
@@ -101,7 +102,7 @@ def test_an_attempt_that_failed_keeps_finished_work(part: MakePart, run: Run) ->
         Path(run.temporary, "chunk-1").touch()
         raise Fault("the disk is full")
 
-    with pytest.raises(Fault) as error, new_folders(run.output), attempt(run, here=True):
+    with pytest.raises(Fault) as error, new_folders(run.output), attempt(run):
         fail()
     assert str(error.value) == "the disk is full; finished work is kept, to continue: python -m pipeline"
     assert {file.name for file in Path(run.temporary).iterdir()} == {"started", "chunk-1"}
@@ -112,7 +113,7 @@ def test_an_attempt_that_failed_touches_no_neighbour(run: Run) -> None:
     other = Path(run.output, "_temporary/other/predictions-1.jsonl")
     other.parent.mkdir(parents=True)
     other.touch()
-    with pytest.raises(RuntimeError), attempt(run, here=True):
+    with pytest.raises(RuntimeError), attempt(run):
         raise RuntimeError
     assert other.exists()
     assert not Path(run.temporary).exists()
@@ -120,5 +121,5 @@ def test_an_attempt_that_failed_touches_no_neighbour(run: Run) -> None:
 
 def test_an_output_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(UserError, match="cannot be written"), attempt(run, here=True):
+    with pytest.raises(UserError, match="cannot be written"), attempt(run):
         pass

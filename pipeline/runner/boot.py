@@ -1,0 +1,68 @@
+"""Starts a worker of Beam on the machine of an engine, and ends it with the process that asked for it.
+
+For ``--environment_type=PROCESS``, with the command ``catalogue-classifier-boot``, which comes with this package: an
+engine whose process is killed leaves its workers behind, which go on for minutes with work that another one has got.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+BOOT = "/opt/apache/beam/boot"
+"""Beam's own program, where its images have it. The environment variable ``BEAM_BOOT`` names another one."""
+_LOOK_SECONDS = 0.5
+_GRACE_SECONDS, _SECONDS_TO_LEAVE = 10.0, 3.0
+"""A worker that has lost its engine saves what it has found, see `pipeline.journal.open_chunks`."""
+
+
+def main() -> int:
+    """Runs Beam's program with the arguments of this process. Returns its exit code."""
+    program = os.environ.get("BEAM_BOOT", BOOT)
+    if not shutil.which(program):
+        print(f"there is no {program}: set BEAM_BOOT to Beam's program boot", file=sys.stderr)
+        return 2
+    parent = os.getppid()
+    # The worker is started with this very Python, and nothing is installed into it.
+    environment = os.environ | {"RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}
+    environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    process = subprocess.Popen([program, *sys.argv[1:]], env=environment, start_new_session=True)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: _signal(process, number))
+    while process.poll() is None:
+        if os.getppid() != parent:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_SECONDS)
+            break
+        time.sleep(_LOOK_SECONDS)
+    _signal(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_SECONDS_TO_LEAVE)
+    for pid in _session(process.pid):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session: those that Beam's program has started are in process groups of their own."""
+    found = [leader]
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdecimal():
+            with contextlib.suppress(OSError):
+                found += [int(name)] if os.getsid(int(name)) == leader else []
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

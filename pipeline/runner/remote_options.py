@@ -1,0 +1,196 @@
+"""Checks of Beam's flags for runners of many machines, before anything is written or started.
+
+Beam itself finds most of these mistakes after minutes, in the middle of a log, or never.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    SparkRunnerOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+
+from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
+from pipeline.runner import flink_rest
+
+DATAFLOW, FLINK, SPARK, PRISM, PORTABLE = (
+    "DataflowRunner",
+    "FlinkRunner",
+    "SparkRunner",
+    "PrismRunner",
+    "PortableRunner",
+)
+LOOPBACK = "LOOPBACK"
+_ENVIRONMENTS = ("DOCKER", "PROCESS", "EXTERNAL", LOOPBACK)
+EMBEDDED_FLINK, _EMBEDDED_SPARK = ("[auto]", "[local]"), r"local(\[.+\])?"
+_CONNECT_SECONDS = 10.0
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "embed")
+
+
+def check(options: PipelineOptions, runner: Any) -> None:
+    """Refuses flags with which a job could not start.
+
+    Args:
+        options: Beam's.
+        runner: the runner they name.
+
+    Raises:
+        UserError: something is missing, misspelt, or does not answer.
+    """
+    name, validator = options.view_as(StandardOptions).runner, PipelineOptionsValidator(options, runner)
+    if name == DATAFLOW:
+        _check_dataflow(options, validator)
+    else:
+        if name in (PORTABLE, FLINK, SPARK, PRISM):
+            _check_portable(options, name)
+        _raise_first(validator.validate())
+    _warn_of_missing_code(options, name)
+
+
+def is_embedded(options: PipelineOptions) -> bool:
+    """Whether the engine is started by this process and ends with it."""
+    name, endpoint = options.view_as(StandardOptions).runner, options.view_as(PortableOptions).job_endpoint
+    if endpoint:
+        return endpoint == "embed"
+    if name == FLINK:
+        return options.view_as(FlinkRunnerOptions).flink_master in EMBEDDED_FLINK
+    if name == SPARK:
+        return bool(re.fullmatch(_EMBEDDED_SPARK, options.view_as(SparkRunnerOptions).spark_master_url))
+    return name not in (DATAFLOW, PORTABLE)
+
+
+def ends_with_command(options: PipelineOptions) -> bool:
+    """Whether a job of a runner of many machines cannot go on without the process that started it."""
+    return is_embedded(options) or _environment(options) == LOOPBACK
+
+
+def refuse_near_misses(unknown: Sequence[str], known: Sequence[str]) -> None:
+    """Refuses flags that look like a known one misspelt; others may be flags that only the engine's job server knows.
+
+    Raises:
+        UserError: it looks like a known flag.
+    """
+    for flag in [word.partition("=")[0] for word in unknown if word.startswith("--")]:
+        nearest = difflib.get_close_matches(flag, known, n=1, cutoff=0.8)
+        if nearest:
+            raise UserError(f"unknown argument {flag}; did you mean {nearest[0]}?")
+
+
+def _raise_first(errors: Sequence[str]) -> None:
+    if errors:
+        raise UserError(errors[0].rstrip(". "))
+
+
+def _check_dataflow(options: PipelineOptions, validator: PipelineOptionsValidator) -> None:
+    """What Beam's validation of the options checks, but nothing that would ask Google or make a bucket there."""
+    cloud = options.view_as(GoogleCloudOptions)
+    missing = [f"--{name}" for name in ("project", "region") if not getattr(cloud, name)]
+    if not cloud.temp_location and not cloud.staging_location:
+        missing.append("--temp_location")
+    if missing:
+        raise UserError(f"--runner {DATAFLOW}: {' and '.join(missing)} missing")
+    for name in ("temp_location", "staging_location"):
+        if getattr(cloud, name):
+            _raise_first(validator.validate_gcs_path(cloud, name))
+    _raise_first(validator.validate_cloud_options(cloud))
+
+
+def _check_portable(options: PipelineOptions, name: str) -> None:
+    portable = options.view_as(PortableOptions)
+    if name == PORTABLE and not portable.job_endpoint:
+        raise UserError(f"--runner {PORTABLE}: --job_endpoint missing: give HOST:PORT of the engine's job server")
+    if portable.environment_type and _environment(options) not in _ENVIRONMENTS:
+        nearest = difflib.get_close_matches(_environment(options), _ENVIRONMENTS, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else f": it is one of {', '.join(_ENVIRONMENTS)}"
+        if not portable.environment_type.startswith("beam:env:"):
+            raise UserError(f"--environment_type {portable.environment_type} is unknown{hint}")
+    has_image = portable.environment_config or options.view_as(WorkerOptions).sdk_container_image
+    if not portable.environment_type and not has_image and not is_embedded(options):
+        raise UserError(
+            "--environment_type missing: say how workers are started: DOCKER, PROCESS, EXTERNAL or LOOPBACK, see "
+            "README, Where it runs"
+        )
+    _check_process_command(portable)
+    if portable.job_endpoint and portable.job_endpoint != "embed":
+        _check_endpoint(portable.job_endpoint)
+    if _environment(options) == LOOPBACK and not is_embedded(options):
+        _check_loopback(options)
+
+
+def _environment(options: PipelineOptions) -> str:
+    return (options.view_as(PortableOptions).environment_type or "").upper()
+
+
+def _check_process_command(portable: PortableOptions) -> None:
+    if (portable.environment_type or "").upper() != "PROCESS" or not portable.environment_config:
+        return
+    try:
+        command = json.loads(portable.environment_config)["command"]
+    except (ValueError, LookupError, TypeError):
+        command = None
+    if not command:
+        raise UserError(
+            "--environment_config of PROCESS is JSON with the command that starts a worker, such as "
+            '\'{"command": "/opt/apache/beam/boot"}\''
+        )
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Whether something answers as a job server does; Beam would wait for five minutes, and then say nothing."""
+    host, _, port = endpoint.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"--job_endpoint {endpoint}: give HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"--job_endpoint {endpoint} does not answer: {why}") from error
+    with grpc.insecure_channel(endpoint) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(_CONNECT_SECONDS)
+        except grpc.FutureTimeoutError as error:
+            raise UserError(f"--job_endpoint {endpoint} answers, but not as a job server does") from error
+
+
+def _check_loopback(options: PipelineOptions) -> None:
+    """Workers of LOOPBACK are threads of this process, which one machine can reach, and one TaskManager can use."""
+    portable, master = options.view_as(PortableOptions), options.view_as(FlinkRunnerOptions).flink_master
+    host = (portable.job_endpoint or "").rpartition(":")[0].strip("[]")
+    if host and host not in _THIS_MACHINE:
+        raise UserError(f"--environment_type LOOPBACK: the workers would be here, where {host} does not look for them")
+    count = 0 if master in EMBEDDED_FLINK else flink_rest.task_managers(master)
+    if count > 1:
+        raise UserError(
+            f"--environment_type LOOPBACK: Flink has {count} TaskManagers, and their workers would mix up their work; "
+            "use PROCESS, EXTERNAL or DOCKER"
+        )
+
+
+def _warn_of_missing_code(options: PipelineOptions, name: str | None) -> None:
+    """A package that is missing on the workers is found after minutes; whether it is there cannot be seen from here."""
+    setup, portable = options.view_as(SetupOptions), options.view_as(PortableOptions)
+    has_image = options.view_as(WorkerOptions).sdk_container_image or (
+        _environment(options) in ("", "DOCKER") and portable.environment_config
+    )
+    sends = setup.setup_file or setup.extra_packages or setup.requirements_file
+    if not (has_image or sends or ends_with_command(options)):
+        say(
+            f"warning: nothing gives the workers of {name} this package: it must be installed there already, or give "
+            "--setup_file ./setup.py or --sdk_container_image"
+        )

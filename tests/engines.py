@@ -1,0 +1,256 @@
+"""Flink and Spark on this machine, each on free ports of loopback. `make` copies their jars below ``build/engines``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import free_port, require
+
+ENGINES = Path(__file__).parents[1] / "build/engines"
+BOOT = ENGINES / "boot"
+"""What starts a worker of Beam in a process environment."""
+
+# What Java 17 must open for Flink and Spark. Source: the default configuration of Flink 1.19, and Spark's
+# org.apache.spark.launcher.JavaModuleOptions.
+_OPENED = (
+    "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.text", "java.time",
+    "java.util", "java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks", "sun.nio.ch",
+    "sun.nio.cs", "sun.security.action", "sun.util.calendar", "jdk.internal.ref",
+)  # fmt: skip
+_JAVA = (
+    "java",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
+    "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
+    "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
+    *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
+)
+
+
+def jars(engine: str) -> Path:
+    """The folder with the jars of ``flink`` or ``spark``. Skips the test where there is no Java or none of them."""
+    if not shutil.which("java"):
+        pytest.skip("there is no Java")
+    require(ENGINES / engine / ".done", "Maven")
+    return ENGINES / engine / "jars"
+
+
+def embedded_flink(folder: Path) -> list[str]:
+    """The flags for a Flink that lives as long as the command. The jar it wants is one that names all others."""
+    jar, lines = folder / "flink.jar", [b"Manifest-Version: 1.0", b"Main-Class: " + FLINK_JOB_SERVER.encode()]
+    lines.append(f"Class-Path: {' '.join(file.as_uri() for file in sorted(jars('flink').glob('*.jar')))}".encode())
+    with zipfile.ZipFile(jar, "w") as archive:
+        archive.writestr("META-INF/MANIFEST.MF", b"".join(map(_wrapped, lines)))
+    return ["--runner", "FlinkRunner", "--flink_master=[auto]", f"--flink_job_server_jar={jar}"]
+
+
+def _wrapped(line: bytes) -> bytes:
+    """A line of a manifest, which has at most 72 bytes, and goes on after a space in the next one."""
+    blocks = [line[:70], *(b" " + line[start : start + 69] for start in range(70, len(line), 69))]
+    return b"\r\n".join(blocks) + b"\r\n"
+
+
+FLINK_JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+
+
+class Cluster:
+    """Processes of an engine. They end with the test.
+
+    Args:
+        engine: ``flink`` or ``spark``.
+        folder: for logs and whatever the processes write.
+    """
+
+    def __init__(self, engine: str, folder: Path) -> None:
+        self._class_path, self.folder = f"{jars(engine)}/*", folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        folder.mkdir()
+
+    def start(
+        self, name: str, main: str, *arguments: object, options: Sequence[str] = (), **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Starts a Java process, in a session of its own."""
+        words = [*_JAVA, *options, "-cp", self._class_path, main, *map(str, arguments)]
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                words,
+                cwd=self.folder,
+                env=os.environ | {"BEAM_BOOT": str(BOOT)} | environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._processes[name] = process
+        return process
+
+    def kill(self, name: str) -> None:
+        """Kills one process, as a machine that fails would, but leaves what it has started."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def log(self, name: str) -> str:
+        """What a process has said so far."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        """Ends all processes, and all that they have started."""
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def wait_for_port(self, name: str, port: int, seconds: float = 60) -> None:
+        """Waits until a process listens."""
+        import socket
+
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+            if self._processes[name].poll() is not None:
+                break
+            time.sleep(0.2)
+        pytest.fail(f"{name} does not listen: {self.log(name)[-2000:]}")
+
+
+class FlinkCluster(Cluster):
+    """A JobManager, TaskManagers with a slot each, and Beam's job server.
+
+    Attributes:
+        flags: lead ``classify`` to it; workers are processes on the TaskManagers.
+        rest: the address of the JobManager's web page.
+    """
+
+    def __init__(self, folder: Path, task_managers: int = 2) -> None:
+        super().__init__("flink", folder)
+        require(BOOT, "Go")
+        rpc, rest, self._job_port = free_port(), free_port(), free_port()
+        self.rest, self._task_managers = f"http://127.0.0.1:{rest}", task_managers
+        settings = _FLINK | {
+            "jobmanager.rpc.port": rpc, "rest.port": rest, "parallelism.default": task_managers,
+            "io.tmp.dirs": folder,
+        }  # fmt: skip
+        (folder / "flink-conf.yaml").write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
+        self.start_job_manager()
+        self.wait_for_task_managers(0)
+        for number in range(task_managers):
+            self.start_task_manager(number)
+        self.wait_for_task_managers(task_managers)
+        self.start_job_server()
+
+    @property
+    def flags(self) -> list[str]:
+        """See above."""
+        boot = Path(sys.executable).with_name("catalogue-classifier-boot")
+        command = json.dumps({"command": str(boot), "env": {"BEAM_BOOT": str(BOOT)}})
+        return [
+            "--runner", "PortableRunner", f"--job_endpoint=127.0.0.1:{self._job_port}", "--environment_type=PROCESS",
+            f"--environment_config={command}", f"--parallelism={self._task_managers}",
+            "--environment_cache_millis=60000", f"--flink_master={self.rest}",
+        ]  # fmt: skip
+
+    def start_job_manager(self) -> None:
+        """Starts the JobManager."""
+        main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+        self.start("job manager", main, "--configDir", self.folder, options=["-Xmx448m"])
+
+    def start_task_manager(self, number: int) -> None:
+        """Starts a TaskManager."""
+        self.start(
+            f"task manager {number}",
+            "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
+            "--configDir",
+            self.folder,
+            f"-Dtaskmanager.resource-id=tm{number}",
+            options=["-Xmx640m", "-XX:MaxDirectMemorySize=384m", "-XX:MaxMetaspaceSize=256m"],
+        )
+
+    def start_job_server(self) -> None:
+        """Starts Beam's job server."""
+        artifacts = self.folder / "artifacts"
+        self.start(
+            "job server",
+            FLINK_JOB_SERVER,
+            f"--flink-master={self.rest.removeprefix('http://')}",
+            "--job-host=127.0.0.1",
+            f"--job-port={self._job_port}",
+            "--artifact-port=0",
+            "--expansion-port=0",
+            f"--artifacts-dir={artifacts}",
+            options=["-Xmx512m"],
+            FLINK_CONF_DIR=str(self.folder),
+        )
+        self.wait_for_port("job server", self._job_port)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The jobs that the JobManager knows, each with its ``state``."""
+        return _get(f"{self.rest}/jobs/overview")["jobs"]
+
+    def wait_for_task_managers(self, count: int) -> None:
+        """Waits until the JobManager answers and knows so many TaskManagers."""
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                if _get(f"{self.rest}/overview")["taskmanagers"] == count:
+                    return
+            time.sleep(0.2)
+        pytest.fail(f"Flink did not start: {self.log('job manager')[-2000:]}")
+
+
+# The smallest sizes that the tasks of a run fit in.
+_FLINK: Mapping[str, object] = {
+    "jobmanager.rpc.address": "127.0.0.1",
+    "jobmanager.bind-host": "127.0.0.1",
+    "jobmanager.memory.process.size": "1024m",
+    "rest.address": "127.0.0.1",
+    "rest.bind-address": "127.0.0.1",
+    "taskmanager.bind-host": "127.0.0.1",
+    "taskmanager.host": "127.0.0.1",
+    "taskmanager.numberOfTaskSlots": 1,
+    "taskmanager.cpu.cores": "1.0",
+    "taskmanager.memory.framework.heap.size": "128m",
+    "taskmanager.memory.task.heap.size": "512m",
+    "taskmanager.memory.managed.size": "256m",
+    "taskmanager.memory.framework.off-heap.size": "128m",
+    "taskmanager.memory.task.off-heap.size": "0",
+    "taskmanager.memory.network.min": "256m",
+    "taskmanager.memory.network.max": "256m",
+    "taskmanager.memory.jvm-metaspace.size": "256m",
+    "taskmanager.memory.jvm-overhead.min": "192m",
+    "taskmanager.memory.jvm-overhead.max": "192m",
+    "restart-strategy.type": "fixed-delay",
+    "restart-strategy.fixed-delay.attempts": 3,
+    "restart-strategy.fixed-delay.delay": "2s",
+    "heartbeat.timeout": 10000,
+    "heartbeat.interval": 2000,
+    "classloader.resolve-order": "parent-first",
+}
+
+
+@contextlib.contextmanager
+def flink_cluster(folder: Path, task_managers: int = 2) -> Iterator[FlinkCluster]:
+    """A cluster that ends with the context."""
+    cluster = FlinkCluster(folder, task_managers)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return json.load(response)

@@ -1,0 +1,67 @@
+"""What starts a worker on the machine of an engine: it ends with the engine, and ends all that it has started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.processes import wait_for_end
+
+COMMAND = Path(sys.executable).with_name("catalogue-classifier-boot")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """As Beam's does, it starts a worker in a process group of its own, and waits for it."""
+    path = tmp_path / "boot"
+    path.write_text(
+        "#!/bin/bash\nset -m\nprintf '%s\\n' \"$@\" > arguments\ncommand -v python > python\n"
+        "(trap '' TERM; sleep 300) &\necho $! > worker\nwait\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def wait_for(path: Path) -> str:
+    for _ in range(200):
+        if path.exists() and path.read_text():
+            return path.read_text().strip()
+        time.sleep(0.05)
+    pytest.fail(f"there is no {path}")
+
+
+def test_it_ends_with_the_engine_that_asked_for_it(tmp_path: Path, program: Path) -> None:
+    engine = subprocess.Popen(
+        ["sh", "-c", f"{COMMAND} --id=1-1 --logging_endpoint=x & echo $! > pid; wait"],
+        cwd=tmp_path,
+        env=os.environ | {"BEAM_BOOT": str(program)},
+    )
+    worker, boot = int(wait_for(tmp_path / "worker")), int(wait_for(tmp_path / "pid"))
+    assert (tmp_path / "arguments").read_text().split() == ["--id=1-1", "--logging_endpoint=x"]
+    assert Path(wait_for(tmp_path / "python")).parent == Path(sys.executable).parent
+    engine.kill()
+    engine.wait()
+    wait_for_end([worker, boot], 25)
+
+
+def test_it_passes_a_signal_on(tmp_path: Path, program: Path) -> None:
+    boot = subprocess.Popen([COMMAND], cwd=tmp_path, env=os.environ | {"BEAM_BOOT": str(program)})
+    worker = int(wait_for(tmp_path / "worker"))
+    boot.send_signal(signal.SIGTERM)
+    assert boot.wait(10) != 0
+    wait_for_end([worker])
+
+
+def test_without_beams_program_it_says_so(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [COMMAND], env=os.environ | {"BEAM_BOOT": f"{tmp_path}/none"}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (
+        2, f"there is no {tmp_path}/none: set BEAM_BOOT to Beam's program boot"
+    )  # fmt: skip

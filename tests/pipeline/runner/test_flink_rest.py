@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.runner import flink_rest
+from tests.servers import free_port
+
+JOBS = [
+    {"jid": "1", "name": "mine", "state": "FINISHED"},
+    {"jid": "2", "name": "mine", "state": "RUNNING"},
+    {"jid": "3", "name": "another", "state": "RUNNING"},
+    {"jid": "4", "name": "done", "state": "CANCELED"},
+]
+
+
+class JobManager(http.server.BaseHTTPRequestHandler):
+    cancelled: list[str] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self._answer({"taskmanagers": 3} if self.path == "/overview" else {"jobs": JOBS})
+
+    def do_PATCH(self) -> None:
+        self.cancelled.append(self.path)
+        self._answer({})
+
+    def _answer(self, content: object) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def master() -> Iterator[str]:
+    JobManager.cancelled.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), JobManager) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_what_flink_says_of_its_jobs(master: str) -> None:
+    assert flink_rest.task_managers(f"http://{master}/") == 3
+    assert flink_rest.has_ended(master, "mine") is False
+    assert flink_rest.has_ended(master, "done") is True
+    assert flink_rest.has_ended(master, "unknown") is None
+
+
+def test_the_jobs_of_a_name_are_cancelled_and_no_others(master: str) -> None:
+    flink_rest.cancel(master, "mine")
+    assert JobManager.cancelled == ["/jobs/2?mode=cancel"]
+
+
+def test_a_flink_that_does_not_answer(master: str) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    assert flink_rest.task_managers(nobody) == 0
+    assert flink_rest.has_ended(nobody, "mine") is None
+    with pytest.raises(OSError, match="refused"):
+        flink_rest.cancel(nobody, "mine")

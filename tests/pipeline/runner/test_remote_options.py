@@ -1,0 +1,168 @@
+"""Mistakes in the flags of runners of many machines, each found before anything is started."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import http.server
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from apache_beam.runners.runner import create_runner
+
+from catalogue.cli.errors import UserError
+from pipeline.runner import remote_options, runners
+from tests.servers import free_port
+
+PORTABLE = ["--runner", "PortableRunner"]
+DATAFLOW = ["--runner", "DataflowRunner"]
+CLOUD = ["--project=shop", "--region=europe-west4", "--temp_location=gs://shop/tmp"]
+
+
+def check(*flags: str) -> None:
+    options = runners.beam_options(flags)
+    remote_options.check(options, create_runner(options.view_as(runners.StandardOptions).runner))
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """Something that speaks gRPC."""
+    server = grpc.server(thread_pool=concurrent.futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (PORTABLE, "--runner PortableRunner: --job_endpoint missing"),
+        ([*PORTABLE, "--job_endpoint=shop", "--environment_type=DOCKER"], "--job_endpoint shop: give HOST:PORT"),
+        (["--runner=FlinkRunner", "--flink_master=flink:8081"], "--environment_type missing"),
+        (["--runner=SparkRunner", "--spark_master_url=spark://spark:7077"], "--environment_type missing"),
+        (
+            ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=PROCES"],
+            "--environment_type PROCES is unknown; did you mean PROCESS?",
+        ),
+        (
+            ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=yarn"],
+            "--environment_type yarn is unknown: it is one of DOCKER, PROCESS, EXTERNAL, LOOPBACK",
+        ),
+        (
+            ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=PROCESS"],
+            "Option process_command is required for environment type PROCESS",
+        ),
+        (
+            ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=PROCESS",
+             "--environment_config=/opt/apache/beam/boot"],
+            "is JSON with the command that starts a worker",
+        ),
+        (
+            ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=EXTERNAL"],
+            "external_service_address is required",
+        ),
+        (DATAFLOW, "--runner DataflowRunner: --project and --region and --temp_location missing"),
+        ([*DATAFLOW, "--project=shop", "--region=europe-west4"], "--temp_location missing"),
+        ([*DATAFLOW, *CLOUD[:2], "--temp_location=/tmp"], "temp_location"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_or_misspelt(flags: list[str], message: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(UserError) as error:
+        check(*flags)
+    assert message in str(error.value)
+    assert time.monotonic() - start < 5
+
+
+def test_flags_that_are_right(endpoint: str) -> None:
+    check(*DATAFLOW, *CLOUD)
+    check("--runner=FlinkRunner")
+    check("--runner=SparkRunner")
+    check("--runner=PrismRunner")
+    check(*PORTABLE, f"--job_endpoint={endpoint}", "--environment_type=loopback")
+    check(
+        *PORTABLE, f"--job_endpoint={endpoint}", "--environment_type=PROCESS", '--environment_config={"command": "b"}'
+    )
+    check(*PORTABLE, f"--job_endpoint={endpoint}", "--environment_type=DOCKER", "--environment_config=shop/image")
+
+
+def test_an_endpoint_that_does_not_answer_is_named_at_once() -> None:
+    port = free_port()
+    start = time.monotonic()
+    with pytest.raises(UserError, match=rf"--job_endpoint 127\.0\.0\.1:{port} does not answer: Connection refused"):
+        check(*PORTABLE, f"--job_endpoint=127.0.0.1:{port}", "--environment_type=LOOPBACK")
+    assert time.monotonic() - start < 5
+
+
+def test_an_endpoint_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_options, "_CONNECT_SECONDS", 1.0)
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(UserError, match="answers, but not as a job server does"):
+            check(*PORTABLE, f"--job_endpoint=127.0.0.1:{port}", "--environment_type=LOOPBACK")
+
+
+def test_loopback_is_for_this_machine_and_one_task_manager() -> None:
+    class Overview(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"taskmanagers": 2}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Overview) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        master = f"--flink_master=127.0.0.1:{server.server_port}"
+        with pytest.raises(UserError, match="Flink has 2 TaskManagers, and their workers would mix up their work"):
+            check("--runner=FlinkRunner", master, "--environment_type=LOOPBACK")
+        server.shutdown()
+
+
+def test_code_that_nothing_sends_is_warned_of(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    process = ["--environment_type=PROCESS", '--environment_config={"command": "boot"}']
+    check(*PORTABLE, f"--job_endpoint={endpoint}", *process)
+    assert "warning: nothing gives the workers of PortableRunner this package" in capsys.readouterr().err
+    check(*PORTABLE, f"--job_endpoint={endpoint}", *process, "--setup_file=./setup.py")
+    check(*PORTABLE, f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK")
+    check(*DATAFLOW, *CLOUD, "--sdk_container_image=shop/image")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--runner=FlinkRunner"], True),
+        (["--runner=FlinkRunner", "--flink_master=flink:8081"], False),
+        (["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=LOOPBACK"], True),
+        (["--runner=SparkRunner", "--spark_master_url=local[4]"], True),
+        (["--runner=SparkRunner", "--spark_master_url=spark://spark:7077"], False),
+        (["--runner=PrismRunner"], True),
+        (["--runner=BundleBasedDirectRunner"], True),
+        ([*PORTABLE, "--job_endpoint=flink:8099"], False),
+        (DATAFLOW, False),
+    ],
+)
+def test_which_jobs_end_with_the_command(flags: list[str], expected: bool) -> None:
+    assert remote_options.ends_with_command(runners.beam_options(flags)) == expected
+
+
+def test_flags_that_only_a_job_server_knows_pass(tmp_path: Path) -> None:
+    flink = ["--runner=FlinkRunner"]
+    known = ["--max_bundle_size=100", "--execution_mode_for_batch=BATCH", "--operator_chaining=true"]
+    runners.refuse_unknown_beam_flags([*flink, *known], [])
+    for wrong, meant in (("--parralelism=2", "--parallelism"), ("--environment_typ=X", "--environment_type")):
+        with pytest.raises(UserError, match=f"did you mean {meant}"):
+            runners.refuse_unknown_beam_flags([*flink, *known, wrong], [])
+    with pytest.raises(UserError, match="did you mean --input"):
+        runners.refuse_unknown_beam_flags([*flink, "--inptu=x"], ["--input"])
+    with pytest.raises(UserError, match="unknown argument --max_bundle_size"):
+        runners.refuse_unknown_beam_flags(known, [])

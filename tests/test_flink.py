@@ -1,0 +1,112 @@
+"""Runs on an embedded Flink, which ends with the command. ``make test-flink`` runs these tests."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import engines
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = pytest.mark.flink
+
+
+@pytest.fixture(scope="module")
+def flink(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return engines.embedded_flink(tmp_path_factory.mktemp("flink"))
+
+
+@pytest.fixture(scope="module")
+def catalogue(clothing: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real photos, odd files, a line twice and one that leads nowhere, each with an article number and a price."""
+    photos = sorted((clothing / "validation").rglob("*.jpg"))
+    odd = sorted((shared / "datasets/odd-images").iterdir())
+    uris = [*photos, *odd, photos[0], Path("/none.jpg")]
+    path = tmp_path_factory.mktemp("catalogue") / "catalogue.csv"
+    with path.open("w", newline="") as file:
+        rows = ([uri, f"A-{number}", number / 4] for number, uri in enumerate(uris))
+        csv.writer(file).writerows([["uri", "article", "price"], *rows])
+    return path
+
+
+class Runs:
+    """Runs ``classify`` on the catalogue."""
+
+    def __init__(self, command: Command, catalogue: Path, model: Path) -> None:
+        self._command = command
+        self._flags = ["--input", catalogue, "--model-dir", model, "--output-format", "parquet",
+                       "--max-failure-rate", 0.5, "--engine", "openvino", "--precision", "float32"]  # fmt: skip
+
+    def __call__(self, output: Path, *flags: object) -> str:
+        """Returns what it said on standard error."""
+        done = self._command("pipeline", "classify", *self._flags, "--output", output, *flags)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(command: Command, catalogue: Path, tiny_model: Path) -> Runs:
+    return Runs(command, catalogue, tiny_model)
+
+
+@pytest.fixture(scope="module")
+def local(run: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("local") / "run"
+    run(output, "--direct_num_workers=2")
+    return output
+
+
+def rows(run: Path, folder: str) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    found = [row for file in sorted((run / folder).iterdir()) for row in pq.read_table(file).to_pylist()]
+    return sorted(found, key=lambda row: (row["uri"], str(row)))
+
+
+def record(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_text())
+
+
+def assert_equal(run: Path, local: Path) -> None:
+    """The same rows, dead letters and counts as those of the local runner."""
+    assert (run / "_SUCCESS").exists()
+    assert rows(run, "dead_letters") == rows(local, "dead_letters")
+    found, expected = rows(run, "predictions"), rows(local, "predictions")
+    assert [without_scores(row) for row in found] == [without_scores(row) for row in expected]
+    scores = [row["score"] for row in found]
+    assert scores == pytest.approx([row["score"] for row in expected], abs=1e-6)
+    counts, own = record(run)["counts"], record(local)["counts"]
+    for name in ("inputs", "predictions", "dead_letters", "duplicates"):
+        assert counts[name] == own[name]
+
+
+def without_scores(row: dict[str, Any]) -> dict[str, Any]:
+    top = [entry["label"] for entry in row["top"]]
+    return {name: value for name, value in row.items() if name not in ("score", "top")} | {"top": top}
+
+
+def test_the_rows_are_those_of_the_local_runner(run: Runs, flink: Sequence[str], local: Path, tmp_path: Path) -> None:
+    said = run(tmp_path / "run", *flink)
+    assert_equal(tmp_path / "run", local)
+    batches = Counter({int(size): count for size, count in record(tmp_path / "run")["batches"].items()})
+    assert batches[16] >= 0.8 * sum(batches.values())
+    lines = [line for line in said.splitlines() if not line.startswith(("classifying: ", "listing: "))]
+    assert [line.split()[0] for line in lines] == ["classifying", "Created"], said
+    assert re.fullmatch(r"Created job with id: \[[^\"\n\s]+\]", lines[1])  # which Airflow's Beam operator looks for
+
+
+def test_earlier_results_are_reused(run: Runs, flink: Sequence[str], local: Path, tmp_path: Path) -> None:
+    run(tmp_path / "run", *flink, "--previous", local)
+    assert_equal(tmp_path / "run", local)
+    counts = record(tmp_path / "run")["counts"]
+    assert (counts["classified"], counts["retried"]) == (0, counts["dead_letters"].get("read_failed", 0))
+    assert counts["reused"]["unread"] >= 0.95 * counts["inputs"]

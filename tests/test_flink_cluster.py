@@ -1,0 +1,232 @@
+"""Runs on a Flink of several processes, of which some are killed. ``make soak-flink`` runs these tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import engines
+from tests.processes import wait_for_end
+
+pytestmark = pytest.mark.engines
+
+PHOTOS = 3068
+
+
+@pytest.fixture(scope="module")
+def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.FlinkCluster]:
+    with engines.flink_cluster(tmp_path_factory.mktemp("flink") / "cluster") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def words(clothing_model: Path, clothing: Path) -> list[str]:
+    """The command but for the output and the runner. The network takes some twenty seconds."""
+    flags = ["--input", clothing / "train", "--model-dir", clothing_model, "--engine", "tensorflow",
+             "--precision", "float32"]  # fmt: skip
+    return [sys.executable, "-m", "pipeline", "classify", *map(str, flags)]
+
+
+@pytest.fixture(scope="module")
+def local(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, float]]:
+    """The label and the score of each photo, from the local runner."""
+    run = tmp_path_factory.mktemp("local") / "run"
+    subprocess.run([*words, "--output", str(run)], check=True, capture_output=True)
+    return labels(run)
+
+
+def labels(run: Path) -> dict[str, tuple[str, float]]:
+    rows = [json.loads(line) for part in (run / "predictions").iterdir() for line in part.read_text().splitlines()]
+    assert len(rows) == PHOTOS
+    return {row["uri"]: (row["label"], row["score"]) for row in rows}
+
+
+def assert_equal(run: Path, local: dict[str, tuple[str, float]]) -> dict[str, Any]:
+    """Returns the content of ``run.json``."""
+    found = labels(run)
+    assert {uri: label for uri, (label, _) in found.items()} == {uri: label for uri, (label, _) in local.items()}
+    assert [score for _, (_, score) in sorted(found.items())] == pytest.approx(
+        [score for _, (_, score) in sorted(local.items())], abs=1e-5
+    )
+    assert (run / "_SUCCESS").exists()
+    assert not (run / "_temporary").exists()
+    record: dict[str, Any] = json.loads((run / "run.json").read_text())
+    assert record["counts"]["inputs"] == record["counts"]["predictions"] == PHOTOS
+    return record
+
+
+class Work:
+    """What the workers of a run do, from the files that they write while it goes on."""
+
+    def __init__(self, run: Path) -> None:
+        self._run, self._files = run, dict[str, dict[str, int]]()
+
+    def look(self) -> None:
+        """Looks at all files that are there now."""
+        for file in self._run.glob("_temporary/*/progress-*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                self._files[file.name] = json.loads(file.read_text())
+
+    @property
+    def classified(self) -> list[int]:
+        """How many images each process has classified, also those of bundles that failed."""
+        self.look()
+        return [counts.get("classified", 0) for counts in self._files.values()]
+
+
+@contextlib.contextmanager
+def started(words: list[str], run: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*words, "--output", str(run), *flags, "--log-file", str(run.parent / "log")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come so far"
+        time.sleep(0.2)
+
+
+def workers() -> list[int]:
+    """The processes of Beam's workers on this machine, and of what starts them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            first, *more = (folder / "cmdline").read_bytes().split(b"\0")
+            starts = any(word.endswith((b"catalogue-classifier-boot", b"engines/boot")) for word in (first, *more[:1]))
+            if starts or any(b"sdk_worker_main" in word for word in more):
+                found.append(int(folder.name))
+    return found
+
+
+def test_two_task_managers_share_the_work(
+    flink: engines.FlinkCluster, words: list[str], local: dict[str, tuple[str, float]], tmp_path: Path
+) -> None:
+    work = Work(tmp_path / "run")
+    with started(words, tmp_path / "run", *flink.flags) as process:
+        wait_for(lambda: work.look() or process.poll() is not None, 300)
+        assert process.returncode == 0, process.stderr and process.stderr.read()
+    record = assert_equal(tmp_path / "run", local)
+    assert record["workers"] == 2
+    assert min(sorted(work.classified)[-2:]) >= 0.3 * PHOTOS
+
+
+def test_a_task_manager_that_is_killed_costs_little(
+    flink: engines.FlinkCluster, words: list[str], local: dict[str, tuple[str, float]], tmp_path: Path
+) -> None:
+    work = Work(tmp_path / "run")
+    with started(words, tmp_path / "run", *flink.flags) as process:
+        wait_for(lambda: sum(work.classified) >= 0.6 * PHOTOS)
+        flink.kill("task manager 1")
+        flink.start_task_manager(2)
+        wait_for(lambda: work.look() or process.poll() is not None, 300)
+        assert process.returncode == 0, process.stderr and process.stderr.read()
+    assert_equal(tmp_path / "run", local)
+    repeated = sum(work.classified) - PHOTOS
+    print(f"{repeated:,} of {PHOTOS:,} images were classified twice")
+    assert repeated <= 0.1 * PHOTOS
+
+
+def test_the_job_of_a_launcher_that_is_killed_completes_the_run_and_is_found_again(
+    flink: engines.FlinkCluster, words: list[str], local: dict[str, tuple[str, float]], tmp_path: Path
+) -> None:
+    run, work = tmp_path / "run", Work(tmp_path / "run")
+    with started(words, run, *flink.flags) as process:
+        wait_for(lambda: sum(work.classified) >= 200)
+        process.kill()
+        process.wait()
+        again = subprocess.run([*words, "--output", str(run)], capture_output=True, text=True, check=False)
+        assert again.returncode == 2, again.stderr
+        assert f"goes on elsewhere: follow it with --attach {run}" in again.stderr
+        attached = subprocess.run([*words[:4], "--attach", str(run)], capture_output=True, text=True, check=False)
+        assert attached.returncode == 0, attached.stderr
+        assert "following job " in attached.stderr
+        assert f"{PHOTOS:,} predictions" in attached.stdout
+    assert_equal(run, local)
+    assert not (run / "_lock").exists()
+
+
+def test_an_interrupted_command_says_how_to_follow_and_to_end_its_job(
+    flink: engines.FlinkCluster, words: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with started(words, run, *flink.flags) as process:
+        wait_for(lambda: list(run.glob("_temporary/*/chunk-*")) != [])
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 130
+        how = f"python -m pipeline classify --attach {run}"
+        assert errors.splitlines()[-1].endswith(f"goes on; to follow it: {how}; to end it: {how} --cancel")
+    cancelled = subprocess.run(
+        [*words[:4], "--attach", str(run), "--cancel"], capture_output=True, text=True, check=False
+    )
+    assert cancelled.returncode == 1
+    assert "was cancelled; finished work is kept" in cancelled.stderr
+    wait_for(lambda: all(job["state"] == "CANCELED" or job["state"] == "FINISHED" for job in flink.jobs()))
+    assert {file.name.split("-")[0] for file in run.glob("_temporary/*/*")} == {"started", "chunk"}
+    assert not (run / "_lock").exists()
+
+
+def test_a_job_that_is_to_end_with_its_command_does(
+    flink: engines.FlinkCluster, words: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with started(words, run, *flink.flags, "--cancel-on-interrupt") as process:
+        wait_for(lambda: list(run.glob("_temporary/*/chunk-*")) != [])
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 143
+        assert "interrupted; finished work is kept, to continue:" in errors.splitlines()[-1]
+    assert all(job["state"] != "RUNNING" for job in flink.jobs())
+    assert not (run / "_lock").exists()
+
+
+def test_a_job_manager_that_is_killed_leaves_what_was_finished(
+    words: list[str], local: dict[str, tuple[str, float]], tmp_path: Path
+) -> None:
+    """Without high availability it forgets its jobs. The same command continues the run."""
+    run, work = tmp_path / "run", Work(tmp_path / "run")
+    with engines.flink_cluster(tmp_path / "cluster") as flink:
+        with started(words, run, *flink.flags) as process:
+            wait_for(lambda: sum(work.classified) >= 0.5 * PHOTOS)
+            flink.kill("job manager")
+            _, errors = process.communicate(timeout=180)
+            assert process.returncode == 1, errors
+        flink.start_job_manager()
+        flink.wait_for_task_managers(2)
+        done = subprocess.run([*words, "--output", str(run), *flink.flags], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    record = assert_equal(run, local)
+    assert sum(record["counts"]["reused"].values()) >= 0.3 * PHOTOS
+
+
+def test_no_process_outlives_its_cluster(words: list[str], tmp_path: Path) -> None:
+    before = set(workers())
+    with (
+        engines.flink_cluster(tmp_path / "cluster") as flink,
+        started(words, tmp_path / "run", *flink.flags),
+    ):
+        wait_for(lambda: len(set(workers()) - before) >= 4)
+        own = set(workers()) - before
+        flink.kill("task manager 0")
+        flink.kill("task manager 1")
+        wait_for_end(list(own), 20)
