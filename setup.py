@@ -38,6 +38,7 @@ EXTRAS = {
         "openvino>=2026.4,<2027",
         "optuna>=5,<6",
         "pi-heif>=1.1,<2",
+        "prometheus-client>=0.22",  # its parser
         "pyopenssl>=24",
         "pytest>=9.2,<10",
         "pytest-xdist>=3.8,<4",

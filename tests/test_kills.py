@@ -116,7 +116,8 @@ class Killer:
         assert counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values()) == PHOTOS
         names = {file.location.removeprefix(f"{self._output}/") for file in storage.list_files(self._output)}
         assert {name.partition("/")[0] for name in names} - {"_lock"} == {
-            "predictions", "dead_letters", "journal", "class_stats.json", "run.json", "report.html", "_SUCCESS"
+            "predictions", "dead_letters", "journal", "class_stats.json", "run.json", "report.html", "metrics.prom",
+            "_SUCCESS",
         }  # fmt: skip
         return record
 

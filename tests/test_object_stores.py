@@ -53,7 +53,9 @@ def test_the_whole_command_on_an_object_store(
     done = command("pipeline", *arguments, **environment)
     assert done.returncode == 0, done.stderr
     names = names_in(f"{root}/runs/1")
-    assert {name for name in names if "/" not in name} == {"_SUCCESS", "run.json", "class_stats.json", "report.html"}
+    assert {name for name in names if "/" not in name} == {
+        "_SUCCESS", "run.json", "class_stats.json", "report.html", "metrics.prom"
+    }  # fmt: skip
     assert {name.partition("/")[0] for name in names if "/" in name} == {"predictions", "dead_letters", "journal"}
     counts = {
         "inputs": 51, "predictions": 49, "dead_letters": {"empty": 1, "not_found": 1}, "duplicates": 13,

@@ -185,7 +185,7 @@ def test_the_run_directory(readme: str) -> None:
     names = [line.split()[0] for line in block.strip().splitlines()]
     assert names == [
         f"{layout.PREDICTIONS}/part-*", f"{layout.DEAD_LETTERS}/part-*", f"{layout.JOURNAL}/part-*", layout.STATS_FILE,
-        layout.RUN_FILE, layout.REPORT_FILE, layout.SUCCESS_FILE,
+        layout.RUN_FILE, layout.REPORT_FILE, layout.METRICS_FILE, layout.SUCCESS_FILE,
     ]  # fmt: skip
     prediction = records.Prediction("u", "l", 1.0, (("l", 1.0),), "m", "h", {}).to_row()
     letter = records.DeadLetter("u", "empty", False, "m", {}).to_row()

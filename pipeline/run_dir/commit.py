@@ -22,6 +22,7 @@ from pipeline.run_dir.layout import (
     DEAD_LETTERS,
     FAILED,
     JOURNAL,
+    METRICS_FILE,
     PREDICTIONS,
     REPORT_FILE,
     RUN_FILE,
@@ -30,11 +31,12 @@ from pipeline.run_dir.layout import (
     TEMPORARY,
 )
 from pipeline.run_dir.lock import check_holder, exclusive
+from pipeline.run_dir.metrics import metrics_text
 from pipeline.run_dir.record import Counts, class_stats_of, read_record, record_of
 from pipeline.run_dir.report import run_page
 from pipeline.run_dir.run import Run
 
-_OWN = (SUCCESS_FILE, PREDICTIONS, DEAD_LETTERS, JOURNAL, STATS_FILE, REPORT_FILE, RUN_FILE)
+_OWN = (SUCCESS_FILE, PREDICTIONS, DEAD_LETTERS, JOURNAL, STATS_FILE, REPORT_FILE, METRICS_FILE, RUN_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +139,7 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
     _place(target, parts)
     _write_json(f"{target}/{STATS_FILE}", class_stats)
     storage.write_text(f"{target}/{REPORT_FILE}", page)
+    storage.write_text(f"{target}/{METRICS_FILE}", metrics_text(record, class_stats))
     check_holder(run.output, run.token)
     _write_json(f"{target}/{RUN_FILE}", record)
     return record

@@ -8,6 +8,7 @@
     class_stats.json       the statistics of each class
     run.json               what ran, with what, and counts that balance
     report.html            the same, to look at
+    metrics.prom           its numbers, for Prometheus
     _SUCCESS               written last, and only if the counts balance and the failures are under the limit
     _temporary/TOKEN/      the files of an attempt: ``started``, ``job.json`` of a job elsewhere, chunks of the journal,
                            what is not in its place yet
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 PREDICTIONS, DEAD_LETTERS, JOURNAL = "predictions", "dead_letters", "journal"
 STATS_FILE, RUN_FILE, REPORT_FILE = "class_stats.json", "run.json", "report.html"
+METRICS_FILE = "metrics.prom"
 SUCCESS_FILE = "_SUCCESS"
 TEMPORARY, STARTED, JOB_FILE = "_temporary", "started", "job.json"
 LOCK_FILE = "_lock"

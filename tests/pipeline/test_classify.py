@@ -55,6 +55,7 @@ def test_a_run_directory_is_as_designed(
         "class_stats.json",
         "run.json",
         "report.html",
+        "metrics.prom",
         "_SUCCESS",
     }
     info = model_dir.read(tiny_model).info

@@ -73,6 +73,7 @@ def test_a_balanced_run_is_a_success(commit_rows: Commit, run: Run) -> None:
         "class_stats.json",
         "run.json",
         "report.html",
+        "metrics.prom",
         "_SUCCESS",
     }
     parts = [file.name for file in sorted((folder / "predictions").iterdir())]
