@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SERVERS := build/servers
 ENGINES := build/engines
 
-.PHONY: help demo test test-flink test-image soak soak-flink check format fuzz bench clean
+.PHONY: help demo test test-flink test-spark test-image soak soak-flink check format fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,8 +21,11 @@ demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a
 test: $(VENV)/.dev $(SERVERS)/.done ## run the tests (about ten minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-flink: $(VENV)/.dev $(ENGINES)/flink/.done ## run jobs on an embedded Flink (some minutes)
-	$(BIN)/python -m pytest -m flink tests/test_flink.py
+test-flink: $(VENV)/.dev $(ENGINES)/flink/.done ## run jobs on an embedded Flink (a minute)
+	$(BIN)/python -m pytest -m flink tests/test_embedded_engines.py
+
+test-spark: $(VENV)/.dev $(ENGINES)/spark/.done ## run jobs on an embedded Spark (a minute)
+	$(BIN)/python -m pytest -m spark tests/test_embedded_engines.py
 
 test-image: $(VENV)/.dev ## test the Dockerfile's steps in a fresh environment (some minutes)
 	$(BIN)/python -m pytest -m image tests/test_docker.py

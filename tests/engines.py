@@ -49,13 +49,18 @@ def jars(engine: str) -> Path:
     return ENGINES / engine / "jars"
 
 
-def embedded_flink(folder: Path) -> list[str]:
-    """The flags for a Flink that lives as long as the command. The jar it wants is one that names all others."""
-    jar, lines = folder / "flink.jar", [b"Manifest-Version: 1.0", b"Main-Class: " + FLINK_JOB_SERVER.encode()]
-    lines.append(f"Class-Path: {' '.join(file.as_uri() for file in sorted(jars('flink').glob('*.jar')))}".encode())
+def embedded(engine: str, folder: Path) -> list[str]:
+    """The flags for an engine that lives as long as the command.
+
+    The jar that Beam wants for it is one that names all others.
+    """
+    jar, lines = folder / f"{engine}.jar", [b"Manifest-Version: 1.0", f"Main-Class: {_JOB_SERVERS[engine]}".encode()]
+    lines.append(f"Class-Path: {' '.join(file.as_uri() for file in sorted(jars(engine).glob('*.jar')))}".encode())
     with zipfile.ZipFile(jar, "w") as archive:
         archive.writestr("META-INF/MANIFEST.MF", b"".join(map(_wrapped, lines)))
-    return ["--runner", "FlinkRunner", "--flink_master=[auto]", f"--flink_job_server_jar={jar}"]
+    if engine == "flink":
+        return ["--runner", "FlinkRunner", "--flink_master=[auto]", f"--flink_job_server_jar={jar}"]
+    return ["--runner", "SparkRunner", "--spark_master_url=local[2]", f"--spark_job_server_jar={jar}"]
 
 
 def _wrapped(line: bytes) -> bytes:
@@ -64,7 +69,10 @@ def _wrapped(line: bytes) -> bytes:
     return b"\r\n".join(blocks) + b"\r\n"
 
 
-FLINK_JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+_JOB_SERVERS = {
+    "flink": "org.apache.beam.runners.flink.FlinkJobServerDriver",
+    "spark": "org.apache.beam.runners.spark.SparkJobServerDriver",
+}
 
 
 class Cluster:
@@ -185,7 +193,7 @@ class FlinkCluster(Cluster):
         artifacts = self.folder / "artifacts"
         self.start(
             "job server",
-            FLINK_JOB_SERVER,
+            _JOB_SERVERS["flink"],
             f"--flink-master={self.rest.removeprefix('http://')}",
             "--job-host=127.0.0.1",
             f"--job-port={self._job_port}",

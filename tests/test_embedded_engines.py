@@ -1,4 +1,4 @@
-"""Runs on an embedded Flink, which ends with the command. ``make test-flink`` runs these tests."""
+"""Runs on an embedded Flink and Spark, which end with the command: ``make test-flink``, ``make test-spark``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from tests import engines
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
-pytestmark = pytest.mark.flink
+ENGINES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("flink", "spark")]
 
 
-@pytest.fixture(scope="module")
-def flink(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return engines.embedded_flink(tmp_path_factory.mktemp("flink"))
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The flags for it."""
+    return engines.embedded(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +95,8 @@ def without_scores(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in ("score", "top")} | {"top": top}
 
 
-def test_the_rows_are_those_of_the_local_runner(run: Runs, flink: Sequence[str], local: Path, tmp_path: Path) -> None:
-    said = run(tmp_path / "run", *flink)
+def test_the_rows_are_those_of_the_local_runner(run: Runs, engine: Sequence[str], local: Path, tmp_path: Path) -> None:
+    said = run(tmp_path / "run", *engine)
     assert_equal(tmp_path / "run", local)
     batches = Counter({int(size): count for size, count in record(tmp_path / "run")["batches"].items()})
     assert batches[16] >= 0.8 * sum(batches.values())
@@ -104,8 +105,8 @@ def test_the_rows_are_those_of_the_local_runner(run: Runs, flink: Sequence[str],
     assert re.fullmatch(r"Created job with id: \[[^\"\n\s]+\]", lines[1])  # which Airflow's Beam operator looks for
 
 
-def test_earlier_results_are_reused(run: Runs, flink: Sequence[str], local: Path, tmp_path: Path) -> None:
-    run(tmp_path / "run", *flink, "--previous", local)
+def test_earlier_results_are_reused(run: Runs, engine: Sequence[str], local: Path, tmp_path: Path) -> None:
+    run(tmp_path / "run", *engine, "--previous", local)
     assert_equal(tmp_path / "run", local)
     counts = record(tmp_path / "run")["counts"]
     assert (counts["classified"], counts["retried"]) == (0, counts["dead_letters"].get("read_failed", 0))
