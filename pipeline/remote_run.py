@@ -6,6 +6,7 @@ What it is found by is in ``job.json`` among the files of the attempt.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import signal
 import threading
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, TestOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TestOptions
 
 from catalogue import storage
 from catalogue.cli.command import ignore_interrupts
@@ -33,7 +34,7 @@ from pipeline.run_dir.run import Run
 from pipeline.runner import jobs, remote_options
 from pipeline.runner.jobs import Job, JobName
 
-_LOOK_SECONDS, _SECONDS_TO_END = 5.0, 30.0
+_LOOK_SECONDS, _SECONDS_TO_END = 5.0, 60.0
 
 
 def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
@@ -49,24 +50,23 @@ def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
         Interrupted: the command was interrupted, and the job ends with it.
         JobGoesOnError: the command ends, and the job does not, or may not.
     """
+    ends_here = remote_options.ends_with_command(options)
     try:
         with jobs.submitted(lambda pipeline: classification(pipeline, config, own), options) as job:
             say(f"Created job with id: [{job.name.id}]")
-            storage.write_text(f"{own.temporary}/{JOB_FILE}", job.name.to_json())
-            ends_here = config.cancel_on_interrupt or remote_options.ends_with_command(options)
-            _follow(job, own.output, own.token, cancels=ends_here)
+            _follow(job, own, ends_here=ends_here, cancels=config.cancel_on_interrupt)
     except (UserError, CommandFailed, Fault, JobGoesOnError):
         raise
-    except FileNotFoundError as error:
-        raise UserError(f"the job cannot be submitted: there is no {error.filename}: is Java installed?") from error
     except Exception as error:
         raise of_command(error) from error
 
 
 def dry_run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> bool:
-    """Builds the graph for the runner and nothing else, if ``--dry_run`` says so. Returns whether it did."""
+    """Builds the graph for Dataflow and nothing else, if ``--dry_run`` says so. Returns whether it did."""
     if not options.view_as(TestOptions).dry_run:
         return False
+    if options.view_as(StandardOptions).runner != remote_options.DATAFLOW:
+        raise UserError(f"--dry_run works with --runner {remote_options.DATAFLOW} only")
     try:
         pipeline = beam.Pipeline(options=options)
         classification(pipeline, config, own)
@@ -88,44 +88,55 @@ def attach(output: str, *, cancel: bool) -> str:
 
     Raises:
         UserError: there is no such job.
-        CommandFailed, Fault, Interrupted, JobGoesOnError: see `run`.
+        CommandFailed, Fault, JobGoesOnError: see `run`.
     """
     try:
         holder = read_holder(output)
         name = _job_name(output, holder.token) if holder else None
+        if holder is None or name is None:
+            return _finished(output, holder)
     except StorageError as error:
         raise UserError(f"--attach {output} cannot be read: {error}") from error
-    if holder is None or name is None:
-        folder = _committed(output, holder.token) if holder else output
-        if folder is None or not storage.is_file(f"{folder}/{RUN_FILE}"):
-            raise UserError(f"--attach {output}: there is no job that goes on elsewhere, and no run that has finished")
-        if holder:
-            release(output, holder.token)
-        return folder
-    with held_again(output, holder), _cleaning(output, holder):
+    with held_again(output, holder), _attached(output, holder.token):
         job = jobs.find(name)
         if cancel:
             _cancel(job, name)
         say(f"following {name}")
-        if job:
-            _follow(job, output, holder.token, cancels=False)
-        else:
-            _wait_for_commit(output, holder.token, name)
+        _wait(job, output, holder.token)
         folder = _committed(output, holder.token)
         if folder is None:
-            raise CommandFailed(f"{output} has no {RUN_FILE} of this run: it has not finished")
+            raise JobFailedError(f"{name} has ended without {RUN_FILE}")
         return folder
 
 
 def is_at_work(output: str, token: str) -> bool:
-    """Whether a run whose command has ended has a job that goes on."""
+    """Whether a run whose command has ended has a job that goes on, as far as is known.
+
+    Raises:
+        UserError: nothing that knows the job can be reached.
+    """
     name = _job_name(output, token)
-    job = jobs.find(name) if name else None
-    return job is not None and not job.has_ended()
+    if name is None:
+        return False
+    job = jobs.find(name)
+    if job is None:
+        file = f"{output}/{TEMPORARY}/{token}/{JOB_FILE}"
+        raise UserError(f"{name} may be at work in {output}, and cannot be reached: if it has ended, delete {file}")
+    return not job.has_ended()
+
+
+def _finished(output: str, holder: Holder | None) -> str:
+    """The folder of a run that has finished; its lock may have been left. Raises UserError if there is none."""
+    folder = _committed(output, holder.token) if holder else output
+    if folder is None or not storage.is_file(f"{folder}/{RUN_FILE}"):
+        raise UserError(f"--attach {output}: there is no job that goes on elsewhere, and no run that has finished")
+    if holder:
+        release(output, holder.token)
+    return folder
 
 
 def _job_name(output: str, token: str) -> JobName | None:
-    """What the job of an attempt is found by; None if it has none, or is over. Raises StorageError."""
+    """The file that identifies the job of an attempt; None if there is none, or it is over. Raises StorageError."""
     try:
         return JobName.from_json(storage.read_text(f"{output}/{TEMPORARY}/{token}/{JOB_FILE}"))
     except StorageError as error:
@@ -136,101 +147,138 @@ def _job_name(output: str, token: str) -> JobName | None:
         return None
 
 
-def _follow(job: Job, output: str, token: str, *, cancels: bool) -> None:
-    """Waits for a job.
+def _follow(job: Job, own: Run, *, ends_here: bool, cancels: bool) -> None:
+    """Waits for a job. Its files and its lock stay, whatever happens, unless it is certain that it has ended.
 
     Args:
         job: to wait for.
-        output: the run directory.
-        token: of the attempt.
+        own: the run.
+        ends_here: whether the engine, or its workers, end with this command.
         cancels: whether the job is to end if the command is interrupted.
     """
     try:
-        with Watch(f"{output}/{TEMPORARY}/{token}", counters=lambda: job.counters(NAMESPACE)):
-            _wait(job, output, token)
-        ignore_interrupts()
-    except KeyboardInterrupt as error:
-        number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
-        if cancels:
+        if not ends_here:
+            storage.write_text(f"{own.temporary}/{JOB_FILE}", job.name.to_json())
+        _wait(job, own.output, own.token)
+    except JobFailedError:
+        raise
+    except BaseException as error:
+        ignore_interrupts()  # what follows must not be interrupted half-way
+        if _is_committed(own.output, own.token):
+            return
+        is_over = _end(job) if cancels and isinstance(error, KeyboardInterrupt) else job.has_ended()
+        if ends_here:
             with contextlib.suppress(CommandFailed):
-                _end(job)
-            raise
-        raise JobGoesOnError(f"interrupted; {job.name} goes on; {_how(output)}", number) from None
-    except JobGoesOnError as error:
-        raise JobGoesOnError(f"{error}; {_how(output)}") from error
+                job.cancel()
+        elif not is_over:
+            raise _going_on(error, job.name, own.output) from error
+        if isinstance(error, JobGoesOnError):
+            raise JobFailedError(str(error)) from error
+        raise
+    ignore_interrupts()
 
 
-def _wait(job: Job, output: str, token: str) -> None:
+@contextlib.contextmanager
+def _attached(output: str, token: str) -> Iterator[None]:
+    """Leaves a job and its files alone, whatever happens, but cleans up if the job is certain to have failed."""
+    try:
+        yield
+    except JobFailedError as error:
+        kept = preflight.keep_chunks(f"{output}/{TEMPORARY}/{token}")
+        words = "; finished work is kept: the command that began the run continues it" if kept else ""
+        found = of_command(error)
+        raise type(found)(f"{found}{words}") from error
+    except JobGoesOnError:
+        raise
+    except BaseException as error:
+        ignore_interrupts()
+        raise _going_on(error, None, output) from error
+
+
+def _going_on(error: BaseException, name: JobName | None, output: str) -> JobGoesOnError:
+    """The error with which a command ends whose job does not, or may not."""
+    words = shlex.join(["python", "-m", "pipeline", "classify", "--attach", output])
+    job = f"; {name} goes on" if isinstance(error, KeyboardInterrupt) and name else ""
+    number = error.signal if isinstance(error, Interrupted) else None
+    if number is None and isinstance(error, KeyboardInterrupt):
+        number = signal.SIGINT
+    what = str(error) or type(error).__name__
+    return JobGoesOnError(f"{what}{job}; to follow it: {words}; to end it: {words} --cancel", number)
+
+
+def _wait(job: Job | None, output: str, token: str) -> None:
     """Waits until a job has ended, or has committed its run.
 
     A job server of Beam forgets to say that a job has ended if a command that followed it was killed (2.62:
     ``JobInvocation`` fails to tell the one that is gone, and then tells nobody).
+
+    Args:
+        job: to wait for; None if nothing that knows it can be reached.
+        output: the run directory.
+        token: of the attempt.
     """
     errors, ended = list[BaseException](), threading.Event()
 
     def wait() -> None:
         try:
-            job.wait()
+            if job:
+                job.wait()
+                ended.set()
         except BaseException as error:  # raised in the thread of the command
             errors.append(error)
-        ended.set()
+            ended.set()
 
+    if job is None:
+        say("the job server cannot be reached: waiting for the files of the run, without a limit")
     threading.Thread(target=wait, name="job", daemon=True).start()
-    while not ended.wait(_LOOK_SECONDS):
-        if _committed(output, token):
-            ended.wait(_SECONDS_TO_END)
-            return
+    counters = functools.partial(job.counters, NAMESPACE) if job else None
+    with Watch(f"{output}/{TEMPORARY}/{token}", counters=counters):
+        while not ended.wait(_LOOK_SECONDS):
+            if _is_committed(output, token):
+                ended.wait(_SECONDS_TO_END)
+                return
     if errors:
         raise errors[0]
 
 
-def _how(output: str) -> str:
-    words = shlex.join(["python", "-m", "pipeline", "classify", "--attach", output])
-    return f"to follow it: {words}; to end it: {words} --cancel"
-
-
 def _cancel(job: Job | None, name: JobName) -> None:
+    """Ends a job. Raises JobFailedError once it has ended, JobGoesOnError if it has not."""
     if job is None:
-        raise JobGoesOnError(f"{name} cannot be cancelled from here: nobody answers who knows it")
-    _end(job)
-    raise CommandFailed(f"{name} was cancelled")
-
-
-def _end(job: Job) -> None:
-    """Cancels a job and gives it a while to end. Raises CommandFailed."""
+        raise CommandFailed(f"{name} cannot be cancelled: its job server cannot be reached")
     job.cancel()
+    if not _has_ended_soon(job):
+        raise CommandFailed(f"{name} was told to end, and has not ended yet")
+    raise JobFailedError(f"{name} was cancelled")
+
+
+def _end(job: Job) -> bool:
+    """Cancels a job. Returns whether it has ended."""
+    with contextlib.suppress(CommandFailed):
+        job.cancel()
+    return _has_ended_soon(job)
+
+
+def _has_ended_soon(job: Job) -> bool:
     end = time.monotonic() + _SECONDS_TO_END
-    while not job.has_ended() and time.monotonic() < end:
+    while not job.has_ended():
+        if time.monotonic() >= end:
+            return False
         time.sleep(0.5)
+    return True
 
 
-def _wait_for_commit(output: str, token: str, name: JobName) -> None:
-    """Waits for a job that only its files tell of."""
-    say(f"{name}: nobody answers who knows it; waiting for its last files")
+def _is_committed(output: str, token: str) -> bool:
     try:
-        with Watch(f"{output}/{TEMPORARY}/{token}"):
-            while _committed(output, token) is None:
-                time.sleep(_LOOK_SECONDS)
-    except Interrupted as error:
-        raise JobGoesOnError(f"interrupted; {name} goes on, as far as is known", error.signal) from None
+        return _committed(output, token) is not None
+    except (StorageError, OSError):  # the next look may succeed
+        return False
 
 
 def _committed(output: str, token: str) -> str | None:
-    """The folder in which a run is complete; None as long as it is not."""
+    """The folder in which a run is complete; None as long as it is not. Raises StorageError."""
     for folder in (output, f"{output}/{FAILED}"):
         record = read_record(folder) if storage.is_file(f"{folder}/{RUN_FILE}") else None
         if record and record["attempt"] == token:
             is_complete = record["status"] != "succeeded" or storage.is_file(f"{folder}/{SUCCESS_FILE}")
             return folder if is_complete else None
     return None
-
-
-@contextlib.contextmanager
-def _cleaning(output: str, holder: Holder) -> Iterator[None]:
-    """Removes what nobody needs of a job that has failed."""
-    try:
-        yield
-    except (JobFailedError, UserError, CommandFailed) as error:
-        kept = preflight.keep_chunks(f"{output}/{TEMPORARY}/{holder.token}")
-        words = "; finished work is kept: the command that began the run continues it" if kept else ""
-        raise CommandFailed(f"{of_command(error)}{words}") from error

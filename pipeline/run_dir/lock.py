@@ -207,7 +207,8 @@ def _acquire(output: str, own: Holder, is_at_work: Callable[[str, str], bool]) -
         )
     if is_at_work(output, holder.token):
         raise UserError(
-            f"the job of {holder} goes on elsewhere: follow it with --attach {output}, or end it with --cancel, too"
+            f"the job of {holder} goes on elsewhere: follow it with --attach {output}, end it with --attach {output} "
+            "--cancel"
         )
     # Of several that want to take over, the one that creates this file does.
     claim = f"{output}/{LOCK_FILE}-{holder.token or 'damaged'}"

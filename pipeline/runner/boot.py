@@ -28,7 +28,7 @@ def main() -> int:
         print(f"there is no {program}: set BEAM_BOOT to Beam's program boot", file=sys.stderr)
         return 2
     parent = os.getppid()
-    # The worker is started with this very Python, and nothing is installed into it.
+    # The worker is started with this very Python, and not in an environment of its own.
     environment = os.environ | {"RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}
     environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment.get('PATH', os.defpath)}"
     process = subprocess.Popen([program, *sys.argv[1:]], env=environment, start_new_session=True)
@@ -40,9 +40,10 @@ def main() -> int:
                 process.wait(_GRACE_SECONDS)
             break
         time.sleep(_LOOK_SECONDS)
-    _signal(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_SECONDS_TO_LEAVE)
+    if process.poll() is None:
+        _signal(process, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_SECONDS_TO_LEAVE)
     for pid in _session(process.pid):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
@@ -56,7 +57,7 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
 
 def _session(leader: int) -> list[int]:
     """The processes of a session: those that Beam's program has started are in process groups of their own."""
-    found = [leader]
+    found: list[int] = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdecimal():
             with contextlib.suppress(OSError):

@@ -5,13 +5,15 @@ Source: https://nightlies.apache.org/flink/flink-docs-stable/docs/ops/rest_api/
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import urllib.request
 from typing import Any
 
 _ANSWER_SECONDS = 10.0
-_ENDED = ("FINISHED", "FAILED", "CANCELED")
+_NO_ANSWER = (OSError, ValueError, LookupError, TypeError, http.client.HTTPException)
+ENDED = ("FINISHED", "FAILED", "CANCELED")
 
 
 def task_managers(master: str) -> int:
@@ -22,28 +24,34 @@ def task_managers(master: str) -> int:
     """
     try:
         return int(_ask(f"{_url(master)}/overview")["taskmanagers"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except _NO_ANSWER:
         return 0
 
 
-def cancel(master: str, name: str) -> None:
-    """Ends the jobs of a name. Raises OSError or ValueError if Flink does not answer as it should."""
-    for job in _jobs(master, name):
-        if job["state"] not in _ENDED:
-            _ask(f"{_url(master)}/jobs/{job['jid']}?mode=cancel", "PATCH")
-
-
-def has_ended(master: str, name: str) -> bool | None:
-    """Whether all jobs of a name have ended; None if Flink does not say."""
+def state(master: str, name: str) -> str | None:
+    """The state of the newest job of a name, such as ``RUNNING``; None if Flink does not say, or knows none."""
     try:
-        found = _jobs(master, name)
-    except (OSError, ValueError, LookupError, TypeError):
+        job = _newest(master, name)
+        return str(job["state"]) if job else None
+    except _NO_ANSWER:
         return None
-    return all(job["state"] in _ENDED for job in found) if found else None
 
 
-def _jobs(master: str, name: str) -> list[dict[str, Any]]:
-    return [job for job in _ask(f"{_url(master)}/jobs/overview")["jobs"] if job["name"] == name]
+def cancel(master: str, name: str) -> None:
+    """Ends the newest job of a name. Raises OSError if Flink does not answer as it should, or knows none."""
+    try:
+        job = _newest(master, name)
+        if job is None:
+            raise OSError(f"Flink at {master} knows no job {name}")
+        if job["state"] not in ENDED:
+            _ask(f"{_url(master)}/jobs/{job['jid']}?mode=cancel", "PATCH")
+    except _NO_ANSWER as error:
+        raise OSError(f"Flink at {master}: {error}") from error
+
+
+def _newest(master: str, name: str) -> dict[str, Any] | None:
+    found = [job for job in _ask(f"{_url(master)}/jobs/overview")["jobs"] if job["name"] == name]
+    return max(found, key=lambda job: job["start-time"], default=None)
 
 
 def _url(master: str) -> str:

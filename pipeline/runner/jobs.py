@@ -1,16 +1,21 @@
 """Jobs of runners of many machines: submitted, followed to their end, found again, cancelled.
 
-Such a job may go on when the process that started it has ended. What it is found by is kept in the run directory.
+Such a job may go on when the process that started it has ended. Its name is kept in the run directory.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import json
 import os
+import shlex
+import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,17 +34,17 @@ from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from apache_beam.runners.portability import portable_runner
 from apache_beam.runners.runner import PipelineState, create_runner
 
-from catalogue.cli.errors import CommandFailed
+from catalogue.cli.errors import CommandFailed, Interrupted
 from pipeline.errors import JobFailedError, JobGoesOnError
 from pipeline.runner import flink_rest
-from pipeline.runner.remote_options import DATAFLOW, EMBEDDED_FLINK, is_embedded
+from pipeline.runner.remote_options import DATAFLOW, EMBEDDED_FLINK, ends_with_command, is_embedded
 
-_ANSWER_SECONDS = 30.0
+_ANSWER_SECONDS, _LOOK_SECONDS = 30.0, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class JobName:
-    """What a job is found again by.
+    """The name of a job, by which another process finds it.
 
     Attributes:
         runner: that it was started with.
@@ -58,8 +63,8 @@ class JobName:
 
     @property
     def engine_name(self) -> str:
-        """By which the engine shows it: job servers add something to it for their own ids."""
-        return self.id.partition("_")[0]
+        """The name that the engine shows; a job server adds a random part for its own ids."""
+        return self.id.rpartition("_")[0]
 
     def to_json(self) -> str:
         """For a file."""
@@ -103,9 +108,9 @@ class Job:
 
     def has_ended(self) -> bool:
         """Whether it certainly does not run any more."""
-        ended = flink_rest.has_ended(self.name.flink, self.name.engine_name) if self.name.flink else None
-        if ended is not None:
-            return ended
+        state = flink_rest.state(self.name.flink, self.name.engine_name) if self.name.flink else None
+        if state in flink_rest.ENDED:
+            return True
         try:
             return PipelineState.is_terminal(self._result.state)
         except Exception:  # whatever the clients of engines raise when nobody answers
@@ -131,36 +136,58 @@ class Job:
             found = self._result.metrics().query(beam.metrics.MetricsFilter().with_namespace(namespace))
         except Exception:  # progress is not worth a run
             return None
-        return {one.key.metric.name: int(one.committed or one.attempted or 0) for one in found["counters"]}
+        total = collections.Counter[str]()
+        for one in found["counters"]:  # one for each step that counts
+            total[one.key.metric.name] += int(one.committed or one.attempted or 0)
+        return dict(total)
 
 
 @contextlib.contextmanager
 def submitted(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -> Iterator[Job]:
-    """Builds a pipeline and submits it. What is started here for it, such as a job server, ends with the context.
+    """Builds a pipeline and submits it. A job server that is started here for it ends with the context.
 
     Args:
         build: adds the steps.
         options: Beam's.
+
+    Raises:
+        JobGoesOnError: it was interrupted while the job was being submitted.
     """
-    standard, portable = options.view_as(StandardOptions), options.view_as(PortableOptions)
-    cloud, name = options.view_as(GoogleCloudOptions), str(standard.runner)
-    endpoint = None if is_embedded(options) else portable.job_endpoint
+    name, cloud = str(options.view_as(StandardOptions).runner), options.view_as(GoogleCloudOptions)
+    is_dataflow, ends_here = name == DATAFLOW, ends_with_command(options)  # Beam changes options when it runs
+    known = JobName(
+        name,
+        "",
+        None if is_embedded(options) else options.view_as(PortableOptions).job_endpoint,
+        cloud.project if is_dataflow else None,
+        cloud.region if is_dataflow else None,
+        _flink(options),
+    )
     with _job_server(create_runner(name), options) as runner:
         pipeline = beam.Pipeline(runner=runner, options=options)
         build(pipeline)
-        result = pipeline.run()
-        is_dataflow = name == DATAFLOW
-        yield Job(
-            result,
-            JobName(
-                name,
-                str(getattr(result, "job_id", lambda: getattr(result, "_job_id", ""))()),
-                endpoint,
-                cloud.project if is_dataflow else None,
-                cloud.region if is_dataflow else None,
-                _flink(options),
-            ),
-        )
+        try:
+            with _own_interrupts():
+                result: Any = pipeline.run()
+        except Interrupted as error:
+            if ends_here:
+                raise
+            message = "interrupted while the job was being submitted: look whether the engine has started it"
+            raise JobGoesOnError(message, error.signal) from error
+        own_id = result.job_id() if hasattr(result, "job_id") else getattr(result, "_job_id", "")
+        yield Job(result, dataclasses.replace(known, id=str(own_id)))
+
+
+@contextlib.contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Takes back the handler of SIGINT that Beam's job servers replace by one of their own, which can deadlock."""
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _flink(options: PipelineOptions) -> str | None:
@@ -169,19 +196,54 @@ def _flink(options: PipelineOptions) -> str | None:
 
 
 def find(name: JobName) -> Job | None:
-    """A job that another process has submitted; None if nobody can be asked for it any more."""
+    """A job that another process has submitted; None if nothing that knows it can be reached.
+
+    Raises:
+        CommandFailed: Dataflow does not answer.
+    """
     if name.runner == DATAFLOW:
-        return Job(_dataflow_result(name), name)
-    if name.endpoint is None:
-        return None
-    service = beam_job_api_pb2_grpc.JobServiceStub(grpc.insecure_channel(name.endpoint))
+        try:
+            return Job(_dataflow_result(name), name)
+        except Exception as error:  # whatever Google's client raises
+            raise CommandFailed(f"{name}: {_why(error)}") from error
+    service = beam_job_api_pb2_grpc.JobServiceStub(grpc.insecure_channel(name.endpoint)) if name.endpoint else None
     try:
-        service.GetState(beam_job_api_pb2.GetJobStateRequest(job_id=name.id), timeout=_ANSWER_SECONDS)
+        if service:
+            service.GetState(beam_job_api_pb2.GetJobStateRequest(job_id=name.id), timeout=_ANSWER_SECONDS)
     except grpc.RpcError:
-        return None
-    states = service.GetStateStream(beam_job_api_pb2.GetJobStateRequest(job_id=name.id))
-    messages = service.GetMessageStream(beam_job_api_pb2.JobMessagesRequest(job_id=name.id))
-    return Job(portable_runner.PipelineResult(service, name.id, messages, states), name)
+        service = None
+    if service:
+        states = service.GetStateStream(beam_job_api_pb2.GetJobStateRequest(job_id=name.id))
+        messages = service.GetMessageStream(beam_job_api_pb2.JobMessagesRequest(job_id=name.id))
+        return Job(portable_runner.PipelineResult(service, name.id, messages, states), name)
+    if name.flink and flink_rest.state(name.flink, name.engine_name):
+        return Job(_FlinkResult(name.flink, name.engine_name), name)
+    return None
+
+
+class _FlinkResult:
+    """A job that only Flink itself can be asked for."""
+
+    def __init__(self, master: str, name: str) -> None:
+        self._master, self._name = master, name
+
+    @property
+    def state(self) -> str:
+        """One of Beam's states."""
+        found = flink_rest.state(self._master, self._name)
+        states = {"FINISHED": PipelineState.DONE, "FAILED": PipelineState.FAILED, "CANCELED": PipelineState.CANCELLED}
+        return states.get(found or "", PipelineState.UNKNOWN)
+
+    def wait_until_finish(self) -> str:
+        """Waits for its end. Raises RuntimeError if it failed."""
+        while not PipelineState.is_terminal(self.state):
+            time.sleep(_LOOK_SECONDS)
+        if self.state == PipelineState.FAILED:
+            raise RuntimeError(f"the job failed; its log is at {self._master}")
+        return self.state
+
+    def cancel(self) -> None:
+        """Nothing: `Job.cancel` has told Flink."""
 
 
 def _dataflow_result(name: JobName) -> Any:
@@ -212,26 +274,28 @@ def _job_server(runner: Any, options: PipelineOptions) -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder:
         java = options.view_as(JobServerOptions)
         if java.job_server_java_launcher == "java":
-            java.job_server_java_launcher = _launcher(Path(folder) / "java")
+            java.job_server_java_launcher = _launcher(Path(folder))
         try:
             yield runner
         finally:
             for server in started:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     server.stop()
 
 
-def _launcher(path: Path) -> str:
+def _launcher(folder: Path) -> str:
     """A program that runs Java so that Linux ends it with the process that started it."""
-    path.write_text(
-        f"#!{sys.executable}\n"
+    script, program = folder / "java.py", folder / "java"
+    script.write_text(
         "import contextlib, ctypes, os, signal, sys\n"
         "with contextlib.suppress(Exception):\n"
         "    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG\n"
-        "os.execvp('java', ['java', *sys.argv[1:]])\n"
+        f"if os.getppid() == {os.getpid()}:\n"
+        "    os.execvp('java', ['java', *sys.argv[1:]])\n"
     )
-    path.chmod(0o700)
-    return os.fspath(path)
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(os.fspath(script))} "$@"\n')
+    program.chmod(0o700)
+    return os.fspath(program)
 
 
 def _why(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import shutil
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ import grpc
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     GoogleCloudOptions,
+    JobServerOptions,
     PipelineOptions,
     PortableOptions,
     SetupOptions,
@@ -38,8 +40,9 @@ DATAFLOW, FLINK, SPARK, PRISM, PORTABLE = (
 )
 LOOPBACK = "LOOPBACK"
 _ENVIRONMENTS = ("DOCKER", "PROCESS", "EXTERNAL", LOOPBACK)
-EMBEDDED_FLINK, _EMBEDDED_SPARK = ("[auto]", "[local]"), r"local(\[.+\])?"
+EMBEDDED_FLINK, _LOCAL_SPARK = ("[auto]", "[local]"), r"local(\[.+\])?"
 _CONNECT_SECONDS = 10.0
+_OWN_BOOT = "catalogue-classifier-boot"
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "embed")
 
 
@@ -70,8 +73,8 @@ def is_embedded(options: PipelineOptions) -> bool:
         return endpoint == "embed"
     if name == FLINK:
         return options.view_as(FlinkRunnerOptions).flink_master in EMBEDDED_FLINK
-    if name == SPARK:
-        return bool(re.fullmatch(_EMBEDDED_SPARK, options.view_as(SparkRunnerOptions).spark_master_url))
+    if name == SPARK:  # its job server, here, is the driver
+        return not options.view_as(SparkRunnerOptions).spark_submit_uber_jar
     return name not in (DATAFLOW, PORTABLE)
 
 
@@ -121,12 +124,18 @@ def _check_portable(options: PipelineOptions, name: str) -> None:
         if not portable.environment_type.startswith("beam:env:"):
             raise UserError(f"--environment_type {portable.environment_type} is unknown{hint}")
     has_image = portable.environment_config or options.view_as(WorkerOptions).sdk_container_image
-    if not portable.environment_type and not has_image and not is_embedded(options):
+    spark = options.view_as(SparkRunnerOptions).spark_master_url
+    is_local_spark = name == SPARK and not portable.job_endpoint and re.fullmatch(_LOCAL_SPARK, spark)
+    starts_its_own = is_local_spark or (name != SPARK and is_embedded(options))
+    if not portable.environment_type and not has_image and not starts_its_own:
         raise UserError(
             "--environment_type missing: say how workers are started: DOCKER, PROCESS, EXTERNAL or LOOPBACK, see "
             "README, Where it runs"
         )
     _check_process_command(portable)
+    java = options.view_as(JobServerOptions).job_server_java_launcher
+    if name in (FLINK, SPARK) and not portable.job_endpoint and not shutil.which(java):
+        raise UserError(f"--runner {name}: there is no {java}, which its job server needs: install Java 11 or 17")
     if portable.job_endpoint and portable.job_endpoint != "embed":
         _check_endpoint(portable.job_endpoint)
     if _environment(options) == LOOPBACK and not is_embedded(options):
@@ -188,7 +197,12 @@ def _warn_of_missing_code(options: PipelineOptions, name: str | None) -> None:
     has_image = options.view_as(WorkerOptions).sdk_container_image or (
         _environment(options) in ("", "DOCKER") and portable.environment_config
     )
-    sends = setup.setup_file or setup.extra_packages or setup.requirements_file
+    sends = (
+        setup.setup_file
+        or setup.extra_packages
+        or setup.requirements_file
+        or _OWN_BOOT in (portable.environment_config or "")
+    )
     if not (has_image or sends or ends_with_command(options)):
         say(
             f"warning: nothing gives the workers of {name} this package: it must be installed there already, or give "

@@ -50,7 +50,7 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
         setup = options.view_as(SetupOptions)
         setup.beam_plugins = [*(setup.beam_plugins or ()), amazon_flags.__name__]
     try:
-        create_runner(standard.runner)
+        standard.runner = type(create_runner(standard.runner)).__name__  # also flink, or a path with dots
     except ValueError as error:
         raise UserError(f"--runner: {error}") from error
     return options

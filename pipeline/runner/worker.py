@@ -30,10 +30,12 @@ def _end_with_parent() -> None:
     """
     while os.read(0, 1):
         pass
-    from pipeline.journal.open_chunks import save_all
-
-    save_all()
-    os._exit(1)
+    try:
+        chunks = sys.modules.get("pipeline.journal.open_chunks")  # without it none is open
+        if chunks:
+            chunks.save_all()
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":

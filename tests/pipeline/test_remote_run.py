@@ -6,17 +6,25 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from catalogue import model_dir
+from catalogue import model_dir, storage
+from catalogue.cli.errors import CommandFailed, Fault, Interrupted, UserError
 from catalogue.images.spec import Limits
+from catalogue.reasons import Reason, StorageError
+from pipeline import remote_run
+from pipeline.errors import JobFailedError, JobGoesOnError
 from pipeline.graph import classification
+from pipeline.remote_run import attach, is_at_work
+from pipeline.run_dir.lock import Holder, held, read_holder
 from pipeline.run_dir.run import Run, now
 from pipeline.runner import runners
+from pipeline.runner.jobs import JobName
 from tests.conftest import spoilt
 from tests.servers import free_port
 
@@ -84,6 +92,120 @@ def test_a_dry_run_for_dataflow_says_that_the_graph_is_valid(
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert done.stderr == "the graph is valid for DataflowRunner\n"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_is_for_dataflow(command: Command, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    words = ["--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run", "--dry_run=True"]
+    done = command("pipeline", "classify", *words)
+    assert (done.returncode, "--dry_run works with --runner DataflowRunner only" in done.stderr) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
+class EndlessJob:
+    """A job that another process has submitted, and that goes on until it is cancelled."""
+
+    def __init__(self, *, obeys: bool = True) -> None:
+        self.name, self._obeys, self._ended = JobName("PortableRunner", "job_1", "nowhere:1"), obeys, threading.Event()
+
+    def wait(self) -> None:
+        self._ended.wait()
+        raise JobFailedError("it was cancelled")
+
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    def cancel(self) -> None:
+        if not self._obeys:
+            raise CommandFailed("it cannot be cancelled")
+        self._ended.set()
+
+    def counters(self, namespace: str) -> None:
+        """Only its files tell."""
+
+
+@pytest.fixture
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose command has ended, while its job goes on."""
+    monkeypatch.setattr(remote_run, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(remote_run, "_SECONDS_TO_END", 0.2)
+    monkeypatch.setattr(Holder, "is_gone", lambda self: True)
+    monkeypatch.setattr(remote_run, "ignore_interrupts", lambda: None)
+    run = tmp_path / "run"
+    files = {"job.json": EndlessJob().name.to_json(), "chunk-1": "x", "started": "", "part": "x"}
+    for name, content in files.items():
+        storage.write_text(f"{run}/_temporary/token/{name}", content)
+    with pytest.raises(JobGoesOnError), held(str(run), "token", "then"):
+        raise JobGoesOnError("interrupted", 2)
+    return run
+
+
+def is_untouched(run: Path) -> bool:
+    holder = read_holder(str(run))
+    return bool(holder and holder.token == "token" and len(list((run / "_temporary/token").iterdir())) == 4)
+
+
+def test_a_job_that_is_cancelled_leaves_its_journal(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_run.jobs, "find", lambda name: EndlessJob())
+    with pytest.raises(Fault, match="was cancelled; finished work is kept"):
+        attach(str(left), cancel=True)
+    assert {file.name for file in (left / "_temporary/token").iterdir()} == {"chunk-1", "started"}
+    assert read_holder(str(left)) is None
+
+
+@pytest.mark.parametrize("job", [EndlessJob(obeys=False), None], ids=["does not obey", "cannot be reached"])
+def test_a_job_that_cannot_be_cancelled_keeps_its_files_and_its_lock(
+    job: EndlessJob | None, left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_run.jobs, "find", lambda name: job)
+    with pytest.raises(JobGoesOnError, match=f"cannot be cancelled.*; to follow it: .* --attach {left}; to end it: "):
+        attach(str(left), cancel=True)
+    assert is_untouched(left)
+
+
+def test_whatever_happens_while_a_job_is_followed_it_keeps_its_files_and_its_lock(
+    left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (
+        StorageError(Reason.READ_FAILED, "503"),
+        CommandFailed("no credentials"),
+        Interrupted(15),
+        OSError("x"),
+    ):
+
+        def find(name: JobName, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(remote_run.jobs, "find", find)
+        with pytest.raises(JobGoesOnError) as found:
+            attach(str(left), cancel=False)
+        assert found.value.signal == (15 if isinstance(error, Interrupted) else None)
+        assert is_untouched(left)
+
+
+def test_a_storage_that_fails_for_a_while_does_not_end_the_wait(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([StorageError(Reason.READ_FAILED, "503"), None, OSError("reset"), str(left), str(left)])
+
+    def committed(output: str, token: str) -> str | None:
+        found = next(looks)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(remote_run.jobs, "find", lambda name: EndlessJob())
+    monkeypatch.setattr(remote_run, "_committed", committed)
+    assert attach(str(left), cancel=False) == str(left)
+
+
+def test_no_other_run_starts_while_nothing_is_known_of_the_job(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = EndlessJob()
+    monkeypatch.setattr(remote_run.jobs, "find", lambda name: job)
+    assert is_at_work(str(left), "token")
+    job.cancel()
+    assert not is_at_work(str(left), "token")
+    assert not is_at_work(str(left), "another")
+    monkeypatch.setattr(remote_run.jobs, "find", lambda name: None)
+    with pytest.raises(UserError, match=r"cannot be reached: if it has ended, delete .*/token/job\.json"):
+        is_at_work(str(left), "token")
 
 
 def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:

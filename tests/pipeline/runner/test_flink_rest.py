@@ -11,10 +11,10 @@ from pipeline.runner import flink_rest
 from tests.servers import free_port
 
 JOBS = [
-    {"jid": "1", "name": "mine", "state": "FINISHED"},
-    {"jid": "2", "name": "mine", "state": "RUNNING"},
-    {"jid": "3", "name": "another", "state": "RUNNING"},
-    {"jid": "4", "name": "done", "state": "CANCELED"},
+    {"jid": "1", "name": "mine", "state": "RUNNING", "start-time": 1},
+    {"jid": "2", "name": "mine", "state": "RUNNING", "start-time": 3},
+    {"jid": "3", "name": "another", "state": "RUNNING", "start-time": 4},
+    {"jid": "4", "name": "done", "state": "CANCELED", "start-time": 2},
 ]
 
 
@@ -48,19 +48,22 @@ def master() -> Iterator[str]:
 
 def test_what_flink_says_of_its_jobs(master: str) -> None:
     assert flink_rest.task_managers(f"http://{master}/") == 3
-    assert flink_rest.has_ended(master, "mine") is False
-    assert flink_rest.has_ended(master, "done") is True
-    assert flink_rest.has_ended(master, "unknown") is None
+    assert flink_rest.state(master, "mine") == "RUNNING"
+    assert flink_rest.state(master, "done") == "CANCELED"
+    assert flink_rest.state(master, "unknown") is None
 
 
-def test_the_jobs_of_a_name_are_cancelled_and_no_others(master: str) -> None:
+def test_the_newest_job_of_a_name_is_cancelled_and_no_other(master: str) -> None:
     flink_rest.cancel(master, "mine")
+    flink_rest.cancel(master, "done")  # has ended
     assert JobManager.cancelled == ["/jobs/2?mode=cancel"]
+    with pytest.raises(OSError, match="knows no job unknown"):
+        flink_rest.cancel(master, "unknown")
 
 
 def test_a_flink_that_does_not_answer(master: str) -> None:
-    nobody = f"127.0.0.1:{free_port()}"
-    assert flink_rest.task_managers(nobody) == 0
-    assert flink_rest.has_ended(nobody, "mine") is None
-    with pytest.raises(OSError, match="refused"):
-        flink_rest.cancel(nobody, "mine")
+    for nobody in (f"127.0.0.1:{free_port()}", "flink:port"):
+        assert flink_rest.task_managers(nobody) == 0
+        assert flink_rest.state(nobody, "mine") is None
+        with pytest.raises(OSError, match=f"Flink at {nobody}: "):
+            flink_rest.cancel(nobody, "mine")

@@ -79,6 +79,13 @@ def test_a_job_whose_server_has_gone_may_go_on(server: Any) -> None:
     assert jobs.find(job.name) is None
 
 
+@pytest.mark.parametrize(
+    ("job", "shown"), [("BeamApp-root-1_0aa-4", "BeamApp-root-1"), ("shop_nightly_0aa-4", "shop_nightly")]
+)
+def test_the_name_that_an_engine_shows(job: str, shown: str) -> None:
+    assert JobName("PortableRunner", job).engine_name == shown
+
+
 def test_the_job_server_of_a_command_ends_with_it(tmp_path: Path) -> None:
     """Also if it is killed: Java is started by a program that asks Linux for that. Here Java is another program."""
     java = tmp_path / "java"
@@ -88,7 +95,9 @@ def test_the_job_server_of_a_command_ends_with_it(tmp_path: Path) -> None:
 import subprocess, sys, time
 from pathlib import Path
 from pipeline.runner.jobs import _launcher
-subprocess.Popen([_launcher(Path({str(tmp_path)!r}) / "launcher"), "-jar", "x"])
+folder = Path({str(tmp_path)!r}) / "with a space"
+folder.mkdir()
+subprocess.Popen([_launcher(folder), "-jar", "x"])
 print("ready", flush=True)
 time.sleep(300)
 """

@@ -144,7 +144,10 @@ def test_code_that_nothing_sends_is_warned_of(endpoint: str, capsys: pytest.Capt
         (["--runner=FlinkRunner", "--flink_master=flink:8081"], False),
         (["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=LOOPBACK"], True),
         (["--runner=SparkRunner", "--spark_master_url=local[4]"], True),
-        (["--runner=SparkRunner", "--spark_master_url=spark://spark:7077"], False),
+        (["--runner=SparkRunner", "--spark_master_url=spark://spark:7077"], True),
+        (["--runner=spark", "--spark_master_url=spark://spark:7077", "--spark_submit_uber_jar"], False),
+        (["--runner=flink", "--flink_master=flink:8081"], False),
+        (["--runner=dataflow"], False),
         (["--runner=PrismRunner"], True),
         (["--runner=BundleBasedDirectRunner"], True),
         ([*PORTABLE, "--job_endpoint=flink:8099"], False),
@@ -153,6 +156,13 @@ def test_code_that_nothing_sends_is_warned_of(endpoint: str, capsys: pytest.Capt
 )
 def test_which_jobs_end_with_the_command(flags: list[str], expected: bool) -> None:
     assert remote_options.ends_with_command(runners.beam_options(flags)) == expected
+
+
+def test_without_java_there_is_no_job_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/none")
+    for runner in ("FlinkRunner", "SparkRunner"):
+        with pytest.raises(UserError, match=f"--runner {runner}: there is no java, which its job server needs"):
+            check(f"--runner={runner}")
 
 
 def test_flags_that_only_a_job_server_knows_pass(tmp_path: Path) -> None:
