@@ -28,6 +28,7 @@ from pipeline.run_dir.layout import LOCK_FILE
 
 BEAT_SECONDS, STALE_SECONDS = 15.0, 60.0
 _WATCH_SECONDS = 2.0
+_LEFT = 0.0  # the beat of a holder that has ended while its job goes on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,10 +116,13 @@ def held_again(output: str, holder: Holder) -> Iterator[None]:
     Raises:
         UserError: its command, or another one that follows the job, is still there.
     """
-    if not _is_stale(output, holder):
-        raise UserError(f"{output} is followed by {holder} already")
     own = Holder.here(holder.token, holder.started)
-    storage.write_text(f"{output}/{LOCK_FILE}", json.dumps(dataclasses.asdict(own)))
+    try:
+        if not _is_stale(output, holder):
+            raise UserError(f"{output} is followed by {holder} already")
+        _take_over(output, holder, own)
+    except StorageError as error:
+        raise UserError(f"{output} cannot be written: {error}") from error
     with _beating(output, own):
         yield
 
@@ -137,8 +141,19 @@ def _beating(output: str, own: Holder) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        if not goes_on:
+        if goes_on:
+            _leave(output, own)
+        else:
             release(output, own.token)
+
+
+def _leave(output: str, own: Holder) -> None:
+    """Says that this command has ended and left a job that goes on."""
+    with contextlib.suppress(StorageError):
+        holder = read_holder(output)
+        if holder is not None and holder.token == own.token:
+            left = dataclasses.replace(own, beat=_LEFT)
+            storage.write_text(f"{output}/{LOCK_FILE}", json.dumps(dataclasses.asdict(left)))
 
 
 def check_holder(output: str, token: str) -> None:
@@ -194,8 +209,7 @@ def _checked(token: str) -> str:
 
 
 def _acquire(output: str, own: Holder, is_at_work: Callable[[str, str], bool]) -> None:
-    content = json.dumps(dataclasses.asdict(own))
-    if storage.create(f"{output}/{LOCK_FILE}", content.encode()):
+    if storage.create(f"{output}/{LOCK_FILE}", json.dumps(dataclasses.asdict(own)).encode()):
         return
     holder = read_holder(output)
     if holder is None:
@@ -210,13 +224,18 @@ def _acquire(output: str, own: Holder, is_at_work: Callable[[str, str], bool]) -
             f"the job of {holder} goes on elsewhere: follow it with --attach {output}, end it with --attach {output} "
             "--cancel"
         )
-    # Of several that want to take over, the one that creates this file does.
+    _take_over(output, holder, own)
+
+
+def _take_over(output: str, holder: Holder, own: Holder) -> None:
+    """Puts one holder in the place of another. Of several commands that want to, one succeeds. Raises UserError."""
+    content = json.dumps(dataclasses.asdict(own))
     claim = f"{output}/{LOCK_FILE}-{holder.token or 'damaged'}"
     if not storage.create(claim, content.encode()):
-        raise UserError(f"another run is taking over {output}: try again in a minute, or delete {claim}")
+        raise UserError(f"another command is taking over {output}: try again in a minute, or delete {claim}")
     try:
         if read_holder(output) != holder:
-            raise UserError(f"another run has taken over {output}: wait for it, or choose another --output")
+            raise UserError(f"another command has taken over {output}: wait for it, or choose another --output")
         storage.write_text(f"{output}/{LOCK_FILE}", content)
     finally:
         storage.remove(claim)
@@ -224,7 +243,7 @@ def _acquire(output: str, own: Holder, is_at_work: Callable[[str, str], bool]) -
 
 def _is_stale(output: str, holder: Holder) -> bool:
     """Whether a run has ended without releasing its lock. The clock of its host may be wrong: a beat is waited for."""
-    if holder.is_gone():
+    if holder.beat == _LEFT or holder.is_gone():
         return True
     if abs(time.time() - holder.beat) < STALE_SECONDS:
         return False

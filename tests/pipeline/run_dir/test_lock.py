@@ -157,7 +157,7 @@ def test_a_job_that_goes_on_is_not_taken_over_and_is_followed_in_its_name(
 
     with pytest.raises(JobGoesOnError), held(str(tmp_path), "one", STARTED):
         raise JobGoesOnError("lost")
-    monkeypatch.setattr(lock.Holder, "is_gone", lambda self: True)
+    monkeypatch.setattr(lock.Holder, "is_gone", lambda self: False)  # its process is on another machine
     with (
         pytest.raises(UserError, match="goes on elsewhere: follow it with --attach"),
         held(str(tmp_path), "two", STARTED, is_at_work),
