@@ -9,15 +9,8 @@ import collections
 import contextlib
 import dataclasses
 import json
-import os
-import shlex
-import signal
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -25,7 +18,6 @@ import grpc
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     GoogleCloudOptions,
-    JobServerOptions,
     PipelineOptions,
     PortableOptions,
     StandardOptions,
@@ -37,6 +29,7 @@ from apache_beam.runners.runner import PipelineState, create_runner
 from catalogue.cli.errors import CommandFailed, Interrupted
 from pipeline.errors import JobFailedError, JobGoesOnError
 from pipeline.runner import flink_rest
+from pipeline.runner.job_server import own_interrupts, own_job_server
 from pipeline.runner.remote_options import DATAFLOW, EMBEDDED_FLINK, ends_with_command, is_embedded
 
 _ANSWER_SECONDS, _LOOK_SECONDS = 30.0, 5.0
@@ -163,11 +156,11 @@ def submitted(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -
         cloud.region if is_dataflow else None,
         _flink(options),
     )
-    with _job_server(create_runner(name), options) as runner:
+    with own_job_server(create_runner(name), options) as runner:
         pipeline = beam.Pipeline(runner=runner, options=options)
         build(pipeline)
         try:
-            with _own_interrupts():
+            with own_interrupts():
                 result: Any = pipeline.run()
         except Interrupted as error:
             if ends_here:
@@ -176,18 +169,6 @@ def submitted(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -
             raise JobGoesOnError(message, error.signal) from error
         own_id = result.job_id() if hasattr(result, "job_id") else getattr(result, "_job_id", "")
         yield Job(result, dataclasses.replace(known, id=str(own_id)))
-
-
-@contextlib.contextmanager
-def _own_interrupts() -> Iterator[None]:
-    """Takes back the handler of SIGINT that Beam's job servers replace by one of their own, which can deadlock."""
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if is_main:
-            signal.signal(signal.SIGINT, handler)
 
 
 def _flink(options: PipelineOptions) -> str | None:
@@ -254,48 +235,6 @@ def _dataflow_result(name: JobName) -> Any:
     runner = DataflowRunner()
     runner.dataflow_client = apiclient.DataflowApplicationClient(options)
     return DataflowPipelineResult(runner.dataflow_client.get_job(name.id), runner, options)
-
-
-@contextlib.contextmanager
-def _job_server(runner: Any, options: PipelineOptions) -> Iterator[Any]:
-    """A runner whose job server, if it starts one, ends with the context: Beam's own ends too late, or never.
-
-    It would be stopped when Python ends, after its folder of temporary files, and live on if this process is killed.
-    """
-    started: list[Any] = []
-    default = getattr(runner, "default_job_server", None)
-    if default:
-
-        def noted(options: PipelineOptions) -> Any:
-            started.append(default(options))
-            return started[-1]
-
-        runner.default_job_server = noted
-    with tempfile.TemporaryDirectory() as folder:
-        java = options.view_as(JobServerOptions)
-        if java.job_server_java_launcher == "java":
-            java.job_server_java_launcher = _launcher(Path(folder))
-        try:
-            yield runner
-        finally:
-            for server in started:
-                with contextlib.suppress(OSError):
-                    server.stop()
-
-
-def _launcher(folder: Path) -> str:
-    """A program that runs Java so that Linux ends it with the process that started it."""
-    script, program = folder / "java.py", folder / "java"
-    script.write_text(
-        "import contextlib, ctypes, os, signal, sys\n"
-        "with contextlib.suppress(Exception):\n"
-        "    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG\n"
-        f"if os.getppid() == {os.getpid()}:\n"
-        "    os.execvp('java', ['java', *sys.argv[1:]])\n"
-    )
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(os.fspath(script))} "$@"\n')
-    program.chmod(0o700)
-    return os.fspath(program)
 
 
 def _why(error: Exception) -> str:

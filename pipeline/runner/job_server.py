@@ -1,0 +1,70 @@
+"""The job server that Beam starts for a runner in a process of its own: it ends with the command, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions
+
+
+@contextlib.contextmanager
+def own_job_server(runner: Any, options: PipelineOptions) -> Iterator[Any]:
+    """A runner whose job server, if it starts one, ends with the context: Beam's own ends too late, or never.
+
+    It would be stopped when Python ends, after its folder of temporary files, and live on if this process is killed.
+    """
+    started: list[Any] = []
+    default = getattr(runner, "default_job_server", None)
+    if default:
+
+        def noted(options: PipelineOptions) -> Any:
+            started.append(default(options))
+            return started[-1]
+
+        runner.default_job_server = noted
+    with tempfile.TemporaryDirectory() as folder:
+        java = options.view_as(JobServerOptions)
+        if java.job_server_java_launcher == "java":
+            java.job_server_java_launcher = launcher(Path(folder))
+        try:
+            yield runner
+        finally:
+            for server in started:
+                with contextlib.suppress(OSError):
+                    server.stop()
+
+
+def launcher(folder: Path) -> str:
+    """Writes a program that runs Java so that Linux ends it with the process that started it."""
+    script, program = folder / "java.py", folder / "java"
+    script.write_text(
+        "import contextlib, ctypes, os, signal, sys\n"
+        "with contextlib.suppress(Exception):\n"
+        "    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG\n"
+        f"if os.getppid() == {os.getpid()}:\n"
+        "    os.execvp('java', ['java', *sys.argv[1:]])\n"
+    )
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(os.fspath(script))} "$@"\n')
+    program.chmod(0o700)
+    return os.fspath(program)
+
+
+@contextlib.contextmanager
+def own_interrupts() -> Iterator[None]:
+    """Takes back the handler of SIGINT that Beam's job servers replace by one of their own, which can deadlock."""
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
