@@ -166,11 +166,10 @@ def _follow(job: Job, own: Run, *, ends_here: bool, cancels: bool) -> None:
         ignore_interrupts()  # what follows must not be interrupted half-way
         if _is_committed(own.output, own.token):
             return
-        is_over = _end(job) if cancels and isinstance(error, KeyboardInterrupt) else job.has_ended()
-        if ends_here:
+        if ends_here:  # perhaps its job server has gone already: nothing to wait for
             with contextlib.suppress(CommandFailed):
                 job.cancel()
-        elif not is_over:
+        elif not (_end(job) if cancels and isinstance(error, KeyboardInterrupt) else job.has_ended()):
             raise _going_on(error, job.name, own.output) from error
         if isinstance(error, JobGoesOnError):
             raise JobFailedError(str(error)) from error
@@ -242,7 +241,7 @@ def _wait(job: Job | None, output: str, token: str) -> None:
 
 
 def _cancel(job: Job | None, name: JobName) -> None:
-    """Ends a job. Raises JobFailedError once it has ended, JobGoesOnError if it has not."""
+    """Ends a job. Raises JobFailedError once it has ended, CommandFailed if it has not."""
     if job is None:
         raise CommandFailed(f"{name} cannot be cancelled: its job server cannot be reached")
     job.cancel()
