@@ -111,16 +111,21 @@ class Cluster:
         process.kill()
         process.wait()
 
+    def kill_group(self, name: str) -> None:
+        """Kills one process and those of its process group, as a cluster manager does."""
+        process = self._processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
     def log(self, name: str) -> str:
         """What a process has said so far."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def stop(self) -> None:
-        """Ends all processes, and all that they have started."""
-        for process in self._processes.values():
+        """Ends all processes, and with them all that they have started."""
+        for name in list(self._processes):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                self.kill_group(name)
 
     def wait_for_port(self, name: str, port: int, seconds: float = 60) -> None:
         """Waits until a process listens."""

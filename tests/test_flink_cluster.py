@@ -219,7 +219,8 @@ def test_a_job_manager_that_is_killed_leaves_what_was_finished(
     assert sum(record["counts"]["reused"].values()) >= 0.3 * PHOTOS
 
 
-def test_no_process_outlives_its_cluster(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["kill", "kill_group"])
+def test_no_process_outlives_its_cluster(words: list[str], tmp_path: Path, how: str) -> None:
     before = set(workers())
     with (
         engines.flink_cluster(tmp_path / "cluster") as flink,
@@ -227,6 +228,6 @@ def test_no_process_outlives_its_cluster(words: list[str], tmp_path: Path) -> No
     ):
         wait_for(lambda: len(set(workers()) - before) >= 4)
         own = set(workers()) - before
-        flink.kill("task manager 0")
-        flink.kill("task manager 1")
+        for number in range(2):
+            getattr(flink, how)(f"task manager {number}")
         wait_for_end(list(own), 20)

@@ -2,6 +2,7 @@
 
 For ``--environment_type=PROCESS``, with the command ``catalogue-classifier-boot``, which comes with this package: an
 engine whose process is killed leaves its workers behind, which go on for minutes with work that another one has got.
+If this process is killed as well, Linux asks Beam's program to end, which ends its workers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import signal
 import subprocess
 import sys
 import time
+
+from pipeline.runner import parent_death
 
 BOOT = "/opt/apache/beam/boot"
 """Beam's own program, where its images have it. The environment variable ``BEAM_BOOT`` names another one."""
@@ -31,7 +34,8 @@ def main() -> int:
     # The worker is started with this very Python, and not in an environment of its own.
     environment = os.environ | {"RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}
     environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment.get('PATH', os.defpath)}"
-    process = subprocess.Popen([program, *sys.argv[1:]], env=environment, start_new_session=True)
+    words = [*parent_death.command(signal.SIGTERM), program, *sys.argv[1:]]
+    process = subprocess.Popen(words, env=environment, start_new_session=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: _signal(process, number))
     while process.poll() is None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shlex
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions
+
+from pipeline.runner import parent_death
 
 
 @contextlib.contextmanager
@@ -45,15 +46,9 @@ def own_job_server(runner: Any, options: PipelineOptions) -> Iterator[Any]:
 
 def launcher(folder: Path) -> str:
     """Writes a program that runs Java so that Linux ends it with the process that started it."""
-    script, program = folder / "java.py", folder / "java"
-    script.write_text(
-        "import contextlib, ctypes, os, signal, sys\n"
-        "with contextlib.suppress(Exception):\n"
-        "    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG\n"
-        f"if os.getppid() == {os.getpid()}:\n"
-        "    os.execvp('java', ['java', *sys.argv[1:]])\n"
-    )
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(os.fspath(script))} "$@"\n')
+    program = folder / "java"
+    words = shlex.join([*parent_death.command(signal.SIGKILL), "java"])
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     program.chmod(0o700)
     return os.fspath(program)
 

@@ -18,11 +18,12 @@ COMMAND = Path(sys.executable).with_name("catalogue-classifier-boot")
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """As Beam's does, it starts a worker in a process group of its own, and waits for it."""
+    """As Beam's does, it starts a worker in a process group of its own, and ends it when it is asked to end itself."""
     path = tmp_path / "boot"
     path.write_text(
         "#!/bin/bash\nset -m\nprintf '%s\\n' \"$@\" > arguments\ncommand -v python > python\n"
-        "(trap '' TERM; sleep 300) &\necho $! > worker\nwait\n"
+        "trap 'sleep 0.5; kill -KILL -$(cat worker); exit 1' TERM\n"
+        "(trap '' TERM; exec sleep 300) &\necho $! > worker\nwait\n"
     )
     path.chmod(0o755)
     return path
@@ -48,6 +49,15 @@ def test_it_ends_with_the_engine_that_asked_for_it(tmp_path: Path, program: Path
     engine.kill()
     engine.wait()
     wait_for_end([worker, boot], 25)
+
+
+def test_a_kill_of_both_ends_the_worker_too(tmp_path: Path, program: Path) -> None:
+    """As when a cluster manager kills the process group of its engine."""
+    boot = subprocess.Popen([COMMAND], cwd=tmp_path, env=os.environ | {"BEAM_BOOT": str(program)})
+    worker = int(wait_for(tmp_path / "worker"))
+    boot.kill()
+    boot.wait()
+    wait_for_end([worker])
 
 
 def test_it_passes_a_signal_on(tmp_path: Path, program: Path) -> None:
