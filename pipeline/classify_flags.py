@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -166,6 +167,18 @@ def _add_failure_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("jobs on other machines").add_argument
     add(
+        "--accelerator",
+        type=_accelerator,
+        metavar="TYPE",
+        help="on Dataflow: run the network on machines with this GPU, such as nvidia-l4, and read and decode on others",
+    )
+    add(
+        "--inference-ram",
+        type=_memory,
+        metavar="SIZE",
+        help="on Dataflow: memory of the machines that run the network, such as 16GB; others read and decode",
+    )
+    add(
         "--cancel-on-interrupt",
         action="store_true",
         help="end the job if this command is interrupted; otherwise it goes on elsewhere",
@@ -189,6 +202,26 @@ class _Attach(argparse.Action):
         setattr(namespace, self.dest, values)
         for action in parser._actions:
             action.required = False
+
+
+def _accelerator(given: str) -> str:
+    """One GPU of a type, or all that Beam's hint can say, which begins with ``type:``."""
+    if given.startswith("type:"):
+        return given
+    if not re.fullmatch(r"[a-z0-9-]+", given):
+        raise argparse.ArgumentTypeError(f"{given!r} is not the name of a GPU, such as nvidia-l4")
+    return f"type:{given};count:1;install-nvidia-driver"
+
+
+def _memory(given: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?[MGT]i?B", given):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a size, such as 16GB")
+    return given
+
+
+def _inference_hints(arguments: argparse.Namespace) -> dict[str, str]:
+    hints = {"accelerator": arguments.accelerator, "min_ram": arguments.inference_ram}
+    return {name: value for name, value in hints.items() if value is not None}
 
 
 def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
@@ -231,6 +264,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
         reading=ReadConfig(flags.limits(arguments), arguments.read_timeout, access),
         retries=arguments.retries,
         price_per_hour=arguments.price_per_hour,
+        inference_hints=_inference_hints(arguments),
         cancel_on_interrupt=arguments.cancel_on_interrupt,
         beam_flags=tuple(beam_flags),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from catalogue.images.spec import DEFAULT_LIMITS, Limits
 from catalogue.storage.access import EVERYTHING, Access
@@ -88,6 +89,7 @@ class ClassifyConfig:
         reading: how images are read.
         retries: how often the run continues with fewer workers if the system kills one.
         price_per_hour: of all machines together, for the cost of the run; None to leave it out.
+        inference_hints: Beam's resource hints for the machines that run the network; empty for none.
         cancel_on_interrupt: whether a job of a runner of many machines ends if the command is interrupted.
         beam_flags: Beam's own flags, as they were typed.
     """
@@ -106,5 +108,6 @@ class ClassifyConfig:
     reading: ReadConfig
     retries: int
     price_per_hour: float | None
+    inference_hints: Mapping[str, str]
     cancel_on_interrupt: bool
     beam_flags: tuple[str, ...]

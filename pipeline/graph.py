@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import apache_beam as beam
-from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
 from pipeline.config import ClassifyConfig
+from pipeline.inference.classify import Classify
 from pipeline.inference.handler import SavedModelHandler
 from pipeline.journal.content_index import ContentIndex
 from pipeline.journal.known import ReadKnown
@@ -15,11 +15,10 @@ from pipeline.journal.statistics import MergeStatistics
 from pipeline.journal.write_chunks import WriteChunks
 from pipeline.manifest.grouping import GroupByLocation
 from pipeline.manifest.reading import ReadManifest
-from pipeline.metering.bundles import MeasureBundles
 from pipeline.metering.measurement import Total
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading.decode import Decode
-from pipeline.reading.identical import RememberResults, ResultsByContentHandle
+from pipeline.reading.identical import ResultsByContentHandle
 from pipeline.reading.read_ahead import ReadAhead
 from pipeline.records import JSON_LINES
 from pipeline.run_dir import report
@@ -42,12 +41,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     unknown = listed | "Reuse" >> Reuse(meter)
     fetched = unknown.results | "Read" >> ReadAhead(config.reading, meter)
     decoded = fetched.results | "Decode" >> Decode(run.model.image, config.reading.limits, meter, results)
-    classified, measurements = (
-        decoded.results
-        | "Classify" >> RunInference(handler)
-        | "Remember" >> RememberResults(results)
-        | "Measure" >> MeasureBundles(meter)
-    )
+    classified, measurements = decoded.results | "Classify" >> Classify(handler, results, meter, config.inference_hints)
 
     journal = {  # each by itself: Beam's local runner keeps all that is flattened until its stage is done
         "wrong rows": rows.finished,

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 
+from catalogue import storage
+
 SERVERS = Path(__file__).parents[1] / "build/servers"
 BUCKET = "shop"
 # The account that every Azurite has. Source: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
@@ -138,3 +140,11 @@ def _make_container(endpoint: str) -> None:
 
 
 STORES = {"gs": google, "s3": amazon, "az": azure}
+
+
+def upload(folder: Path, target: str) -> list[str]:
+    """Copies a folder. Returns the names below `target`."""
+    names = [str(file.relative_to(folder)) for file in sorted(folder.rglob("*")) if file.is_file()]
+    for name in names:
+        storage.copy(str(folder / name), f"{target}/{name}")
+    return names

@@ -14,16 +14,9 @@ import pytest
 from catalogue import storage
 from tests.conftest import ObjectStore
 from tests.proxies import FaultyProxy
+from tests.servers import upload
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def upload(folder: Path, target: str) -> list[str]:
-    """Copies a folder. Returns the names below `target`."""
-    names = [str(file.relative_to(folder)) for file in sorted(folder.rglob("*")) if file.is_file()]
-    for name in names:
-        storage.copy(str(folder / name), f"{target}/{name}")
-    return names
 
 
 def names_in(folder: str) -> set[str]:

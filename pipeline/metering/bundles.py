@@ -10,7 +10,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipeline.metering.measurement import ALL
 from pipeline.metering.meter import MeterHandle
-from pipeline.records import FinishedImage
+from pipeline.records import DecodedImage, FinishedImage
 
 _MEASUREMENTS = "measurements"
 
@@ -18,7 +18,7 @@ _MEASUREMENTS = "measurements"
 class MeasureBundles(beam.PTransform):
     """Passes images through and emits one `Measurement` for each bundle.
 
-    It must follow reading, decoding and inference in the same fused stage: then its bundles last as long as theirs.
+    It must follow the steps that it measures in the same fused stage: then its bundles last as long as theirs.
 
     Args:
         meter: of the run.
@@ -28,10 +28,10 @@ class MeasureBundles(beam.PTransform):
         super().__init__()
         self._fn = _MeasureBundlesFn(meter)
 
-    def expand(self, classified: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
-        """PCollection of `FinishedImage`s to the same and a PCollection of `Measurement`s."""
-        outputs = classified | beam.ParDo(self._fn).with_outputs(_MEASUREMENTS, main="classified")
-        return outputs.classified, outputs[_MEASUREMENTS]
+    def expand(self, images: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
+        """PCollection of `DecodedImage`s or of `FinishedImage`s to the same and a PCollection of `Measurement`s."""
+        outputs = images | beam.ParDo(self._fn).with_outputs(_MEASUREMENTS, main="images")
+        return outputs.images, outputs[_MEASUREMENTS]
 
 
 class _MeasureBundlesFn(beam.DoFn):
@@ -48,9 +48,10 @@ class _MeasureBundlesFn(beam.DoFn):
         self._meter.begin()
         self._started = time.perf_counter()
 
-    def process(self, image: FinishedImage) -> Iterator[FinishedImage]:
+    def process(self, image: DecodedImage | FinishedImage) -> Iterator[DecodedImage | FinishedImage]:
         yield image
-        self._meter.count(classified=len(image.listed.rows))
+        if isinstance(image, FinishedImage):
+            self._meter.count(classified=len(image.listed.rows))
 
     def finish_bundle(self) -> Iterator[beam.pvalue.TaggedOutput]:
         assert self._started is not None

@@ -27,8 +27,10 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
+from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
+from pipeline.config import ClassifyConfig
 from pipeline.runner import flink_rest
 
 DATAFLOW, FLINK, SPARK, PRISM, PORTABLE = (
@@ -46,12 +48,13 @@ _OWN_BOOT = "catalogue-classifier-boot"
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "embed")
 
 
-def check(options: PipelineOptions, runner: Any) -> None:
+def check(options: PipelineOptions, runner: Any, config: ClassifyConfig) -> None:
     """Refuses flags with which a job could not start.
 
     Args:
         options: Beam's.
         runner: the runner they name.
+        config: the settings of the run.
 
     Raises:
         UserError: something is missing, misspelt, or does not answer.
@@ -59,11 +62,19 @@ def check(options: PipelineOptions, runner: Any) -> None:
     name, validator = options.view_as(StandardOptions).runner, PipelineOptionsValidator(options, runner)
     if name == DATAFLOW:
         _check_dataflow(options, validator)
+        _check_paths(config)
     else:
+        check_hints(config)
         if name in (PORTABLE, FLINK, SPARK, PRISM):
             _check_portable(options, name)
         _raise_first(validator.validate())
     _warn_of_missing_code(options, name)
+
+
+def check_hints(config: ClassifyConfig) -> None:
+    """Refuses resource hints, for a runner that would not heed them. Raises UserError."""
+    if config.inference_hints:
+        raise UserError(f"--accelerator and --inference-ram work with --runner {DATAFLOW} only")
 
 
 def is_embedded(options: PipelineOptions) -> bool:
@@ -112,6 +123,20 @@ def _check_dataflow(options: PipelineOptions, validator: PipelineOptionsValidato
         if getattr(cloud, name):
             _raise_first(validator.validate_gcs_path(cloud, name))
     _raise_first(validator.validate_cloud_options(cloud))
+
+
+def _check_paths(config: ClassifyConfig) -> None:
+    paths = [("--input", path) for path in config.manifest.inputs]
+    paths += [
+        ("--model-dir", config.model_dir),
+        ("--output", config.output),
+        ("--previous", config.previous or "gs://"),
+    ]
+    for flag, path in paths:
+        if not storage.is_remote(path):
+            raise UserError(
+                f"{flag} {path} is on this machine, where no worker of {DATAFLOW} can reach it: give a path such as gs://"
+            )
 
 
 def _check_portable(options: PipelineOptions, name: str) -> None:

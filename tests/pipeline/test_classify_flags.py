@@ -13,8 +13,10 @@ from pipeline.config import ClassifyConfig
 def parsed(*flags: object) -> ClassifyConfig:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    needed = ["--input", "photos", "--model-dir", "model", "--output", "run"]
-    return config_from(parser.parse_args([*needed, *map(str, flags)]), [])
+    given = list(map(str, flags))
+    for name, value in (("--input", "photos"), ("--model-dir", "model"), ("--output", "run")):
+        given += [] if name in given else [name, value]
+    return config_from(parser.parse_args(given), [])
 
 
 def test_prefixes_of_what_may_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

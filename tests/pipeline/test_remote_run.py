@@ -25,8 +25,9 @@ from pipeline.run_dir.lock import Holder, held, read_holder
 from pipeline.run_dir.run import Run, now
 from pipeline.runner import runners
 from pipeline.runner.jobs import JobName
+from tests import servers
 from tests.conftest import spoilt
-from tests.servers import free_port
+from tests.servers import BUCKET, free_port, upload
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Rows = Callable[..., list[dict[str, Any]]]
@@ -84,14 +85,34 @@ def test_there_is_nothing_to_attach_to(command: Command, tmp_path: Path) -> None
     assert (done.returncode, "--cancel: give --attach RUN_DIR, too" in done.stderr) == (2, True)
 
 
-def test_a_dry_run_for_dataflow_says_that_the_graph_is_valid(
-    command: Command, tiny_model: Path, drawn: Path, tmp_path: Path
+def test_a_dry_run_for_dataflow_says_that_the_graph_is_valid(command: Command, tiny_model: Path, drawn: Path) -> None:
+    with servers.google() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        upload(tiny_model, f"gs://{BUCKET}/model")
+        upload(drawn / "hat", f"gs://{BUCKET}/photos")
+        words = ["--input", f"gs://{BUCKET}/photos", "--model-dir", f"gs://{BUCKET}/model"]
+        words += ["--output", f"gs://{BUCKET}/run", *DATAFLOW, "--dry_run=True", "--accelerator=nvidia-l4"]
+        done = command("pipeline", "classify", *words, "--sdk_container_image=shop/image", **environment)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert done.stderr == "the graph is valid for DataflowRunner\n"
+        assert not list(storage.list_files(f"gs://{BUCKET}/run"))
+
+
+@pytest.mark.parametrize("flag", ["--input", "--model-dir", "--output", "--previous"])
+def test_a_path_of_this_machine_is_of_no_use_to_dataflow(
+    command: Command, tiny_model: Path, tmp_path: Path, flag: str
 ) -> None:
-    words = ["--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run"]
-    done = command("pipeline", "classify", *words, *DATAFLOW, "--dry_run=True", "--sdk_container_image=shop/image")
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert done.stderr == "the graph is valid for DataflowRunner\n"
-    assert not (tmp_path / "run").exists()
+    paths = {
+        "--input": "gs://b/in",
+        "--model-dir": "gs://b/model",
+        "--output": "gs://b/run",
+        "--previous": "gs://b/old",
+    }
+    words = [word for pair in (paths | {flag: str(tmp_path)}).items() for word in pair]
+    done = command("pipeline", "classify", *words, *DATAFLOW, "--sdk_container_image=shop/image")
+    assert done.returncode == 2
+    assert f"{flag} {tmp_path} is on this machine" in done.stderr
 
 
 def test_a_dry_run_is_for_dataflow(command: Command, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
@@ -208,23 +229,75 @@ def test_no_other_run_starts_while_nothing_is_known_of_the_job(left: Path, monke
         is_at_work(str(left), "token")
 
 
-def test_the_graph_can_be_sent_to_dataflow(tiny_model: Path) -> None:
-    """Beam's dry run makes the job that Dataflow would be sent, everything in it pickled, without a network."""
+def dataflow_job(model: Path, options: list[str], flags: list[str]) -> Any:
+    """The job that Dataflow would be sent, with everything in it pickled. Beam's dry run makes it without a network."""
     import apache_beam as beam
 
     from tests.pipeline.test_classify_flags import parsed
 
-    flags = [*DATAFLOW, "--dry_run=True", "--sdk_container_image=shop/image"]
-    info = model_dir.read(tiny_model).info
+    info = model_dir.read(model).info
     run = Run(
         "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 1000, 2, Limits(), 0.05, None,
         None, (), False, now(),
     )  # fmt: skip
-    pipeline = beam.Pipeline(options=runners.beam_options(flags))
-    classification(pipeline, parsed("--input", "gs://b/in", "--model-dir", "gs://b/model"), run)
-    job = pipeline.run().job
-    names = {transform.unique_name for transform in job.proto_pipeline.components.transforms.values()}
-    steps = ("Manifest", "Group by location", "Read", "Decode", "Classify", "Parts", "Commit")
-    assert set(steps) <= {name.split("/")[0] for name in names}
-    images = {json.loads(json.dumps(str(env.payload))) for env in job.proto_pipeline.components.environments.values()}
-    assert any("shop/image" in image for image in images)
+    pipeline = beam.Pipeline(options=runners.beam_options([*DATAFLOW, "--dry_run=True", *options]))
+    classification(pipeline, parsed("--input", "gs://b/in", "--model-dir", "gs://b/model", *flags), run)
+    return pipeline.run().job
+
+
+def hints_of_steps(job: Any) -> dict[str, dict[str, bytes]]:
+    """The resource hints of each step that runs code, by the last word of their URN."""
+    components = job.proto_pipeline.components
+    return {
+        step.unique_name: {
+            urn.split(":")[2]: value
+            for urn, value in components.environments[step.environment_id].resource_hints.items()
+        }
+        for step in components.transforms.values()
+        if step.environment_id and not step.subtransforms
+    }
+
+
+def test_the_job_for_dataflow(tiny_model: Path, repository: Path) -> None:
+    job = dataflow_job(tiny_model, ["--sdk_container_image=shop/image", f"--setup_file={repository / 'setup.py'}"], [])
+    components = job.proto_pipeline.components
+    names = {step.unique_name.split("/")[0] for step in components.transforms.values()}
+    assert {"Manifest", "Group by location", "Read", "Decode", "Classify", "Parts", "Commit"} <= names
+    (environment,) = components.environments.values()
+    assert b"shop/image" in environment.payload
+    sent = {artifact.role_payload.decode() for artifact in environment.dependencies}
+    assert any("workflow.tar.gz" in name for name in sent)
+    assert not any(hints_of_steps(job).values())
+
+
+def test_only_inference_runs_on_machines_with_an_accelerator(tiny_model: Path) -> None:
+    job = dataflow_job(tiny_model, ["--sdk_container_image=shop/image"], ["--accelerator", "nvidia-l4",
+                                                                         "--inference-ram", "16GB"])  # fmt: skip
+    asked = {"accelerator": b"type:nvidia-l4;count:1;install-nvidia-driver", "min_ram_bytes": b"16000000000"}
+    found = hints_of_steps(job)
+    inference = {name for name in found if name.startswith("Classify/Inference/")}
+    assert {name.split("/")[2] for name in inference} >= {"Run", "Remember", "Measure"}
+    assert all(found[name] == asked for name in inference)
+    assert {name for name, hints in found.items() if hints} == inference
+    # Nothing but a shuffle leads there: a stage has one kind of machine.
+    assert any(name.startswith("Classify/Move/") for name in found)
+
+
+def test_reading_is_measured_although_inference_runs_elsewhere(tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    """On one machine, whose runner gives each environment of the graph a worker."""
+    import apache_beam as beam
+
+    from tests.pipeline.test_classify_flags import parsed
+
+    config = parsed("--model-dir", tiny_model, "--input", drawn, "--accelerator", "nvidia-l4", "--engine", "tensorflow")
+    info = model_dir.read(tiny_model).info
+    run = Run(
+        f"{tmp_path}/run", "token", (), (str(drawn),), str(tiny_model), info, "jsonl", 1000, 2, Limits(), 0.05, None,
+        None, (), False, now(),
+    )  # fmt: skip
+    with held(run.output, run.token, "now"), beam.Pipeline(runner="FnApiRunner") as pipeline:
+        classification(pipeline, config, run)
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert record["counts"]["predictions"] == 36
+    assert record["timings"]["worker_seconds"]["reading"] > 0
+    assert record["timings"]["worker_seconds"]["inference"] > 0

@@ -18,6 +18,7 @@ from apache_beam.runners.runner import create_runner
 
 from catalogue.cli.errors import UserError
 from pipeline.runner import remote_options, runners
+from tests.pipeline.test_classify_flags import parsed
 from tests.servers import free_port
 
 PORTABLE = ["--runner", "PortableRunner"]
@@ -27,7 +28,8 @@ CLOUD = ["--project=shop", "--region=europe-west4", "--temp_location=gs://shop/t
 
 def check(*flags: str) -> None:
     options = runners.beam_options(flags)
-    remote_options.check(options, create_runner(options.view_as(runners.StandardOptions).runner))
+    config = parsed("--input", "gs://b/in", "--model-dir", "gs://b/model", "--output", "gs://b/run")
+    remote_options.check(options, create_runner(options.view_as(runners.StandardOptions).runner), config)
 
 
 @pytest.fixture
