@@ -1,7 +1,8 @@
 """A night in which nothing has changed: ``classify --previous`` on 100,000 and on 1,000,000 images.
 
 The images are small files; the earlier run is one on a few real photos, whose journal is replaced by one that knows all
-of the images. Measures seconds, and the peak memory of the command and of its workers. Real photos are needed:
+of the images. Measures seconds, and the peak memory of the largest process, which is a worker. It depends on how the
+workers share the images, so the smaller run is made several times. Real photos are needed:
 ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
 """
 
@@ -25,7 +26,7 @@ from pipeline.journal.chunk_files import Settings
 from pipeline.journal.part_files import write_part
 from pipeline.records import Result
 
-COUNTS = (100_000, 1_000_000)
+RUNS = {100_000: 3, 1_000_000: 1}
 MOST_SECONDS, MOST_MEMORY = 60.0, 1.05
 _PART = 100_000
 
@@ -34,13 +35,13 @@ def main() -> None:
     """Measures both."""
     with scratch() as folder:
         model = trained(folder, on_few=True)
-        runs = {count: night(folder, model, count) for count in COUNTS}
-    few, many = (runs[count] for count in COUNTS)
-    ratio = max(many[name] / few[name] for name in ("command_bytes", "worker_bytes"))
+        runs = {count: [night(folder, model, count) for _ in range(times)] for count, times in RUNS.items()}
+    few, many = runs.values()
+    ratio = max(run["peak_bytes"] for run in many) / max(run["peak_bytes"] for run in few)
     finish(
         {"runs": runs, "memory_ratio": round(ratio, 3)},
         {
-            f"at most {MOST_SECONDS:.0f} s": many["seconds"] <= MOST_SECONDS,
+            f"at most {MOST_SECONDS:.0f} s": max(run["seconds"] for run in many) <= MOST_SECONDS,
             f"at most {MOST_MEMORY} times the memory": ratio <= MOST_MEMORY,
         },
     )
@@ -70,8 +71,7 @@ def night(folder: Path, model: Path, count: int) -> dict[str, Any]:
     shutil.rmtree(images)
     return {
         "seconds": round(seconds, 1),
-        "command_bytes": usage.ru_maxrss * 1024,  # of the largest of its processes
-        "worker_bytes": record["peak_worker_memory_bytes"],
+        "peak_bytes": usage.ru_maxrss * 1024,  # of the largest of its processes
     }
 
 

@@ -1,4 +1,4 @@
-"""``python -m pipeline classify``."""
+"""``python -m pipeline classify`` and ``merge``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pipeline
 from catalogue.cli import flags
 from catalogue.cli.command import leave, run
 from catalogue.cli.logs import prepare_process
-from pipeline import classify_flags
+from pipeline import classify_flags, merge_flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,21 +22,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = commands.add_parser("classify", help="label a catalogue", description="Label a catalogue with a model.")
     classify_flags.add_arguments(chosen)
     flags.add_output_arguments(chosen)
+    joined = commands.add_parser(
+        "merge", help="join finished runs", description="Join finished run directories, such as those of all shards."
+    )
+    merge_flags.add_arguments(joined)
+    flags.add_output_arguments(joined)
     arguments, beam_flags = parser.parse_known_args(argv)
+    words = ["python", "-m", "pipeline", *argv]
 
-    def command() -> None:
+    def merge() -> None:
+        if beam_flags:
+            joined.error(f"unrecognized arguments: {' '.join(beam_flags)}")
+        from pipeline.merge import merge_command
+
+        merge_command(arguments.runs, arguments.output, words, overwrite=arguments.overwrite)
+
+    def classify() -> None:
         settings = None if arguments.attach else classify_flags.config_from(arguments, beam_flags)
-        from pipeline import classify  # Beam, which takes seconds to import
+        from pipeline.classify import attach_command, run_command  # Beam, which takes seconds to import
         from pipeline.runner import runners
 
         if beam_flags:
             runners.refuse_unknown_beam_flags(beam_flags, chosen.flags())
         if settings:
-            classify.run_command(settings, ["python", "-m", "pipeline", *argv])
+            run_command(settings, words)
         else:
-            classify.attach_command(arguments.attach, cancel=arguments.cancel)
+            attach_command(arguments.attach, cancel=arguments.cancel)
 
-    return run(command, prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file, is_last=is_last)
+    command, prog = (merge, joined.prog) if arguments.command == "merge" else (classify, chosen.prog)
+    return run(command, prog=prog, verbose=arguments.verbose, log_file=arguments.log_file, is_last=is_last)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from apache_beam.runners.runner import create_runner
 
 from catalogue import model_dir, storage
 from catalogue.cli.errors import CommandFailed, Interrupted, UserError
-from catalogue.cli.logs import print_line, say
+from catalogue.cli.logs import say
 from catalogue.model_dir import signature
 from catalogue.reasons import StorageError
 from pipeline import local_run, remote_run
@@ -25,14 +24,14 @@ from pipeline.inference import engines
 from pipeline.manifest import reading
 from pipeline.run_dir import preflight
 from pipeline.run_dir.commit import committed_to
-from pipeline.run_dir.layout import RUN_FILE, STATS_FILE, SUCCESS_FILE, TEMPORARY
+from pipeline.run_dir.layout import RUN_FILE, TEMPORARY
 from pipeline.run_dir.lock import held
 from pipeline.run_dir.previous import previous_runs
 from pipeline.run_dir.report import shown
 from pipeline.run_dir.run import Run, now
 from pipeline.run_dir.verify import verify
 from pipeline.runner import remote_options, runners
-from pipeline.summary import summary
+from pipeline.summary import print_summary
 
 
 def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
@@ -50,7 +49,7 @@ def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
     if finished is None:
         say(f"the graph is valid for {runners.beam_options(config.beam_flags).view_as(StandardOptions).runner}")
     else:
-        _show(*finished, config.output)
+        print_summary(*finished, config.output)
 
 
 def attach_command(output: str, *, cancel: bool) -> None:
@@ -67,7 +66,7 @@ def attach_command(output: str, *, cancel: bool) -> None:
     output = storage.absolute(output)
     with _ending_alone():
         folder = remote_run.attach(output, cancel=cancel)
-    _show(folder, verify(folder), output)
+    print_summary(folder, verify(folder), output)
 
 
 @contextlib.contextmanager
@@ -77,18 +76,6 @@ def _ending_alone() -> Iterator[None]:
         yield
     except JobGoesOnError as error:
         raise (Interrupted(error.signal, str(error)) if error.signal else CommandFailed(str(error))) from error
-
-
-def _show(folder: str, record: dict[str, Any], output: str) -> None:
-    """Prints the closing table of the run in `folder`. Raises CommandFailed if it is not a success."""
-    class_stats = json.loads(storage.read_text(f"{folder}/{STATS_FILE}"))
-    with contextlib.suppress(CommandFailed):  # the run is complete, whatever becomes of its table
-        for line in summary(record, class_stats):
-            print_line(line)
-    if record["problems"]:
-        where = f"; the rows are in {folder}, without {SUCCESS_FILE}"
-        kept = "" if folder == output else f"; the finished run in {output} is as it was"
-        raise CommandFailed("; ".join(record["problems"]) + where + kept)
 
 
 def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
@@ -137,6 +124,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
             price_per_hour=config.price_per_hour,
             scratch=scratch,
             previous=previous_runs(config.previous, config.output),
+            shard=config.manifest.shard,
             overwrite=config.overwrite,
             started=now(),
         )

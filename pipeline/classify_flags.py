@@ -14,7 +14,7 @@ from catalogue.cli.errors import UserError
 from catalogue.storage.access import Access
 from catalogue.storage.deadline import READ_SECONDS
 from pipeline.config import ClassifyConfig, InferenceConfig, Manifest, ReadConfig
-from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN
+from pipeline.records import ENGINES, OUTPUT_FORMATS, PRECISIONS, URI_COLUMN, Shard
 
 BATCH_SIZE = 16
 TOP_K = 5
@@ -65,6 +65,12 @@ def _add_manifest_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-empty-uri",
         action="store_true",
         help="leave out rows without a URI and count them apart; otherwise they are dead letters",
+    )
+    add(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="classify one of N shares of the images, such as 2/8; `merge` joins the runs of all shares",
     )
 
 
@@ -204,6 +210,13 @@ class _Attach(argparse.Action):
             action.required = False
 
 
+def _shard(given: str) -> Shard:
+    found = re.fullmatch(r"(\d+)/(\d+)", given)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{given!r} is not one of some shares, from 1/N to N/N")
+    return Shard(int(found[1]), int(found[2]))
+
+
 def _accelerator(given: str) -> str:
     """One GPU of a type, or all that Beam's hint can say, which begins with ``type:``."""
     if given.startswith("type:"):
@@ -244,6 +257,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
             arguments.uri_separator,
             arguments.skip_empty_uri,
             access,
+            arguments.shard,
         ),
         model_dir=storage.absolute(arguments.model_dir),
         require_signature=arguments.require_signature and storage.absolute(arguments.require_signature),

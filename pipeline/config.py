@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from catalogue.images.spec import DEFAULT_LIMITS, Limits
 from catalogue.storage.access import EVERYTHING, Access
 from catalogue.storage.deadline import READ_SECONDS
-from pipeline.records import URI_COLUMN
+from pipeline.records import URI_COLUMN, Shard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Manifest:
         uri_separator: what stands between the URIs of one cell; None if there is one URI.
         skip_empty_uri: whether rows without a URI are left out; else they are dead letters.
         access: which images may be read.
+        shard: the share of the rows that is classified; None for all.
     """
 
     inputs: tuple[str, ...]
@@ -30,6 +31,7 @@ class Manifest:
     uri_separator: str | None = None
     skip_empty_uri: bool = False
     access: Access = EVERYTHING
+    shard: Shard | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
@@ -11,7 +13,7 @@ from pipeline.inference.handler import SavedModelHandler
 from pipeline.journal.content_index import ContentIndex
 from pipeline.journal.known import ReadKnown
 from pipeline.journal.reuse import Reuse
-from pipeline.journal.statistics import MergeStatistics
+from pipeline.journal.statistics import MergeStatistics, Statistics
 from pipeline.journal.write_chunks import WriteChunks
 from pipeline.manifest.grouping import GroupByLocation
 from pipeline.manifest.reading import ReadManifest
@@ -20,7 +22,7 @@ from pipeline.metering.meter import MeterHandle
 from pipeline.reading.decode import Decode
 from pipeline.reading.identical import ResultsByContentHandle
 from pipeline.reading.read_ahead import ReadAhead
-from pipeline.records import JSON_LINES
+from pipeline.records import JSON_LINES, ListedImage
 from pipeline.run_dir import report
 from pipeline.run_dir.commit import commit
 from pipeline.run_dir.run import Run
@@ -68,7 +70,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     measured = measurements | "Measurements" >> beam.CombineGlobally(Total())
     pictured = (
         statistics
-        | "Examples" >> beam.FlatMap(lambda found: report.pictured(found.classes()))
+        | "Examples" >> beam.FlatMap(_examples)
         | beam.Reshuffle()
         | "Read examples" >> ReadAhead(config.reading, MeterHandle(f"{run.temporary}/examples"))  # which nobody counts
     )
@@ -89,3 +91,11 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
             measured=AsSingleton(measured),
         )
     )
+
+
+def _examples(statistics: Statistics) -> Iterator[ListedImage]:
+    """The photos that the report shows, as images of no line of the manifest."""
+    found = [
+        (own.count, [photo.location for photo in own.surest + own.least_sure]) for own in statistics.classes().values()
+    ]
+    return (ListedImage(location, ()) for location in report.pictured(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -52,6 +53,24 @@ def total_left_out(counts: Iterable[LeftOut]) -> LeftOut:
     """The sum of several counts."""
     found = list(counts)
     return LeftOut(sum(one.hidden_files for one in found), sum(one.rows_without_uri for one in found))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One of several shares of a manifest, each of which is classified by itself.
+
+    Attributes:
+        index: which one, from 1.
+        count: how many there are.
+    """
+
+    index: int
+    count: int
+
+    def has(self, key: str) -> bool:
+        """Whether what has this key belongs to it. Equal keys belong together, whatever else there is."""
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.index - 1
 
 
 class Result(NamedTuple):

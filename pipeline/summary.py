@@ -1,18 +1,36 @@
-"""The closing table of ``classify``: classes, dead letters, where the time went."""
+"""The closing table of ``classify`` and ``merge``: classes, dead letters, where the time went."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
+from catalogue import storage
+from catalogue.cli.errors import CommandFailed
+from catalogue.cli.logs import print_line
 from catalogue.cli.text import counted
 from pipeline.records import CONDITIONAL, CONTENT, UNREAD, EngineChoice
+from pipeline.run_dir.layout import STATS_FILE, SUCCESS_FILE
 
 _SOURCES = {
     UNREAD: "without reading them",
     CONDITIONAL: "after a conditional read",
     CONTENT: "with identical bytes",
 }
+
+
+def print_summary(folder: str, record: dict[str, Any], output: str) -> None:
+    """Prints the closing table of the run in `folder`. Raises CommandFailed if it is not a success."""
+    class_stats = json.loads(storage.read_text(f"{folder}/{STATS_FILE}"))
+    with contextlib.suppress(CommandFailed):  # the run is complete, whatever becomes of its table
+        for line in summary(record, class_stats):
+            print_line(line)
+    if record["problems"]:
+        where = f"; the rows are in {folder}, without {SUCCESS_FILE}"
+        kept = "" if folder == output else f"; the finished run in {output} is as it was"
+        raise CommandFailed("; ".join(record["problems"]) + where + kept)
 
 
 def summary(record: dict[str, Any], class_stats: dict[str, Any]) -> Iterator[str]:
@@ -72,6 +90,6 @@ def performance(record: dict[str, Any]) -> Iterator[str]:
     yield speed
     if record["cost_per_million_images"] is not None:
         cost = f"at {record['price_per_hour']:g} an hour a million images cost {record['cost_per_million_images']:,.2f}"
-        if then is not None:
+        if record["cost_per_million_images_from_then_on"] is not None:
             cost += f", {record['cost_per_million_images_from_then_on']:,.2f} without the start-up"
         yield cost

@@ -92,14 +92,16 @@ class _ClassStatistics:
         self.count += 1
         self.score_sum += score
         self.histogram[min(int(score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
-        bisect.insort(self.ranked, (-score, uri, location))
-        self._keep_ends()
+        example = (-score, uri, location)
+        if example not in self.ranked:  # another line may name the same photo
+            bisect.insort(self.ranked, example)
+            self._keep_ends()
 
     def merge(self, other: _ClassStatistics) -> None:
         self.count += other.count
         self.score_sum += other.score_sum
         self.histogram = [a + b for a, b in zip(self.histogram, other.histogram, strict=True)]
-        self.ranked = sorted(self.ranked + other.ranked)
+        self.ranked = sorted({*self.ranked, *other.ranked})
         self._keep_ends()
 
     def _keep_ends(self) -> None:

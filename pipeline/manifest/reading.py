@@ -25,7 +25,7 @@ from catalogue.storage import globs
 from pipeline.config import Manifest
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading.outcome import Outcome
-from pipeline.records import FinishedImage, LeftOut, ListedImage, ManifestRow, Result, total_left_out
+from pipeline.records import FinishedImage, LeftOut, ListedImage, ManifestRow, Result, Shard, total_left_out
 from pipeline.run_dir import columns as column_types
 
 _COUNTED_ROWS = 1000
@@ -125,18 +125,31 @@ def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs
     """The rows of a part, the wrong ones tagged, and last the columns of them all, and what was left out."""
     declared = _schema_of(part, manifest) if needs_columns else pa.schema([])
     columns, left_out = column_types.ColumnTypes(declared), LeftOut()
-    for row in _counted(rows_of(part, manifest), meter):
+
+    def own_rows() -> Iterator[ManifestRow | FinishedImage | LeftOut]:
+        """Those of the shard. All rows count for the columns: the parts of all shards are alike."""
+        for row in rows_of(part, manifest):
+            if not isinstance(row, LeftOut):
+                columns.add(row.fields if isinstance(row, ManifestRow) else row.listed.rows[0][1])
+            if manifest.shard is None or _is_in(manifest.shard, row):
+                yield row
+
+    for row in _counted(own_rows(), meter):
         if isinstance(row, LeftOut):
             left_out = total_left_out((left_out, row))
-            continue
-        if isinstance(row, ManifestRow):
-            columns.add(row.fields)
+        elif isinstance(row, ManifestRow):
             yield row
         else:
-            columns.add(row.listed.rows[0][1])
             yield beam.pvalue.TaggedOutput(_WRONG, row)
     yield beam.pvalue.TaggedOutput(_COLUMNS, columns.schema())
     yield beam.pvalue.TaggedOutput(_LEFT_OUT, left_out)
+
+
+def _is_in(shard: Shard, row: ManifestRow | FinishedImage | LeftOut) -> bool:
+    """Whether a row belongs to a shard. Rows of one image do so together; the first shard has what is left out."""
+    if isinstance(row, LeftOut):
+        return shard.index == 1
+    return shard.has(row.location if isinstance(row, ManifestRow) else repr(row.listed.rows))
 
 
 def _schema_of(part: str | Part, manifest: Manifest) -> pa.Schema | None:

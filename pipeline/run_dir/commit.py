@@ -1,7 +1,8 @@
 """The last step of a run: rows get their place, and everything else is written.
 
 Parts are written below ``_temporary``, see `pipeline.run_dir.write_parts`. The last step of the pipeline, `commit`,
-counts their rows and gives them their place. It may be tried again at any point.
+counts their rows and gives them their place. It may be tried again at any point. `pipeline.run_dir.merge` publishes the
+parts of other runs.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from catalogue import storage
@@ -34,7 +35,7 @@ from pipeline.run_dir.lock import check_holder, exclusive
 from pipeline.run_dir.metrics import metrics_text
 from pipeline.run_dir.record import Counts, class_stats_of, read_record, record_of
 from pipeline.run_dir.report import run_page
-from pipeline.run_dir.run import Run
+from pipeline.run_dir.run import Attempt, Run
 
 _OWN = (SUCCESS_FILE, PREDICTIONS, DEAD_LETTERS, JOURNAL, STATS_FILE, REPORT_FILE, METRICS_FILE, RUN_FILE)
 
@@ -47,7 +48,7 @@ class Results:
         parts: the finished files of rows.
         inputs, left_out: see `Counts`.
         statistics: of all images.
-        thumbnails: location -> JPEG, for the report.
+        thumbnails: location, with credentials masked -> JPEG, for the report.
         measured: what the workers did.
     """
 
@@ -59,14 +60,25 @@ class Results:
     measured: Measurement
 
 
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a run directory is to hold.
+
+    Attributes:
+        parts: the finished files of rows, below the attempt's ``_temporary``.
+        record: of ``run.json``.
+        class_stats: of ``class_stats.json``.
+        page: of ``report.html``.
+    """
+
+    parts: Sequence[Part]
+    record: dict[str, Any]
+    class_stats: dict[str, Any]
+    page: str
+
+
 def commit(run: Run, **results: Any) -> dict[str, Any]:
-    """Gives the rows their place and writes everything else; ``_SUCCESS`` last, if it was one.
-
-    A runner may call this again after a failure half-way. Until ``run.json`` names this attempt nothing below
-    ``_temporary`` has been removed and all is done anew; from then on only the end is left to do. If the whole run is
-    killed, the same command finds the chunks and makes the same parts of them.
-
-    A finished run is replaced only by another success: a run that failed goes to the folder `FAILED` beside it.
+    """Writes the run directory of a job, see `publish`.
 
     Args:
         run: what was known before.
@@ -77,33 +89,56 @@ def commit(run: Run, **results: Any) -> dict[str, Any]:
 
     Raises:
         UserError: another run has taken over this output, or has finished in it.
+        CommandFailed: the parts do not belong together.
     """
-    with exclusive(run.output):
-        check_holder(run.output, run.token)
-        record = _committed(run) or _write(run, Results(**results))
-        end(run, record)
+    return publish(run, lambda: _contents(run, Results(**results)))
+
+
+def publish(attempt: Attempt, contents: Callable[[], Contents]) -> dict[str, Any]:
+    """Gives the rows their place and writes everything else; ``_SUCCESS`` last, if it was one.
+
+    A runner may call this again after a failure half-way. Until ``run.json`` names this attempt nothing below
+    ``_temporary`` has been removed and all is done anew; from then on only the end is left to do. If the whole run is
+    killed, the same command finds the chunks and makes the same parts of them.
+
+    A finished run is replaced only by another success: a run that failed goes to the folder `FAILED` beside it.
+
+    Args:
+        attempt: to write the run directory.
+        contents: makes what it is to hold; not called if ``run.json`` names this attempt already.
+
+    Returns:
+        The content of ``run.json``.
+
+    Raises:
+        UserError: another run has taken over this output, or has finished in it.
+    """
+    with exclusive(attempt.output):
+        check_holder(attempt.output, attempt.token)
+        record = _committed(attempt) or _write(attempt, contents())
+        end(attempt, record)
         return record
 
 
-def end(run: Run, record: dict[str, Any]) -> None:
-    """The end of `commit`, once ``run.json`` is written. It may be repeated. Raises UserError as `commit` does."""
-    check_holder(run.output, run.token)
-    storage.remove(f"{run.output}/{TEMPORARY}")
+def end(attempt: Attempt, record: dict[str, Any]) -> None:
+    """The end of `publish`, once ``run.json`` is written. It may be repeated. Raises UserError as `publish` does."""
+    check_holder(attempt.output, attempt.token)
+    storage.remove(f"{attempt.output}/{TEMPORARY}")
     if record["status"] == "succeeded":
-        storage.remove(f"{run.output}/{FAILED}")
-        storage.write_text(f"{run.output}/{SUCCESS_FILE}", "")
+        storage.remove(f"{attempt.output}/{FAILED}")
+        storage.write_text(f"{attempt.output}/{SUCCESS_FILE}", "")
 
 
-def committed_to(run: Run) -> str | None:
+def committed_to(attempt: Attempt) -> str | None:
     """The folder whose ``run.json`` this attempt has written; None if there is none yet."""
-    for folder in (run.output, f"{run.output}/{FAILED}"):
+    for folder in (attempt.output, f"{attempt.output}/{FAILED}"):
         record = read_record(folder) if storage.exists(f"{folder}/{RUN_FILE}") else None
-        if record and record["attempt"] == run.token:
+        if record and record["attempt"] == attempt.token:
             return folder
     return None
 
 
-def _committed(run: Run) -> dict[str, Any] | None:
+def _committed(run: Attempt) -> dict[str, Any] | None:
     """The content of ``run.json`` if this attempt has written it already.
 
     Raises:
@@ -117,18 +152,23 @@ def _committed(run: Run) -> dict[str, Any] | None:
     return None
 
 
-def _write(run: Run, results: Results) -> dict[str, Any]:
-    """Everything but the end of `commit`; ``run.json`` last."""
+def _contents(run: Run, results: Results) -> Contents:
+    """What the run directory of a job is to hold. Raises UserError, CommandFailed as `commit` does."""
     parts = sorted(results.parts, key=lambda part: (part.folder, part.number))
     statistics, counts = results.statistics, _counts_of(parts, results)
     left = storage.list_files(run.temporary) if storage.exists(run.temporary) else ()
     if {part.path for part in parts} - {file.location for file in left}:
         raise UserError(f"another run in {run.output} has removed files of this one: choose another --output for each")
-    classes = statistics.classes()
-    class_stats, record = class_stats_of(run.model, counts, classes), record_of(run, counts, results.measured)
-    page = run_page(record, class_stats, classes, statistics.failures(), results.thumbnails)
+    class_stats = class_stats_of(run.model, counts, statistics.classes())
+    record = record_of(run, counts, statistics.failures(), results.measured)
+    page = run_page(record, class_stats, results.thumbnails)
     _check_parts(parts)
-    target = run.output
+    return Contents(parts, record, class_stats, page)
+
+
+def _write(run: Attempt, contents: Contents) -> dict[str, Any]:
+    """Everything but the end of `publish`; ``run.json`` last."""
+    record, target = contents.record, run.output
     if record["problems"] and storage.exists(f"{run.output}/{SUCCESS_FILE}"):
         target = f"{run.output}/{FAILED}"
         record["output"] = masked(target)
@@ -136,10 +176,10 @@ def _write(run: Run, results: Results) -> dict[str, Any]:
     for name in _OWN:
         storage.remove(f"{target}/{name}")
     _remove_halves(target)
-    _place(target, parts)
-    _write_json(f"{target}/{STATS_FILE}", class_stats)
-    storage.write_text(f"{target}/{REPORT_FILE}", page)
-    storage.write_text(f"{target}/{METRICS_FILE}", metrics_text(record, class_stats))
+    _place(target, contents.parts)
+    _write_json(f"{target}/{STATS_FILE}", contents.class_stats)
+    storage.write_text(f"{target}/{REPORT_FILE}", contents.page)
+    storage.write_text(f"{target}/{METRICS_FILE}", metrics_text(record, contents.class_stats))
     check_holder(run.output, run.token)
     _write_json(f"{target}/{RUN_FILE}", record)
     return record

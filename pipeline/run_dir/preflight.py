@@ -26,7 +26,7 @@ from pipeline.run_dir.layout import (
     TEMPORARY,
 )
 from pipeline.run_dir.record import read_record
-from pipeline.run_dir.run import Run
+from pipeline.run_dir.run import Attempt
 
 _ATTEMPT = re.compile(rf"{TEMPORARY}/[0-9a-f]{{12}}/")
 
@@ -85,7 +85,7 @@ def new_folders(output: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def attempt(run: Run) -> Iterator[None]:
+def attempt(run: Attempt) -> Iterator[None]:
     """Makes sure that the output can be written before anything is started, and cleans up if the attempt fails.
 
     Chunks of finished work are kept: the error then names the command that continues. A job that goes on elsewhere
@@ -120,7 +120,7 @@ def attempt(run: Run) -> Iterator[None]:
         raise
 
 
-def _clean_up(run: Run, *more: str) -> str:
+def _clean_up(run: Attempt, *more: str) -> str:
     """Removes the files of an attempt that a later one has no use for.
 
     Args:
@@ -147,13 +147,13 @@ def keep_chunks(temporary: str) -> bool:
     return any(name.startswith(CHUNK) for name in names.values())
 
 
-def has_chunks(run: Run) -> bool:
+def has_chunks(run: Attempt) -> bool:
     """Whether earlier attempts have left results."""
     files = storage.list_files(f"{run.output}/{TEMPORARY}")
     return any(file.location.rpartition("/")[2].startswith(CHUNK) for file in files)
 
 
-def _abandon(run: Run) -> None:
+def _abandon(run: Attempt) -> None:
     with contextlib.suppress(StorageError):
         storage.remove(run.temporary)
     if not storage.is_remote(run.output):

@@ -6,18 +6,20 @@ import dataclasses
 import datetime
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from catalogue import storage
-from catalogue.cli.masking import masked_command, masked_within
+from catalogue.cli.masking import masked, masked_command, masked_key, masked_within
 from catalogue.cli.text import counted
 from catalogue.cli.versions import versions
 from catalogue.model_dir import ModelInfo
 from pipeline.metering.measurement import ALL, DECODING, INFERENCE, READING, Measurement
-from pipeline.records import IDENTICAL, REUSED, ClassStats, LeftOut
+from pipeline.records import IDENTICAL, REUSED, ClassStats, LeftOut, ReportPhoto
 from pipeline.run_dir.layout import RUN_FILE
 from pipeline.run_dir.run import Run, now
+
+Failures = Mapping[str, tuple[tuple[str, str], ...]]
 
 FORMAT = 1
 _PACKAGES = ("apache-beam", "tensorflow", "openvino", "numpy", "pillow", "pyarrow", "google-cloud-storage")
@@ -77,6 +79,11 @@ def read_record(path: str) -> dict[str, Any] | None:
 def class_stats_of(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassStats]) -> dict[str, Any]:
     """The content of ``class_stats.json``."""
 
+    def examples(photos: Iterable[ReportPhoto]) -> list[dict[str, Any]]:
+        return [
+            {"uri": masked(photo.uri), "location": masked_key(photo.location), "score": photo.score} for photo in photos
+        ]
+
     def of_class(label: str) -> dict[str, Any]:
         own = stats.get(label)
         return {
@@ -85,14 +92,23 @@ def class_stats_of(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassSt
             "mean_score": own.score_sum / own.count if own else None,
             "score_histogram": list(own.histogram) if own else None,
             "share_in_training": model.class_shares.get(label),
+            "surest": examples(own.surest) if own else [],
+            "least_sure": examples(own.least_sure) if own else [],
         }
 
     totals = {"predictions": counts.predictions, "dead_letters": counts.dead_letter_rows, "inputs": counts.inputs}
     return {"model_id": model.id, "totals": totals, "classes": {label: of_class(label) for label in model.labels}}
 
 
-def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]:
-    """The content of ``run.json``."""
+def record_of(run: Run, counts: Counts, failures: Failures, measured: Measurement) -> dict[str, Any]:
+    """The content of ``run.json``.
+
+    Args:
+        run: what was known before.
+        counts: of the rows.
+        failures: reason -> a few examples, as (URI, message).
+        measured: what the workers did.
+    """
     finished = now()
     timings = _timings(run.started, finished, counts.inputs, measured)
     problems = counts.problems(run.max_failure_rate)
@@ -104,6 +120,8 @@ def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]
         "command": masked_command(run.command),
         "input": list(run.inputs),
         "output": run.output,
+        "shard": dataclasses.asdict(run.shard) if run.shard else None,
+        "merged_from": [],
         "output_format": run.output_format,
         "model_dir": run.model_dir,
         "model_id": run.model.id,
@@ -117,6 +135,10 @@ def record_of(run: Run, counts: Counts, measured: Measurement) -> dict[str, Any]
             "identical": counts.reused.get(IDENTICAL, 0),
             "reused": {source: counts.reused.get(source, 0) for source in REUSED},
             "retried": counts.retried,
+        },
+        "dead_letter_examples": {
+            reason: [{"uri": uri, "message": message} for uri, message in examples]
+            for reason, examples in sorted(failures.items())
         },
         "max_failure_rate": run.max_failure_rate,
         "timings": timings,

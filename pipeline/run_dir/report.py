@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from catalogue.cli.masking import masked_key
 from catalogue.html import charts, page
 from catalogue.images.reader import read_thumbnail
 from catalogue.images.spec import Limits
 from catalogue.reasons import ImageError, Reason
-from pipeline.records import ClassStats, FetchedImage, ListedImage, ReportPhoto
+from pipeline.records import FetchedImage
 
 THUMBNAIL_SIDE = 160
 CLASSES_WITH_PICTURES = 60
 
 
-def pictured(stats: Mapping[str, ClassStats]) -> Iterator[ListedImage]:
-    """The photos that the report shows, those of the most frequent classes, as images of no line of the manifest."""
-    frequent = sorted(stats.values(), key=lambda own: own.count, reverse=True)[:CLASSES_WITH_PICTURES]
-    for location in dict.fromkeys(example.location for own in frequent for example in own.surest + own.least_sure):
-        yield ListedImage(location, ())
+def pictured(classes: Iterable[tuple[int, Sequence[str]]]) -> Iterator[str]:
+    """The locations of the photos that the report shows, those of the most frequent classes.
+
+    Args:
+        classes: of each class how many predictions it has, and the locations of its examples.
+    """
+    frequent = sorted(classes, key=lambda own: own[0], reverse=True)[:CLASSES_WITH_PICTURES]
+    yield from dict.fromkeys(location for _, examples in frequent for location in examples)
 
 
 def thumbnail(fetched: FetchedImage, *, limits: Limits) -> tuple[str, bytes] | None:
-    """A location with its photo as a small JPEG; None if there is no photo there any more."""
+    """A location, with credentials masked, and its photo as a small JPEG; None if there is no photo there any more."""
     try:
-        return fetched.listed.location, page.jpeg(read_thumbnail(fetched.data, THUMBNAIL_SIDE, limits))
+        return masked_key(fetched.listed.location), page.jpeg(read_thumbnail(fetched.data, THUMBNAIL_SIDE, limits))
     except ImageError:
         return None
 
@@ -35,21 +39,13 @@ def shown(inputs: Sequence[str]) -> str:
     return ", ".join(inputs[:3]) + (f" and {len(inputs) - 3:,} more" if len(inputs) > 3 else "")
 
 
-def run_page(
-    record: Mapping[str, Any],
-    class_stats: Mapping[str, Any],
-    stats: Mapping[str, ClassStats],
-    dead_letters: Mapping[str, tuple[tuple[str, str], ...]],
-    thumbnails: Mapping[str, bytes],
-) -> str:
+def run_page(record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
     """The page.
 
     Args:
         record: the content of ``run.json``.
         class_stats: the content of ``class_stats.json``.
-        stats: label -> statistics, with the examples.
-        dead_letters: reason -> examples as (URI, message).
-        thumbnails: location -> JPEG.
+        thumbnails: location, with credentials masked -> JPEG.
     """
     counts, timings = record["counts"], record["timings"]
     failed = sum(counts["dead_letters"].values())
@@ -64,7 +60,7 @@ def run_page(
     }
     problems = "".join(f"<p><b>{page.text(problem)}</b></p>" for problem in record["problems"])
     ranked = sorted(class_stats["classes"].items(), key=lambda item: -item[1]["count"])
-    galleries = [_galleries(label, stats[label], thumbnails) for label, _ in ranked if label in stats]
+    galleries = [_galleries(label, own, thumbnails) for label, own in ranked if own["count"]]
     return page.document(
         "Run",
         f"{shown(record['input'])}, model {record['model_id']}, finished {timings['finished']}",
@@ -72,7 +68,7 @@ def run_page(
             page.cards(figures),
             problems,
             page.section("Classes", _class_table(ranked)),
-            page.section("Dead letters", _dead_letter_table(counts["dead_letters"], dead_letters)),
+            page.section("Dead letters", _dead_letter_table(counts["dead_letters"], record["dead_letter_examples"])),
             page.section("Photos: the surest and the least sure of each class", *galleries[:CLASSES_WITH_PICTURES]),
         ],
     )
@@ -92,13 +88,13 @@ def _class_table(ranked: list[tuple[str, Any]]) -> str:
     return page.table(header, (row(label, own) for label, own in ranked))
 
 
-def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, tuple[tuple[str, str], ...]]) -> str:
+def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, list[dict[str, str]]]) -> str:
     if not counts:
         return "<p>None.</p>"
     reasons = {reason.code: reason for reason in Reason}
 
     def row(code: str, count: int) -> list[str]:
-        shown = "<br>".join(f"{page.text(uri)}: {page.text(message)}" for uri, message in examples[code])
+        shown = "<br>".join(f"{page.text(own['uri'])}: {page.text(own['message'])}" for own in examples[code])
         sentence = page.text(reasons[code].sentence)
         return [page.text(code), f"{count:,}", sentence, shown]
 
@@ -106,10 +102,10 @@ def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, tuple[t
     return page.table(["reason", "images", "", "for example"], (row(*item) for item in ranked), wide=(2, 3))
 
 
-def _galleries(label: str, own: ClassStats, thumbnails: Mapping[str, bytes]) -> str:
-    def figure(example: ReportPhoto) -> str:
-        return page.figure(thumbnails.get(example.location), f"{example.score:.1%}", example.uri)
+def _galleries(label: str, own: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
+    def figure(example: Mapping[str, Any]) -> str:
+        return page.figure(thumbnails.get(example["location"]), f"{example['score']:.1%}", example["uri"])
 
-    rows = {"surest": own.surest, "least sure": tuple(reversed(own.least_sure))}
+    rows = {"surest": own["surest"], "least sure": own["least_sure"][::-1]}
     shown = (f"<p>{title}</p>{page.gallery(map(figure, examples))}" for title, examples in rows.items() if examples)
     return f"<h3>{page.text(label)}</h3>" + "".join(shown)

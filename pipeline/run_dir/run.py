@@ -10,17 +10,39 @@ from catalogue.images.spec import POLICY, Limits
 from catalogue.model_dir import ModelInfo
 from pipeline.journal.chunk_files import Settings
 from pipeline.journal.known import Journals
+from pipeline.records import Shard
 from pipeline.run_dir.layout import JOURNAL, TEMPORARY
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What is known of a run before it starts.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """An attempt to write a run directory.
 
     Attributes:
         output: the run directory.
         token: names this attempt; its unfinished files are below ``_temporary/TOKEN``.
         command: as it was typed.
+        overwrite: whether a finished run may be replaced.
+        started: ISO 8601, UTC.
+    """
+
+    output: str
+    token: str
+    command: tuple[str, ...]
+    overwrite: bool
+    started: str
+
+    @property
+    def temporary(self) -> str:
+        """Where the files of this attempt are until they are complete."""
+        return f"{self.output}/{TEMPORARY}/{self.token}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(Attempt):
+    """What is known of a run of ``classify`` before it starts.
+
+    Attributes:
         inputs: what is classified.
         model_dir: where the model is.
         model: what its ``model.json`` says.
@@ -32,13 +54,9 @@ class Run:
         price_per_hour: of all machines together; None if it is not known.
         scratch: a local folder for what is grouped, if Beam's local runner would keep it in memory; None for none.
         previous: run directories whose results are reused.
-        overwrite: whether a finished run may be replaced.
-        started: ISO 8601, UTC.
+        shard: the share of the rows that is classified, and of how many; None for all.
     """
 
-    output: str
-    token: str
-    command: tuple[str, ...]
     inputs: tuple[str, ...]
     model_dir: str
     model: ModelInfo
@@ -50,13 +68,7 @@ class Run:
     price_per_hour: float | None
     scratch: str | None
     previous: tuple[str, ...]
-    overwrite: bool
-    started: str
-
-    @property
-    def temporary(self) -> str:
-        """Where the files of this attempt are until they are complete."""
-        return f"{self.output}/{TEMPORARY}/{self.token}"
+    shard: Shard | None
 
     @property
     def settings(self) -> Settings:

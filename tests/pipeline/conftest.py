@@ -27,7 +27,7 @@ def run(tiny_model: Path, tmp_path: Path) -> Run:
     return Run(
         output=str(tmp_path / "run"), token="0123456789ab", command=command, inputs=("in",), model_dir="m", model=info,
         output_format="jsonl", rows_per_part=100_000, top_k=5, limits=Limits(), max_failure_rate=0.05,
-        price_per_hour=3.6, scratch=None, previous=(), overwrite=False, started=now(),
+        price_per_hour=3.6, scratch=None, previous=(), shard=None, overwrite=False, started=now(),
     )  # fmt: skip
 
 

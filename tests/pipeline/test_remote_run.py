@@ -229,6 +229,14 @@ def test_no_other_run_starts_while_nothing_is_known_of_the_job(left: Path, monke
         is_at_work(str(left), "token")
 
 
+def run_of(info: model_dir.ModelInfo, output: str) -> Run:
+    return Run(
+        output=output, token="token", command=(), inputs=("in",), model_dir="model", model=info,
+        output_format="parquet", rows_per_part=1000, top_k=2, limits=Limits(), max_failure_rate=0.05,
+        price_per_hour=None, scratch=None, previous=(), shard=None, overwrite=False, started=now(),
+    )  # fmt: skip
+
+
 def dataflow_job(model: Path, options: list[str], flags: list[str]) -> Any:
     """The job that Dataflow would be sent, with everything in it pickled. Beam's dry run makes it without a network."""
     import apache_beam as beam
@@ -236,10 +244,7 @@ def dataflow_job(model: Path, options: list[str], flags: list[str]) -> Any:
     from tests.pipeline.test_classify_flags import parsed
 
     info = model_dir.read(model).info
-    run = Run(
-        "gs://b/run", "token", (), ("gs://b/in",), "gs://b/model", info, "parquet", 1000, 2, Limits(), 0.05, None,
-        None, (), False, now(),
-    )  # fmt: skip
+    run = run_of(info, "gs://b/run")
     pipeline = beam.Pipeline(options=runners.beam_options([*DATAFLOW, "--dry_run=True", *options]))
     classification(pipeline, parsed("--input", "gs://b/in", "--model-dir", "gs://b/model", *flags), run)
     return pipeline.run().job
@@ -291,10 +296,7 @@ def test_reading_is_measured_although_inference_runs_elsewhere(tiny_model: Path,
 
     config = parsed("--model-dir", tiny_model, "--input", drawn, "--accelerator", "nvidia-l4", "--engine", "tensorflow")
     info = model_dir.read(tiny_model).info
-    run = Run(
-        f"{tmp_path}/run", "token", (), (str(drawn),), str(tiny_model), info, "jsonl", 1000, 2, Limits(), 0.05, None,
-        None, (), False, now(),
-    )  # fmt: skip
+    run = run_of(info, f"{tmp_path}/run")
     with held(run.output, run.token, "now"), beam.Pipeline(runner="FnApiRunner") as pipeline:
         classification(pipeline, config, run)
     record = json.loads((tmp_path / "run/run.json").read_text())

@@ -50,6 +50,7 @@ def test_each_line_that_names_an_image_counts() -> None:
     assert (found.images, found.predictions, found.duplicates) == (2, 3, 3)
     assert found.dead_letters == {"empty": 2}
     assert found.classes()["a"].count == 3
+    assert [example.uri for example in found.classes()["a"].surest] == ["./x", "x"]  # each photo is shown once
 
 
 def test_a_score_of_one_is_in_the_last_bin() -> None:

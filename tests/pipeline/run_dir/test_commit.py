@@ -88,10 +88,12 @@ def test_a_balanced_run_is_a_success(commit_rows: Commit, run: Run) -> None:
     stats = json.loads((folder / "class_stats.json").read_text())
     assert stats["totals"] == {"predictions": 97, "dead_letters": 3, "inputs": 100}
     assert stats["classes"]["hat"]["share"] == 1.0
+    assert stats["classes"]["hat"]["surest"][0] == {"uri": "0", "location": "a", "score": 0.99}
+    assert record["dead_letter_examples"]["corrupt"][0] == {"uri": "0", "message": ""}
     assert stats["classes"]["hat"]["mean_score"] == pytest.approx(0.99)
     assert stats["classes"]["shoes"] == {
         "count": 0, "share": 0.0, "mean_score": None, "score_histogram": None,
-        "share_in_training": run.model.class_shares["shoes"],
+        "share_in_training": run.model.class_shares["shoes"], "surest": [], "least_sure": [],
     }  # fmt: skip
 
 

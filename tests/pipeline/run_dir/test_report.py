@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from catalogue.images.spec import Limits
-from pipeline.records import ClassStats, FetchedImage, ListedImage, ReportPhoto
+from pipeline.records import FetchedImage, ListedImage
 from pipeline.run_dir import report
 
 RECORD = {
@@ -18,15 +18,20 @@ RECORD = {
         "duplicates": 0,
         "left_out": {"hidden_files": 2, "rows_without_uri": 0},
     },
+    "dead_letter_examples": {"corrupt": [{"uri": "x<y>.jpg", "message": "torn & bent"}]},
     "timings": {"finished": "now", "images_per_second": 12.3},
 }
-STATS = {
-    "hat <b>": ClassStats(3, 2.1, (0,) * 19 + (3,), (ReportPhoto(0.9, "a", "/a"),), (ReportPhoto(0.5, "b", "/b"),))
-}
 CLASSES = {
-    "hat <b>": {"count": 3, "share": 1.0, "mean_score": 0.7, "score_histogram": [0, 3], "share_in_training": 0.4},
-    "shoe": {"count": 0, "share": 0.0, "mean_score": None, "score_histogram": None, "share_in_training": 0.6},
-}
+    "hat <b>": {
+        "count": 3, "share": 1.0, "mean_score": 0.7, "score_histogram": [0, 3], "share_in_training": 0.4,
+        "surest": [{"uri": "a", "location": "/a", "score": 0.9}],
+        "least_sure": [{"uri": "b", "location": "/b", "score": 0.5}],
+    },
+    "shoe": {
+        "count": 0, "share": 0.0, "mean_score": None, "score_histogram": None, "share_in_training": 0.6,
+        "surest": [], "least_sure": [],
+    },
+}  # fmt: skip
 
 
 def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
@@ -34,8 +39,7 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
         FetchedImage(ListedImage("/a", ()), (drawn / "hat/00.jpg").read_bytes(), "hash", None), limits=Limits()
     )
     assert found is not None
-    letters = {"corrupt": (("x<y>.jpg", "torn & bent"),)}
-    text = report.run_page(RECORD, {"classes": CLASSES}, STATS, letters, {"/a": found[1]})
+    text = report.run_page(RECORD, {"classes": CLASSES}, {"/a": found[1]})
     for words in (
         "2 of 5 images failed",
         "hat &lt;b&gt;",
@@ -55,15 +59,11 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
 
 def test_a_run_without_dead_letters() -> None:
     record = RECORD | {"counts": RECORD["counts"] | {"dead_letters": {}}, "problems": []}  # type: ignore[operator]
-    assert "<p>None.</p>" in report.run_page(record, {"classes": CLASSES}, STATS, {}, {})
+    assert "<p>None.</p>" in report.run_page(record, {"classes": CLASSES}, {})
 
 
 def test_the_photos_shown_are_those_of_the_most_frequent_classes() -> None:
-    def stats(count: int) -> ClassStats:
-        return ClassStats(count, 1.0, (), (ReportPhoto(1, "", f"/{count}"),), ())
-
-    many = {f"{count}": stats(count) for count in range(1, report.CLASSES_WITH_PICTURES + 11)}
-    shown = [entry.location for entry in report.pictured(many)]
+    shown = list(report.pictured((count, [f"/{count}"]) for count in range(1, report.CLASSES_WITH_PICTURES + 11)))
     assert len(shown) == report.CLASSES_WITH_PICTURES
     assert "/1" not in shown
     assert f"/{report.CLASSES_WITH_PICTURES + 10}" in shown

@@ -1,0 +1,217 @@
+"""The work of ``merge``: several finished run directories to one, such as those of the shards of a manifest.
+
+Rows are copied, not made anew. No image is read but for the photos of the report.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from catalogue import storage
+from catalogue.cli.errors import CommandFailed, UserError
+from catalogue.cli.logs import say
+from catalogue.images.spec import DEFAULT_LIMITS
+from catalogue.reasons import StorageError
+from pipeline import remote_run
+from pipeline.records import FetchedImage, ListedImage, Part
+from pipeline.run_dir import preflight, report
+from pipeline.run_dir.commit import Contents, publish
+from pipeline.run_dir.layout import DEAD_LETTERS, JOURNAL, PREDICTIONS, RUN_FILE, STATS_FILE, SUCCESS_FILE
+from pipeline.run_dir.lock import held
+from pipeline.run_dir.merged_record import merged_class_stats, merged_record
+from pipeline.run_dir.row_counts import columns_and_rows
+from pipeline.run_dir.run import Attempt, now
+from pipeline.run_dir.verify import verify
+from pipeline.summary import print_summary
+
+_THREADS = 8
+_RUNS_SHOWN = 5
+
+
+def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, overwrite: bool) -> None:
+    """Merges run directories and prints the closing table.
+
+    Args:
+        given: run directories, or folders of them.
+        output: the new run directory.
+        command: as it was typed, for ``run.json``.
+        overwrite: whether a finished run at `output` may be replaced.
+
+    Raises:
+        UserError: the runs do not belong together, or cannot be read; nothing has been written.
+        CommandFailed: the rows are not those that a run has counted, or too many have failed.
+    """
+    for path in (*given, output):
+        storage.check(path)
+    output = storage.absolute(output)
+    try:
+        runs = _found(list(map(storage.absolute, given)), output)
+        records = [_record(run) for run in runs]
+        _check_together(runs, records)
+    except StorageError as error:
+        raise UserError(f"the runs cannot be read: {error}") from error
+    preflight.check(output, overwrite=overwrite)
+    attempt = Attempt(
+        output=output, token=uuid.uuid4().hex[:12], command=tuple(command), overwrite=overwrite, started=now()
+    )
+    with (
+        preflight.new_folders(output),
+        held(output, attempt.token, attempt.started, remote_run.is_at_work),
+        preflight.attempt(attempt),
+    ):
+        say(f"merging {len(runs)} runs with {sum(record['counts']['inputs'] for record in records):,} rows")
+        try:
+            contents = _contents(attempt, runs, records)
+            record = publish(attempt, lambda: contents)
+        except StorageError as error:
+            raise CommandFailed(str(error)) from error
+    folder = record["output"]
+    print_summary(folder, verify(folder), output)
+
+
+def _found(given: Sequence[str], output: str) -> list[str]:
+    """The run directories that are given, and those in folders that are given. Raises StorageError, UserError."""
+    runs: list[str] = []
+    for path in given:
+        if storage.is_file(f"{path}/{RUN_FILE}"):
+            runs.append(path)
+            continue
+        inner = [f"{path}/{name}" for name in sorted(storage.folders(path) or ())]
+        inside = [run for run in inner if run != output and storage.is_file(f"{run}/{RUN_FILE}")]
+        if not inside:
+            raise UserError(f"{path} is neither a run directory nor a folder of them")
+        runs += inside
+    if output in runs:
+        raise UserError(f"--output {output} is one of the runs that are to be merged: choose another folder")
+    return runs
+
+
+def _record(run: str) -> dict[str, Any]:
+    """The content of ``run.json`` of a run that is a success. Raises StorageError, UserError."""
+    if not storage.is_file(f"{run}/{SUCCESS_FILE}"):
+        raise UserError(f"{run} has no {SUCCESS_FILE}: finish this run first, or leave it out")
+    try:
+        record = verify(run)
+    except CommandFailed as error:
+        raise UserError(str(error)) from error
+    if "merged_from" not in record:
+        raise UserError(f"{run} was written by an older version, which merge cannot read")
+    return record
+
+
+def _check_together(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> None:
+    """Refuses runs whose rows are not those of one run. Raises UserError."""
+    for name, words in (("model_id", "model"), ("output_format", "output format")):
+        found = {record[name]: run for run, record in zip(runs, records, strict=True)}
+        if len(found) > 1:
+            values = ", ".join(f"{value} in {run}" for value, run in list(found.items())[:_RUNS_SHOWN])
+            raise UserError(f"the runs differ in their {words}: {values}")
+    _refuse_twice("run", [(record["attempt"], run) for run, record in zip(runs, records, strict=True)])
+    shards = [record["shard"] for record in records]
+    if any(shards):
+        _check_shards(runs, records)
+    else:
+        inputs = [(name, run) for run, record in zip(runs, records, strict=True) for name in record["input"]]
+        _refuse_twice("input", inputs)
+
+
+def _check_shards(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> None:
+    first = records[0]
+    for run, record in zip(runs, records, strict=True):
+        if not record["shard"] or not first["shard"]:
+            whole = run if not record["shard"] else runs[0]
+            raise UserError(f"{whole} has all of its rows, and others are shards: merge either kind by itself")
+        if record["shard"]["count"] != first["shard"]["count"]:
+            raise UserError(
+                f"{run} is one of {record['shard']['count']} shards, {runs[0]} one of {first['shard']['count']}"
+            )
+        if record["input"] != first["input"]:
+            raise UserError(f"{run} and {runs[0]} are shards of different inputs")
+    _refuse_twice("shard", [(record["shard"]["index"], run) for run, record in zip(runs, records, strict=True)])
+    count = first["shard"]["count"]
+    missing = sorted(set(range(1, count + 1)) - {record["shard"]["index"] for record in records})
+    if missing:
+        shown = ", ".join(f"{index}/{count}" for index in missing[:_RUNS_SHOWN])
+        more = f" and {len(missing) - _RUNS_SHOWN:,} more" if len(missing) > _RUNS_SHOWN else ""
+        raise UserError(f"shards are missing: {shown}{more}")
+
+
+def _refuse_twice(what: str, found: Sequence[tuple[object, str]]) -> None:
+    """Refuses runs of which two have the same. Raises UserError."""
+    first = dict[object, str]()
+    for value, run in found:
+        if value in first:
+            raise UserError(f"{first[value]} and {run} have the same {what}, {value}: its rows would be doubled")
+        first[value] = run
+
+
+def _contents(attempt: Attempt, runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Contents:
+    """What the run directory is to hold; its parts are copied below ``_temporary``.
+
+    Raises:
+        StorageError: something cannot be read or copied.
+        UserError: the columns of the runs differ.
+        CommandFailed: rows are missing, or there are too many.
+    """
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="merge") as pool:
+        parts = [
+            part
+            for folder in (PREDICTIONS, DEAD_LETTERS, JOURNAL)
+            for part in _parts(attempt, folder, runs, records, pool)
+        ]
+        stats = [json.loads(storage.read_text(f"{run}/{STATS_FILE}")) for run in runs]
+        class_stats, record = merged_class_stats(stats), merged_record(attempt, records)
+        thumbnails = dict(found for found in pool.map(_thumbnail, _pictured(class_stats)) if found)
+    return Contents(parts, record, class_stats, report.run_page(record, class_stats, thumbnails))
+
+
+def _parts(
+    attempt: Attempt, folder: str, runs: Sequence[str], records: Sequence[dict[str, Any]], pool: ThreadPoolExecutor
+) -> Iterator[Part]:
+    """The parts of a folder of all runs, copied. Raises as `_contents`."""
+    files = [(run, file.location) for run in runs for file in storage.list_files(f"{run}/{folder}")]
+    found = list(pool.map(lambda file: _columns_and_rows(file[1]), files))
+    if len({columns for columns, _ in found}) > 1:
+        raise UserError(f"the columns of {folder} differ: runs of different manifests can be merged as jsonl only")
+    if folder != JOURNAL:  # of which a run does not say how many there are
+        rows = collections.Counter[str]()
+        for (run, _), (_, count) in zip(files, found, strict=True):
+            rows[run] += count
+        for run, record in zip(runs, records, strict=True):
+            counts = record["counts"]
+            counted = counts["predictions"] if folder == PREDICTIONS else sum(counts["dead_letters"].values())
+            if rows[run] != counted:
+                raise CommandFailed(f"{run}/{folder} has {rows[run]:,} rows, and its {RUN_FILE} says {counted:,}")
+    places = [
+        f"{attempt.temporary}/{folder}-{number}.{path.rpartition('.')[2]}" for number, (_, path) in enumerate(files)
+    ]
+    storage.copy_all(zip((path for _, path in files), places, strict=True))
+    for number, (place, (_, count)) in enumerate(zip(places, found, strict=True)):
+        yield Part(folder, number, place, count, attempt.token)
+
+
+def _columns_and_rows(path: str) -> tuple[str, int]:
+    try:
+        return columns_and_rows(path)
+    except ValueError as error:
+        raise CommandFailed(f"{path} is damaged: {error}") from error
+
+
+def _pictured(class_stats: Mapping[str, Any]) -> Iterator[str]:
+    classes = class_stats["classes"].values()
+    found = ((own["count"], [photo["location"] for photo in own["surest"] + own["least_sure"]]) for own in classes)
+    return report.pictured(found)
+
+
+def _thumbnail(location: str) -> tuple[str, bytes] | None:
+    try:
+        content = storage.read(location, DEFAULT_LIMITS.max_bytes)
+    except (StorageError, UserError):  # gone, or not to be read from here
+        return None
+    assert content is not None
+    return report.thumbnail(FetchedImage(ListedImage(location, ()), content.data, "", None), limits=DEFAULT_LIMITS)

@@ -1,0 +1,239 @@
+"""Shards of a manifest, each classified by itself, and their merged run directory beside that of an undivided run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.__main__ import main
+from pipeline.records import OUTPUT_FORMATS, Shard
+from pipeline.run_dir.verify import verify
+
+Classify = Callable[..., int]
+COUNT = 3
+FLOAT32 = ["--engine", "tensorflow", "--precision", "float32"]
+
+
+def merge(*words: object) -> int:
+    return main(["merge", *map(str, words)])
+
+
+def rows_in(run: Path, folder: str) -> list[str]:
+    """Rows, but for the last digits of scores, which depend on the images that went through the network together."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(r"0\.\d+", value):
+            return round(float(value), 3)
+        if isinstance(value, float):
+            return round(value, 3)
+        if isinstance(value, dict):
+            return {name: rounded(inner) for name, inner in value.items()}
+        return [rounded(inner) for inner in value] if isinstance(value, list) else value
+
+    rows = [row for part in (run / folder).iterdir() for row in READERS[part.suffix](part)]
+    return sorted(json.dumps(rounded(row), sort_keys=True, default=str) for row in rows)
+
+
+READERS: dict[str, Callable[[Path], list[Any]]] = {
+    ".jsonl": lambda part: list(map(json.loads, part.read_text().splitlines())),
+    ".csv": lambda part: list(csv.DictReader(part.read_text().splitlines())),
+    ".parquet": lambda part: pq.read_table(part).to_pylist(),
+}
+
+
+@pytest.fixture(scope="module")
+def catalogue(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list with columns: photos, some of them twice, a damaged one, one that is missing, and lines without a URI."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    photos = sorted(map(str, drawn.rglob("*.jpg")))
+    (folder / "damaged.jpg").write_bytes(Path(photos[0]).read_bytes()[:400])
+    with (folder / "list.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["uri", "sku", "price"])
+        for number, uri in enumerate([*photos, *photos[:8], "damaged.jpg", "missing.jpg", "", "", ""]):
+            writer.writerow([uri, f"sku {number}", number / 4])
+    return folder / "list.csv"
+
+
+@pytest.fixture(scope="module")
+def runs(
+    classify: Classify, tiny_model: Path, catalogue: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Path, list[Path]]]:
+    """Of each output format an undivided run, and those of all shards."""
+    folder, found = tmp_path_factory.mktemp("runs"), {}
+    for kind in OUTPUT_FORMATS:
+        flags = ["--output-format", kind, "--max-failure-rate", 1, "--price-per-hour", 2, *FLOAT32]
+        assert classify(catalogue, tiny_model, folder / kind / "whole", *flags) == 0
+        shards = [folder / kind / "shards" / str(index) for index in range(1, COUNT + 1)]
+        for index, shard in enumerate(shards, start=1):
+            assert classify(catalogue, tiny_model, shard, *flags, "--shard", f"{index}/{COUNT}") == 0
+        found[kind] = folder / kind / "whole", shards
+    return found
+
+
+@pytest.mark.parametrize("kind", OUTPUT_FORMATS)
+def test_merged_shards_are_the_undivided_run(
+    runs: dict[str, tuple[Path, list[Path]]], tmp_path: Path, kind: str
+) -> None:
+    whole, shards = runs[kind]
+    run = tmp_path / "merged"
+    assert merge(*shards, "--output", run) == 0
+    for folder in ("predictions", "dead_letters"):
+        assert rows_in(run, folder) == rows_in(whole, folder)
+    records = [verify(str(path)) for path in (run, whole)]
+    merged, undivided = (record["counts"] for record in records)
+    assert merged == undivided
+    assert merged["inputs"] == 49
+    assert merged["duplicates"] == 8  # rows of one image are in one shard
+    assert all(verify(str(shard))["counts"]["inputs"] > 5 for shard in shards)
+    stats, expected = (json.loads((path / "class_stats.json").read_text()) for path in (run, whole))
+    assert stats["totals"] == expected["totals"]
+    for label, own in stats["classes"].items():
+        assert own["count"] == expected["classes"][label]["count"]
+        assert own["score_histogram"] == expected["classes"][label]["score_histogram"]
+        assert own["mean_score"] == pytest.approx(expected["classes"][label]["mean_score"], abs=1e-4)
+        assert [photo["uri"] for photo in own["surest"]] == [
+            photo["uri"] for photo in expected["classes"][label]["surest"]
+        ]
+    assert {reason: len(found) for reason, found in records[0]["dead_letter_examples"].items()} == {
+        reason: len(found) for reason, found in records[1]["dead_letter_examples"].items()
+    }
+    assert (run / "report.html").read_text().count("data:image/jpeg") == (
+        (whole / "report.html").read_text().count("data:image/jpeg")
+    )
+    assert {file.name for file in run.iterdir()} == {file.name for file in whole.iterdir()}
+
+
+def test_what_run_json_says_of_a_merged_run(runs: dict[str, tuple[Path, list[Path]]], tmp_path: Path) -> None:
+    run, (_, shards) = tmp_path / "merged", runs["jsonl"]
+    assert merge(shards[0].parent, "--output", run) == 0  # a folder of runs
+    record, parts = verify(str(run)), [verify(str(shard)) for shard in shards]
+    assert record["merged_from"] == [
+        {"output": str(shard), "attempt": part["attempt"], "shard": {"index": index, "count": COUNT}}
+        for index, (shard, part) in enumerate(zip(shards, parts, strict=True), start=1)
+    ]
+    assert record["shard"] is None
+    assert parts[0]["shard"] == {"index": 1, "count": COUNT}
+    assert record["command"][:4] == ["python", "-m", "pipeline", "merge"]
+    timings = record["timings"]
+    assert timings["started"] == parts[0]["timings"]["started"]
+    assert timings["finished"] == parts[-1]["timings"]["finished"]
+    assert timings["seconds"] >= sum(part["timings"]["seconds"] for part in parts)  # one after the other
+    assert sum(engine["images"] for engine in record["engines"]) == sum(
+        engine["images"] for part in parts for engine in part["engines"]
+    )
+    assert record["workers"] == COUNT
+    assert record["price_per_hour"] == 2 * COUNT
+    assert record["cost_per_million_images"] == pytest.approx(
+        sum(part["timings"]["seconds"] for part in parts) / 3600 * 2 / 49 * 1e6
+    )
+
+
+def test_a_later_run_reuses_a_merged_one(
+    classify: Classify, runs: dict[str, tuple[Path, list[Path]]], tiny_model: Path, catalogue: Path, tmp_path: Path
+) -> None:
+    assert merge(*runs["jsonl"][1], "--output", tmp_path / "merged") == 0
+    flags = ["--previous", tmp_path / "merged", "--max-failure-rate", 1, *FLOAT32]
+    assert classify(catalogue, tiny_model, tmp_path / "next", *flags) == 0
+    counts = verify(str(tmp_path / "next"))["counts"]
+    assert (counts["classified"], counts["reused"]["unread"]) == (0, 45)  # all but the missing one and the empty lines
+
+
+def test_runs_of_different_inputs(classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    folders = sorted(folder for folder in drawn.iterdir() if folder.is_dir())
+    for folder in folders:
+        assert classify(folder, tiny_model, tmp_path / "runs" / folder.name, "--engine", "tensorflow") == 0
+    assert merge(tmp_path / "runs", "--output", tmp_path / "runs/all") == 0
+    record = verify(str(tmp_path / "runs/all"))
+    assert (record["counts"]["predictions"], record["input"]) == (36, [str(folder) for folder in folders])
+    # The folder now holds the merged run, too. With --overwrite it is replaced, and never one of its own parts.
+    assert merge(tmp_path / "runs", "--output", tmp_path / "runs/all") == 2
+    assert merge(tmp_path / "runs", "--output", tmp_path / "runs/all", "--overwrite") == 0
+    assert verify(str(tmp_path / "runs/all"))["counts"] == record["counts"]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert merge(*words) == 2
+    return capsys.readouterr().err
+
+
+def test_runs_that_do_not_belong_together(
+    classify: Classify, runs: dict[str, tuple[Path, list[Path]]], tiny_model: Path, drawn: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    whole, shards = runs["jsonl"]
+    output = ["--output", tmp_path / "merged"]
+    assert "shards are missing: 2/3" in refused(capsys, shards[0], shards[2], *output)
+    assert "have the same run" in refused(capsys, *shards, shards[1], *output)
+    shutil.copytree(shards[0], tmp_path / "copy")
+    assert "have the same run" in refused(capsys, *shards, tmp_path / "copy", *output)
+    assert "has all of its rows, and others are shards" in refused(capsys, *shards, whole, *output)
+    assert "differ in their output format" in refused(capsys, shards[0], runs["csv"][1][1], *output)
+    assert "is neither a run directory nor a folder of them" in refused(capsys, drawn, *output)
+    assert "is one of the runs that are to be merged" in refused(capsys, *shards, "--output", shards[0])
+    flags = ["--engine", "tensorflow", "--max-failure-rate", 1]
+    assert classify(drawn, tiny_model, tmp_path / "other", *flags, "--shard", "2/3") == 0
+    assert "are shards of different inputs" in refused(capsys, shards[0], tmp_path / "other", shards[2], *output)
+    assert classify(drawn, tiny_model, tmp_path / "of two", *flags, "--shard", "2/2") == 0
+    assert "is one of 2 shards" in refused(capsys, *shards, tmp_path / "of two", *output)
+    assert classify(drawn, tiny_model, tmp_path / "a", *flags) == 0
+    assert classify(drawn, tiny_model, tmp_path / "b", *flags) == 0
+    assert "have the same input" in refused(capsys, tmp_path / "a", tmp_path / "b", *output)
+    (tmp_path / "b/_SUCCESS").unlink()
+    assert "has no _SUCCESS: finish this run first" in refused(capsys, tmp_path / "a", tmp_path / "b", *output)
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("kind", OUTPUT_FORMATS)
+@pytest.mark.parametrize("damage", ["half", "a row less"])
+def test_a_run_that_was_copied_in_part(
+    runs: dict[str, tuple[Path, list[Path]]], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, damage: str
+) -> None:
+    shutil.copytree(runs[kind][1][0].parent, tmp_path / "shards")
+    part = next((tmp_path / "shards/2/predictions").iterdir())
+    if damage == "half":
+        part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    elif kind == "parquet":
+        shutil.copy(next((tmp_path / "shards/2/dead_letters").iterdir()), part)
+    else:
+        part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:-1]))
+    assert merge(tmp_path / "shards", "--output", tmp_path / "merged") != 0
+    message = capsys.readouterr().err
+    assert any(words in message for words in ("is damaged", "and its run.json says", "the columns of")), message
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_shard_is_about_its_share_and_stays_it() -> None:
+    keys = [f"gs://shop/photos/{number}.jpg" for number in range(20_000)]
+    shards = [Shard(index, 8) for index in range(1, 9)]
+    counts = [sum(map(shard.has, keys)) for shard in shards]
+    assert sum(counts) == len(keys)
+    assert max(counts) < 1.06 * len(keys) / 8
+    assert [shard.index for shard in shards if shard.has(keys[0])] == [6]  # on every machine, in every version
+
+
+@pytest.mark.parametrize("given", ["0/3", "4/3", "2", "a/b", "1/0", "-1/3"])
+def test_no_such_shard(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["classify", "--input", "a", "--model-dir", "m", "--output", "o", f"--shard={given}"])
+    assert error.value.code == 2
+    assert "is not one of some shares" in capsys.readouterr().err
+
+
+def test_a_shard_without_a_row(classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    photo = next(drawn.rglob("*.jpg"))
+    index = next(index for index in range(1, 4) if Shard(index, 3).has(str(photo)))
+    for number in range(1, 4):
+        flags = ["--shard", f"{number}/3", "--engine", "tensorflow"]
+        assert classify(photo, tiny_model, tmp_path / "runs" / str(number), *flags) == 0
+        assert verify(str(tmp_path / "runs" / str(number)))["counts"]["inputs"] == (number == index)
+    assert merge(tmp_path / "runs", "--output", tmp_path / "merged") == 0
+    assert verify(str(tmp_path / "merged"))["counts"]["predictions"] == 1
