@@ -21,10 +21,10 @@ demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a
 test: $(VENV)/.dev $(SERVERS)/.done ## run the tests (about ten minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-flink: $(VENV)/.dev $(ENGINES)/flink/.done ## run jobs on an embedded Flink (a minute)
+test-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on an embedded Flink (two minutes)
 	$(BIN)/python -m pytest -m flink tests/test_embedded_engines.py
 
-test-spark: $(VENV)/.dev $(ENGINES)/spark/.done ## run jobs on an embedded Spark (a minute)
+test-spark: $(VENV)/.dev $(ENGINES)/spark/.done $(ENGINES)/boot ## run jobs on an embedded Spark (two minutes)
 	$(BIN)/python -m pytest -m spark tests/test_embedded_engines.py
 
 test-image: $(VENV)/.dev ## test the Dockerfile's steps in a fresh environment (some minutes)

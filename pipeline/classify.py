@@ -19,7 +19,7 @@ from catalogue.model_dir import signature
 from catalogue.reasons import StorageError
 from pipeline import local_run, remote_run
 from pipeline.config import ClassifyConfig
-from pipeline.errors import JobGoesOnError
+from pipeline.errors import JobGoesOnError, JobWrittenError
 from pipeline.inference import engines
 from pipeline.manifest import reading
 from pipeline.run_dir import preflight
@@ -44,8 +44,12 @@ def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
     Raises:
         UserError, CommandFailed, Interrupted: see `classify`.
     """
-    with _ending_alone():
-        finished = classify(config, command)
+    try:
+        with _ending_alone():
+            finished = classify(config, command)
+    except JobWrittenError as error:
+        say(str(error))
+        return
     if finished is None:
         say(f"the graph is valid for {runners.beam_options(config.beam_flags).view_as(StandardOptions).runner}")
     else:
@@ -74,6 +78,8 @@ def _ending_alone() -> Iterator[None]:
     """Turns the news that a job goes on without its command into the error that the command ends with."""
     try:
         yield
+    except JobWrittenError:
+        raise
     except JobGoesOnError as error:
         raise (Interrupted(error.signal, str(error)) if error.signal else CommandFailed(str(error))) from error
 

@@ -28,6 +28,10 @@ class JobGoesOnError(Exception):
         self.signal = signal
 
 
+class JobWrittenError(JobGoesOnError):
+    """The command ends as it should: it has written the job to a file, and an engine is to run it."""
+
+
 def of_command(error: Exception) -> Exception:
     """The error of the command for one that a job failed by."""
     if isinstance(error, CommandFailed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import apache_beam as beam
@@ -24,7 +25,7 @@ from pipeline.reading.identical import ResultsByContentHandle
 from pipeline.reading.read_ahead import ReadAhead
 from pipeline.records import JSON_LINES, ListedImage
 from pipeline.run_dir import report
-from pipeline.run_dir.commit import commit
+from pipeline.run_dir.commit import commit, has_finished
 from pipeline.run_dir.run import Run
 from pipeline.run_dir.write_parts import WriteParts
 
@@ -36,7 +37,10 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     handler = SavedModelHandler(config.model_dir, run.model.id, config.inference, meter)
 
     rows, columns, left_out = pipeline | "Manifest" >> ReadManifest(
-        config.manifest, meter, needs_columns=config.output_format != JSON_LINES
+        config.manifest,
+        meter,
+        functools.partial(has_finished, run),
+        needs_columns=config.output_format != JSON_LINES,
     )
     known = pipeline | "Known results" >> ReadKnown(run.journals, run.settings)
     listed = (rows.results, known) | "Group by location" >> GroupByLocation(run.scratch)

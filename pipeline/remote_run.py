@@ -22,7 +22,7 @@ from catalogue.cli.errors import CommandFailed, Fault, Interrupted, UserError
 from catalogue.cli.logs import say
 from catalogue.reasons import Reason, StorageError
 from pipeline.config import ClassifyConfig
-from pipeline.errors import JobFailedError, JobGoesOnError, of_command
+from pipeline.errors import JobFailedError, JobGoesOnError, JobWrittenError, of_command
 from pipeline.graph import classification
 from pipeline.metering.meter import NAMESPACE
 from pipeline.metering.watch import Watch
@@ -48,11 +48,16 @@ def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
     Raises:
         UserError, CommandFailed, Fault: the job failed, or could not be submitted.
         Interrupted: the command was interrupted, and the job ends with it.
-        JobGoesOnError: the command ends, and the job does not, or may not.
+        JobGoesOnError: the command ends, and the job does not, or may not; or it has not begun, but was written to a
+            file.
     """
     ends_here = remote_options.ends_with_command(options)
     try:
         with jobs.submitted(lambda pipeline: classification(pipeline, config, own), options) as job:
+            jar = remote_options.executable(options)
+            if jar:
+                job.wait()
+                raise JobWrittenError(f"{jar} holds the job, which completes {own.output} when an engine runs it")
             say(f"Created job with id: [{job.name.id}]")
             _follow(job, own, ends_here=ends_here, cancels=config.cancel_on_interrupt)
     except (UserError, CommandFailed, Fault, JobGoesOnError):

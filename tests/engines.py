@@ -63,6 +63,22 @@ def embedded(engine: str, folder: Path) -> list[str]:
     return ["--runner", "SparkRunner", "--spark_master_url=local[2]", f"--spark_job_server_jar={jar}"]
 
 
+def processes() -> list[str]:
+    """The flags for workers that are processes beside those of the engine."""
+    require(BOOT, "Go")
+    boot = Path(sys.executable).with_name("catalogue-classifier-boot")
+    command = json.dumps({"command": str(boot), "env": {"BEAM_BOOT": str(BOOT)}})
+    return ["--environment_type=PROCESS", f"--environment_config={command}"]
+
+
+def run_jar(flags: Sequence[str], jar: Path) -> None:
+    """Runs a job that was written to a file, on the embedded engine that some flags name."""
+    engine = "flink" if "FlinkRunner" in flags else "spark"
+    words = [*_JAVA, "-Dspark.master=local[2]", "-cp", f"{jar}:{jars(engine)}/*", _JAR_RUNNERS[engine]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-5000:]
+
+
 def _wrapped(line: bytes) -> bytes:
     """A line of a manifest, which has at most 72 bytes, and goes on after a space in the next one."""
     blocks = [line[:70], *(b" " + line[start : start + 69] for start in range(70, len(line), 69))]
@@ -72,6 +88,11 @@ def _wrapped(line: bytes) -> bytes:
 _JOB_SERVERS = {
     "flink": "org.apache.beam.runners.flink.FlinkJobServerDriver",
     "spark": "org.apache.beam.runners.spark.SparkJobServerDriver",
+}
+
+_JAR_RUNNERS = {
+    "flink": "org.apache.beam.runners.flink.FlinkPipelineRunner",
+    "spark": "org.apache.beam.runners.spark.SparkPipelineRunner",
 }
 
 
@@ -169,12 +190,9 @@ class FlinkCluster(Cluster):
     @property
     def flags(self) -> list[str]:
         """See above."""
-        boot = Path(sys.executable).with_name("catalogue-classifier-boot")
-        command = json.dumps({"command": str(boot), "env": {"BEAM_BOOT": str(BOOT)}})
         return [
-            "--runner", "PortableRunner", f"--job_endpoint=127.0.0.1:{self._job_port}", "--environment_type=PROCESS",
-            f"--environment_config={command}", f"--parallelism={self._task_managers}",
-            "--environment_cache_millis=60000", f"--flink_master={self.rest}",
+            "--runner", "PortableRunner", f"--job_endpoint=127.0.0.1:{self._job_port}", *processes(),
+            f"--parallelism={self._task_managers}", "--environment_cache_millis=60000", f"--flink_master={self.rest}",
         ]  # fmt: skip
 
     def start_job_manager(self) -> None:

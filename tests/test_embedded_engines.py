@@ -105,6 +105,20 @@ def test_the_rows_are_those_of_the_local_runner(run: Runs, engine: Sequence[str]
     assert re.fullmatch(r"Created job with id: \[[^\"\n\s]+\]", lines[1])  # which Airflow's Beam operator looks for
 
 
+def test_a_job_in_a_jar_completes_its_run_and_does_nothing_when_it_is_started_again(
+    run: Runs, engine: Sequence[str], local: Path, tmp_path: Path
+) -> None:
+    jar, output = tmp_path / "job.jar", tmp_path / "run"
+    flags = [*engines.processes(), "--environment_cache_millis=10000", f"--output_executable_path={jar}"]
+    said = run(output, *engine, *flags)
+    assert said.splitlines()[-1] == f"{jar} holds the job, which completes {output} when an engine runs it"
+    assert not (output / "run.json").exists()
+    for _ in range(2):
+        engines.run_jar(engine, jar)
+        assert_equal(output, local)
+        assert {file.name for file in output.iterdir()} == {file.name for file in local.iterdir()}
+
+
 def test_earlier_results_are_reused(run: Runs, engine: Sequence[str], local: Path, tmp_path: Path) -> None:
     run(tmp_path / "run", *engine, "--previous", local)
     assert_equal(tmp_path / "run", local)

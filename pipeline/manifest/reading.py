@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -38,12 +38,21 @@ class ReadManifest(beam.PTransform):
     Args:
         manifest: what to read.
         meter: of the run.
+        has_finished: whether the run has finished before; then nothing is read. An engine may start a job twice.
         needs_columns: whether the columns are of any use: rows as JSON have no need of them.
     """
 
-    def __init__(self, manifest: Manifest, meter: MeterHandle, *, needs_columns: bool = True) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        meter: MeterHandle,
+        has_finished: Callable[[], bool] = lambda: False,
+        *,
+        needs_columns: bool = True,
+    ) -> None:
         super().__init__()
         self._manifest, self._meter, self._needs_columns = manifest, meter, needs_columns
+        self._has_finished = has_finished
 
     def expand(self, begin: beam.pvalue.PBegin) -> tuple[Outcome, beam.PCollection, beam.PCollection]:
         """Nothing to the rows of the manifest.
@@ -54,6 +63,7 @@ class ReadManifest(beam.PTransform):
         found = (
             begin
             | beam.Create(self._manifest.inputs)
+            | "Unless finished" >> beam.Filter(_is_needed, self._has_finished)
             | "Parts" >> beam.FlatMap(inputs.parts_of, list_columns(self._manifest))
             | beam.Reshuffle()
             | "Rows"
@@ -64,6 +74,10 @@ class ReadManifest(beam.PTransform):
         columns = found[_COLUMNS] | "Columns" >> beam.CombineGlobally(column_types.unified)
         left_out = found[_LEFT_OUT] | "Left out" >> beam.CombineGlobally(total_left_out)
         return Outcome(found.rows, found[_WRONG]), columns, left_out
+
+
+def _is_needed(_: str, has_finished: Callable[[], bool]) -> bool:
+    return not has_finished()
 
 
 def list_columns(manifest: Manifest) -> ListColumns:

@@ -31,8 +31,9 @@ from pipeline.run_dir.layout import (
     SUCCESS_FILE,
     TEMPORARY,
 )
-from pipeline.run_dir.lock import check_holder, exclusive
+from pipeline.run_dir.lock import check_holder, exclusive, release_left
 from pipeline.run_dir.metrics import metrics_text
+from pipeline.run_dir.preflight import abandon
 from pipeline.run_dir.record import Counts, class_stats_of, read_record, record_of
 from pipeline.run_dir.report import run_page
 from pipeline.run_dir.run import Attempt, Run
@@ -114,6 +115,10 @@ def publish(attempt: Attempt, contents: Callable[[], Contents]) -> dict[str, Any
         UserError: another run has taken over this output, or has finished in it.
     """
     with exclusive(attempt.output):
+        record = _finished(attempt)
+        if record:  # an engine has started the job again
+            abandon(attempt)
+            return record
         check_holder(attempt.output, attempt.token)
         record = _committed(attempt) or _write(attempt, contents())
         end(attempt, record)
@@ -127,6 +132,19 @@ def end(attempt: Attempt, record: dict[str, Any]) -> None:
     if record["status"] == "succeeded":
         storage.remove(f"{attempt.output}/{FAILED}")
         storage.write_text(f"{attempt.output}/{SUCCESS_FILE}", "")
+    release_left(attempt.output, attempt.token)
+
+
+def has_finished(attempt: Attempt) -> bool:
+    """Whether this attempt has been committed to the last step. Raises StorageError."""
+    return _finished(attempt) is not None
+
+
+def _finished(attempt: Attempt) -> dict[str, Any] | None:
+    folder = committed_to(attempt)
+    record = read_record(folder) if folder else None
+    is_complete = record and (record["status"] != "succeeded" or storage.is_file(f"{folder}/{SUCCESS_FILE}"))
+    return record if is_complete else None
 
 
 def committed_to(attempt: Attempt) -> str | None:

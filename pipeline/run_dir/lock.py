@@ -275,3 +275,11 @@ def release(output: str, token: str) -> None:
         holder = read_holder(output)
         if holder is not None and holder.token == token:
             storage.remove(f"{output}/{LOCK_FILE}")
+
+
+def release_left(output: str, token: str) -> None:
+    """Gives back the lock of a run whose command has left its job, and which nobody else would give back."""
+    with contextlib.suppress(StorageError):
+        holder = read_holder(output)
+        if holder is not None and holder.token == token and holder.beat == _LEFT:
+            storage.remove(f"{output}/{LOCK_FILE}")

@@ -100,7 +100,7 @@ def attempt(run: Attempt) -> Iterator[None]:
     try:
         storage.write_text(f"{run.temporary}/{STARTED}", run.started)
     except (StorageError, ValueError) as error:
-        _abandon(run)
+        abandon(run)
         raise UserError(f"--output {run.output} cannot be written: {error}") from error
     try:
         yield
@@ -134,7 +134,7 @@ def _clean_up(run: Attempt, *more: str) -> str:
         is_lost = not run.overwrite and storage.exists(f"{run.output}/{SUCCESS_FILE}")  # to another run
         if not is_lost and keep_chunks(run.temporary):
             return f"; finished work is kept, to continue: {shlex.join(masked_command([*run.command, *more]))}"
-        _abandon(run)
+        abandon(run)
     return ""
 
 
@@ -147,18 +147,19 @@ def keep_chunks(temporary: str) -> bool:
     return any(name.startswith(CHUNK) for name in names.values())
 
 
-def has_chunks(run: Attempt) -> bool:
-    """Whether earlier attempts have left results."""
-    files = storage.list_files(f"{run.output}/{TEMPORARY}")
-    return any(file.location.rpartition("/")[2].startswith(CHUNK) for file in files)
-
-
-def _abandon(run: Attempt) -> None:
+def abandon(run: Attempt) -> None:
+    """Removes all files of an attempt."""
     with contextlib.suppress(StorageError):
         storage.remove(run.temporary)
     if not storage.is_remote(run.output):
         with contextlib.suppress(OSError):  # another attempt may have left its chunks there
             Path(run.temporary).parent.rmdir()
+
+
+def has_chunks(run: Attempt) -> bool:
+    """Whether earlier attempts have left results."""
+    files = storage.list_files(f"{run.output}/{TEMPORARY}")
+    return any(file.location.rpartition("/")[2].startswith(CHUNK) for file in files)
 
 
 def _missing_folders(path: Path) -> list[Path]:

@@ -8,7 +8,8 @@ import pytest
 
 from catalogue.cli.errors import UserError
 from pipeline.manifest import reading as manifest
-from pipeline.manifest.reading import Manifest
+from pipeline.manifest.reading import Manifest, ReadManifest
+from pipeline.metering.meter import MeterHandle
 from pipeline.records import DeadLetter, FinishedImage, LeftOut, ManifestRow, total_left_out
 
 
@@ -240,3 +241,16 @@ def test_a_list_of_uris_needs_the_flag_that_divides_cells(tmp_path: Path) -> Non
         ("a.jpg", {"sku": 1, "uri_position": 1}),
         ("b.jpg", {"sku": 1, "uri_position": 2}),
     ]
+
+
+@pytest.mark.parametrize("has_finished", [False, True])
+def test_nothing_is_read_for_a_run_that_has_finished(photos: Path, tmp_path: Path, has_finished: bool) -> None:
+    import apache_beam as beam
+    from apache_beam.testing.util import assert_that, equal_to
+
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        found, _, _ = pipeline | ReadManifest(
+            Manifest((str(photos),)), MeterHandle(str(tmp_path)), lambda: has_finished
+        )
+        count = found.results | beam.combiners.Count.Globally()
+        assert_that(count, equal_to([0 if has_finished else 5]))

@@ -21,7 +21,7 @@ from catalogue.storage import operations
 from catalogue.storage.paths import temporary_name
 from pipeline.metering.measurement import Measurement
 from pipeline.records import EngineChoice, Part
-from pipeline.run_dir.commit import commit
+from pipeline.run_dir.commit import commit, has_finished
 from pipeline.run_dir.lock import Holder
 from pipeline.run_dir.preflight import check
 from pipeline.run_dir.run import Run
@@ -95,6 +95,20 @@ def test_a_balanced_run_is_a_success(commit_rows: Commit, run: Run) -> None:
         "count": 0, "share": 0.0, "mean_score": None, "score_histogram": None,
         "share_in_training": run.model.class_shares["shoes"], "surest": [], "least_sure": [],
     }  # fmt: skip
+
+
+def test_a_job_that_is_started_again_after_its_end_changes_nothing(
+    commit_rows: Commit, run: Run, part: MakePart, contents: Callable[[Path], dict[str, bytes]]
+) -> None:
+    record = commit_rows(run, 97, 3)
+    (Path(run.output) / "_lock").unlink(missing_ok=True)  # its command has ended
+    before = contents(Path(run.output))
+    part(run, "predictions", 0, 5)
+    assert has_finished(run)
+    assert commit(run) == record
+    assert contents(Path(run.output)) == before
+    (Path(run.output) / "_SUCCESS").unlink()
+    assert not has_finished(run)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from catalogue.cli.errors import UserError
 from pipeline.errors import JobGoesOnError
 from pipeline.run_dir import lock
-from pipeline.run_dir.lock import Holder, check_holder, held, read_holder
+from pipeline.run_dir.lock import Holder, check_holder, held, read_holder, release_left
 
 STARTED = "2026-11-25T00:00:00.000+00:00"
 
@@ -178,3 +178,15 @@ def test_a_run_is_followed_by_one_command_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"is followed by .* already"), lock.held_again(str(tmp_path), holder):
             pytest.fail("it is held twice")
         check_holder(str(tmp_path), "one")
+
+
+def test_a_lock_that_a_command_has_left_is_given_back_by_its_job(tmp_path: Path) -> None:
+    with held(str(tmp_path), "one", STARTED):
+        release_left(str(tmp_path), "one")
+        assert read_holder(str(tmp_path))  # its command is there, and gives it back itself
+    with pytest.raises(JobGoesOnError), held(str(tmp_path), "one", STARTED):
+        raise JobGoesOnError("interrupted", 2)
+    release_left(str(tmp_path), "another")
+    assert read_holder(str(tmp_path))
+    release_left(str(tmp_path), "one")
+    assert read_holder(str(tmp_path)) is None

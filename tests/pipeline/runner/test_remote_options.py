@@ -70,6 +70,18 @@ def endpoint() -> Iterator[str]:
             ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=EXTERNAL"],
             "external_service_address is required",
         ),
+        (
+            ["--runner=FlinkRunner", "--output_executable_path=job.jar"],
+            "--environment_type missing",
+        ),
+        (
+            ["--runner=FlinkRunner", "--output_executable_path=job.jar", "--environment_type=LOOPBACK"],
+            "the workers would be here, and gone when the engine runs the job",
+        ),
+        (
+            ["--runner=PrismRunner", "--output_executable_path=job.jar", "--environment_type=DOCKER"],
+            "--output_executable_path works with --runner FlinkRunner or SparkRunner only",
+        ),
         (DATAFLOW, "--runner DataflowRunner: --project and --region and --temp_location missing"),
         ([*DATAFLOW, "--project=shop", "--region=europe-west4"], "--temp_location missing"),
         ([*DATAFLOW, *CLOUD[:2], "--temp_location=/tmp"], "temp_location"),
