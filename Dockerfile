@@ -1,4 +1,5 @@
-# One image that trains and classifies: a GPU worker of Vertex AI or Kubernetes, and a worker of Beam on any runner.
+# One image that trains, launches runs and works in them: on GPUs or on processors, on Vertex AI, Kubernetes, or any runner
+# of Beam, and as the image of a flex template of Dataflow.
 #
 #   docker build --tag catalogue-classifier .
 #   docker build --build-arg EXTRAS=openvino --tag catalogue-classifier:cpu .      for processors, four gigabytes smaller
@@ -9,20 +10,28 @@
 # `boot`, which starts Beam's workers, from the SDK image of the version that constraints.txt pins.
 FROM apache/beam_python3.11_sdk:2.77.0 AS beam
 
-FROM python:3.11-slim-bookworm
-ARG EXTRAS=gpu
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
+# The program that Dataflow starts to launch a flex template.
+FROM gcr.io/dataflow-templates-base/python311-template-launcher-base:20230622_RC00 AS launcher
 
+FROM python:3.11-slim-bookworm AS build
+ARG EXTRAS=gpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 COPY setup.py pyproject.toml constraints.txt ./
 COPY catalogue catalogue
 COPY trainer trainer
 COPY pipeline pipeline
-RUN pip install --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
+RUN python -m venv /app/venv && /app/venv/bin/pip install --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 
-COPY --from=beam /opt/apache/beam /opt/apache/beam
+FROM python:3.11-slim-bookworm
 RUN useradd --create-home --uid 1000 classifier
-USER classifier
-# Beam's `boot` must not install what is in the image already.
-ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
+COPY --from=beam /opt/apache/beam /opt/apache/beam
+COPY --from=launcher /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
+COPY --from=build /app/venv /app/venv
+COPY deploy/dataflow/launch.py /app/launch.py
+# Beam's `boot` asks the environment's pip what is installed, and must not install that again.
+ENV PATH=/app/venv/bin:$PATH PYTHONUNBUFFERED=1 RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 \
+    FLEX_TEMPLATE_PYTHON_PY_FILE=/app/launch.py
+USER 1000
+WORKDIR /home/classifier
 ENTRYPOINT ["/opt/apache/beam/boot"]

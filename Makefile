@@ -6,8 +6,9 @@ DEMO ?= build/demo
 BIN := $(VENV)/bin
 SERVERS := build/servers
 ENGINES := build/engines
+AIRFLOW := build/airflow
 
-.PHONY: help demo test test-flink test-spark test-image soak soak-flink check format fuzz bench clean
+.PHONY: help demo test test-flink test-spark test-airflow test-image soak soak-flink check format fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,7 +28,10 @@ test-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on a
 test-spark: $(VENV)/.dev $(ENGINES)/spark/.done $(ENGINES)/boot ## run jobs on an embedded Spark (two minutes)
 	$(BIN)/python -m pytest -m spark tests/test_embedded_engines.py
 
-test-image: $(VENV)/.dev ## test the Dockerfile's steps in a fresh environment (some minutes)
+test-airflow: $(VENV)/.dev $(AIRFLOW)/.done ## run the DAG of deploy/ in an Airflow (a minute)
+	$(BIN)/python -m pytest -m airflow tests/test_deploy.py
+
+test-image: $(VENV)/.dev $(ENGINES)/boot ## test the Dockerfile's steps in a fresh environment (some minutes)
 	$(BIN)/python -m pytest -m image tests/test_docker.py
 
 soak-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on a Flink of several processes, and kill some (about ten minutes)
@@ -83,6 +87,12 @@ $(ENGINES)/%/.done: tests/data/engines/%/pom.xml
 	@mkdir -p $(@D)
 	@if command -v mvn >/dev/null; then mvn --quiet --batch-mode --file $< $(COPY_JARS) -DoutputDirectory=$(CURDIR)/$(@D)/jars \
 		&& touch $@; else echo "there is no Maven: tests of $* will skip" >&2; fi
+
+# Airflow, for a test, in an environment of its own: it wants other versions than Beam.
+$(AIRFLOW)/.done: $(VENV)/.base
+	$(BIN)/python -m venv $(AIRFLOW)
+	$(AIRFLOW)/bin/pip install --quiet --disable-pip-version-check 'apache-airflow==3.3.2'
+	@touch $@
 
 # What starts a worker of Beam on the machines of an engine; the version is that of constraints.txt.
 $(ENGINES)/boot: constraints.txt

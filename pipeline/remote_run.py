@@ -54,10 +54,11 @@ def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
     ends_here = remote_options.ends_with_command(options)
     try:
         with jobs.submitted(lambda pipeline: classification(pipeline, config, own), options) as job:
-            jar = remote_options.executable(options)
-            if jar:
-                job.wait()
-                raise JobWrittenError(f"{jar} holds the job, which completes {own.output} when an engine runs it")
+            file = remote_options.written_to(options)
+            if file:
+                if job.name.id:  # a job server has written it; to Beam that is a job which ends
+                    job.wait()
+                raise JobWrittenError(f"{file} holds the job, which completes {own.output} when an engine runs it")
             say(f"Created job with id: [{job.name.id}]")
             _follow(job, own, ends_here=ends_here, cancels=config.cancel_on_interrupt)
     except (UserError, CommandFailed, Fault, JobGoesOnError):

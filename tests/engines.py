@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -74,9 +76,37 @@ def processes() -> list[str]:
 def run_jar(flags: Sequence[str], jar: Path) -> None:
     """Runs a job that was written to a file, on the embedded engine that some flags name."""
     engine = "flink" if "FlinkRunner" in flags else "spark"
-    words = [*_JAVA, "-Dspark.master=local[2]", "-cp", f"{jar}:{jars(engine)}/*", _JAR_RUNNERS[engine]]
+    words = [*_JAVA, "-Dspark.master=local[2]", "-cp", f"{jar}:{jars(engine)}/*", JAR_RUNNERS[engine]]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-5000:]
+
+
+def write_spark_submit(path: Path) -> None:
+    """Writes a ``spark-submit`` that takes ``--master``, ``--class`` and a jar, for a Spark that is on this machine."""
+    path.parent.mkdir()
+    java = shlex.join(_JAVA)
+    path.write_text(f'#!/bin/sh\nexec {java} "-Dspark.master=$2" -cp "$5:{jars("spark")}/*" "$4"\n')
+    path.chmod(0o755)
+
+
+def write_settings(settings: Mapping[str, object], folder: Path) -> None:
+    """Writes the settings of a Flink where it looks for them."""
+    (folder / "flink-conf.yaml").write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
+
+
+def flink_memory(settings: Mapping[str, object], folder: Path) -> dict[str, int]:
+    """The sizes in bytes that Flink computes for a TaskManager.
+
+    Args:
+        settings: of Flink.
+        folder: for a file.
+    """
+    write_settings(settings, folder)
+    words = ["java", "-cp", f"{jars('flink')}/*", "org.apache.flink.runtime.util.bash.BashJavaUtils"]
+    done = subprocess.run(
+        [*words, "GET_TM_RESOURCE_PARAMS", "--configDir", str(folder)], capture_output=True, text=True, check=True
+    )
+    return {name: int(size) for name, size in re.findall(r"-D ([\w.-]+)=(\d+)b", done.stdout)}
 
 
 def _wrapped(line: bytes) -> bytes:
@@ -90,7 +120,7 @@ _JOB_SERVERS = {
     "spark": "org.apache.beam.runners.spark.SparkJobServerDriver",
 }
 
-_JAR_RUNNERS = {
+JAR_RUNNERS = {
     "flink": "org.apache.beam.runners.flink.FlinkPipelineRunner",
     "spark": "org.apache.beam.runners.spark.SparkPipelineRunner",
 }
@@ -102,10 +132,11 @@ class Cluster:
     Args:
         engine: ``flink`` or ``spark``.
         folder: for logs and whatever the processes write.
+        job: the jar of a job, which all processes have on their class path.
     """
 
-    def __init__(self, engine: str, folder: Path) -> None:
-        self._class_path, self.folder = f"{jars(engine)}/*", folder
+    def __init__(self, engine: str, folder: Path, job: Path | None = None) -> None:
+        self._class_path, self.folder = f"{job}:{jars(engine)}/*" if job else f"{jars(engine)}/*", folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir()
 
@@ -170,16 +201,24 @@ class FlinkCluster(Cluster):
         rest: the address of the JobManager's web page.
     """
 
-    def __init__(self, folder: Path, task_managers: int = 2) -> None:
-        super().__init__("flink", folder)
+    def __init__(
+        self,
+        folder: Path,
+        task_managers: int = 2,
+        settings: Mapping[str, object] | None = None,
+        job: Path | None = None,
+    ) -> None:
+        super().__init__("flink", folder, job)
         require(BOOT, "Go")
         rpc, rest, self._job_port = free_port(), free_port(), free_port()
         self.rest, self._task_managers = f"http://127.0.0.1:{rest}", task_managers
-        settings = _FLINK | {
+        settings = (FLINK_HERE | (settings or FLINK)) | {
             "jobmanager.rpc.port": rpc, "rest.port": rest, "parallelism.default": task_managers,
             "io.tmp.dirs": folder,
         }  # fmt: skip
-        (folder / "flink-conf.yaml").write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
+        memory = flink_memory(settings, folder)  # a TaskManager wants all of its sizes
+        settings |= {"taskmanager.cpu.cores": "1.0"} | {name: f"{size}b" for name, size in memory.items()}
+        write_settings(settings, folder)
         self.start_job_manager()
         self.wait_for_task_managers(0)
         for number in range(task_managers):
@@ -228,6 +267,13 @@ class FlinkCluster(Cluster):
         )
         self.wait_for_port("job server", self._job_port)
 
+    def run_jar(self, jar: Path) -> None:
+        """Runs a job that was written to a file, and waits for its end."""
+        main = "org.apache.flink.client.cli.CliFrontend"
+        words = ["run", "-m", self.rest.removeprefix("http://"), "-c", JAR_RUNNERS["flink"], jar]
+        process = self.start("client", main, *words, FLINK_CONF_DIR=str(self.folder))
+        assert process.wait(300) == 0, self.log("client")[-5000:]
+
     def jobs(self) -> list[dict[str, Any]]:
         """The jobs that the JobManager knows, each with its ``state``."""
         return _get(f"{self.rest}/jobs/overview")["jobs"]
@@ -242,17 +288,21 @@ class FlinkCluster(Cluster):
         pytest.fail(f"Flink did not start: {self.log('job manager')[-2000:]}")
 
 
-# The smallest sizes that the tasks of a run fit in.
-_FLINK: Mapping[str, object] = {
+FLINK_HERE: dict[str, object] = {
     "jobmanager.rpc.address": "127.0.0.1",
     "jobmanager.bind-host": "127.0.0.1",
-    "jobmanager.memory.process.size": "1024m",
     "rest.address": "127.0.0.1",
     "rest.bind-address": "127.0.0.1",
     "taskmanager.bind-host": "127.0.0.1",
     "taskmanager.host": "127.0.0.1",
+    "heartbeat.timeout": 10000,
+    "heartbeat.interval": 2000,
+}
+
+# The smallest sizes that the tasks of a run fit in.
+FLINK: dict[str, object] = {
+    "jobmanager.memory.process.size": "1024m",
     "taskmanager.numberOfTaskSlots": 1,
-    "taskmanager.cpu.cores": "1.0",
     "taskmanager.memory.framework.heap.size": "128m",
     "taskmanager.memory.task.heap.size": "512m",
     "taskmanager.memory.managed.size": "256m",
@@ -266,16 +316,32 @@ _FLINK: Mapping[str, object] = {
     "restart-strategy.type": "fixed-delay",
     "restart-strategy.fixed-delay.attempts": 3,
     "restart-strategy.fixed-delay.delay": "2s",
-    "heartbeat.timeout": 10000,
-    "heartbeat.interval": 2000,
     "classloader.resolve-order": "parent-first",
 }
 
 
 @contextlib.contextmanager
-def flink_cluster(folder: Path, task_managers: int = 2) -> Iterator[FlinkCluster]:
-    """A cluster that ends with the context."""
-    cluster = FlinkCluster(folder, task_managers)
+def worker_pool(port: int, folder: Path) -> Iterator[None]:
+    """A pool of Beam's workers, which writes what it does to ``pool.log``."""
+    main = "apache_beam.runners.worker.worker_pool_main"
+    words = [sys.executable, "-m", main, f"--service_port={port}", f"--container_executable={BOOT}"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1", "PATH": path, "PYTHONUNBUFFERED": "1"}
+    with (folder / "pool.log").open("wb") as log:
+        process = subprocess.Popen(words, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def flink_cluster(
+    folder: Path, task_managers: int = 2, settings: Mapping[str, object] | None = None, job: Path | None = None
+) -> Iterator[FlinkCluster]:
+    """A cluster that ends with the context. Its settings are `FLINK` unless others are given."""
+    cluster = FlinkCluster(folder, task_managers, settings, job)
     try:
         yield cluster
     finally:

@@ -1,4 +1,4 @@
-"""The Dockerfile. Nothing here can build an image, so its install steps are replayed in an empty environment.
+"""The Dockerfile. Nothing here can build an image, so its steps are replayed in an empty environment.
 
 That takes minutes: ``make test-image`` runs the tests that need it.
 """
@@ -11,52 +11,71 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-Contents = Callable[[Path], dict[str, bytes]]
+from tests.engines import BOOT
+from tests.servers import free_port, require
+
+Instructions = list[tuple[str, str]]
+POOL_PORT = 50000  # which Beam's `boot` has for a pool of workers, and no other
 
 
 @pytest.fixture(scope="module")
-def instructions(repository: Path) -> list[tuple[str, str]]:
-    """The Dockerfile as (instruction, rest), without its comments."""
-    lines = (repository / "Dockerfile").read_text().splitlines()
-    return [tuple(line.split(" ", 1)) for line in lines if line.strip() and not line.startswith("#")]  # type: ignore[misc]
+def stages(repository: Path) -> list[Instructions]:
+    """The stages of the Dockerfile, each as (instruction, rest), without comments."""
+    text = (repository / "Dockerfile").read_text().replace("\\\n", "")
+    found: list[Instructions] = []
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("#"):
+            instruction, rest = line.split(" ", 1)
+            if instruction == "FROM":
+                found.append([])
+            found[-1].append((instruction, rest))
+    return found
 
 
 @pytest.fixture(scope="module")
-def image(
-    instructions: list[tuple[str, str]], repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """What the image would hold: its files, and an environment in which its pip steps were run, without CUDA."""
+def image(stages: list[Instructions], repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What would be ``/app`` in the image: the steps that copy and install were run there, without CUDA."""
     root = tmp_path_factory.mktemp("image")
-    app, environment = root / "app", root / "venv"
+    app = root / "app"
     app.mkdir()
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    variables = os.environ | {"PATH": f"{environment}/bin:{os.environ['PATH']}", "EXTRAS": ""}
+    variables = os.environ | {"EXTRAS": ""}
     variables.pop("PYTHONPATH", None)
-    for instruction, rest in instructions:
+    for instruction, rest in (step for stage in stages[-2:] for step in stage):
         if instruction == "COPY" and not rest.startswith("--from"):
             *sources, target = rest.split()
             for source in sources:
                 copy = shutil.copytree if (repository / source).is_dir() else shutil.copy
-                copy(repository / source, app / target)
-        elif instruction == "RUN" and rest.startswith("pip"):
-            step = subprocess.run(
-                ["sh", "-ec", rest], cwd=app, env=variables, capture_output=True, text=True, check=False
-            )
+                copy(repository / source, app / target.removeprefix("/app/"))
+        elif instruction == "RUN" and "pip" in rest:
+            words = ["sh", "-ec", rest.replace("/app", str(app))]
+            step = subprocess.run(words, cwd=app, env=variables, capture_output=True, text=True, check=False)
             assert step.returncode == 0, step.stdout + step.stderr
-    return {"python": environment / "bin/python", "root": root}
+    return app
+
+
+@pytest.fixture(scope="module")
+def environment(stages: list[Instructions], image: Path) -> dict[str, str]:
+    """The variables of the image, without those of the test."""
+    words = [word for instruction, rest in stages[-1] if instruction == "ENV" for word in rest.split()]
+    found = dict(word.split("=", 1) for word in words)
+    path = found.pop("PATH").replace("$PATH", os.defpath)
+    kept = {name: value for name, value in os.environ.items() if name in ("HOME", "TMPDIR", "KERAS_HOME")}
+    return kept | found | {"PATH": path.replace("/app", str(image))}
 
 
 @pytest.mark.image
-def test_the_installed_packages_are_those_that_are_tested(image: dict[str, Path], repository: Path) -> None:
+def test_the_installed_packages_are_those_that_are_tested(image: Path, repository: Path) -> None:
     pinned = dict(
         re.findall(r"^([\w.\-\[\]]+)==([^\s;]+)", (repository / "constraints.txt").read_text(), flags=re.MULTILINE)
     )
-    listed = subprocess.run([image["python"], "-m", "pip", "list", "--format=json"], capture_output=True, check=True)
+    words = [image / "venv/bin/pip", "list", "--format=json"]
+    listed = subprocess.run(words, capture_output=True, check=True)
     installed = {package["name"]: package["version"] for package in json.loads(listed.stdout)}
     for name in ("tensorflow", "keras", "apache-beam", "google-cloud-storage", "pillow", "numpy"):
         assert installed[name] == pinned[name]
@@ -66,37 +85,100 @@ def test_the_installed_packages_are_those_that_are_tested(image: dict[str, Path]
 
 @pytest.mark.image
 def test_the_entry_points_start_and_classify(
-    image: dict[str, Path], tiny_model: Path, drawn: Path, tmp_path: Path
+    image: Path, environment: dict[str, str], tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> None:
     def python(*arguments: object) -> subprocess.CompletedProcess[str]:
-        words = [image["python"], "-I", "-m", *map(str, arguments)]
-        return subprocess.run(words, cwd=image["root"], capture_output=True, text=True, check=False)
+        words = ["python", "-I", *map(str, arguments)]
+        return subprocess.run(
+            words, cwd=image.parent, env=environment, executable=image / "venv/bin/python", capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
 
     for arguments in (("trainer", "--help"), ("trainer.task", "--help"), ("pipeline", "classify", "--help")):
-        assert "usage: python -m" in python(*arguments).stdout
-    # What `boot` starts in a worker; without a control service it says so.
-    worker = python("apache_beam.runners.worker.sdk_worker_main")
-    assert "CONTROL_API_SERVICE_DESCRIPTOR" in worker.stderr
-    done = python("pipeline", "classify", "--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run")
+        assert "usage: python -m" in python("-m", *arguments).stdout
+    done = python(
+        "-m", "pipeline", "classify", "--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run"
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/_SUCCESS").exists()
+    # What a flex template runs: its parameters, some of which mean nothing to Beam, and those of its launcher.
+    launched = python(image / "launch.py", "--input=gs://shop/in", "--overwrite=true", "--runner=DataflowRunner")
+    assert "the following arguments are required: --model-dir, --output" in launched.stderr
 
 
-def test_boot_is_that_of_the_pinned_beam(instructions: list[tuple[str, str]], repository: Path) -> None:
+@pytest.fixture
+def pool(image: Path, environment: dict[str, str], stages: list[Instructions], tmp_path: Path) -> Iterator[None]:
+    """A pool of workers, as the image starts it with ``--worker_pool``; `boot` is where the image has it."""
+    require(BOOT, "Go")
+    free_port()
+    if subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a folder cannot be mounted here")
+    (tmp_path / "opt/apache/beam").mkdir(parents=True)
+    shutil.copy(BOOT, tmp_path / "opt/apache/beam/boot")
+    (entry,) = json.loads(next(rest for instruction, rest in stages[-1] if instruction == "ENTRYPOINT"))
+    script = f"mount --bind {tmp_path / 'opt'} /opt && exec {entry} --worker_pool"
+    words = ["unshare", "--mount", "--map-root-user", "--pid", "--fork", "--kill-child", "sh", "-ec", script]
+    with (tmp_path / "pool.log").open("wb") as log:
+        process = subprocess.Popen(words, env=environment, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        for _ in range(100):
+            if "Listening" in (tmp_path / "pool.log").read_text() or process.poll() is not None:
+                break
+            time.sleep(0.2)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.image
+def test_a_job_runs_on_its_pool_of_workers(pool: None, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    port = free_port()
+    words = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main", f"--port={port}"]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        flags = ["--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run", "--engine", "tensorflow",
+                 "--runner=PortableRunner", f"--job_endpoint=127.0.0.1:{port}", "--environment_type=EXTERNAL",
+                 f"--environment_config=127.0.0.1:{POOL_PORT}"]  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", "classify", *map(str, flags)], capture_output=True, text=True,
+            check=False, timeout=120,
+        )  # fmt: skip
+    finally:
+        server.kill()
+        server.wait()
+    assert done.returncode == 0, done.stderr + (tmp_path / "pool.log").read_text()
+    assert json.loads((tmp_path / "run/run.json").read_text())["counts"]["predictions"] == 36
+
+
+def test_boot_is_that_of_the_pinned_beam(stages: list[Instructions], repository: Path) -> None:
     (version,) = re.findall(r"^apache-beam==(\S+)", (repository / "constraints.txt").read_text(), flags=re.MULTILINE)
-    assert ("FROM", f"apache/beam_python3.11_sdk:{version} AS beam") in instructions
-    assert ("COPY", "--from=beam /opt/apache/beam /opt/apache/beam") in instructions
-    assert instructions[-1] == ("ENTRYPOINT", '["/opt/apache/beam/boot"]')
+    assert ("FROM", f"apache/beam_python3.11_sdk:{version} AS beam") in stages[0]
+    assert ("COPY", "--from=beam /opt/apache/beam /opt/apache/beam") in stages[-1]
+    assert stages[-1][-1] == ("ENTRYPOINT", '["/opt/apache/beam/boot"]')
+    assert f"container@v{version}" in (repository / "Makefile").read_text()
 
 
-def test_it_does_not_run_as_root(instructions: list[tuple[str, str]]) -> None:
-    users = [rest for instruction, rest in instructions if instruction == "USER"]
-    assert users == ["classifier"]
+def test_it_does_not_run_as_root_and_has_no_build_tools(stages: list[Instructions]) -> None:
+    assert [rest for instruction, rest in stages[-1] if instruction == "USER"] == ["1000"]
+    assert stages[-1][0][1].split(":")[1].split()[0].endswith("-slim-bookworm")
+    assert [rest for instruction, rest in stages[-1] if instruction == "RUN"] == [
+        "useradd --create-home --uid 1000 classifier"
+    ]
 
 
-def test_the_context_holds_what_is_copied(instructions: list[tuple[str, str]], repository: Path) -> None:
+def test_hadolint_finds_nothing(repository: Path) -> None:
+    words = [Path(sys.executable).with_name("hadolint"), repository / "Dockerfile"]
+    assert subprocess.run(words, capture_output=True, text=True, check=False).stdout == ""
+
+
+def test_the_context_holds_what_is_copied(stages: list[Instructions], repository: Path) -> None:
     kept = {line[1:] for line in (repository / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {
-        source for name, rest in instructions if name == "COPY" and "--from" not in rest for source in rest.split()[:-1]
+        source
+        for stage in stages
+        for name, rest in stage
+        if name == "COPY" and "--from" not in rest
+        for source in rest.split()[:-1]
     }
     assert copied == kept

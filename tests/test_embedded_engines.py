@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -125,3 +127,21 @@ def test_earlier_results_are_reused(run: Runs, engine: Sequence[str], local: Pat
     counts = record(tmp_path / "run")["counts"]
     assert (counts["classified"], counts["retried"]) == (0, counts["dead_letters"].get("read_failed", 0))
     assert counts["reused"]["unread"] >= 0.95 * counts["inputs"]
+
+
+@pytest.mark.spark
+def test_the_script_of_deploy_for_spark(
+    repository: Path, catalogue: Path, tiny_model: Path, local: Path, tmp_path: Path
+) -> None:
+    server = engines.embedded("spark", tmp_path)[-1].partition("=")[2]
+    engines.write_spark_submit(tmp_path / "bin/spark-submit")
+    path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"PATH": path, "JOB_SERVER": server, "SPARK_MASTER": "local[2]", "BEAM_BOOT": str(engines.BOOT)}
+    flags = ["--input", catalogue, "--model-dir", tiny_model, "--output-format", "parquet", "--max-failure-rate", 0.5,
+             "--engine", "openvino", "--precision", "float32"]  # fmt: skip
+    words = [repository / "deploy/spark/submit.sh", tmp_path / "run", *flags]
+    done = subprocess.run(
+        list(map(str, words)), env=os.environ | environment, cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert_equal(tmp_path / "run", local)

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests import engines
 from tests.processes import wait_for_end
+from tests.servers import free_port
 
 pytestmark = pytest.mark.engines
 
@@ -217,6 +219,33 @@ def test_a_job_manager_that_is_killed_leaves_what_was_finished(
         assert done.returncode == 0, done.stderr
     record = assert_equal(run, local)
     assert sum(record["counts"]["reused"].values()) >= 0.3 * PHOTOS
+
+
+def test_the_deployment_of_a_run_on_kubernetes(
+    words: list[str], local: dict[str, tuple[str, float]], repository: Path, tmp_path: Path
+) -> None:
+    """As far as it can be tried without Kubernetes: its settings of Flink, its job in a jar, and a pool of workers."""
+    spec = yaml.safe_load((repository / "deploy/flink/run.yaml").read_text())["spec"]
+    (job,) = [own for own in spec["jobManager"]["podTemplate"]["spec"]["initContainers"] if own["name"] == "job"]
+    jar, run, pool_port = tmp_path / "job.jar", tmp_path / "run", free_port()
+    own = ("--output_executable_path", "--environment_config", "--flink_job_server_jar", "--parallelism")
+    flags = [flag for flag in job["args"] if "_" in flag and not flag.startswith(own)]
+    flags += [f"--output_executable_path={jar}", f"--environment_config=localhost:{pool_port}", "--parallelism=2"]
+    flags += [word for word in engines.embedded("flink", tmp_path) if word.startswith("--flink_job_server_jar")]
+    subprocess.run([*words, "--output", str(run), "--runner=FlinkRunner", *flags], check=True, capture_output=True)
+    settings = spec["flinkConfiguration"] | {
+        "taskmanager.memory.process.size": spec["taskManager"]["resource"]["memory"],
+        "jobmanager.memory.process.size": spec["jobManager"]["resource"]["memory"],
+    }
+    with (
+        engines.worker_pool(pool_port, tmp_path),
+        engines.flink_cluster(tmp_path / "cluster", 1, settings, jar) as flink,
+    ):
+        flink.run_jar(jar)
+        started_anew = Path(tmp_path / "pool.log").read_text().count("Starting worker")
+    record = assert_equal(run, local)
+    assert record["workers"] == int(spec["flinkConfiguration"]["taskmanager.numberOfTaskSlots"]) == started_anew
+    assert not (run / "_lock").exists()
 
 
 @pytest.mark.parametrize("how", ["kill", "kill_group"])

@@ -13,7 +13,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 
 from pipeline.runner import parent_death
 
@@ -26,16 +28,31 @@ _GRACE_SECONDS, _SECONDS_TO_LEAVE = 10.0, 3.0
 
 def main() -> int:
     """Runs Beam's program with the arguments of this process. Returns its exit code."""
-    program = os.environ.get("BEAM_BOOT", BOOT)
-    if not shutil.which(program):
-        print(f"there is no {program}: set BEAM_BOOT to Beam's program boot", file=sys.stderr)
+    named = os.environ.get("BEAM_BOOT", BOOT)
+    program = shutil.which(named)
+    if not program:
+        print(f"there is no {named}: set BEAM_BOOT to Beam's program boot", file=sys.stderr)
         return 2
+    with tempfile.TemporaryDirectory(prefix="catalogue-classifier-boot-") as folder:
+        return _run([os.path.abspath(program), *sys.argv[1:]], folder)
+
+
+def _run(command: Sequence[str], folder: str) -> int:
+    """Runs Beam's program until it has ended, or the process that asked for it.
+
+    Args:
+        command: the program and its arguments.
+        folder: where it runs. It writes the options of the job there, and another worker those of another job.
+
+    Returns:
+        Its exit code.
+    """
     parent = os.getppid()
     # The worker is started with this very Python, and not in an environment of its own.
     environment = os.environ | {"RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}
     environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment.get('PATH', os.defpath)}"
-    words = [*parent_death.command(signal.SIGTERM), program, *sys.argv[1:]]
-    process = subprocess.Popen(words, env=environment, start_new_session=True)
+    words = [*parent_death.command(signal.SIGTERM), *command]
+    process = subprocess.Popen(words, env=environment, cwd=folder, start_new_session=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: _signal(process, number))
     while process.poll() is None:

@@ -167,7 +167,8 @@ def submitted(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -
                 raise
             message = "interrupted while the job was being submitted: look whether the engine has started it"
             raise JobGoesOnError(message, error.signal) from error
-        own_id = result.job_id() if hasattr(result, "job_id") else getattr(result, "_job_id", "")
+        has_dataflow_job = is_dataflow and result.has_job  # it may have written a template instead
+        own_id = result.job_id() if has_dataflow_job else getattr(result, "_job_id", "")
         yield Job(result, dataclasses.replace(known, id=str(own_id)))
 
 

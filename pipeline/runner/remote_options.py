@@ -80,7 +80,7 @@ def check_hints(config: ClassifyConfig) -> None:
 def is_embedded(options: PipelineOptions) -> bool:
     """Whether the engine is started by this process and ends with it."""
     name, endpoint = options.view_as(StandardOptions).runner, options.view_as(PortableOptions).job_endpoint
-    if executable(options):
+    if written_to(options):
         return False
     if endpoint:
         return endpoint == "embed"
@@ -96,9 +96,13 @@ def ends_with_command(options: PipelineOptions) -> bool:
     return is_embedded(options) or _environment(options) == LOOPBACK
 
 
-def executable(options: PipelineOptions) -> str | None:
-    """The file that the job is written to instead of being started; None if it is to start."""
-    return options.view_as(PortableOptions).output_executable_path or None
+def written_to(options: PipelineOptions) -> str | None:
+    """The file that the job is written to instead of being started; None if it is to start.
+
+    That is a jar for Flink or Spark, or what Dataflow starts from a template.
+    """
+    cloud = options.view_as(GoogleCloudOptions) if options.view_as(StandardOptions).runner == DATAFLOW else None
+    return (cloud.template_location if cloud else options.view_as(PortableOptions).output_executable_path) or None
 
 
 def refuse_near_misses(unknown: Sequence[str], known: Sequence[str]) -> None:
@@ -150,7 +154,7 @@ def _check_portable(options: PipelineOptions, name: str) -> None:
     portable = options.view_as(PortableOptions)
     if name == PORTABLE and not portable.job_endpoint:
         raise UserError(f"--runner {PORTABLE}: --job_endpoint missing: give HOST:PORT of the engine's job server")
-    if executable(options) and name not in (FLINK, SPARK):
+    if written_to(options) and name not in (FLINK, SPARK):
         raise UserError(f"--output_executable_path works with --runner {FLINK} or {SPARK} only")
     if portable.environment_type and _environment(options) not in _ENVIRONMENTS:
         nearest = difflib.get_close_matches(_environment(options), _ENVIRONMENTS, n=1)
@@ -160,7 +164,7 @@ def _check_portable(options: PipelineOptions, name: str) -> None:
     has_image = portable.environment_config or options.view_as(WorkerOptions).sdk_container_image
     spark = options.view_as(SparkRunnerOptions).spark_master_url
     is_local_spark = name == SPARK and not portable.job_endpoint and re.fullmatch(_LOCAL_SPARK, spark)
-    starts_its_own = (is_local_spark and not executable(options)) or (name != SPARK and is_embedded(options))
+    starts_its_own = (is_local_spark and not written_to(options)) or (name != SPARK and is_embedded(options))
     if not portable.environment_type and not has_image and not starts_its_own:
         raise UserError(
             "--environment_type missing: say how workers are started: DOCKER, PROCESS, EXTERNAL or LOOPBACK, see "
@@ -213,7 +217,7 @@ def _check_endpoint(endpoint: str) -> None:
 
 def _check_loopback(options: PipelineOptions) -> None:
     """Workers of LOOPBACK are threads of this process, which one machine can reach, and one TaskManager can use."""
-    if executable(options):
+    if written_to(options):
         raise UserError("--environment_type LOOPBACK: the workers would be here, and gone when the engine runs the job")
     portable, master = options.view_as(PortableOptions), options.view_as(FlinkRunnerOptions).flink_master
     host = (portable.job_endpoint or "").rpartition(":")[0].strip("[]")

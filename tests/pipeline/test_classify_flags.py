@@ -15,7 +15,7 @@ def parsed(*flags: object) -> ClassifyConfig:
     add_arguments(parser)
     given = list(map(str, flags))
     for name, value in (("--input", "photos"), ("--model-dir", "model"), ("--output", "run")):
-        given += [] if name in given else [name, value]
+        given += [] if any(word.partition("=")[0] == name for word in given) else [name, value]
     return config_from(parser.parse_args(given), [])
 
 

@@ -21,12 +21,17 @@ def program(tmp_path: Path) -> Path:
     """As Beam's does, it starts a worker in a process group of its own, and ends it when it is asked to end itself."""
     path = tmp_path / "boot"
     path.write_text(
-        "#!/bin/bash\nset -m\nprintf '%s\\n' \"$@\" > arguments\ncommand -v python > python\n"
+        '#!/bin/bash\nset -m\ntouch pipeline_options.json\npwd > "$TEST_FOLDER/cwd"\ncd "$TEST_FOLDER"\n'
+        "printf '%s\\n' \"$@\" > arguments\ncommand -v python > python\n"
         "trap 'sleep 0.5; kill -KILL -$(cat worker); exit 1' TERM\n"
         "(trap '' TERM; exec sleep 300) &\necho $! > worker\nwait\n"
     )
     path.chmod(0o755)
     return path
+
+
+def environment(program: Path) -> dict[str, str]:
+    return os.environ | {"BEAM_BOOT": str(program), "TEST_FOLDER": str(program.parent)}
 
 
 def wait_for(path: Path) -> str:
@@ -41,19 +46,23 @@ def test_it_ends_with_the_engine_that_asked_for_it(tmp_path: Path, program: Path
     engine = subprocess.Popen(
         ["sh", "-c", f"{COMMAND} --id=1-1 --logging_endpoint=x & echo $! > pid; wait"],
         cwd=tmp_path,
-        env=os.environ | {"BEAM_BOOT": str(program)},
+        env=environment(program),
     )
     worker, boot = int(wait_for(tmp_path / "worker")), int(wait_for(tmp_path / "pid"))
     assert (tmp_path / "arguments").read_text().split() == ["--id=1-1", "--logging_endpoint=x"]
     assert Path(wait_for(tmp_path / "python")).parent == Path(sys.executable).parent
+    folder = Path(wait_for(tmp_path / "cwd"))
+    assert (folder / "pipeline_options.json").exists()
+    assert folder != tmp_path  # two workers on a machine would overwrite each other's
     engine.kill()
     engine.wait()
     wait_for_end([worker, boot], 25)
+    assert not folder.exists()
 
 
 def test_a_kill_of_both_ends_the_worker_too(tmp_path: Path, program: Path) -> None:
     """As when a cluster manager kills the process group of its engine."""
-    boot = subprocess.Popen([COMMAND], cwd=tmp_path, env=os.environ | {"BEAM_BOOT": str(program)})
+    boot = subprocess.Popen([COMMAND], cwd=tmp_path, env=environment(program))
     worker = int(wait_for(tmp_path / "worker"))
     boot.kill()
     boot.wait()
@@ -61,7 +70,7 @@ def test_a_kill_of_both_ends_the_worker_too(tmp_path: Path, program: Path) -> No
 
 
 def test_it_passes_a_signal_on(tmp_path: Path, program: Path) -> None:
-    boot = subprocess.Popen([COMMAND], cwd=tmp_path, env=os.environ | {"BEAM_BOOT": str(program)})
+    boot = subprocess.Popen([COMMAND], cwd=tmp_path, env=environment(program))
     worker = int(wait_for(tmp_path / "worker"))
     boot.send_signal(signal.SIGTERM)
     assert boot.wait(10) != 0

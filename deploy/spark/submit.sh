@@ -1,0 +1,17 @@
+#!/bin/sh
+# One run on Spark 3.5: the job is written to a jar, which `spark-submit` runs as any job of its own.
+#
+#   deploy/spark/submit.sh RUN_DIR [FLAG ...]      flags of classify, such as --input and --model-dir
+#
+# SPARK_MASTER is the cluster; each of its machines has this package, and Beam's program boot at /opt/apache/beam/boot, as
+# in the image of the Dockerfile. JOB_SERVER is the file beam-runners-spark-3-job-server-2.62.0.jar of Maven's repository.
+set -eu
+output=$1
+shift
+folder=$(mktemp --directory)
+trap 'rm -r "$folder"' EXIT
+python -m pipeline classify --output "$output" "$@" \
+  --runner SparkRunner --spark_job_server_jar "$JOB_SERVER" --output_executable_path "$folder/job.jar" \
+  --environment_type PROCESS --environment_config '{"command": "catalogue-classifier-boot"}' \
+  --environment_cache_millis 10000
+spark-submit --master "$SPARK_MASTER" --class org.apache.beam.runners.spark.SparkPipelineRunner "$folder/job.jar"
