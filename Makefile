@@ -8,7 +8,7 @@ SERVERS := build/servers
 ENGINES := build/engines
 AIRFLOW := build/airflow
 
-.PHONY: help demo test test-flink test-spark test-airflow test-image soak soak-flink check format fuzz bench clean
+.PHONY: help demo test test-flink test-spark test-airflow test-image soak soak-flink soak-spark check format fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,7 +35,10 @@ test-image: $(VENV)/.dev $(ENGINES)/boot ## test the Dockerfile's steps in a fre
 	$(BIN)/python -m pytest -m image tests/test_docker.py
 
 soak-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on a Flink of several processes, and kill some (about ten minutes)
-	$(BIN)/python -m pytest -m engines -s tests/test_flink_cluster.py
+	$(BIN)/python -m pytest -m engines -k "not spark" -s tests/test_clusters.py
+
+soak-spark: $(VENV)/.dev $(ENGINES)/spark/.done $(ENGINES)/boot ## run jobs on a Spark of several processes, and kill some (some minutes)
+	$(BIN)/python -m pytest -m engines -k spark -s tests/test_clusters.py
 
 soak: $(VENV)/.dev $(SERVERS)/.done ## kill runs at many moments, and classify 200,000 images (about 35 minutes on two cores)
 	$(BIN)/python -m pytest -m soak -s tests/test_kills.py

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import children
 from tests.servers import free_port, require
 
 ENGINES = Path(__file__).parents[1] / "build/engines"
@@ -288,6 +289,56 @@ class FlinkCluster(Cluster):
         pytest.fail(f"Flink did not start: {self.log('job manager')[-2000:]}")
 
 
+class SparkCluster(Cluster):
+    """A master, workers with an executor of one core each, and Beam's job server.
+
+    Attributes:
+        flags: lead ``classify`` to it; workers of Beam are processes of the executors.
+    """
+
+    def __init__(self, folder: Path, count: int = 2) -> None:
+        super().__init__("spark", folder)
+        master, job_port = free_port(), free_port()
+        (folder / "home").mkdir()
+        (folder / "home/jars").symlink_to(jars("spark"))
+        self._home = {"SPARK_HOME": str(folder / "home"), "SPARK_SCALA_VERSION": "2.12", "SPARK_LOCAL_IP": "127.0.0.1"}
+        self._master = f"spark://127.0.0.1:{master}"
+        self._start("master", "deploy.master.Master", "--port", master)
+        self.wait_for_port("master", master)
+        for number in range(count):
+            self._start(
+                f"worker {number}", "deploy.worker.Worker", "--cores", 1, "--memory", "1g",
+                "--work-dir", folder / f"worker-{number}", self._master,
+            )  # fmt: skip
+        self.start(
+            "job server",
+            _JOB_SERVERS["spark"],
+            f"--spark-master-url={self._master}",
+            "--job-host=127.0.0.1",
+            f"--job-port={job_port}",
+            "--artifact-port=0",
+            "--expansion-port=0",
+            f"--artifacts-dir={folder / 'artifacts'}",
+            options=["-Xmx640m", "-Dspark.executor.memory=700m", "-Dspark.driver.host=127.0.0.1",
+                     "-Dspark.driver.bindAddress=127.0.0.1", "-Dspark.ui.enabled=false"],
+            **self._home,
+        )  # fmt: skip
+        self.wait_for_port("job server", job_port)
+        self.flags = [
+            "--runner", "PortableRunner", f"--job_endpoint=127.0.0.1:{job_port}", *processes(),
+            "--environment_cache_millis=60000",
+        ]  # fmt: skip
+
+    def _start(self, name: str, main: str, *arguments: object) -> None:
+        words = ["--host", "127.0.0.1", "--webui-port", free_port(), *arguments]
+        self.start(name, f"org.apache.spark.{main}", *words, options=["-Xmx300m"], **self._home)
+
+    def kill_executor(self, number: int) -> None:
+        """Kills the executor of a worker, which starts another one."""
+        (executor,) = children(self._processes[f"worker {number}"].pid)
+        os.kill(executor, signal.SIGKILL)
+
+
 FLINK_HERE: dict[str, object] = {
     "jobmanager.rpc.address": "127.0.0.1",
     "jobmanager.bind-host": "127.0.0.1",
@@ -318,6 +369,16 @@ FLINK: dict[str, object] = {
     "restart-strategy.fixed-delay.delay": "2s",
     "classloader.resolve-order": "parent-first",
 }
+
+
+@contextlib.contextmanager
+def spark_cluster(folder: Path) -> Iterator[SparkCluster]:
+    """A cluster that ends with the context."""
+    cluster = SparkCluster(folder)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @contextlib.contextmanager

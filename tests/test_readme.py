@@ -82,9 +82,10 @@ def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(repository: Path) -
         )
 
 
-def test_every_command_in_it_is_one(readme: str) -> None:
+def test_every_command_in_it_and_in_docs_is_one(repository: Path, readme: str) -> None:
     found = 0
-    for block in re.findall(r"```sh\n(.*?)```", readme, flags=re.DOTALL):
+    texts = [readme, *(file.read_text(encoding="utf-8") for file in (repository / "docs").rglob("*.md"))]
+    for block in re.findall(r"```sh\n(.*?)```", "\n".join(texts), flags=re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:2] != ["python", "-m"]:
@@ -96,7 +97,7 @@ def test_every_command_in_it_is_one(readme: str) -> None:
                 assert not unknown
             assert vars(arguments).get("model_dir") or arguments.output
             found += 1
-    assert found >= 5
+    assert found >= 10
 
 
 def test_every_recipe_is_a_command(readme: str) -> None:
@@ -218,3 +219,19 @@ def test_every_guarantee_names_tests_that_exist(repository: Path) -> None:
     assert all("::test_" in row for row in rows)
     for file, test in named:
         assert f"\ndef {test}(" in (repository / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
+def test_links_in_docs_lead_to_files_and_titles(repository: Path) -> None:
+    found = 0
+    for file in [repository / "README.md", *(repository / "docs").rglob("*.md")]:
+        text = file.read_text(encoding="utf-8")
+        titles = {
+            re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)", text, re.M)
+        }
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if target.startswith("#"):
+                assert target[1:] in titles, f"{file.name}: {target}"
+            elif "://" not in target:
+                assert (file.parent / target.partition("#")[0]).exists(), f"{file.name}: {target}"
+            found += 1
+    assert found > 20

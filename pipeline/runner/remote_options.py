@@ -168,7 +168,7 @@ def _check_portable(options: PipelineOptions, name: str) -> None:
     if not portable.environment_type and not has_image and not starts_its_own:
         raise UserError(
             "--environment_type missing: say how workers are started: DOCKER, PROCESS, EXTERNAL or LOOPBACK, see "
-            "README, Where it runs"
+            "docs/guides/other_machines.md"
         )
     _check_process_command(portable)
     java = options.view_as(JobServerOptions).job_server_java_launcher

@@ -1,4 +1,7 @@
-"""Runs on a Flink of several processes, of which some are killed. ``make soak-flink`` runs these tests."""
+"""Runs on a Flink and a Spark of several processes, of which some are killed.
+
+``make soak-flink`` and ``make soak-spark`` run these tests.
+"""
 
 from __future__ import annotations
 
@@ -246,6 +249,47 @@ def test_the_deployment_of_a_run_on_kubernetes(
     record = assert_equal(run, local)
     assert record["workers"] == int(spec["flinkConfiguration"]["taskmanager.numberOfTaskSlots"]) == started_anew
     assert not (run / "_lock").exists()
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.SparkCluster]:
+    with engines.spark_cluster(tmp_path_factory.mktemp("spark") / "cluster") as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_two_executors_of_spark_share_the_work_and_one_may_be_killed(
+    spark: engines.SparkCluster, words: list[str], local: dict[str, tuple[str, float]], tmp_path: Path, is_killed: bool
+) -> None:
+    work = Work(tmp_path / "run")
+    with started(words, tmp_path / "run", *spark.flags) as process:
+        if is_killed:
+            wait_for(lambda: sum(work.classified) >= 0.6 * PHOTOS)
+            spark.kill_executor(1)
+        wait_for(lambda: work.look() or process.poll() is not None, 400)
+        assert process.returncode == 0, process.stderr and process.stderr.read()
+    record = assert_equal(tmp_path / "run", local)
+    if is_killed:
+        repeated = sum(work.classified) - PHOTOS
+        print(f"{repeated:,} of {PHOTOS:,} images were classified twice")
+        # Spark does again what the lost executor had done of its task, and nothing else. (Flink starts the whole job
+        # again, which then finds the results that were saved.)
+        assert repeated <= 0.4 * PHOTOS
+    else:
+        assert record["workers"] == 2
+        assert min(sorted(work.classified)[-2:]) >= 0.3 * PHOTOS
+
+
+def test_no_process_outlives_its_spark(words: list[str], tmp_path: Path) -> None:
+    before = set(workers())
+    with (
+        engines.spark_cluster(tmp_path / "cluster") as spark,
+        started(words, tmp_path / "run", *spark.flags),
+    ):
+        wait_for(lambda: len(set(workers()) - before) >= 4)
+        own = set(workers()) - before
+        spark.stop()
+        wait_for_end(list(own), 20)
 
 
 @pytest.mark.parametrize("how", ["kill", "kill_group"])
