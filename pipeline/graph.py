@@ -18,6 +18,7 @@ from pipeline.journal.statistics import MergeStatistics, Statistics
 from pipeline.journal.write_chunks import WriteChunks
 from pipeline.manifest.grouping import GroupByLocation
 from pipeline.manifest.reading import ReadManifest
+from pipeline.metering.counts import note_begin
 from pipeline.metering.measurement import Total
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading.decode import Decode
@@ -39,7 +40,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     rows, columns, left_out = pipeline | "Manifest" >> ReadManifest(
         config.manifest,
         meter,
-        functools.partial(has_finished, run),
+        functools.partial(_begins, run),
         needs_columns=config.output_format != JSON_LINES,
     )
     known = pipeline | "Known results" >> ReadKnown(run.journals, run.settings)
@@ -95,6 +96,14 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
             measured=AsSingleton(measured),
         )
     )
+
+
+def _begins(run: Run) -> bool:
+    """Notes that the job begins. Returns whether there is anything to do: an engine may start a job that has ended."""
+    if has_finished(run):
+        return False
+    note_begin(run.temporary)
+    return True
 
 
 def _examples(statistics: Statistics) -> Iterator[ListedImage]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -144,8 +145,12 @@ def test_a_task_manager_that_is_killed_costs_little(
         flink.kill("task manager 1")
         flink.start_task_manager(2)
         wait_for(lambda: work.look() or process.poll() is not None, 300)
-        assert process.returncode == 0, process.stderr and process.stderr.read()
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
     assert_equal(tmp_path / "run", local)
+    shown = [tuple(map(int, found)) for found in re.findall(r"(\d+) of (\d+) images", errors.replace(",", ""))]
+    assert shown
+    assert all(done <= total == PHOTOS for done, total in shown), shown
     repeated = sum(work.classified) - PHOTOS
     print(f"{repeated:,} of {PHOTOS:,} images were classified twice")
     assert repeated <= 0.1 * PHOTOS

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from catalogue import storage
-from pipeline.metering.watch import counted
+from pipeline.metering.counts import counted
 from tests.conftest import ObjectStore, write_photos
 from tests.processes import children, open_files, resident_bytes, wait_for_end
 

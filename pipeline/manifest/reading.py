@@ -38,7 +38,7 @@ class ReadManifest(beam.PTransform):
     Args:
         manifest: what to read.
         meter: of the run.
-        has_finished: whether the run has finished before; then nothing is read. An engine may start a job twice.
+        begins: called when the job begins, also when an engine starts it again; nothing is read if it returns False.
         needs_columns: whether the columns are of any use: rows as JSON have no need of them.
     """
 
@@ -46,13 +46,13 @@ class ReadManifest(beam.PTransform):
         self,
         manifest: Manifest,
         meter: MeterHandle,
-        has_finished: Callable[[], bool] = lambda: False,
+        begins: Callable[[], bool] = lambda: True,
         *,
         needs_columns: bool = True,
     ) -> None:
         super().__init__()
         self._manifest, self._meter, self._needs_columns = manifest, meter, needs_columns
-        self._has_finished = has_finished
+        self._begins = begins
 
     def expand(self, begin: beam.pvalue.PBegin) -> tuple[Outcome, beam.PCollection, beam.PCollection]:
         """Nothing to the rows of the manifest.
@@ -62,8 +62,8 @@ class ReadManifest(beam.PTransform):
         """
         found = (
             begin
-            | beam.Create(self._manifest.inputs)
-            | "Unless finished" >> beam.Filter(_is_needed, self._has_finished)
+            | beam.Create([self._manifest.inputs])
+            | "Begin" >> beam.FlatMap(_inputs, self._begins)
             | "Parts" >> beam.FlatMap(inputs.parts_of, list_columns(self._manifest))
             | beam.Reshuffle()
             | "Rows"
@@ -76,8 +76,8 @@ class ReadManifest(beam.PTransform):
         return Outcome(found.rows, found[_WRONG]), columns, left_out
 
 
-def _is_needed(_: str, has_finished: Callable[[], bool]) -> bool:
-    return not has_finished()
+def _inputs(inputs: tuple[str, ...], begins: Callable[[], bool]) -> tuple[str, ...]:
+    return inputs if begins() else ()
 
 
 def list_columns(manifest: Manifest) -> ListColumns:

@@ -28,12 +28,12 @@ from apache_beam.utils.shared import Shared
 from catalogue import storage
 from catalogue.reasons import StorageError
 from pipeline.errors import StoppedEarlyError
+from pipeline.metering.counts import PREFIX
 from pipeline.metering.measurement import Measurement
 from pipeline.records import EngineChoice, FinishedImage
 
 NAMESPACE = "catalogue_classifier"
 """Of Beam's metrics, by which engines show what a job does."""
-PREFIX = "progress-"
 STOP_FILE = "stop"
 """Its content is the reason why workers are to stop."""
 REASON = "failed: "

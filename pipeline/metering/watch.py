@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from catalogue import storage
 from catalogue.cli.progress import Progress
 from catalogue.reasons import Reason, StorageError
-from pipeline.metering.meter import PREFIX, REASON, STOP_FILE
+from pipeline.metering.counts import counted
+from pipeline.metering.meter import REASON, STOP_FILE
 
 LEAST_IMAGES = 1000
 """So many images are tried before a run is stopped."""
@@ -87,7 +87,7 @@ class Watch:
     def _stop(self) -> bool:
         """Tells the workers to stop. Returns whether it did: not if the counts were incomplete."""
         with contextlib.suppress(StorageError, ValueError):
-            counts = sum(map(_counts_in, _files(self._folder)), collections.Counter[str]())
+            counts = counted(self._folder, strictly=True)
             if self._is_lost(counts):
                 storage.write_text(f"{self._folder}/{STOP_FILE}", self._explained(counts))
                 return True
@@ -104,24 +104,3 @@ class Watch:
             f"stopped early: {failed:,} of {counts['listed']:,} images have failed already ({shown}), more than "
             f"--max-failure-rate {self._max_failure_rate:g} allows"
         )
-
-
-def counted(folder: str) -> collections.Counter[str]:
-    """The sum of the workers' counts; files that cannot be read, or are being removed, are left out."""
-    counts = collections.Counter[str]()
-    with contextlib.suppress(StorageError):
-        for file in _files(folder):
-            with contextlib.suppress(StorageError, ValueError):
-                counts.update(_counts_in(file))
-    return counts
-
-
-def _files(folder: str) -> Iterator[str]:
-    for file in storage.list_files(folder):
-        name = file.location.rpartition("/")[2]
-        if name.startswith(PREFIX) and name.endswith(".json"):
-            yield file.location
-
-
-def _counts_in(file: str) -> collections.Counter[str]:
-    return collections.Counter(json.loads(storage.read_text(file)))

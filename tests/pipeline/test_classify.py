@@ -33,7 +33,7 @@ from pipeline.inference import engines, openvino_engine
 from pipeline.journal import open_chunks
 from pipeline.journal.chunk_files import read_results
 from pipeline.journal.part_files import read_part
-from pipeline.metering.watch import counted
+from pipeline.metering.counts import counted
 from pipeline.records import OUTPUT_FORMATS, Chunk
 from tests.conftest import spoilt, write_photos
 

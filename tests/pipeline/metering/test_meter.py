@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.metering.counts import counted
 from pipeline.metering.meter import Meter, MeterHandle, peak_bytes
-from pipeline.metering.watch import counted
 from pipeline.records import EngineChoice
 
 CPU = EngineChoice("tensorflow", "float32", "CPU")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.journal.chunk_files import read_results
-from pipeline.metering.watch import counted
+from pipeline.metering.counts import counted
 from pipeline.runner import runners, worker_processes
 from tests.conftest import write_photos
 from tests.processes import children, wait_for_end
