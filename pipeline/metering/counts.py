@@ -1,7 +1,7 @@
 """What the workers of a run have counted so far, from the files that they write while they work.
 
-An engine may start a job again. Its workers go on counting, and those that are gone have left their files. So what has been
-counted when the job begins is noted, and does not count any more.
+An engine may start a job again. Its workers go on counting, and those that are gone have left their files. So what has
+been counted when the job begins is noted, and does not count any more.
 """
 
 from __future__ import annotations
