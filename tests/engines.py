@@ -213,13 +213,12 @@ class FlinkCluster(Cluster):
         require(BOOT, "Go")
         rpc, rest, self._job_port = free_port(), free_port(), free_port()
         self.rest, self._task_managers = f"http://127.0.0.1:{rest}", task_managers
-        settings = (FLINK_HERE | (settings or FLINK)) | {
-            "jobmanager.rpc.port": rpc, "rest.port": rest, "parallelism.default": task_managers,
-            "io.tmp.dirs": folder,
+        own: dict[str, object] = {
+            **FLINK_HERE, **(settings or FLINK), "jobmanager.rpc.port": rpc, "rest.port": rest,
+            "parallelism.default": task_managers, "io.tmp.dirs": folder, "taskmanager.cpu.cores": "1.0",
         }  # fmt: skip
-        memory = flink_memory(settings, folder)  # a TaskManager wants all of its sizes
-        settings |= {"taskmanager.cpu.cores": "1.0"} | {name: f"{size}b" for name, size in memory.items()}
-        write_settings(settings, folder)
+        memory = flink_memory(own, folder)  # a TaskManager wants all of its sizes
+        write_settings(own | {name: f"{size}b" for name, size in memory.items()}, folder)
         self.start_job_manager()
         self.wait_for_task_managers(0)
         for number in range(task_managers):
