@@ -105,7 +105,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
     is_local = runners.is_local(options)
     if is_local:
         engines.check(config.inference.engine)
-        remote_options.check_hints(config)
+        remote_options.check_local(options, config)
     else:
         remote_options.check(options, create_runner(options.view_as(StandardOptions).runner), config)
     with model_dir.fetched(config.model_dir, config.inference.public_key) as model:

@@ -213,7 +213,7 @@ class _Attach(argparse.Action):
 def _shard(given: str) -> Shard:
     found = re.fullmatch(r"(\d+)/(\d+)", given)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f"{given!r} is not one of some shares, from 1/N to N/N")
+        raise argparse.ArgumentTypeError(f"{given!r} is not a share: give I/N, such as 2/8, with I from 1 to N")
     return Shard(int(found[1]), int(found[2]))
 
 

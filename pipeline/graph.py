@@ -27,6 +27,7 @@ from pipeline.reading.read_ahead import ReadAhead
 from pipeline.records import JSON_LINES, ListedImage
 from pipeline.run_dir import report
 from pipeline.run_dir.commit import commit, has_finished
+from pipeline.run_dir.lock import check_holder
 from pipeline.run_dir.run import Run
 from pipeline.run_dir.write_parts import WriteParts
 
@@ -37,7 +38,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     results = ResultsByContentHandle(ContentIndex(run.journals.parts, run.settings))
     handler = SavedModelHandler(config.model_dir, run.model.id, config.inference, meter)
 
-    rows, columns, left_out = pipeline | "Manifest" >> ReadManifest(
+    rows, columns, left_out, whole = pipeline | "Manifest" >> ReadManifest(
         config.manifest,
         meter,
         functools.partial(_begins, run),
@@ -91,6 +92,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
             parts=AsIter(parts),
             inputs=AsSingleton(inputs),
             left_out=AsSingleton(left_out),
+            whole=AsSingleton(whole),
             statistics=AsSingleton(statistics),
             thumbnails=AsDict(thumbnails),
             measured=AsSingleton(measured),
@@ -99,9 +101,14 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
 
 
 def _begins(run: Run) -> bool:
-    """Notes that the job begins. Returns whether there is anything to do: an engine may start a job that has ended."""
+    """Notes that the job begins. Returns whether there is anything to do: an engine may start a job that has ended.
+
+    Raises:
+        UserError: another run has taken over the run directory.
+    """
     if has_finished(run):
         return False
+    check_holder(run.output, run.token)
     note_begin(run.temporary)
     return True
 

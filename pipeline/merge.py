@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import collections
 import json
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from catalogue import storage
+from catalogue.cli.command import ignore_interrupts
 from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.cli.logs import say
 from catalogue.images.spec import DEFAULT_LIMITS
@@ -30,7 +32,7 @@ from pipeline.run_dir.verify import verify
 from pipeline.summary import print_summary
 
 _THREADS = 8
-_RUNS_SHOWN = 5
+_SHOWN = 5
 
 
 def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, overwrite: bool) -> None:
@@ -62,14 +64,21 @@ def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, 
     with (
         preflight.new_folders(output),
         held(output, attempt.token, attempt.started, remote_run.is_at_work),
-        preflight.attempt(attempt),
     ):
-        say(f"merging {len(runs)} runs with {sum(record['counts']['inputs'] for record in records):,} rows")
+        with preflight.attempt(attempt):
+            say(f"merging {len(runs)} runs with {sum(record['counts']['inputs'] for record in records):,} rows")
+            try:
+                contents = _contents(attempt, runs, records)
+            except StorageError as error:
+                raise CommandFailed(str(error)) from error
+        ignore_interrupts()  # from here on a run that is replaced is being removed
         try:
-            contents = _contents(attempt, runs, records)
             record = publish(attempt, lambda: contents)
-        except StorageError as error:
-            raise CommandFailed(str(error)) from error
+        except StorageError as error:  # what is there is recognised as an attempt
+            raise CommandFailed(f"{error}; the same command completes {output}") from error
+        except UserError:
+            preflight.abandon(attempt)
+            raise
     folder = record["output"]
     print_summary(folder, verify(folder), output)
 
@@ -109,7 +118,7 @@ def _check_together(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> N
     for name, words in (("model_id", "model"), ("output_format", "output format")):
         found = {record[name]: run for run, record in zip(runs, records, strict=True)}
         if len(found) > 1:
-            values = ", ".join(f"{value} in {run}" for value, run in list(found.items())[:_RUNS_SHOWN])
+            values = ", ".join(f"{value} in {run}" for value, run in list(found.items())[:_SHOWN])
             raise UserError(f"the runs differ in their {words}: {values}")
     _refuse_twice("run", [(record["attempt"], run) for run, record in zip(runs, records, strict=True)])
     shards = [record["shard"] for record in records]
@@ -132,12 +141,18 @@ def _check_shards(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Non
             )
         if record["input"] != first["input"]:
             raise UserError(f"{run} and {runs[0]} are shards of different inputs")
+        rows, digest = record["shard"]["rows"], record["shard"]["digest"]
+        if (rows, digest) != (first["shard"]["rows"], first["shard"]["digest"]):
+            raise UserError(
+                f"{run} and {runs[0]} are shards of different rows, {rows:,} and {first['shard']['rows']:,}: the "
+                "inputs have changed in between, or were read with other flags"
+            )
     _refuse_twice("shard", [(record["shard"]["index"], run) for run, record in zip(runs, records, strict=True)])
     count = first["shard"]["count"]
     missing = sorted(set(range(1, count + 1)) - {record["shard"]["index"] for record in records})
     if missing:
-        shown = ", ".join(f"{index}/{count}" for index in missing[:_RUNS_SHOWN])
-        more = f" and {len(missing) - _RUNS_SHOWN:,} more" if len(missing) > _RUNS_SHOWN else ""
+        shown = ", ".join(f"{index}/{count}" for index in missing[:_SHOWN])
+        more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
         raise UserError(f"shards are missing: {shown}{more}")
 
 
@@ -164,7 +179,7 @@ def _contents(attempt: Attempt, runs: Sequence[str], records: Sequence[dict[str,
             for folder in (PREDICTIONS, DEAD_LETTERS, JOURNAL)
             for part in _parts(attempt, folder, runs, records, pool)
         ]
-        stats = [json.loads(storage.read_text(f"{run}/{STATS_FILE}")) for run in runs]
+        stats = [_class_stats(run) for run in runs]
         class_stats, record = merged_class_stats(stats), merged_record(attempt, records)
         thumbnails = dict(found for found in pool.map(_thumbnail, _pictured(class_stats)) if found)
     return Contents(parts, record, class_stats, report.run_page(record, class_stats, thumbnails))
@@ -174,10 +189,17 @@ def _parts(
     attempt: Attempt, folder: str, runs: Sequence[str], records: Sequence[dict[str, Any]], pool: ThreadPoolExecutor
 ) -> Iterator[Part]:
     """The parts of a folder of all runs, copied. Raises as `_contents`."""
-    files = [(run, file.location) for run in runs for file in storage.list_files(f"{run}/{folder}")]
+    files = [
+        (run, file.location)
+        for run in runs
+        for file in storage.list_files(f"{run}/{folder}")
+        if file.location.startswith(f"{run}/{folder}/part-")
+    ]
     found = list(pool.map(lambda file: _columns_and_rows(file[1]), files))
     if len({columns for columns, _ in found}) > 1:
-        raise UserError(f"the columns of {folder} differ: runs of different manifests can be merged as jsonl only")
+        one, other = list(dict.fromkeys(columns for columns, _ in found))[:2]
+        differ = sorted(set(re.split(r"[,\n]", one)) ^ set(re.split(r"[,\n]", other)))
+        raise UserError(f"the columns of {folder} differ: {', '.join(differ[:_SHOWN]) or 'in their order'}")
     if folder != JOURNAL:  # of which a run does not say how many there are
         rows = collections.Counter[str]()
         for (run, _), (_, count) in zip(files, found, strict=True):
@@ -193,6 +215,14 @@ def _parts(
     storage.copy_all(zip((path for _, path in files), places, strict=True))
     for number, (place, (_, count)) in enumerate(zip(places, found, strict=True)):
         yield Part(folder, number, place, count, attempt.token)
+
+
+def _class_stats(run: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(storage.read_text(f"{run}/{STATS_FILE}"))
+        return content
+    except ValueError as error:
+        raise CommandFailed(f"{run}/{STATS_FILE} is damaged: {error}") from error
 
 
 def _columns_and_rows(path: str) -> tuple[str, int]:

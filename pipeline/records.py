@@ -67,10 +67,33 @@ class Shard:
     index: int
     count: int
 
-    def has(self, key: str) -> bool:
-        """Whether what has this key belongs to it. Equal keys belong together, whatever else there is."""
-        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % self.count == self.index - 1
+    def has(self, key: int) -> bool:
+        """Whether what has this key belongs to it, see `row_key`."""
+        return key % self.count == self.index - 1
+
+
+def row_key(text: str) -> int:
+    """A number of 64 bits for what identifies a row: the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """All rows of a manifest of which a shard is a share; shards of the same rows have the same.
+
+    Attributes:
+        rows: how many there are.
+        digest: the sum of their keys, of 64 bits.
+    """
+
+    rows: int = 0
+    digest: int = 0
+
+
+def total_whole(parts: Iterable[Whole]) -> Whole:
+    """The sum of several parts."""
+    found = list(parts)
+    return Whole(sum(one.rows for one in found), sum(one.digest for one in found) % 2**64)
 
 
 class Result(NamedTuple):

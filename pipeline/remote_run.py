@@ -51,12 +51,11 @@ def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
         JobGoesOnError: the command ends, and the job does not, or may not; or it has not begun, but was written to a
             file.
     """
-    ends_here = remote_options.ends_with_command(options)
+    ends_here, file = remote_options.ends_with_command(options), remote_options.written_to(options)
     try:
         with jobs.submitted(lambda pipeline: classification(pipeline, config, own), options) as job:
-            file = remote_options.written_to(options)
             if file:
-                if job.name.id:  # a job server has written it; to Beam that is a job which ends
+                if job.name.id:  # a job server writes it; to Beam that is a job which ends
                     job.wait()
                 raise JobWrittenError(f"{file} holds the job, which completes {own.output} when an engine runs it")
             say(f"Created job with id: [{job.name.id}]")

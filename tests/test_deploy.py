@@ -53,9 +53,6 @@ def test_the_cron_job_of_kubernetes(deploy: Path) -> None:
     kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
     spec = job["spec"]["jobTemplate"]["spec"]
     (container,) = spec["template"]["spec"]["containers"]
-    (rule,) = spec["podFailurePolicy"]["rules"]
-    assert rule["onExitCodes"]["containerName"] == container["name"]
-    assert rule["onExitCodes"]["values"] == [2]  # of a UserError
     (script,) = container["args"]
     words = shlex.split(script.replace("$JOB", "classify-29401320"))
     assert words[:5] == ["exec", "python", "-m", "pipeline", "classify"]
@@ -162,6 +159,5 @@ def test_the_dag_of_airflow(airflow: dict[str, str], drawn: Path, tmp_path: Path
         assert (record["counts"]["classified"], record["counts"]["predictions"]) == (classified, 36)
     airflow["AIRFLOW_VAR_CLASSIFY_CATALOGUE"] = str(tmp_path / "none")
     failed = night("2026-11-30")
-    assert "names no images" in failed.stdout + failed.stderr or "does not exist" in failed.stdout + failed.stderr
-    assert "not tried again" in failed.stdout + failed.stderr
+    assert "does not exist" in failed.stdout + failed.stderr
     assert not (tmp_path / "runs/2026-11-30").exists()

@@ -20,8 +20,6 @@ with DAG(
     default_args={"retries": 3, "retry_delay": pendulum.duration(minutes=5)},
     tags=["catalogue"],
 ):
-    # Airflow fails the task at once, without another try, where a command exits with 99. Exit code 2 is an error of the
-    # flags, the model or the catalogue, which would only come again.
     BashOperator(
         task_id="classify",
         bash_command=(
@@ -30,6 +28,5 @@ with DAG(
             " --model-dir {{ var.value.classify_model_dir }}"
             " --output {{ var.value.classify_runs }}/{{ ds }}"
             " --previous {{ var.value.classify_runs }} --overwrite"
-            " || { code=$?; [ $code -eq 2 ] && echo 'not tried again' && exit 99; exit $code; }"
         ),
     )

@@ -4,8 +4,9 @@
 #   deploy/spark/submit.sh RUN_DIR [FLAG ...]      flags of classify, such as --input and --model-dir
 #
 # SPARK_MASTER is the cluster; each of its machines has this package, and Beam's program boot at /opt/apache/beam/boot, as
-# in the image of the Dockerfile. JOB_SERVER is the file beam-runners-spark-3-job-server-2.62.0.jar of Maven's repository.
+# in the image of the Dockerfile. The driver is here (--deploy-mode client). JOB_SERVER is the file beam-runners-spark-3-job-server-2.62.0.jar of Maven's repository.
 set -eu
+: "${SPARK_MASTER:?}" "${JOB_SERVER:?}"
 output=$1
 shift
 folder=$(mktemp --directory)
@@ -15,3 +16,5 @@ python -m pipeline classify --output "$output" "$@" \
   --environment_type PROCESS --environment_config '{"command": "catalogue-classifier-boot"}' \
   --environment_cache_millis 10000
 spark-submit --master "$SPARK_MASTER" --class org.apache.beam.runners.spark.SparkPipelineRunner "$folder/job.jar"
+# To Spark a run with too many dead letters has succeeded, too.
+python -m pipeline classify --attach "$output"

@@ -9,7 +9,7 @@ import collections
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -25,11 +25,37 @@ from catalogue.storage import globs
 from pipeline.config import Manifest
 from pipeline.metering.meter import MeterHandle
 from pipeline.reading.outcome import Outcome
-from pipeline.records import FinishedImage, LeftOut, ListedImage, ManifestRow, Result, Shard, total_left_out
+from pipeline.records import (
+    FinishedImage,
+    LeftOut,
+    ListedImage,
+    ManifestRow,
+    Result,
+    Whole,
+    row_key,
+    total_left_out,
+    total_whole,
+)
 from pipeline.run_dir import columns as column_types
 
 _COUNTED_ROWS = 1000
-_WRONG, _COLUMNS, _LEFT_OUT = "wrong", "columns", "left out"
+_WRONG, _COLUMNS, _LEFT_OUT, _WHOLE = "wrong", "columns", "left out", "whole"
+
+
+class Listing(NamedTuple):
+    """What was read of a manifest.
+
+    Attributes:
+        rows: `ManifestRow`s, and as `FinishedImage`s the lines that name no image.
+        columns: one `pa.Schema` of the fields of all rows.
+        left_out: one `LeftOut`.
+        whole: one `Whole`, of a shard.
+    """
+
+    rows: Outcome
+    columns: beam.PCollection
+    left_out: beam.PCollection
+    whole: beam.PCollection
 
 
 class ReadManifest(beam.PTransform):
@@ -54,12 +80,8 @@ class ReadManifest(beam.PTransform):
         self._manifest, self._meter, self._needs_columns = manifest, meter, needs_columns
         self._begins = begins
 
-    def expand(self, begin: beam.pvalue.PBegin) -> tuple[Outcome, beam.PCollection, beam.PCollection]:
-        """Nothing to the rows of the manifest.
-
-        Returns:
-            `ManifestRow`s and `FinishedImage`s; one `pa.Schema` of the fields of all rows; one `LeftOut`.
-        """
+    def expand(self, begin: beam.pvalue.PBegin) -> Listing:
+        """Nothing to the rows of the manifest."""
         found = (
             begin
             | beam.Create([self._manifest.inputs])
@@ -68,12 +90,13 @@ class ReadManifest(beam.PTransform):
             | beam.Reshuffle()
             | "Rows"
             >> beam.FlatMap(_tagged_rows, self._manifest, self._meter, self._needs_columns).with_outputs(
-                _WRONG, _COLUMNS, _LEFT_OUT, main="rows"
+                _WRONG, _COLUMNS, _LEFT_OUT, _WHOLE, main="rows"
             )
         )
         columns = found[_COLUMNS] | "Columns" >> beam.CombineGlobally(column_types.unified)
         left_out = found[_LEFT_OUT] | "Left out" >> beam.CombineGlobally(total_left_out)
-        return Outcome(found.rows, found[_WRONG]), columns, left_out
+        whole = found[_WHOLE] | "Whole" >> beam.CombineGlobally(total_whole)
+        return Listing(Outcome(found.rows, found[_WRONG]), columns, left_out, whole)
 
 
 def _inputs(inputs: tuple[str, ...], begins: Callable[[], bool]) -> tuple[str, ...]:
@@ -138,14 +161,22 @@ def dead_letter(row: BadRow) -> FinishedImage:
 def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs_columns: bool) -> Iterator[Any]:
     """The rows of a part, the wrong ones tagged, and last the columns of them all, and what was left out."""
     declared = _schema_of(part, manifest) if needs_columns else pa.schema([])
-    columns, left_out = column_types.ColumnTypes(declared), LeftOut()
+    columns, left_out, count, digest = column_types.ColumnTypes(declared), LeftOut(), 0, 0
 
     def own_rows() -> Iterator[ManifestRow | FinishedImage | LeftOut]:
         """Those of the shard. All rows count for the columns: the parts of all shards are alike."""
+        nonlocal count, digest
+        shard = manifest.shard
         for row in rows_of(part, manifest):
-            if not isinstance(row, LeftOut):
-                columns.add(row.fields if isinstance(row, ManifestRow) else row.listed.rows[0][1])
-            if manifest.shard is None or _is_in(manifest.shard, row):
+            if isinstance(row, LeftOut):
+                if shard is None or shard.index == 1:
+                    yield row
+                continue
+            columns.add(row.fields if isinstance(row, ManifestRow) else row.listed.rows[0][1])
+            if shard:
+                key = row_key(row.location if isinstance(row, ManifestRow) else repr(row.listed.rows))
+                count, digest = count + 1, digest + key
+            if shard is None or shard.has(key):
                 yield row
 
     for row in _counted(own_rows(), meter):
@@ -157,13 +188,7 @@ def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs
             yield beam.pvalue.TaggedOutput(_WRONG, row)
     yield beam.pvalue.TaggedOutput(_COLUMNS, columns.schema())
     yield beam.pvalue.TaggedOutput(_LEFT_OUT, left_out)
-
-
-def _is_in(shard: Shard, row: ManifestRow | FinishedImage | LeftOut) -> bool:
-    """Whether a row belongs to a shard. Rows of one image do so together; the first shard has what is left out."""
-    if isinstance(row, LeftOut):
-        return shard.index == 1
-    return shard.has(row.location if isinstance(row, ManifestRow) else repr(row.listed.rows))
+    yield beam.pvalue.TaggedOutput(_WHOLE, Whole(count, digest))
 
 
 def _schema_of(part: str | Part, manifest: Manifest) -> pa.Schema | None:

@@ -82,7 +82,8 @@ class Watch:
         """Whether more images have failed than may fail of all. All are listed before the first is read."""
         failed = counts["wrong"] + counts["failed"]
         done = failed + counts["classified"] + counts["reused"]
-        return done >= LEAST_IMAGES and failed > self._max_failure_rate * counts["listed"]
+        is_known = LEAST_IMAGES <= done <= counts["listed"]  # else an engine does a part of the job again
+        return is_known and failed > self._max_failure_rate * counts["listed"]
 
     def _stop(self) -> bool:
         """Tells the workers to stop. Returns whether it did: not if the counts were incomplete."""

@@ -1,7 +1,7 @@
 """The last step of a run: rows get their place, and everything else is written.
 
 Parts are written below ``_temporary``, see `pipeline.run_dir.write_parts`. The last step of the pipeline, `commit`,
-counts their rows and gives them their place. It may be tried again at any point. `pipeline.run_dir.merge` publishes the
+counts their rows and gives them their place. It may be tried again at any point. `pipeline.merge` publishes the
 parts of other runs.
 """
 
@@ -18,7 +18,7 @@ from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.cli.masking import masked
 from pipeline.journal.statistics import Statistics
 from pipeline.metering.measurement import Measurement
-from pipeline.records import LeftOut, Part
+from pipeline.records import LeftOut, Part, Whole
 from pipeline.run_dir.layout import (
     DEAD_LETTERS,
     FAILED,
@@ -48,6 +48,7 @@ class Results:
     Attributes:
         parts: the finished files of rows.
         inputs, left_out: see `Counts`.
+        whole: all rows of the manifest, for a shard.
         statistics: of all images.
         thumbnails: location, with credentials masked -> JPEG, for the report.
         measured: what the workers did.
@@ -56,6 +57,7 @@ class Results:
     parts: Iterable[Part]
     inputs: int
     left_out: LeftOut
+    whole: Whole
     statistics: Statistics
     thumbnails: Mapping[str, bytes]
     measured: Measurement
@@ -118,6 +120,7 @@ def publish(attempt: Attempt, contents: Callable[[], Contents]) -> dict[str, Any
         record = _finished(attempt)
         if record:  # an engine has started the job again
             abandon(attempt)
+            release_left(attempt.output, attempt.token)
             return record
         check_holder(attempt.output, attempt.token)
         record = _committed(attempt) or _write(attempt, contents())
@@ -178,7 +181,7 @@ def _contents(run: Run, results: Results) -> Contents:
     if {part.path for part in parts} - {file.location for file in left}:
         raise UserError(f"another run in {run.output} has removed files of this one: choose another --output for each")
     class_stats = class_stats_of(run.model, counts, statistics.classes())
-    record = record_of(run, counts, statistics.failures(), results.measured)
+    record = record_of(run, counts, results.whole, statistics.failures(), results.measured)
     page = run_page(record, class_stats, results.thumbnails)
     _check_parts(parts)
     return Contents(parts, record, class_stats, page)

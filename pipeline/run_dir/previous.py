@@ -41,19 +41,22 @@ def _finished(given: str, output: str) -> list[str]:
     if storage.is_file(given):
         raise UserError(f"--previous {given} is a file: give a run directory, or a folder of them")
     runs = [f"{given}/{name}" for name in storage.folders(given) or ()]
-    finished = {
-        read_record(run)["timings"]["finished"]: run  # type: ignore[index]
-        for run in runs
-        if storage.exists(f"{run}/{SUCCESS_FILE}") and _is_journaled(run)
-    }
+    finished = [run for run in runs if storage.exists(f"{run}/{SUCCESS_FILE}") and _is_journaled(run)]
     if finished:
-        newest = finished[max(finished)]
+        newest = max(finished, key=_age)
         say(f"reusing the results of {newest}")
         return [newest]
     if not storage.exists(given) and posixpath.dirname(output) != given:
         raise UserError(f"--previous {given} does not exist: give a run directory, or a folder of them")
     say(f"no finished run in {given}: there is nothing to reuse")
     return []
+
+
+def _age(run: str) -> tuple[str, bool]:
+    """Orders runs by the time of their end; a merged run comes after the last of its parts."""
+    record = read_record(run)
+    assert record
+    return record["timings"]["finished"], bool(record.get("merged_from"))
 
 
 def _is_journaled(run: str) -> bool:

@@ -15,7 +15,7 @@ from catalogue.cli.text import counted
 from catalogue.cli.versions import versions
 from catalogue.model_dir import ModelInfo
 from pipeline.metering.measurement import ALL, DECODING, INFERENCE, READING, Measurement
-from pipeline.records import IDENTICAL, REUSED, ClassStats, LeftOut, ReportPhoto
+from pipeline.records import IDENTICAL, REUSED, ClassStats, LeftOut, ReportPhoto, Whole
 from pipeline.run_dir.layout import RUN_FILE
 from pipeline.run_dir.run import Run, now
 
@@ -100,12 +100,13 @@ def class_stats_of(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassSt
     return {"model_id": model.id, "totals": totals, "classes": {label: of_class(label) for label in model.labels}}
 
 
-def record_of(run: Run, counts: Counts, failures: Failures, measured: Measurement) -> dict[str, Any]:
+def record_of(run: Run, counts: Counts, whole: Whole, failures: Failures, measured: Measurement) -> dict[str, Any]:
     """The content of ``run.json``.
 
     Args:
         run: what was known before.
         counts: of the rows.
+        whole: all rows of the manifest, for a shard.
         failures: reason -> a few examples, as (URI, message).
         measured: what the workers did.
     """
@@ -120,7 +121,7 @@ def record_of(run: Run, counts: Counts, failures: Failures, measured: Measuremen
         "command": masked_command(run.command),
         "input": list(run.inputs),
         "output": run.output,
-        "shard": dataclasses.asdict(run.shard) if run.shard else None,
+        "shard": vars(run.shard) | {"rows": whole.rows, "digest": f"{whole.digest:016x}"} if run.shard else None,
         "merged_from": [],
         "output_format": run.output_format,
         "model_dir": run.model_dir,
@@ -156,7 +157,7 @@ def record_of(run: Run, counts: Counts, failures: Failures, measured: Measuremen
 
 def _cost(run: Run, images_per_second: float | None) -> float | None:
     """Of a million images, in the currency of the price."""
-    if run.price_per_hour is None or images_per_second is None:
+    if run.price_per_hour is None or not images_per_second:
         return None
     return run.price_per_hour / 3600 / images_per_second * 1e6
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pipeline import classify_flags
 
-_LEFT_OUT = ("help", "attach", "cancel", "cancel_on_interrupt")  # the launcher does not wait for the job
+# The launcher does not wait for the job, and a local run is something else.
+_LEFT_OUT = ("help", "attach", "cancel", "cancel_on_interrupt", "retries")
 _IMAGE = {
     "name": "sdk_container_image",
     "label": "Image of the workers",
@@ -42,6 +43,8 @@ def command(arguments: Sequence[str]) -> list[str]:
         action = flags.get(name)
         if action is None:
             words.append(word)
+        elif not value:  # a field of the form that was left empty
+            continue
         elif _is_switch(action):
             words += [action.option_strings[0]] if value.lower() == "true" else []
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import shutil
 import socket
@@ -60,19 +61,20 @@ def check(options: PipelineOptions, runner: Any, config: ClassifyConfig) -> None
         UserError: something is missing, misspelt, or does not answer.
     """
     name, validator = options.view_as(StandardOptions).runner, PipelineOptionsValidator(options, runner)
+    _check_file(options, name)
     if name == DATAFLOW:
         _check_dataflow(options, validator)
         _check_paths(config)
     else:
-        check_hints(config)
+        _check_hints(config)
         if name in (PORTABLE, FLINK, SPARK, PRISM):
             _check_portable(options, name)
         _raise_first(validator.validate())
     _warn_of_missing_code(options, name)
 
 
-def check_hints(config: ClassifyConfig) -> None:
-    """Refuses resource hints, for a runner that would not heed them. Raises UserError."""
+def _check_hints(config: ClassifyConfig) -> None:
+    """Refuses resource hints, for a runner that would not heed them."""
     if config.inference_hints:
         raise UserError(f"--accelerator and --inference-ram work with --runner {DATAFLOW} only")
 
@@ -150,12 +152,31 @@ def _check_paths(config: ClassifyConfig) -> None:
             )
 
 
+def _check_file(options: PipelineOptions, name: str | None) -> None:
+    """Refuses to write a job to a file that the runner does not write, or that cannot be written."""
+    jar = options.view_as(PortableOptions).output_executable_path
+    if jar and name not in (FLINK, SPARK):
+        raise UserError(f"--output_executable_path works with --runner {FLINK} or {SPARK} only")
+    if options.view_as(GoogleCloudOptions).template_location and name != DATAFLOW:
+        raise UserError(f"--template_location works with --runner {DATAFLOW} only")
+    if jar and options.view_as(PortableOptions).job_endpoint:
+        raise UserError(
+            "--output_executable_path: leave out --job_endpoint, whose job server would write to its own disk"
+        )
+    if jar and not os.path.isdir(os.path.dirname(os.path.abspath(jar))):
+        raise UserError(f"--output_executable_path {jar}: there is no such folder")
+
+
+def check_local(options: PipelineOptions, config: ClassifyConfig) -> None:
+    """Refuses flags that mean nothing on this machine. Raises UserError."""
+    _check_file(options, options.view_as(StandardOptions).runner)
+    _check_hints(config)
+
+
 def _check_portable(options: PipelineOptions, name: str) -> None:
     portable = options.view_as(PortableOptions)
     if name == PORTABLE and not portable.job_endpoint:
         raise UserError(f"--runner {PORTABLE}: --job_endpoint missing: give HOST:PORT of the engine's job server")
-    if written_to(options) and name not in (FLINK, SPARK):
-        raise UserError(f"--output_executable_path works with --runner {FLINK} or {SPARK} only")
     if portable.environment_type and _environment(options) not in _ENVIRONMENTS:
         nearest = difflib.get_close_matches(_environment(options), _ENVIRONMENTS, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else f": it is one of {', '.join(_ENVIRONMENTS)}"

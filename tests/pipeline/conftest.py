@@ -14,7 +14,7 @@ from catalogue import model_dir, storage
 from catalogue.images.spec import Limits
 from pipeline.journal.statistics import Statistics
 from pipeline.metering.measurement import NOTHING
-from pipeline.records import FinishedImage, LeftOut, ListedImage, Part, Result
+from pipeline.records import FinishedImage, LeftOut, ListedImage, Part, Result, Whole
 from pipeline.run_dir.commit import commit
 from pipeline.run_dir.lock import Holder
 from pipeline.run_dir.run import Run, now
@@ -64,6 +64,7 @@ def results_of(predictions: int, letters: int = 0) -> dict[str, Any]:
     return {
         "inputs": predictions + letters,
         "left_out": LeftOut(),
+        "whole": Whole(),
         "statistics": statistics_of(predictions, letters),
         "thumbnails": {},
         "measured": NOTHING,

@@ -6,15 +6,17 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from catalogue.reasons import Reason, StorageError
 from pipeline.__main__ import main
-from pipeline.records import OUTPUT_FORMATS, Shard
+from pipeline.records import OUTPUT_FORMATS, Part, Shard, row_key
+from pipeline.run_dir import commit
 from pipeline.run_dir.verify import verify
 
 Classify = Callable[..., int]
@@ -117,11 +119,12 @@ def test_what_run_json_says_of_a_merged_run(runs: dict[str, tuple[Path, list[Pat
     assert merge(shards[0].parent, "--output", run) == 0  # a folder of runs
     record, parts = verify(str(run)), [verify(str(shard)) for shard in shards]
     assert record["merged_from"] == [
-        {"output": str(shard), "attempt": part["attempt"], "shard": {"index": index, "count": COUNT}}
-        for index, (shard, part) in enumerate(zip(shards, parts, strict=True), start=1)
+        {"output": str(shard), "attempt": part["attempt"], "shard": part["shard"]}
+        for shard, part in zip(shards, parts, strict=True)
     ]
     assert record["shard"] is None
-    assert parts[0]["shard"] == {"index": 1, "count": COUNT}
+    assert [part["shard"]["index"] for part in parts] == [1, 2, 3]
+    assert {(part["shard"]["count"], part["shard"]["rows"]) for part in parts} == {(COUNT, 49)}
     assert record["command"][:4] == ["python", "-m", "pipeline", "merge"]
     timings = record["timings"]
     assert timings["started"] == parts[0]["timings"]["started"]
@@ -192,21 +195,65 @@ def test_runs_that_do_not_belong_together(
     assert not (tmp_path / "merged").exists()
 
 
+def test_shards_of_a_list_that_has_changed_in_between(
+    classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [file.name for file in sorted((drawn / "hat").iterdir())]
+    runs, photos = tmp_path / "runs", tmp_path / "photos.txt"
+    for index in (1, 2):
+        photos.write_text("".join(f"{name}\n" for name in names[index:]))
+        flags = ["--shard", f"{index}/2", "--base-uri", drawn / "hat", "--engine", "tensorflow"]
+        assert classify(photos, tiny_model, runs / str(index), *flags) == 0
+    assert "are shards of different rows, 10 and 11" in refused(capsys, runs, "--output", tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_merge_whose_disk_fails_is_completed_by_the_same_command(
+    runs: dict[str, tuple[Path, list[Path]]], tmp_path: Path, overwrite: list[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run, (whole, shards) = tmp_path / "merged", runs["jsonl"]
+    if overwrite:
+        shutil.copytree(whole, run)
+    place = commit._place
+
+    def failing(target: str, parts: Sequence[Part]) -> None:
+        place(target, parts[:1])
+        raise StorageError(Reason.READ_FAILED, "the disk is full")
+
+    monkeypatch.setattr(commit, "_place", failing)
+    assert merge(*shards, "--output", run, *overwrite) == 1
+    assert f"the disk is full; the same command completes {run}" in capsys.readouterr().err
+    assert not (run / "_SUCCESS").exists()
+    monkeypatch.undo()
+    assert merge(*shards, "--output", run, *overwrite) == 0
+    assert rows_in(run, "predictions") == rows_in(whole, "predictions")
+    assert verify(str(run))["status"] == "succeeded"
+
+
 @pytest.mark.parametrize("kind", OUTPUT_FORMATS)
-@pytest.mark.parametrize("damage", ["half", "a row less"])
+@pytest.mark.parametrize("damage", ["half", "a few bytes", "a row less", "statistics"])
 def test_a_run_that_was_copied_in_part(
     runs: dict[str, tuple[Path, list[Path]]], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, damage: str
 ) -> None:
     shutil.copytree(runs[kind][1][0].parent, tmp_path / "shards")
     part = next((tmp_path / "shards/2/predictions").iterdir())
+    (tmp_path / "shards/1/predictions/.DS_Store").write_bytes(b"of the system that copied it")
     if damage == "half":
         part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    elif damage == "a few bytes":
+        part.write_bytes(part.read_bytes()[:-5])
+    elif damage == "statistics":
+        stats = tmp_path / "shards/2/class_stats.json"
+        stats.write_text(stats.read_text()[:-100])
     elif kind == "parquet":
         shutil.copy(next((tmp_path / "shards/2/dead_letters").iterdir()), part)
     else:
         part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:-1]))
-    assert merge(tmp_path / "shards", "--output", tmp_path / "merged") != 0
+    assert merge(tmp_path / "shards", "--output", tmp_path / "merged") in (1, 2)
     message = capsys.readouterr().err
+    assert "Error" not in message
     assert any(words in message for words in ("is damaged", "and its run.json says", "the columns of")), message
     assert not (tmp_path / "merged").exists()
 
@@ -214,10 +261,10 @@ def test_a_run_that_was_copied_in_part(
 def test_a_shard_is_about_its_share_and_stays_it() -> None:
     keys = [f"gs://shop/photos/{number}.jpg" for number in range(20_000)]
     shards = [Shard(index, 8) for index in range(1, 9)]
-    counts = [sum(map(shard.has, keys)) for shard in shards]
+    counts = [sum(shard.has(row_key(key)) for key in keys) for shard in shards]
     assert sum(counts) == len(keys)
     assert max(counts) < 1.06 * len(keys) / 8
-    assert [shard.index for shard in shards if shard.has(keys[0])] == [6]  # on every machine, in every version
+    assert [shard.index for shard in shards if shard.has(row_key(keys[0]))] == [6]  # on every machine, in every version
 
 
 @pytest.mark.parametrize("given", ["0/3", "4/3", "2", "a/b", "1/0", "-1/3"])
@@ -225,14 +272,14 @@ def test_no_such_shard(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         main(["classify", "--input", "a", "--model-dir", "m", "--output", "o", f"--shard={given}"])
     assert error.value.code == 2
-    assert "is not one of some shares" in capsys.readouterr().err
+    assert "is not a share: give I/N" in capsys.readouterr().err
 
 
 def test_a_shard_without_a_row(classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
     photo = next(drawn.rglob("*.jpg"))
-    index = next(index for index in range(1, 4) if Shard(index, 3).has(str(photo)))
+    index = next(index for index in range(1, 4) if Shard(index, 3).has(row_key(str(photo))))
     for number in range(1, 4):
-        flags = ["--shard", f"{number}/3", "--engine", "tensorflow"]
+        flags = ["--shard", f"{number}/3", "--engine", "tensorflow", "--price-per-hour", 2]
         assert classify(photo, tiny_model, tmp_path / "runs" / str(number), *flags) == 0
         assert verify(str(tmp_path / "runs" / str(number)))["counts"]["inputs"] == (number == index)
     assert merge(tmp_path / "runs", "--output", tmp_path / "merged") == 0

@@ -249,6 +249,6 @@ def test_nothing_is_read_for_a_run_that_has_finished(photos: Path, tmp_path: Pat
     from apache_beam.testing.util import assert_that, equal_to
 
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        found, _, _ = pipeline | ReadManifest(Manifest((str(photos),)), MeterHandle(str(tmp_path)), lambda: begins)
-        count = found.results | beam.combiners.Count.Globally()
+        found = pipeline | ReadManifest(Manifest((str(photos),)), MeterHandle(str(tmp_path)), lambda: begins)
+        count = found.rows.results | beam.combiners.Count.Globally()
         assert_that(count, equal_to([5 if begins else 0]))

@@ -79,6 +79,16 @@ def endpoint() -> Iterator[str]:
             "the workers would be here, and gone when the engine runs the job",
         ),
         (
+            ["--runner=FlinkRunner", "--output_executable_path=none/job.jar", "--environment_type=DOCKER"],
+            "--output_executable_path none/job.jar: there is no such folder",
+        ),
+        (
+            ["--runner=FlinkRunner", "--output_executable_path=job.jar", "--job_endpoint=flink:8099"],
+            "--output_executable_path: leave out --job_endpoint",
+        ),
+        (["--runner=FlinkRunner", "--template_location=gs://shop/job"], "--template_location works with"),
+        ([*DATAFLOW, *CLOUD, "--output_executable_path=job.jar"], "--output_executable_path works with"),
+        (
             ["--runner=PrismRunner", "--output_executable_path=job.jar", "--environment_type=DOCKER"],
             "--output_executable_path works with --runner FlinkRunner or SparkRunner only",
         ),

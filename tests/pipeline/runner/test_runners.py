@@ -101,7 +101,7 @@ from pipeline.metering.meter import MeterHandle
 resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
 options = beam_options(["--direct_num_workers=2", "--direct_running_mode=multi_threading"])
 with beam.Pipeline(runner=runner_for(options), options=options) as pipeline:
-    rows, _, _ = pipeline | ReadManifest(Manifest((sys.argv[1],)), MeterHandle(sys.argv[1] + ".d"))
+    rows = (pipeline | ReadManifest(Manifest((sys.argv[1],)), MeterHandle(sys.argv[1] + ".d"))).rows
     listed = (rows.results, pipeline | "nothing known" >> beam.Create([])) | GroupByLocation(None)
     assert_that(listed | beam.combiners.Count.Globally(), equal_to([400_000]))
 """
