@@ -219,11 +219,14 @@ class FlinkCluster(Cluster):
         }  # fmt: skip
         memory = flink_memory(own, folder)  # a TaskManager wants all of its sizes
         write_settings(own | {name: f"{size}b" for name, size in memory.items()}, folder)
+
+    def begin(self) -> None:
+        """Starts all processes."""
         self.start_job_manager()
         self.wait_for_task_managers(0)
-        for number in range(task_managers):
+        for number in range(self._task_managers):
             self.start_task_manager(number)
-        self.wait_for_task_managers(task_managers)
+        self.wait_for_task_managers(self._task_managers)
         self.start_job_server()
 
     @property
@@ -297,36 +300,40 @@ class SparkCluster(Cluster):
 
     def __init__(self, folder: Path, count: int = 2) -> None:
         super().__init__("spark", folder)
-        master, job_port = free_port(), free_port()
+        self._master_port, self._job_port = free_port(), free_port()
         (folder / "home").mkdir()
         (folder / "home/jars").symlink_to(jars("spark"))
         self._home = {"SPARK_HOME": str(folder / "home"), "SPARK_SCALA_VERSION": "2.12", "SPARK_LOCAL_IP": "127.0.0.1"}
-        self._master = f"spark://127.0.0.1:{master}"
-        self._start("master", "deploy.master.Master", "--port", master)
-        self.wait_for_port("master", master)
-        for number in range(count):
+        self._count = count
+        self.flags = [
+            "--runner", "PortableRunner", f"--job_endpoint=127.0.0.1:{self._job_port}", *processes(),
+            "--environment_cache_millis=60000",
+        ]  # fmt: skip
+
+    def begin(self) -> None:
+        """Starts all processes."""
+        master = f"spark://127.0.0.1:{self._master_port}"
+        self._start("master", "deploy.master.Master", "--port", self._master_port)
+        self.wait_for_port("master", self._master_port)
+        for number in range(self._count):
             self._start(
                 f"worker {number}", "deploy.worker.Worker", "--cores", 1, "--memory", "1g",
-                "--work-dir", folder / f"worker-{number}", self._master,
+                "--work-dir", self.folder / f"worker-{number}", master,
             )  # fmt: skip
         self.start(
             "job server",
             _JOB_SERVERS["spark"],
-            f"--spark-master-url={self._master}",
+            f"--spark-master-url={master}",
             "--job-host=127.0.0.1",
-            f"--job-port={job_port}",
+            f"--job-port={self._job_port}",
             "--artifact-port=0",
             "--expansion-port=0",
-            f"--artifacts-dir={folder / 'artifacts'}",
+            f"--artifacts-dir={self.folder / 'artifacts'}",
             options=["-Xmx640m", "-Dspark.executor.memory=700m", "-Dspark.driver.host=127.0.0.1",
                      "-Dspark.driver.bindAddress=127.0.0.1", "-Dspark.ui.enabled=false"],
             **self._home,
         )  # fmt: skip
-        self.wait_for_port("job server", job_port)
-        self.flags = [
-            "--runner", "PortableRunner", f"--job_endpoint=127.0.0.1:{job_port}", *processes(),
-            "--environment_cache_millis=60000",
-        ]  # fmt: skip
+        self.wait_for_port("job server", self._job_port)
 
     def _start(self, name: str, main: str, *arguments: object) -> None:
         words = ["--host", "127.0.0.1", "--webui-port", free_port(), *arguments]
@@ -375,6 +382,7 @@ def spark_cluster(folder: Path) -> Iterator[SparkCluster]:
     """A cluster that ends with the context."""
     cluster = SparkCluster(folder)
     try:
+        cluster.begin()
         yield cluster
     finally:
         cluster.stop()
@@ -403,6 +411,7 @@ def flink_cluster(
     """A cluster that ends with the context. Its settings are `FLINK` unless others are given."""
     cluster = FlinkCluster(folder, task_managers, settings, job)
     try:
+        cluster.begin()
         yield cluster
     finally:
         cluster.stop()

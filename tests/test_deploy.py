@@ -157,7 +157,3 @@ def test_the_dag_of_airflow(airflow: dict[str, str], drawn: Path, tmp_path: Path
         assert done.returncode == 0, done.stdout + done.stderr
         record = json.loads((tmp_path / "runs" / date / "run.json").read_text())
         assert (record["counts"]["classified"], record["counts"]["predictions"]) == (classified, 36)
-    airflow["AIRFLOW_VAR_CLASSIFY_CATALOGUE"] = str(tmp_path / "none")
-    failed = night("2026-11-30")
-    assert "does not exist" in failed.stdout + failed.stderr
-    assert not (tmp_path / "runs/2026-11-30").exists()
