@@ -23,7 +23,7 @@ test: $(VENV)/.dev $(SERVERS)/.done ## run the tests (about ten minutes on two c
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on an embedded Flink (two minutes)
-	$(BIN)/python -m pytest -m flink tests/test_embedded_engines.py
+	$(BIN)/python -m pytest -m flink tests/test_embedded_engines.py tests/test_deploy.py
 
 test-spark: $(VENV)/.dev $(ENGINES)/spark/.done $(ENGINES)/boot ## run jobs on an embedded Spark (two minutes)
 	$(BIN)/python -m pytest -m spark tests/test_embedded_engines.py

@@ -93,6 +93,7 @@ def test_the_deployment_on_flink(run: dict[str, Any], deploy: Path, repository: 
     assert spec["job"]["entryClass"] == engines.JAR_RUNNERS["flink"]
 
 
+@pytest.mark.flink
 def test_its_memory_is_enough_for_the_tasks_of_a_run(run: dict[str, Any], tmp_path: Path) -> None:
     """As Flink computes it: ``make soak-flink`` runs jobs with less."""
     spec = run["spec"]

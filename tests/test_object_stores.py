@@ -127,3 +127,25 @@ def test_an_input_that_is_not_there(
     done = command("pipeline", *arguments, f"{object_store.root}/run", **object_store.environment)
     assert (done.returncode, words in done.stderr) == (2, True), done.stderr
     assert not storage.exists(f"{object_store.root}/run")
+
+
+def test_shards_and_their_merge(object_store: ObjectStore, tiny_model: Path, drawn: Path, command: Command) -> None:
+    root, environment = f"{object_store.root}/of-shards", object_store.environment
+    photos = upload(drawn / "hat", f"{root}/photos")
+    upload(tiny_model, f"{root}/model")
+    for index in (1, 2):
+        flags = ["--input", f"{root}/photos", "--model-dir", f"{root}/model", "--shard", f"{index}/2"]
+        done = command("pipeline", "classify", *flags, "--output", f"{root}/shards/{index}", **environment)
+        assert done.returncode == 0, done.stderr
+    for more in ((), ("--overwrite",)):
+        words = [f"{root}/shards", "--output", f"{root}/merged", *more]
+        done = command("pipeline", "merge", *words, **environment)
+        assert done.returncode == 0, done.stderr
+        rows = rows_in(f"{root}/merged/predictions")
+        assert sorted(row["uri"] for row in rows) == sorted(f"{root}/photos/{name}" for name in photos)
+        names = names_in(f"{root}/merged")
+        assert {name.split("/")[0] for name in names} == {
+            "predictions", "dead_letters", "journal", "class_stats.json", "run.json", "report.html", "metrics.prom",
+            "_SUCCESS",
+        }  # fmt: skip
+        assert storage.read_text(f"{root}/merged/report.html").count("data:image/jpeg") > 0
