@@ -71,9 +71,11 @@ class OpenChunk:
         if self._is_closed:
             return
         self._is_closed = True
-        with _lock:
-            _open.discard(self)
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            with _lock:
+                _open.discard(self)  # not before: `save_all` waits for those that are being closed
 
 
 def save_all() -> None:

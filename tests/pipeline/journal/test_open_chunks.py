@@ -66,3 +66,23 @@ def test_a_storage_that_does_not_answer_holds_the_end_of_a_process_for_a_short_t
     save_all()
     assert time.monotonic() - start < 5
     answered.set()
+
+
+def test_a_chunk_that_is_being_closed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its disk takes half a second; the process ends as soon as all is saved."""
+    begun, close = threading.Event(), ChunkWriter.close
+
+    def slow(writer: ChunkWriter) -> None:
+        begun.set()
+        time.sleep(0.5)
+        close(writer)
+
+    monkeypatch.setattr(ChunkWriter, "close", slow)
+    chunk = OpenChunk(str(tmp_path / "chunk"), SETTINGS)
+    chunk.write(finished(1))
+    thread = threading.Thread(target=chunk.close)
+    thread.start()
+    assert begun.wait(5)
+    save_all()
+    assert read_results(str(tmp_path / "chunk"))[1][0].location == "/1"
+    thread.join()
