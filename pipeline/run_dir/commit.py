@@ -120,7 +120,6 @@ def publish(attempt: Attempt, contents: Callable[[], Contents]) -> dict[str, Any
         record = _finished(attempt)
         if record:  # an engine has started the job again
             abandon(attempt)
-            release_left(attempt.output, attempt.token)
             return record
         check_holder(attempt.output, attempt.token)
         record = _committed(attempt) or _write(attempt, contents())
@@ -135,7 +134,7 @@ def end(attempt: Attempt, record: dict[str, Any]) -> None:
     if record["status"] == "succeeded":
         storage.remove(f"{attempt.output}/{FAILED}")
         storage.write_text(f"{attempt.output}/{SUCCESS_FILE}", "")
-    release_left(attempt.output, attempt.token)
+        release_left(attempt.output, attempt.token)  # by that of a failed run --attach finds it beside a finished one
 
 
 def has_finished(attempt: Attempt) -> bool:

@@ -329,3 +329,20 @@ def test_two_commits_at_the_same_time_end_in_one_whole_run(
     lines = [line for file in Path(run.output, "predictions").iterdir() for line in file.read_text().splitlines()]
     assert len(lines) == record["counts"]["predictions"]
     assert Path(run.output, "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("letters", [0, 20])
+def test_the_lock_that_a_command_has_left_stays_if_its_run_failed(
+    run: Run, part: MakePart, results: Callable[..., dict[str, Any]], letters: int
+) -> None:
+    """By it ``--attach`` tells the run that failed from a finished one in the same place."""
+    take_lock(run)
+    lock = Path(run.output) / "_lock"
+    lock.write_text(json.dumps(json.loads(lock.read_text()) | {"beat": 0.0}))
+    parts = [
+        part(run, "predictions", 0, 20),
+        part(run, "dead_letters", 0, letters),
+        part(run, "journal", 0, 20 + letters),
+    ]
+    record = commit(run, parts=parts, **results(20, letters))
+    assert (record["status"], lock.exists()) == (("failed", True) if letters else ("succeeded", False))
