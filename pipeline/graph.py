@@ -14,6 +14,7 @@ from pipeline.inference.handler import SavedModelHandler
 from pipeline.journal.content_index import ContentIndex
 from pipeline.journal.known import ReadKnown
 from pipeline.journal.reuse import Reuse
+from pipeline.journal.saved import SavedResults
 from pipeline.journal.statistics import MergeStatistics, Statistics
 from pipeline.journal.write_chunks import WriteChunks
 from pipeline.manifest.grouping import GroupByLocation
@@ -36,6 +37,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     """Builds the graph. Its one element at the end is the content of ``run.json``."""
     meter = MeterHandle(run.temporary)
     results = ResultsByContentHandle(ContentIndex(run.journals.parts, run.settings))
+    saved = SavedResults(run.temporary, run.settings)
     handler = SavedModelHandler(config.model_dir, run.model.id, config.inference, meter)
 
     rows, columns, left_out, whole = pipeline | "Manifest" >> ReadManifest(
@@ -45,7 +47,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
         needs_columns=config.output_format != JSON_LINES,
     )
     known = pipeline | "Known results" >> ReadKnown(run.journals, run.settings)
-    listed = (rows.results, known) | "Group by location" >> GroupByLocation(run.scratch)
+    listed = (rows.results, known) | "Group by location" >> GroupByLocation(run.scratch, saved)
     unknown = listed | "Reuse" >> Reuse(meter)
     fetched = unknown.results | "Read" >> ReadAhead(config.reading, meter)
     decoded = fetched.results | "Decode" >> Decode(run.model.image, config.reading.limits, meter, results)

@@ -54,8 +54,13 @@ class NewFile(io.BufferedIOBase):
         """How many bytes have been written."""
         return self._file.tell()
 
-    def commit(self) -> None:
-        """Puts the file in its place, where it replaces another one, and closes it. It is durable then."""
+    def commit(self, path: str | None = None) -> None:
+        """Puts the file in its place, where it replaces another one, and closes it. It is durable then.
+
+        Args:
+            path: its place, if that is only known now; in the same folder as the path before.
+        """
+        self._path = path or self._path
         with translated_errors():
             if self._beside:
                 sync_file(self._file)

@@ -24,6 +24,8 @@ from typing import Any, BinaryIO
 from catalogue import storage
 from catalogue.images.spec import Limits
 from catalogue.reasons import Reason, StorageError
+from pipeline.journal.chunk_names import chunk_name
+from pipeline.manifest.partitions import partition_of
 from pipeline.records import FinishedImage, ListedImage, Result
 
 _MAGIC = b"chunk\x01\r\n"
@@ -58,15 +60,16 @@ class ChunkWriter:
     """Writes a chunk. The file appears, complete and durable, once it is closed.
 
     Args:
-        path: of the file.
+        folder: of the file.
         settings: of the run.
 
     Raises:
         StorageError: it cannot be written; from every method.
     """
 
-    def __init__(self, path: str, settings: Settings) -> None:
-        self._file, self._settings = _Summed(storage.NewFile(path)), settings
+    def __init__(self, folder: str, settings: Settings) -> None:
+        self._folder, self._settings = folder, settings
+        self._file = _Summed(storage.NewFile(f"{folder}/{chunk_name(())}"))
         self._rows = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1, mtime=0)
         self._results: list[Result] = []
 
@@ -75,14 +78,17 @@ class ChunkWriter:
         pickle.dump(image.listed.rows, self._rows, pickle.HIGHEST_PROTOCOL)
         self._results.append(image.result)
 
-    def close(self) -> None:
-        """Finishes the file."""
+    def close(self) -> str:
+        """Finishes the file. Returns its path."""
         self._rows.close()
         content = {"settings": dataclasses.asdict(self._settings), "results": self._results}
         packed = zlib.compress(json.dumps(content).encode("ascii"), level=1)
         footer = _FOOTER.pack(self._file.crc, len(packed), _MAGIC)
         self._file.new.write(packed + footer)
-        self._file.new.commit()
+        partitions = {partition_of(result.location) for result in self._results if result.location}
+        path = f"{self._folder}/{chunk_name(partitions)}"
+        self._file.new.commit(path)
+        return path
 
 
 class _Summed:

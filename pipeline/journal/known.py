@@ -11,9 +11,9 @@ import apache_beam as beam
 from catalogue import storage
 from catalogue.reasons import StorageError
 from pipeline.journal.chunk_files import Settings, read_results
+from pipeline.journal.chunk_names import is_chunk
 from pipeline.journal.part_files import read_part
 from pipeline.journal.reuse import usable
-from pipeline.journal.write_chunks import PREFIX
 from pipeline.records import Result
 
 
@@ -57,8 +57,7 @@ class ReadKnown(beam.PTransform):
 
 def files_of(journals: Journals) -> Iterator[str]:
     """The chunks and parts of journals. Raises StorageError."""
-    chunks = files_in(journals.chunks)
-    yield from (path for path in chunks if path.rpartition("/")[2].startswith(PREFIX))
+    yield from filter(is_chunk, files_in(journals.chunks))
     for folder in journals.parts:
         yield from files_in(folder)
 

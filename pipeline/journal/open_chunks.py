@@ -20,15 +20,15 @@ class OpenChunk:
     """A chunk that is being written by one bundle. Another thread may call `save` at any time.
 
     Args:
-        path: of its file.
+        folder: of its file.
         settings: of the run.
 
     Raises:
         StorageError: it cannot be written; from every method but `save`.
     """
 
-    def __init__(self, path: str, settings: Settings) -> None:
-        self._path, self._writer = path, ChunkWriter(path, settings)
+    def __init__(self, folder: str, settings: Settings) -> None:
+        self._writer, self._path = ChunkWriter(folder, settings), ""
         self._images = self._predictions = self._dead_letters = 0
         self._deadline = time.monotonic() + MAX_SECONDS
         self._lock, self._is_closed = threading.Lock(), False
@@ -72,7 +72,7 @@ class OpenChunk:
             return
         self._is_closed = True
         try:
-            self._writer.close()
+            self._path = self._writer.close()
         finally:
             with _lock:
                 _open.discard(self)  # not before: `save_all` waits for those that are being closed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ from pipeline.journal.open_chunks import OpenChunk
 from pipeline.journal.statistics import Statistics
 from pipeline.records import Chunk, FinishedImage
 
-PREFIX = "chunk-"
 MAX_ROWS = 1_000
 _STATISTICS = "statistics"
 
@@ -60,7 +58,7 @@ class _WriteChunksFn(beam.DoFn):
 
     def process(self, image: FinishedImage) -> Iterator[Chunk]:
         if self._open is None:
-            self._open = OpenChunk(f"{self._folder}/{PREFIX}{uuid.uuid4().hex}", self._settings)
+            self._open = OpenChunk(self._folder, self._settings)
         self._open.write(image)
         self._statistics.add(image)
         if self._open.rows >= self._max_rows or self._open.is_old():

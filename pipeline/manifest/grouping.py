@@ -15,9 +15,10 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from catalogue.cli.masking import masked_key
+from pipeline.journal.saved import SavedResults
+from pipeline.manifest.partitions import PARTITIONS, partition_of
 from pipeline.records import Fields, ListedImage, ManifestRow, Result
 
-PARTITIONS = 1024
 _WAITING, _WAITING_FOR_FILES = 64 * PARTITIONS, 16 * PARTITIONS
 """How many rows are packed together: many, where each block travels by itself."""
 
@@ -36,11 +37,12 @@ class GroupByLocation(beam.PTransform):
 
     Args:
         folder: a local folder for these files; None for none.
+        saved: finds what workers that are gone have saved of the same partitions.
     """
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: str | None, saved: SavedResults) -> None:
         super().__init__()
-        self._folder = folder
+        self._folder, self._saved = folder, saved
 
     def expand(self, found: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         """PCollections of `ManifestRow`s and of `Result`s to a PCollection of `ListedImage`s."""
@@ -52,7 +54,7 @@ class GroupByLocation(beam.PTransform):
             )
             | beam.Flatten()
             | beam.GroupByKey()
-            | "Unpack" >> beam.FlatMapTuple(lambda _, packed: listed_images(packed))
+            | "Unpack" >> beam.ParDo(_UnpackFn(self._saved))
         )
 
 
@@ -71,7 +73,7 @@ class _PackFn(beam.DoFn):
 
     def process(self, one: ManifestRow | Result) -> Iterator[tuple[int, Packed]]:
         key = one.location if isinstance(one, Result) else masked_key(one.location)
-        self._waiting[zlib.crc32(key.encode()) % PARTITIONS].append(one)
+        self._waiting[partition_of(key)].append(one)
         self._count += 1
         if self._count >= (_WAITING if self._folder is None else _WAITING_FOR_FILES):
             yield from self._packed()
@@ -108,6 +110,20 @@ class _PackFn(beam.DoFn):
         self._last[partition] = place
 
 
+class _UnpackFn(beam.DoFn):
+    """Packed blocks of a partition to `ListedImage`s."""
+
+    def __init__(self, saved: SavedResults) -> None:
+        self._saved = saved
+
+    def start_bundle(self) -> None:
+        self._saved.look()
+
+    def process(self, partition: tuple[int, Iterable[Packed]]) -> Iterator[ListedImage]:
+        number, packed = partition
+        return listed_images(packed, self._saved.of(number))
+
+
 def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
     """Rows or results as few bytes."""
     content: tuple[str, list[Any]]
@@ -122,11 +138,13 @@ def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
     return zlib.compress(pickle.dumps(content, pickle.HIGHEST_PROTOCOL), level=1)
 
 
-def listed_images(packed: Iterable[Packed]) -> Iterator[ListedImage]:
-    """Packed rows and results to `ListedImage`s. Results of images that no row names are left out."""
+def listed_images(packed: Iterable[Packed], saved: Iterable[Result] = ()) -> Iterator[ListedImage]:
+    """Packed rows and results, and results that were saved, to `ListedImage`s. Those that no row names are left out."""
     rows: dict[str, list[tuple[str, Fields]]] = {}
     versions: dict[str, str] = {}
     known: dict[str, list[Result]] = {}
+    for result in saved:
+        known.setdefault(result.location, []).append(result)
     for block in _blocks_of(packed):
         kind, plain = pickle.loads(zlib.decompress(block))
         if kind == "results":

@@ -59,13 +59,14 @@ class Watch:
                 if progress:
                     progress.close()
                 classifying, progress = True, None
-            now = done + failed if classifying else counts["listed"]
+            listed = counts["listed"]
+            now = min(done + failed, listed) if classifying else listed  # an engine may do a lost worker's share again
             if not progress:
                 if not now:
                     continue
                 progress, shown = Progress("classifying" if classifying else "listing", None, "images", done=now), now
             if classifying:
-                progress.expect(counts["listed"])
+                progress.expect(listed)
                 if not stops and self._is_lost(counts):
                     stops = self._stop()
             if now > shown:

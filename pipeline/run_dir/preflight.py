@@ -14,7 +14,8 @@ from catalogue.cli.errors import CommandFailed, Fault, Interrupted, UserError
 from catalogue.cli.masking import masked_command
 from catalogue.reasons import StorageError
 from pipeline.errors import JobGoesOnError, StoppedEarlyError
-from pipeline.journal.write_chunks import PREFIX as CHUNK
+from pipeline.journal.chunk_names import PREFIX as CHUNK
+from pipeline.journal.chunk_names import is_chunk
 from pipeline.run_dir.layout import (
     DEAD_LETTERS,
     JOURNAL,
@@ -144,7 +145,7 @@ def keep_chunks(temporary: str) -> bool:
     for path, name in names.items():
         if not name.startswith((CHUNK, STARTED)):
             storage.remove(path)
-    return any(name.startswith(CHUNK) for name in names.values())
+    return any(map(is_chunk, names))
 
 
 def abandon(run: Attempt) -> None:
@@ -159,7 +160,7 @@ def abandon(run: Attempt) -> None:
 def has_chunks(run: Attempt) -> bool:
     """Whether earlier attempts have left results."""
     files = storage.list_files(f"{run.output}/{TEMPORARY}")
-    return any(file.location.rpartition("/")[2].startswith(CHUNK) for file in files)
+    return any(is_chunk(file.location) for file in files)
 
 
 def _missing_folders(path: Path) -> list[Path]:

@@ -20,13 +20,19 @@ def finished(number: int) -> FinishedImage:
     return FinishedImage(listed, Result(listed.location, top=(("hat", 0.5),)))
 
 
+def results_in(folder: Path) -> list[Result]:
+    """Of its one chunk."""
+    (path,) = folder.iterdir()
+    return read_results(str(path))[1]
+
+
 def test_saved_chunks_hold_what_has_been_written_and_take_no_more(tmp_path: Path) -> None:
-    chunks = [OpenChunk(str(tmp_path / f"chunk-{number}"), SETTINGS) for number in range(3)]
+    chunks = [OpenChunk(str(tmp_path / f"{number}"), SETTINGS) for number in range(3)]
     for number, chunk in enumerate(chunks):
         chunk.write(finished(number))
     closed = chunks.pop().close()
     save_all()
-    assert [read_results(str(tmp_path / f"chunk-{number}"))[1][0].location for number in range(3)] == ["/0", "/1", "/2"]
+    assert [results_in(tmp_path / f"{number}")[0].location for number in range(3)] == ["/0", "/1", "/2"]
     assert closed.images == 1
     for chunk in chunks:
         with pytest.raises(RuntimeError, match="told to end"):
@@ -35,8 +41,8 @@ def test_saved_chunks_hold_what_has_been_written_and_take_no_more(tmp_path: Path
 
 def test_a_chunk_that_is_saved_while_it_is_written_is_whole(tmp_path: Path) -> None:
     for attempt in range(10):
-        path = tmp_path / f"chunk-{attempt}"
-        chunk, written = OpenChunk(str(path), SETTINGS), list[int]()
+        folder = tmp_path / f"{attempt}"
+        chunk, written = OpenChunk(str(folder), SETTINGS), list[int]()
 
         def write(chunk: OpenChunk = chunk, written: list[int] = written) -> None:
             try:
@@ -52,7 +58,7 @@ def test_a_chunk_that_is_saved_while_it_is_written_is_whole(tmp_path: Path) -> N
             time.sleep(0.001)
         save_all()
         thread.join()
-        assert len(read_results(str(path))[1]) == len(written) < 100_000
+        assert len(results_in(folder)) == len(written) < 100_000
 
 
 def test_a_storage_that_does_not_answer_holds_the_end_of_a_process_for_a_short_time_only(
@@ -61,7 +67,7 @@ def test_a_storage_that_does_not_answer_holds_the_end_of_a_process_for_a_short_t
     answered = threading.Event()
     monkeypatch.setattr(ChunkWriter, "close", lambda self: answered.wait())
     monkeypatch.setattr(open_chunks, "_SECONDS_TO_SAVE", 0.1)
-    OpenChunk(str(tmp_path / "chunk"), SETTINGS).write(finished(0))
+    OpenChunk(str(tmp_path), SETTINGS).write(finished(0))
     start = time.monotonic()
     save_all()
     assert time.monotonic() - start < 5
@@ -72,17 +78,17 @@ def test_a_chunk_that_is_being_closed_is_waited_for(tmp_path: Path, monkeypatch:
     """Its disk takes half a second; the process ends as soon as all is saved."""
     begun, close = threading.Event(), ChunkWriter.close
 
-    def slow(writer: ChunkWriter) -> None:
+    def slow(writer: ChunkWriter) -> str:
         begun.set()
         time.sleep(0.5)
-        close(writer)
+        return close(writer)
 
     monkeypatch.setattr(ChunkWriter, "close", slow)
-    chunk = OpenChunk(str(tmp_path / "chunk"), SETTINGS)
+    chunk = OpenChunk(str(tmp_path), SETTINGS)
     chunk.write(finished(1))
     thread = threading.Thread(target=chunk.close)
     thread.start()
     assert begun.wait(5)
     save_all()
-    assert read_results(str(tmp_path / "chunk"))[1][0].location == "/1"
+    assert results_in(tmp_path)[0].location == "/1"
     thread.join()

@@ -9,8 +9,14 @@ import apache_beam as beam
 from apache_beam.testing.util import assert_that, equal_to
 
 from catalogue.cli.masking import masked_key
-from pipeline.manifest.grouping import GroupByLocation, _PackFn, listed_images, pack
-from pipeline.records import ListedImage, ManifestRow, Result
+from catalogue.images.spec import Limits
+from pipeline.journal.chunk_files import ChunkWriter, Settings
+from pipeline.journal.saved import SavedResults
+from pipeline.manifest.grouping import GroupByLocation, _PackFn, _UnpackFn, listed_images, pack
+from pipeline.manifest.partitions import partition_of
+from pipeline.records import FinishedImage, ListedImage, ManifestRow, Result
+
+SETTINGS = Settings("model", 3, 5, Limits())
 
 
 def test_packed_rows_come_back_each_image_once() -> None:
@@ -68,7 +74,7 @@ def test_the_local_runner_groups_places_in_files(tmp_path: Path) -> None:
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         rows = pipeline | "rows" >> beam.Create([ManifestRow(uri, uri, long) for uri in uris * 2])
         known = pipeline | "known" >> beam.Create(results)
-        listed = (rows, known) | GroupByLocation(str(tmp_path))
+        listed = (rows, known) | GroupByLocation(str(tmp_path), SavedResults(str(tmp_path / "none"), SETTINGS))
         found = listed | beam.Map(lambda image: (image.location, len(image.rows), image.known))
         versions = {result.location: (result,) for result in results}
         assert_that(found, equal_to([(uri, 2, versions.get(uri, ())) for uri in uris]))
@@ -79,3 +85,24 @@ def test_the_local_runner_groups_places_in_files(tmp_path: Path) -> None:
     places = [windowed.value[1] for windowed in fn.finish_bundle()]
     assert {type(place) for place in places} == {tuple}
     assert sum(len(pickle.dumps(place)) for place in places) < 200 * 1024
+
+
+def test_what_an_earlier_attempt_at_a_bundle_has_saved_is_known_to_the_next(tmp_path: Path) -> None:
+    uris = uris_of(3000)
+    partitions = {}
+    for uri in uris:
+        partitions.setdefault(partition_of(uri), []).append(ManifestRow(uri, uri, {}))
+    blocks = [(number, [pack(rows)]) for number, rows in partitions.items()]
+    fn = _UnpackFn(SavedResults(str(tmp_path), SETTINGS))
+    fn.start_bundle()
+    images = [image for block in blocks for image in fn.process(block)]
+    assert not any(image.known for image in images)
+    for start in range(0, 2000, 500):  # one was not saved
+        writer = ChunkWriter(str(tmp_path), SETTINGS)
+        for image in images[start : start + 500]:
+            writer.write(FinishedImage(image, Result(image.location, "v", "hash", (("hat", 0.5),))))
+        writer.close()
+    fn.start_bundle()
+    again = [image for block in reversed(blocks) for image in fn.process(block)]
+    assert {image.location for image in again if image.known} == {image.location for image in images[:2000]}
+    assert len(again) == 3000

@@ -52,8 +52,7 @@ def test_parts_of_many_bundles_are_few_and_full(count: int) -> None:
 
 def test_each_row_of_the_chunks_is_in_one_part(run: Run) -> None:
     run = dataclasses.replace(run, top_k=1)
-    path = f"{run.temporary}/chunk-1"
-    writer = ChunkWriter(path, run.settings)
+    writer = ChunkWriter(run.temporary, run.settings)
     good = Result("/a", "v", "hash", (("hat", 0.75),))
     writer.write(FinishedImage(ListedImage("/a", (("a", {"sku": 1}), ("./a", {"sku": 2}))), good))
     writer.write(
@@ -61,7 +60,7 @@ def test_each_row_of_the_chunks_is_in_one_part(run: Run) -> None:
             ListedImage("/b", (("b", {"sku": 3}),)), Result("/b", reason="read_failed", transient=True, message="!")
         )
     )
-    writer.close()
+    path = writer.close()
     predictions, dead_letters = (
         merge(Assignment(folder, 4, (path,), "digest"), run, pa.schema([("sku", pa.int64())]))
         for folder in ("predictions", "dead_letters")
@@ -79,13 +78,12 @@ def test_each_row_of_the_chunks_is_in_one_part(run: Run) -> None:
 
 
 def test_the_journal_has_a_result_for_each_image_that_a_line_names(run: Run) -> None:
-    path = f"{run.temporary}/chunk-1"
     results = [Result("/a", "v", "hash", (("hat", 0.75),)), Result("/b", reason="not_found")]
     wrong = Result("", reason="bad_manifest_row")
-    writer = ChunkWriter(path, run.settings)
+    writer = ChunkWriter(run.temporary, run.settings)
     for result in (results[0], wrong, results[1]):
         writer.write(FinishedImage(ListedImage(result.location, (("a", {}), ("./a", {}))), result))
-    writer.close()
+    path = writer.close()
     part = merge(Assignment("journal", 0, (path,), "digest"), run, pa.schema([]))
     assert part.rows == 2
     assert list(read_part(part.path)) == [(run.settings, results)]

@@ -98,11 +98,15 @@ from pipeline.config import Manifest
 from pipeline.manifest.grouping import GroupByLocation
 from pipeline.manifest.reading import ReadManifest
 from pipeline.metering.meter import MeterHandle
+from pipeline.journal.chunk_files import Settings
+from pipeline.journal.saved import SavedResults
+from catalogue.images.spec import Limits
+saved = SavedResults(sys.argv[1] + ".d", Settings("model", 3, 5, Limits()))
 resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
 options = beam_options(["--direct_num_workers=2", "--direct_running_mode=multi_threading"])
 with beam.Pipeline(runner=runner_for(options), options=options) as pipeline:
     rows = (pipeline | ReadManifest(Manifest((sys.argv[1],)), MeterHandle(sys.argv[1] + ".d"))).rows
-    listed = (rows.results, pipeline | "nothing known" >> beam.Create([])) | GroupByLocation(None)
+    listed = (rows.results, pipeline | "nothing known" >> beam.Create([])) | GroupByLocation(None, saved)
     assert_that(listed | beam.combiners.Count.Globally(), equal_to([400_000]))
 """
     assert peak_of(body, tmp_path / "list.txt") < 2 * 2**30
