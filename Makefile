@@ -8,7 +8,7 @@ SERVERS := build/servers
 ENGINES := build/engines
 AIRFLOW := build/airflow
 
-.PHONY: help demo test test-flink test-spark test-airflow test-image soak soak-flink soak-spark check format fuzz bench clean
+.PHONY: help demo test test-flink test-spark test-prism test-airflow test-image soak soak-flink soak-spark check format fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on a
 
 test-spark: $(VENV)/.dev $(ENGINES)/spark/.done $(ENGINES)/boot ## run jobs on an embedded Spark (two minutes)
 	$(BIN)/python -m pytest -m spark tests/test_embedded_engines.py
+
+test-prism: $(VENV)/.dev $(ENGINES)/prism ## run jobs on Beam's Prism (a minute)
+	$(BIN)/python -m pytest -m prism tests/test_embedded_engines.py
 
 test-airflow: $(VENV)/.dev $(AIRFLOW)/.done ## run the DAG of deploy/ in an Airflow (a minute)
 	$(BIN)/python -m pytest -m airflow tests/test_deploy.py
@@ -97,9 +100,14 @@ $(AIRFLOW)/.done: $(VENV)/.base
 	$(AIRFLOW)/bin/pip install --quiet --disable-pip-version-check 'apache-airflow==3.3.2'
 	@touch $@
 
-# What starts a worker of Beam on the machines of an engine; the version is that of constraints.txt.
+# What starts a worker of Beam on the machines of an engine, and Beam's own engine; the version is that of constraints.txt.
+BEAM := github.com/apache/beam/sdks/v2
 $(ENGINES)/boot: constraints.txt
 	@mkdir -p $(ENGINES)
-	@if command -v go >/dev/null; then \
-		GOBIN=$(CURDIR)/$(ENGINES) go install github.com/apache/beam/sdks/v2/python/container@v2.77.0 \
+	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/$(ENGINES) go install $(BEAM)/python/container@v2.77.0 \
 		&& mv $(ENGINES)/container $@ && touch $@; else echo "there is no Go: tests of clusters will skip" >&2; fi
+
+$(ENGINES)/prism: constraints.txt
+	@mkdir -p $(ENGINES)
+	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/$(ENGINES) go install $(BEAM)/go/cmd/prism@v2.77.0 \
+		&& touch $@; else echo "there is no Go: tests of Prism will skip" >&2; fi

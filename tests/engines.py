@@ -1,4 +1,4 @@
-"""Flink and Spark on this machine, each on free ports of loopback. `make` copies their jars below ``build/engines``."""
+"""Flink, Spark and Prism on this machine, on free ports of loopback. `make` fetches them into ``build/engines``."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from tests.servers import free_port, require
 ENGINES = Path(__file__).parents[1] / "build/engines"
 BOOT = ENGINES / "boot"
 """What starts a worker of Beam in a process environment."""
+PRISM = ENGINES / "prism"
+"""Beam's own engine for one machine."""
 
 # What Java 17 must open for Flink and Spark. Source: the default configuration of Flink 1.19, and Spark's
 # org.apache.spark.launcher.JavaModuleOptions.
@@ -55,8 +57,11 @@ def jars(engine: str) -> Path:
 def embedded(engine: str, folder: Path) -> list[str]:
     """The flags for an engine that lives as long as the command.
 
-    The jar that Beam wants for it is one that names all others.
+    The jar that Beam wants for Flink and Spark is one that names all others.
     """
+    if engine == "prism":
+        require(PRISM, "Go")
+        return ["--runner", "PrismRunner", f"--prism_location={PRISM}", "--environment_type=LOOPBACK"]
     jar, lines = folder / f"{engine}.jar", [b"Manifest-Version: 1.0", f"Main-Class: {_JOB_SERVERS[engine]}".encode()]
     lines.append(f"Class-Path: {' '.join(file.as_uri() for file in sorted(jars(engine).glob('*.jar')))}".encode())
     with zipfile.ZipFile(jar, "w") as archive:

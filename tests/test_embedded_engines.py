@@ -1,4 +1,4 @@
-"""Runs on an embedded Flink and Spark, which end with the command: ``make test-flink``, ``make test-spark``."""
+"""Runs on engines that end with the command: ``make test-flink``, ``make test-spark``, ``make test-prism``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ from tests import engines
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
-ENGINES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("flink", "spark")]
+OF_JAVA, PRISM = ([pytest.param(name, marks=getattr(pytest.mark, name)) for name in names]
+                  for names in (("flink", "spark"), ("prism",)))  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=OF_JAVA + PRISM)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The flags for it."""
+    return engines.embedded(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module", params=OF_JAVA)
+def engine_of_java(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The flags for it."""
     return engines.embedded(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -108,15 +115,15 @@ def test_the_rows_are_those_of_the_local_runner(run: Runs, engine: Sequence[str]
 
 
 def test_a_job_in_a_jar_completes_its_run_and_does_nothing_when_it_is_started_again(
-    run: Runs, engine: Sequence[str], local: Path, tmp_path: Path
+    run: Runs, engine_of_java: Sequence[str], local: Path, tmp_path: Path
 ) -> None:
     jar, output = tmp_path / "job.jar", tmp_path / "run"
     flags = [*engines.processes(), "--environment_cache_millis=10000", f"--output_executable_path={jar}"]
-    said = run(output, *engine, *flags)
+    said = run(output, *engine_of_java, *flags)
     assert said.splitlines()[-1] == f"{jar} holds the job, which completes {output} when an engine runs it"
     assert not (output / "run.json").exists()
     for _ in range(2):
-        engines.run_jar(engine, jar)
+        engines.run_jar(engine_of_java, jar)
         assert_equal(output, local)
         assert {file.name for file in output.iterdir()} == {file.name for file in local.iterdir()}
 

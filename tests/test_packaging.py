@@ -109,8 +109,9 @@ def test_both_commands_start_from_what_is_built(form: str, source: Path, tmp_pat
     run(python, "-c", f"import importlib\nfor name in {every}: importlib.import_module(name)", cwd=tmp_path, **lent)
 
 
-def test_the_program_that_starts_workers_is_of_the_version_of_beam_that_is_tested(repository: Path) -> None:
+def test_beams_programs_are_of_the_version_of_beam_that_is_tested(repository: Path) -> None:
     beam = re.search(r"^apache-beam==(\S+)", (repository / "constraints.txt").read_text(), flags=re.MULTILINE)
     assert beam
-    assert f"/sdks/v2/python/container@v{beam[1]} " in (repository / "Makefile").read_text()
+    versions = re.findall(r"\$\(BEAM\)/\S+@v(\S+)", (repository / "Makefile").read_text())
+    assert versions == [beam[1]] * 2
     assert f"FROM apache/beam_python3.11_sdk:{beam[1]} AS beam" in (repository / "Dockerfile").read_text()
