@@ -39,6 +39,7 @@ class ModelInfo:
         temperature: what the logits are divided by inside the graph, fitted on validation.
         class_shares: label -> its share among the training photos; empty if the model was not fitted here.
         metrics: of the validation photos, see `trainer.evaluation.metrics`.
+        test_metrics: the same of the test photos; None if there were none.
         training: backbone, weights, options and the history of the epochs.
         network: of each layer its name, kind, output shape, number of parameters, and whether it was fitted.
         data: numbers of photos, and a fingerprint of their contents and labels.
@@ -63,6 +64,7 @@ class ModelInfo:
     created: str
     files: dict[str, str]
     network_hash: str = ""
+    test_metrics: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``model.json``; its last key is a checksum of the others."""

@@ -25,6 +25,7 @@ from trainer.evaluation.gates import check_gate_names, check_gates
 from trainer.evaluation.inference import Classified
 from trainer.evaluation.metrics import measure
 from trainer.evaluation.report import Comparison, Evaluated, evaluation_page
+from trainer.export import training_photos
 
 LISTED = 50
 
@@ -44,6 +45,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
         other = _classified_by(arguments.compare, examples, limits, saved_model.load) if arguments.compare else None
         result = inference.classify(examples, len(examples), info.image, limits, saved_model.load(model))
+        known = training_photos.count_known(model, result.content_hashes)
     if not result.examples:
         raise UserError(f"none of the {len(examples):,} files in {arguments.data} can be read as a photo")
     index = {label: number for number, label in enumerate(info.labels)}
@@ -51,6 +53,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     measured = measure(truth, result.probabilities, info.labels, info.temperature)
     comparison = _compared(info, truth, result, other) if other else None
     _print_metrics(info, measured, result)
+    if known:
+        print_line(
+            f"warning: {known:,} of the {len(result.examples):,} photos were trained on: the figures are flattered"
+        )
     if comparison:
         _print_comparison(info, comparison)
     if output:
@@ -118,6 +124,8 @@ def _print_metrics(info: ModelInfo, measured: dict[str, Any], result: Classified
     print_line(
         f"accuracy {measured['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})  photos {measured['examples']:,}"
     )
+    chance = "; no better than chance" if metrics.is_chance(measured) else ""
+    print_line(f"always the most frequent label {measured['baseline_accuracy']:.4f}{chance}")
     print_line(f"top-5 accuracy {measured['top_5_accuracy']:.4f}  macro F1 {measured['macro_f1']:.4f}")
     print_line(
         f"log loss {measured['log_loss']:.4f}  calibration error {measured['calibration_error']:.4f}, before the "

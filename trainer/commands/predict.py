@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Sequence
 
 import numpy as np
 
-from catalogue import model_dir
+from catalogue import model_dir, storage
 from catalogue.cli import flags
 from catalogue.cli.errors import CommandFailed
 from catalogue.cli.logs import print_line
-from trainer.data.examples import Example
+from catalogue.reasons import StorageError
+from trainer.data.examples import Example, find_examples
 from trainer.data.photos import Photo, read_photos
 from trainer.evaluation import inference
 
@@ -26,7 +28,7 @@ def predict(arguments: argparse.Namespace) -> None:
         from catalogue.model_dir import saved_model  # TensorFlow, which takes seconds to import
 
         info, probabilities, limits = model.info, saved_model.load(model), flags.limits(arguments)
-        examples = [Example(uri, "") for uri in arguments.images]
+        examples = [example for uri in arguments.images for example in _examples(uri)]
         photos = list(read_photos(examples, info.image, limits))
         readable = [photo for photo in photos if isinstance(photo, Photo)]
         size = inference.BATCH_SIZE
@@ -43,6 +45,20 @@ def predict(arguments: argparse.Namespace) -> None:
                 print_line(f"{photo.example.uri}\n  not classified, {photo.error}")
     if len(readable) < len(photos):
         raise CommandFailed(f"{len(photos) - len(readable)} of {len(photos)} files could not be read as a photo")
+
+
+def _examples(uri: str) -> list[Example]:
+    """A photo, or all those in a folder. Raises UserError for a folder without any."""
+    return find_examples(uri, labelled=False) if _is_folder(storage.without_file_scheme(uri)) else [Example(uri, "")]
+
+
+def _is_folder(uri: str) -> bool:
+    if not storage.is_remote(uri):
+        return os.path.isdir(uri)
+    try:
+        return storage.scheme(uri) not in ("http", "https") and not storage.is_file(uri) and storage.exists(uri)
+    except StorageError:  # it is reported when the photo is read
+        return False
 
 
 def _best(row: np.ndarray, labels: Sequence[str], top: int) -> list[tuple[str, float]]:

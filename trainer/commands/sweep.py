@@ -7,21 +7,25 @@ trial takes as long as its fitting. A trial finds what ``train`` finds with the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from catalogue import storage
 from catalogue.cli.errors import CommandFailed
 from catalogue.cli.logs import say
 from catalogue.cli.text import counted
+from trainer.commands import sweep_file
 from trainer.commands.sweep_flags import check, train_config, varied_flags
-from trainer.commands.sweep_report import print_table, show, write
+from trainer.commands.sweep_report import print_table, show, sweep_page
 from trainer.commands.sweep_trials import Trial, combined, named, rank, sampled
 from trainer.commands.train import train
 from trainer.data import checks
-from trainer.data.examples import find_examples
+from trainer.data.identity import contents_digest, contents_of, names_digest
+from trainer.data.sides import find_sides
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -31,29 +35,37 @@ def sweep(arguments: argparse.Namespace) -> None:
     check(arguments, varied)
     chosen = [] if arguments.trials else list(combined(arguments, varied))
     config = train_config(arguments, {})
-    examples = find_examples(config.data)
-    held_out = find_examples(config.validation_data) if config.validation_data else []
-    checks.check_examples(examples, held_out)
+    sides = find_sides(config.data, config.validation_data, config.test_data)
+    checks.check_sides(sides)
+    own = sweep_file.identity(arguments, varied, names_digest(sides.training, sides.validation))
+    finished: list[Trial] = []
+    if arguments.resume:
+        finished, seconds = sweep_file.earlier(
+            arguments.output,
+            own,
+            lambda: contents_digest(contents_of((*sides.training, *sides.validation), config.limits)),
+        )
+        start -= seconds
+    if finished:
+        say(f"going on with {counted(len(finished), 'trial')} in {arguments.output}")
     trials: list[Trial] = []
-    was_there = os.path.isdir(arguments.output)
-    storage.make_folder(arguments.output, "--output")
-    try:
-        with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-            say("importing TensorFlow and building the network")
-            from trainer.commands.sweep_runner import Runner
+    with _output(arguments.output, trials), tempfile.TemporaryDirectory(prefix="sweep-") as folder:
+        run = None
+        for values in chosen or sampled(arguments, varied, trials):
+            ended = next((trial for trial in finished if trial.values == values), None)
+            if ended:
+                finished.remove(ended)
+                trials.append(ended)
+                continue
+            if run is None:
+                say("importing TensorFlow and building the network")
+                from trainer.commands.sweep_runner import Runner
 
-            run = Runner(arguments, Path(folder), examples, held_out)
-            for values in chosen or sampled(arguments, varied, trials):
-                trials.append(run(values))
-                show(trials[-1], len(trials))
-                write(arguments, varied, trials, time.monotonic() - start)
-    except KeyboardInterrupt:
-        if trials:
-            say(f"the {counted(len(trials), 'trial')} that ended are in {arguments.output}")
-        raise
-    finally:
-        if not trials and not was_there:
-            os.rmdir(arguments.output)
+                run = Runner(arguments, Path(folder), sides)
+            trials.append(run(values))
+            show(trials[-1], len(trials))
+            sweep_file.write(arguments, own, run.contents, trials, time.monotonic() - start)
+            storage.write_text(f"{arguments.output}/report.html", sweep_page(arguments, varied, trials))
     ranked = sorted(trials, key=rank)
     print_table(ranked, varied)
     if ranked[0].accuracy is None:
@@ -66,3 +78,20 @@ def sweep(arguments: argparse.Namespace) -> None:
     if arguments.model_dir:
         say("training the best once more")
         train(train_config(arguments, ranked[0].values))
+
+
+@contextlib.contextmanager
+def _output(folder: str, trials: Sequence[Trial]) -> Iterator[None]:
+    """Makes the folder for what is written, and removes it again if no trial ends."""
+    was_there = os.path.isdir(folder)
+    storage.make_folder(folder, "--output")
+    try:
+        yield
+    except KeyboardInterrupt:
+        if trials:
+            ended = counted(len(trials), "trial")
+            say(f"the {ended} that ended are in {folder}; the same flags and --resume go on")
+        raise
+    finally:
+        if not trials and not was_there:
+            os.rmdir(folder)

@@ -15,6 +15,7 @@ from catalogue.cli.errors import UserError
 from trainer.commands import train_flags as options
 from trainer.commands.train_flags import TrainConfig
 
+SWEEP_FILE = "sweep.json"
 Values = Mapping[str, str]
 """What a trial varies: flag without its dashes -> value as it would be typed."""
 
@@ -50,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="let Optuna (extra 'sweep') choose N combinations instead of trying all",
     )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with an interrupted sweep in --output: the trials that ended are not made again",
+    )
     add("--model-dir", type=flags.path, metavar="DIR", help="train the best once more and write its model here")
     options.add_method_arguments(parser)
 
@@ -83,9 +89,10 @@ def check(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) ->
         import_optuna()
     if os.environ.get("TF_CONFIG"):
         raise UserError("a sweep runs on one machine: start it without TF_CONFIG")
-    for flag, folder in (("--output", arguments.output), ("--model-dir", arguments.model_dir)):
-        if folder:
-            storage.check_new_folder(folder, flag)
+    if not (arguments.resume and os.path.isfile(os.path.join(arguments.output, SWEEP_FILE))):
+        storage.check_new_folder(arguments.output, "--output")
+    if arguments.model_dir:
+        storage.check_new_folder(arguments.model_dir, "--model-dir")
 
 
 def train_config(arguments: argparse.Namespace, values: Values) -> TrainConfig:

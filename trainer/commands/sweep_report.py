@@ -1,16 +1,12 @@
-"""What a sweep writes and prints."""
+"""The page of a sweep, and what it prints."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from catalogue.cli.logs import print_line, say
 from catalogue.html import charts, page
-from trainer.commands.sweep_flags import train_config
 from trainer.commands.sweep_trials import Trial, named, rank
 
 
@@ -33,26 +29,7 @@ def print_table(ranked: Sequence[Trial], varied: Mapping[str, Sequence[str]]) ->
         print_line("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
 
 
-def write(
-    arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial], seconds: float
-) -> None:
-    """Writes sweep.json and report.html."""
-    best = min(trials, key=rank)
-    content = {
-        "data": arguments.data,
-        "validation_data": arguments.validation_data,
-        "options": train_config(arguments, {}).result_settings,
-        "varied": {flag: list(values) for flag, values in varied.items()},
-        "trials": [dataclasses.asdict(trial) for trial in trials],
-        "best": None if best.accuracy is None else dict(best.values),
-        "seconds": round(seconds, 1),
-    }
-    folder = Path(arguments.output)
-    (folder / "sweep.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    (folder / "report.html").write_text(_page(arguments, varied, trials), encoding="utf-8")
-
-
-def _page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]) -> str:
+def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]) -> str:
     """All trials as a table, and a plot of accuracy for each flag."""
     ranked = sorted(trials, key=rank)
     header = [*varied, "accuracy", "loss", "best epoch", "seconds"]

@@ -4,46 +4,47 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from catalogue.cli.errors import CommandFailed, UserError
 from trainer.commands.sweep_flags import Values, train_config
 from trainer.commands.sweep_trials import Trial, preparation
-from trainer.data.examples import Example
+from trainer.data.identity import contents_digest
+from trainer.data.sides import Sides
 from trainer.fitting import distribution, training
 from trainer.fitting.checkpoints import Checkpoints
 from trainer.fitting.training import Job, Prepared
 
+_KEPT = 4
+"""So many preparations stay on the disk: Optuna goes back and forth between them."""
+
 
 class Runner:
-    """Makes trials; remembers the preparation of the last one.
+    """Makes trials; remembers the preparations of the last ones.
+
+    Attributes:
+        contents: a digest of the contents of the photos, see `trainer.data.identity`; empty before they are read.
 
     Args:
         arguments: of ``sweep``.
         folder: a local one, for the outputs of the frozen layers.
-        examples: to train on.
-        held_out: to validate on; none to hold out a part of `examples`.
+        sides: the photos; those to test on are left alone.
     """
 
-    def __init__(
-        self, arguments: argparse.Namespace, folder: Path, examples: Sequence[Example], held_out: Sequence[Example]
-    ) -> None:
-        self._arguments, self._folder, self._examples, self._held_out = arguments, folder, examples, held_out
-        self._labels = tuple(sorted({example.label for example in examples}))
+    def __init__(self, arguments: argparse.Namespace, folder: Path, sides: Sides) -> None:
+        self._arguments, self._folder, self._sides = arguments, folder, sides
         self._devices = distribution.find()
-        self._key: dict[str, Any] = {}
-        self._prepared: Prepared | None = None
-        self._fitted = False
+        self._prepared: dict[str, tuple[Path, Prepared]] = {}
+        self._fitted, self.contents = False, ""
 
     def __call__(self, values: Values) -> Trial:
         """Makes one trial."""
         config = train_config(self._arguments, values)
-        job = Job(config, self._labels, "", self._devices, Checkpoints(None), self._folder, _nobody)
+        job = Job(config, self._sides.labels, "", self._devices, Checkpoints(None), self._folder, _nobody)
         start = time.monotonic()
         try:
             prepared = self._prepare(job)
@@ -59,14 +60,32 @@ class Runner:
         return Trial(values, best["val_accuracy"], best["val_loss"], result.final_fit.best_epoch, seconds)
 
     def _prepare(self, job: Job) -> Prepared:
-        key = preparation(job.config)
-        if self._prepared is None or key != self._key:
-            self._prepared, self._key = None, key
-            for before in self._folder.iterdir():
-                shutil.rmtree(before)
-            job = dataclasses.replace(job, scratch=Path(tempfile.mkdtemp(dir=self._folder)))
-            self._prepared = training.prepare(job, self._examples, self._held_out)
-        return self._prepared
+        key = json.dumps(preparation(job.config))
+        if key not in self._prepared:
+            self._make_room()
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
+            try:
+                prepared = training.prepare(
+                    dataclasses.replace(job, scratch=folder), self._sides.training, self._sides.validation
+                )
+            except UserError:
+                shutil.rmtree(folder)
+                raise
+            self._prepared[key] = folder, prepared
+            self.contents = contents_digest(prepared.encoded.contents)
+        self._prepared[key] = self._prepared.pop(key)  # used last
+        return self._prepared[key][1]
+
+    def _make_room(self) -> None:
+        """Removes the preparations that were used least recently: for the next one, as large as the largest."""
+        sizes = {
+            key: sum(file.stat().st_size for file in folder.iterdir()) for key, (folder, _) in self._prepared.items()
+        }
+        while self._prepared and (
+            len(self._prepared) >= _KEPT or shutil.disk_usage(self._folder).free < 2 * max(sizes.values())
+        ):
+            folder, _ = self._prepared.pop(next(iter(self._prepared)))
+            shutil.rmtree(folder)
 
 
 def _nobody(stage: str, epoch: int, values: dict[str, float]) -> None:

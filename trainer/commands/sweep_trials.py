@@ -77,8 +77,11 @@ def preparation(config: TrainConfig) -> dict[str, Any]:
     """What `trainer.fitting.training.prepare` depends on."""
     found = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FITTING_ONLY}
     found["with_features"] = config.head_stage is not None
-    if not (config.augmentation and config.fine_tune != names.EVERYTHING):
-        found.pop("copies")
+    has_copies = config.augmentation and config.fine_tune != names.EVERYTHING
+    if not has_copies:
+        found.pop("copies"), found.pop("augmentation")
+    if not has_copies and config.fine_tune == names.NOTHING:
+        found.pop("seed")  # only the head depends on it, which each trial builds anew
     return found
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
-from collections.abc import Sequence
 
 from catalogue import model_dir, storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
-from catalogue.cli.text import counted
 from catalogue.reasons import StorageError
 from trainer.commands.train_flags import TrainConfig
 from trainer.data import checks
-from trainer.data.examples import Example, find_examples, is_folder
-from trainer.evaluation import gates
+from trainer.data.examples import is_folder
+from trainer.data.identity import contents_digest, contents_of
+from trainer.data.sides import Sides, find_sides
+from trainer.evaluation import gates, verdict
 from trainer.export import publishing
 from trainer.fitting import checkpoints
 
@@ -32,34 +30,27 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         CommandFailed: training diverged, or the model is below ``--fail-under``.
     """
     start = time.monotonic()
-    examples = find_examples(config.data, labelled=not config.keep_top)
-    held_out = find_examples(config.validation_data) if config.validation_data else []
-    labels = tuple(sorted({example.label for example in examples}))
+    sides = find_sides(config.data, config.validation_data, config.test_data, labelled=not config.keep_top)
     if not config.keep_top:
-        checks.check_examples(examples, held_out)
+        checks.check_sides(sides)
         if is_folder(config.data):
-            checks.warn_of_sub_folders(examples)
-        gates.check_gate_names(config.fail_under, labels)
-    photos = _digest_of([*examples, *held_out])
-    finished = _finished(config, photos) if config.resume else None
+            checks.warn_of_sub_folders(sides.training)
+        gates.check_gate_names(config.fail_under, sides.labels)
+    finished = _finished(config, sides) if config.resume else None
     if finished:
-        checkpoints.remove_those_of(
-            config.checkpoint_dir.rstrip("/"), checkpoints.run_of(config.result_settings, photos)
-        )
+        own = checkpoints.run_of(config.result_settings, sides.digest)
+        checkpoints.remove_those_of(config.checkpoint_dir.rstrip("/"), own)
         say(f"model {finished.id} is in {config.model_dir}, finished: there is nothing to go on with")
         return finished
     _check_output(config)
     say("importing TensorFlow and building the network")
     from trainer.commands import train_job
 
-    info = train_job.run(config, labels, photos, examples, held_out)
+    info = train_job.run(config, sides)
     if info is None:
         return None
-    if info.metrics:
-        epochs = f", epoch {info.training['best_epoch']} of {config.final_stage.epochs}"
-        count = info.data["validation_photos"]
-        measured = f"validation accuracy {info.metrics['accuracy']:.3f} on {counted(count, 'photo')}"
-        say(measured + ("" if config.keep_top else epochs))
+    for sentence in verdict.sentences(info):
+        say(sentence)
     say(f"model {info.id} written to {config.model_dir} after {time.monotonic() - start:.0f} s")
     return info
 
@@ -68,7 +59,7 @@ def _check_output(config: TrainConfig) -> None:
     """Refuses to replace what may not be replaced, before any work is done."""
     path = config.model_dir.rstrip("/")
     for flag, place in (("--model-dir", path), ("--checkpoint-dir", config.checkpoint_dir)):
-        for data in filter(None, (config.data, config.validation_data)):
+        for data in filter(None, (config.data, config.validation_data, config.test_data)):
             _refuse_inside(flag, place, data)
     storage.check(path)
     try:
@@ -102,18 +93,28 @@ def _refuse_inside(flag: str, place: str, data: str) -> None:
         raise UserError(f"{flag} {place} is inside {data}: its files would be taken for photos; choose another")
 
 
-def _finished(config: TrainConfig, photos: str) -> model_dir.ModelInfo | None:
-    """The model that this very run has written already, as where its machine was lost a moment later."""
+def _finished(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
+    """The model that this very run has written already, as where its machine was lost a moment later.
+
+    Raises:
+        UserError: the model there is of another run, and may not be replaced.
+    """
     try:
         with model_dir.fetched(config.model_dir) as model:
             info = model.info
     except model_dir.ModelDirError:
         return None
-    wanted = json.loads(json.dumps(config.result_settings))
-    same = all(info.training.get(name) == value for name, value in wanted.items())
-    return info if same and info.data.get("photos") == photos else None
-
-
-def _digest_of(examples: Sequence[Example]) -> str:
-    """A hash of the names and labels of photos, in their order."""
-    return hashlib.sha256(repr([[example.uri, example.label] for example in examples]).encode()).hexdigest()
+    now = checkpoints.run_of(config.result_settings, sides.digest)
+    then = checkpoints.run_of({name: info.training.get(name) for name in config.result_settings}, info.data["photos"])
+    other = checkpoints.differences(then, now)
+    if not other and contents_digest(contents_of(sides.all, config.limits)) != info.data.get("contents"):
+        other = ["photos were changed since, under the same names"]
+    if not other:
+        return info
+    if not config.overwrite:
+        raise UserError(
+            f"{config.model_dir} holds the model of another run ({'; '.join(other)}): choose another --model-dir or "
+            "give --overwrite"
+        )
+    say(f"beginning anew: the model in {config.model_dir} is of another run ({'; '.join(other)})")
+    return None

@@ -42,6 +42,7 @@ class TrainConfig:
     Attributes:
         data: labelled photos, see `trainer.data.examples.find_examples`.
         validation_data: the like, to choose the best epoch by; None for a part of `data`.
+        test_data: the like, to measure the finished model on; None for none.
         model_dir: where the model directory is written.
         backbone, weights, color_mode: see `trainer.networks.backbones.build`.
         weights_hash: SHA-256 of the file of weights, hexadecimal; None if they are not in one.
@@ -66,6 +67,7 @@ class TrainConfig:
 
     data: str
     validation_data: str | None
+    test_data: str | None
     model_dir: str
     backbone: str
     weights: str
@@ -98,7 +100,7 @@ class TrainConfig:
 
         The keys are those that ``model.json`` has had since its first format.
         """
-        elsewhere = {"data", "validation_data", "model_dir", "checkpoint_dir", "log_dir"}
+        elsewhere = {"data", "validation_data", "test_data", "model_dir", "checkpoint_dir", "log_dir"}
         without_effect = {"checkpoint_seconds", "resume", "overwrite", "fail_under"}
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere | without_effect}
         return {_FORMAT_1_KEYS.get(name, name): value for name, value in settings.items()}
@@ -143,6 +145,12 @@ def add_data_arguments(add: Any) -> None:
         metavar="DATA",
         help="the like, to choose the best epoch by; without it a tenth of --data is held out",
     )
+    add(
+        "--test-data",
+        type=flags.path,
+        metavar="DATA",
+        help="the like, to measure the finished model on, once: its accuracy is not flattered by any choice",
+    )
 
 
 def _add_places(add: Any) -> None:
@@ -186,8 +194,8 @@ def _add_network(add: Any) -> None:
     add(
         "--weights",
         metavar="imagenet|none|FILE",
-        help="weights to start from: imagenet, none (every layer is fitted), or a file that Keras wrote of the network "
-        "without its top (default: imagenet, none for ours)",
+        help="weights to start from: imagenet, none (every layer is fitted), the model.keras of an earlier model "
+        "directory, or a file that Keras wrote of the network without its top (default: imagenet, none for ours)",
     )
     add(
         "--fine-tune",
@@ -364,6 +372,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
     return TrainConfig(
         data=a.data,
         validation_data=a.validation_data,
+        test_data=a.test_data,
         model_dir=a.model_dir,
         backbone=a.backbone,
         weights=weights,
@@ -406,7 +415,8 @@ def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> Non
     _add_fitting(parser.add_argument)
     _add_augmentation(parser.add_argument)
     fitting_flags = {action.dest: (action.option_strings[0], action.default) for action in parser._actions[1:]}
-    fitting_flags |= {"validation_data": ("--validation-data", None), "hidden_units": ("--hidden-units", None)}
+    fitting_flags |= {"validation_data": ("--validation-data", None), "test_data": ("--test-data", None)}
+    fitting_flags |= {"hidden_units": ("--hidden-units", None)}
     fitting_flags |= {"dropout": ("--dropout", DROPOUT)}
     for name, (flag, default) in fitting_flags.items():
         if name not in ("batch_size", "precision", "seed") and getattr(arguments, name) != default:

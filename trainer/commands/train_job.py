@@ -7,6 +7,7 @@ import dataclasses
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,51 +18,49 @@ from catalogue.cli.logs import say
 from catalogue.cli.text import counted
 from trainer.commands.train_flags import TrainConfig
 from trainer.data.examples import Example
+from trainer.data.identity import contents_digest, contents_of
+from trainer.data.sides import Sides
 from trainer.evaluation import gates, inference, metrics
+from trainer.evaluation.inference import Classified
 from trainer.evaluation.report import Evaluated, evaluation_page
 from trainer.export import publishing, writing
 from trainer.export.describing import describe, describe_trained
 from trainer.export.golden import golden_images
 from trainer.fitting import checkpoints, checks, distribution, events, training
 from trainer.fitting.checkpoints import FEATURES, Checkpoints
-from trainer.fitting.training import Job
+from trainer.fitting.training import Job, Prepared
 from trainer.networks import compiling, pretrained
 
 
-def run(
-    config: TrainConfig,
-    labels: tuple[str, ...],
-    photos: str,
-    examples: Sequence[Example],
-    held_out: Sequence[Example],
-) -> model_dir.ModelInfo | None:
+class BelowGateError(CommandFailed):
+    """A model is below ``--fail-under``: it is not written, and what was done is kept."""
+
+
+def run(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
     """Trains a model and writes its model directory.
 
     Args:
         config: the settings.
-        labels: the classes of the examples, in order.
-        photos: a hash of the names and labels of all photos.
-        examples: to train on.
-        held_out: to validate on; none to hold out a part of `examples`.
+        sides: the photos.
 
     Returns:
         The content of ``model.json``; None on a worker that is not the one to write it.
     """
     classes = pretrained.classes() if config.keep_top else None
+    labels = classes.names if classes else sides.labels
     if classes:
-        labels = classes.names
         gates.check_gate_names(config.fail_under, labels)
     devices = distribution.find()
     with contextlib.ExitStack() as stack:
         workplace = stack.enter_context(publishing.workplace(config.model_dir)) if devices.is_chief else None
-        kept = stack.enter_context(_kept(config, photos)) if devices.is_chief else Checkpoints(None)
+        kept = stack.enter_context(_kept(config, sides.digest)) if devices.is_chief else Checkpoints(None)
         scratch = stack.enter_context(_scratch(kept))
         watch = stack.enter_context(events.written(config.log_dir if devices.is_chief else None))
-        job = Job(config, labels, photos, devices, kept, scratch, watch)
+        job = Job(config, labels, sides.digest, devices, kept, scratch, watch)
         with devices.together():
             if classes:
-                return _export_pretrained(job, classes, examples, workplace) if workplace else None
-            return _train(job, examples, held_out, workplace)
+                return _export_pretrained(job, classes, sides.training, workplace) if workplace else None
+            return _train(job, sides, workplace)
 
 
 @contextlib.contextmanager
@@ -76,6 +75,8 @@ def _kept(config: TrainConfig, photos: str) -> Iterator[Checkpoints]:
     )
     try:
         yield opened
+    except BelowGateError:
+        raise
     except (UserError, CommandFailed):
         if not opened.resumed:
             checkpoints.remove(folder)
@@ -98,14 +99,9 @@ def _scratch(kept: Checkpoints) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _train(
-    job: Job,
-    examples: Sequence[Example],
-    held_out: Sequence[Example],
-    workplace: Path | None,
-) -> model_dir.ModelInfo | None:
+def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInfo | None:
     config = job.config
-    prepared = training.prepare(job, examples, held_out)
+    prepared = training.prepare(job, sides.training, sides.validation)
     result = training.fit(job, prepared)
     if workplace is None:
         return None
@@ -115,16 +111,46 @@ def _train(
     model = training.portable(job, result.network).calibrated(temperature)
     probabilities = metrics.softmax(final_fit.logits / temperature)
     validating = [prepared.encoded.examples[row] for row in validation]
+    run = compiling.compiled(model)
     if job.dtype_policy != training.FULL_PRECISION:  # what is reported is what the exported network says
-        run = compiling.compiled(model)
         probabilities = inference.classify(validating, len(validating), config.image, config.limits, run).probabilities
     subject = f"validation photos of {config.validation_data or config.data}"
     uris = [example.uri for example in validating]
     validated = Evaluated(subject, uris, truth, probabilities, len(prepared.encoded.unreadable))
-    measured = metrics.measure(truth, probabilities, job.labels, temperature)
-    gates.check_gates(measured, config.fail_under)
-    info = dataclasses.replace(describe_trained(job, prepared, result), temperature=temperature, metrics=measured)
-    return _write(config, model, info, validated, workplace)
+    tested = _tested(job, sides.test, prepared, run) if sides.test else None
+    info = dataclasses.replace(
+        describe_trained(job, prepared, result, tested),
+        temperature=temperature,
+        metrics=metrics.measure(truth, probabilities, job.labels, temperature, calibrated_here=True),
+        test_metrics=_measured(tested, job.labels, temperature) if tested else None,
+    )
+    hashes = [prepared.encoded.content_hashes[row] for row in np.flatnonzero(~prepared.validates)]
+    try:
+        gates.check_gates(info.test_metrics or info.metrics, config.fail_under)
+    except CommandFailed as error:
+        where = job.checkpoints.keep_report(evaluation_page(info, info.metrics, validated, fitting=True))
+        raise BelowGateError(f"{error}; {where}") from error
+    return _write(config, model, info, validated, workplace, hashes)
+
+
+def _tested(job: Job, examples: Sequence[Example], prepared: Prepared, run: inference.Network) -> Classified:
+    """What the finished network says of the test photos.
+
+    Raises:
+        UserError: none can be read.
+    """
+    config, encoded = job.config, prepared.encoded
+    tested = inference.classify(examples, len(examples), config.image, config.limits, run)
+    checks.report_unreadable(tested, len(examples))
+    same = len(set(tested.content_hashes) & set(encoded.content_hashes))
+    if same:
+        say(f"warning: {counted(same, 'photo')} of --test-data were trained or validated on: leave them out")
+    return tested
+
+
+def _measured(tested: Classified, labels: Sequence[str], temperature: float) -> dict[str, Any]:
+    truth = np.searchsorted(labels, [example.label for example in tested.examples])
+    return metrics.measure(truth, tested.probabilities, labels, temperature)
 
 
 def _export_pretrained(
@@ -154,6 +180,7 @@ def _export_pretrained(
         "validation_photos": int(known.sum()),
         "unreadable_photos": len(result.unreadable),
         "validation": "given",
+        "contents": contents_digest(contents_of(examples, config.limits)),
     }
     fitting = {"policy": training.FULL_PRECISION, "class_ids": list(classes.ids)}
     info = dataclasses.replace(describe(job, network, fitting, {}, data), metrics=measured)
@@ -166,11 +193,12 @@ def _write(
     info: model_dir.ModelInfo,
     validation: Evaluated,
     workplace: Path,
+    training_hashes: Sequence[str] = (),
 ) -> model_dir.ModelInfo:
     """Writes the model directory, all of it or nothing."""
     report = evaluation_page(info, info.metrics, validation, fitting=bool(info.training["epochs_run"]))
     golden = golden_images(validation, config.image, config.limits)
     say("writing the model directory")
-    written = writing.write(workplace / "model", model, info, golden, report)
+    written = writing.write(workplace / "model", model, info, golden, report, training_hashes)
     publishing.publish(written.path, config.model_dir)
     return written.info

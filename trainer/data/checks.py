@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -10,34 +11,33 @@ from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
 from catalogue.cli.text import counted
 from trainer.data.examples import Example
+from trainer.data.sides import Sides
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
-def check_examples(examples: Sequence[Example], held_out: Sequence[Example]) -> None:
+def check_sides(sides: Sides) -> None:
     """Looks at the names of photos and classes, before any photo is read.
 
-    Args:
-        examples: to train on.
-        held_out: to validate on, none if a part of `examples` is to.
-
     Raises:
-        UserError: the classes make no sense, or the same photos stand on both sides.
+        UserError: the classes make no sense, or the same photos stand on two sides.
     """
-    classes = sorted({example.label for example in examples})
+    classes = sides.labels
     if len(classes) == 1:
         raise UserError(f"--data has one class only, {classes[0]!r}: a classifier needs at least two")
     if {name.casefold() for name in classes} <= _SPLITS:
         raise UserError(f"the folders of --data are {', '.join(map(repr, classes))}: give --data one of them")
-    _check_labels(examples)
-    unknown = sorted({example.label for example in held_out} - {example.label for example in examples})
-    if unknown:
-        raise UserError(
-            f"--validation-data has classes that --data has not: {', '.join(map(repr, unknown))}; remove them"
-        )
-    same = {os.path.realpath(example.uri) for example in examples} & {os.path.realpath(e.uri) for e in held_out}
-    if same:
-        raise UserError(f"--validation-data and --data share {len(same):,} files: give photos that are not trained on")
+    _check_labels(sides.training)
+    given = {"--data": sides.training, "--validation-data": sides.validation, "--test-data": sides.test}
+    for flag, examples in given.items():
+        unknown = sorted({example.label for example in examples} - set(classes))
+        if unknown:
+            raise UserError(f"{flag} has classes that --data has not: {', '.join(map(repr, unknown))}; remove them")
+    files = {flag: {os.path.realpath(example.uri) for example in examples} for flag, examples in given.items()}
+    for one, other in itertools.combinations(files, 2):
+        same = files[one] & files[other]
+        if same:
+            raise UserError(f"{other} and {one} share {len(same):,} files: give photos that are on one side only")
 
 
 def _check_labels(examples: Sequence[Example]) -> None:

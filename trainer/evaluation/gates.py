@@ -47,9 +47,16 @@ def check_gates(metrics: dict[str, Any], gates: Sequence[tuple[str, float]]) -> 
     """Compares metrics with what they must reach.
 
     Raises:
-        CommandFailed: one of them does not.
+        CommandFailed: one of them does not, or cannot be measured.
     """
-    found = [(name, gate_value(metrics, name), least) for name, least in gates]
-    missed = [f"{name} is {value:.4f}, under {least:g}" for name, value, least in found if value < least]
+    missed = []
+    for name, least in gates:
+        try:
+            value = gate_value(metrics, name)
+        except ValueError as error:
+            missed.append(f"{name} cannot be measured ({error})")
+        else:
+            if value < least:
+                missed.append(f"{name} is {value:.4f}, under {least:g}")
     if missed:
         raise CommandFailed("the model is not good enough: " + "; ".join(missed))

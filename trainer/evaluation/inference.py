@@ -11,9 +11,11 @@ import numpy as np
 from catalogue.cli.progress import Progress
 from catalogue.images.spec import ImageSpec, Limits
 from trainer.data.examples import Example
+from trainer.data.identity import Contents, contents
 from trainer.data.photos import Photo, Unreadable, read_photos
 
 BATCH_SIZE = 32
+_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 Network = Callable[[np.ndarray], np.ndarray]
 """uint8 [N, H, W, 3] -> probabilities float32 [N, K]."""
@@ -24,14 +26,20 @@ class Classified:
     """The photos that could be read, with what the model says of them.
 
     Attributes:
-        examples: N of them.
+        examples, content_hashes: of the N photos.
         probabilities: float32 [N, K].
         unreadable: the examples that gave no photo.
     """
 
     examples: tuple[Example, ...]
+    content_hashes: tuple[str, ...]
     probabilities: np.ndarray
     unreadable: tuple[Unreadable, ...]
+
+    @property
+    def contents(self) -> Contents:
+        """All photos with the hashes of their contents, also those that could not be read."""
+        return contents(self.examples, self.content_hashes, self.unreadable)
 
 
 def classify(
@@ -50,7 +58,7 @@ def classify(
         probabilities: uint8 [N, H, W, 3] -> float32 [N, K].
     """
     photos = read_photos(examples, spec, limits)
-    good: list[Example] = []
+    good: list[Photo] = []
     rows: list[np.ndarray] = []
     unreadable: list[Unreadable] = []
     with Progress("classifying", total, "photos") as progress:
@@ -59,6 +67,11 @@ def classify(
             unreadable += [photo for photo in batch if isinstance(photo, Unreadable)]
             if readable:
                 rows.append(probabilities(np.stack([photo.image for photo in readable])))
-                good += [photo.example for photo in readable]
+                good += [dataclasses.replace(photo, image=_NO_IMAGE) for photo in readable]
             progress.advance(len(batch))
-    return Classified(tuple(good), np.concatenate(rows) if rows else np.zeros((0, 0), np.float32), tuple(unreadable))
+    return Classified(
+        tuple(photo.example for photo in good),
+        tuple(photo.content_hash for photo in good),
+        np.concatenate(rows) if rows else np.zeros((0, 0), np.float32),
+        tuple(unreadable),
+    )

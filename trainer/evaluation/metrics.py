@@ -9,13 +9,20 @@ from typing import Any
 import numpy as np
 
 TEMPERATURES = (0.5, 10.0)
+FOLDS = 5
 RELIABILITY_BINS = 15
-GATES = ("accuracy", "top_5_accuracy", "macro_recall", "macro_f1")
+MACRO_GATES = ("macro_recall", "macro_f1")
+GATES = ("accuracy", "top_5_accuracy", *MACRO_GATES)
 CLASS_GATES = ("recall", "precision", "f1")
 
 
 def measure(
-    truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], temperature: float = 1.0
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    temperature: float = 1.0,
+    *,
+    calibrated_here: bool = False,
 ) -> dict[str, Any]:
     """Measures predictions against the truth.
 
@@ -24,31 +31,36 @@ def measure(
         probabilities: float [N, K].
         labels: the K class names.
         temperature: what the logits were divided by; without it the calibration before is that after.
+        calibrated_here: whether the temperature was fitted to these very photos; then the calibration is measured with
+            others, see `cross_fitted`.
 
     Returns:
-        ``examples``, ``accuracy`` and its 95 % ``accuracy_interval`` (Wilson), ``top_5_accuracy`` (K classes if there
-        are fewer), ``macro_recall`` and ``macro_f1`` (means over the classes that have examples), ``log_loss`` (natural
-        logarithm, mean), ``calibration_error`` and ``calibration_error_before`` (see `calibration_error`; before the
+        ``examples``, ``accuracy`` and its 95 % ``accuracy_interval`` (Wilson), ``baseline_accuracy`` (of the most
+        frequent label as the answer to every photo), ``top_5_accuracy`` (K classes if there are fewer),
+        ``macro_recall`` and ``macro_f1`` (means over the classes that have examples), ``log_loss`` (natural logarithm,
+        mean), ``calibration_error`` and ``calibration_error_before`` (see `calibration_error`; before the
         temperature), ``reliability`` (see `reliability`), ``per_class`` (label -> precision, recall, f1, support;
         precision is None for a class that was never predicted, recall for one without examples) and ``confusion``
         (``truth``, ``predicted`` and ``count`` of each pair of labels that came up, the most frequent first).
     """
+    uncalibrated = heated(probabilities, temperature)
     predicted = probabilities.argmax(axis=1)
     of_truth = probabilities[np.arange(len(truth)), truth]
     hits = int((predicted == truth).sum())
     per_class = _per_class(truth, predicted, labels)
     present = [values for values in per_class.values() if values["support"]]
-    bins = reliability(truth, probabilities)
+    bins = reliability(truth, cross_fitted(uncalibrated, truth) if calibrated_here else probabilities)
     return {
         "examples": len(truth),
         "accuracy": hits / len(truth),
         "accuracy_interval": list(wilson_interval(hits, len(truth))),
+        "baseline_accuracy": int(np.bincount(truth).max()) / len(truth),
         "top_5_accuracy": float((rank_of_truth(truth, probabilities) < 5).mean()),
         "macro_recall": float(np.mean([values["recall"] for values in present])),
         "macro_f1": float(np.mean([values["f1"] for values in present])),
         "log_loss": float(-np.log(np.clip(of_truth, 1e-12, 1)).mean()),
         "calibration_error": calibration_error(bins),
-        "calibration_error_before": calibration_error(reliability(truth, heated(probabilities, temperature))),
+        "calibration_error_before": calibration_error(reliability(truth, uncalibrated)),
         "reliability": bins,
         "per_class": per_class,
         "confusion": _confusion(truth, predicted, labels),
@@ -74,6 +86,51 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
 def heated(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """The probabilities [N, K] that the logits behind some give before they are divided by a temperature."""
     return softmax(temperature * np.log(np.clip(probabilities, 1e-30, 1)))
+
+
+def cross_fitted(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Probabilities calibrated as those of photos that the temperature has not seen.
+
+    Each fifth of the photos gets the temperature that fits the other four fifths.
+
+    Args:
+        probabilities: float [N, K], not calibrated.
+        truth: int [N], the index of the right label.
+    """
+    logits = np.log(np.clip(probabilities, 1e-30, 1))
+    folds = np.random.default_rng(0).permutation(len(truth)) % FOLDS
+    calibrated = np.array(probabilities)
+    for fold in range(FOLDS):
+        inside, outside = folds == fold, folds != fold
+        if outside.any():
+            calibrated[inside] = softmax(logits[inside] / fit_temperature(logits[outside], truth[outside]))
+    return calibrated
+
+
+def is_chance(metrics: dict[str, Any]) -> bool:
+    """Whether the accuracy may as well be that of always giving the most frequent label: the interval includes it."""
+    return metrics["accuracy_interval"][0] <= metrics["baseline_accuracy"]
+
+
+def accuracy_around(epochs: Sequence[dict[str, float]], best_epoch: int, reach: int = 2) -> tuple[float, float] | None:
+    """The least and the highest validation accuracy of the epochs around the best one, without that one itself.
+
+    The best of several epochs is the luckiest, too: a model that is trained again is rather like its neighbours.
+
+    Args:
+        epochs: of the fitting, see `trainer.fitting.loop.Fitted`.
+        best_epoch: counted from one.
+        reach: how many epochs before and after.
+
+    Returns:
+        None if there are none.
+    """
+    near = [
+        epoch["val_accuracy"]
+        for number, epoch in enumerate(epochs, 1)
+        if number != best_epoch and abs(number - best_epoch) <= reach
+    ]
+    return (min(near), max(near)) if near else None
 
 
 def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[dict[str, float | int | None]]:
@@ -149,12 +206,17 @@ def gate_value(metrics: dict[str, Any], name: str) -> float:
 
     Args:
         metrics: what `measure` gave.
-        name: one of `GATES`, or one of `CLASS_GATES` of a class, as in ``recall:LABEL``; what cannot be computed is 0.
+        name: one of `GATES`, or one of `CLASS_GATES` of a class, as in ``recall:LABEL``.
+
+    Raises:
+        ValueError: it says nothing, since a class that it is about has no photos.
     """
-    if name in GATES:
-        return metrics[name]
     kind, _, label = name.partition(":")
-    return metrics["per_class"][label][kind] or 0.0
+    concerned = metrics["per_class"] if name in MACRO_GATES else {label} if label else ()
+    without = [repr(one) for one in concerned if not metrics["per_class"][one]["support"]]
+    if without:
+        raise ValueError(f"there are no photos of {', '.join(without)}")
+    return metrics[name] if name in GATES else metrics["per_class"][label][kind] or 0.0
 
 
 def _per_class(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
@@ -184,6 +246,18 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(axis=1, keepdims=True)
 
 
+def log_loss(logits: np.ndarray, truth: np.ndarray) -> float:
+    """The mean negative natural logarithm of the probability of the right label.
+
+    Args:
+        logits: float [N, K].
+        truth: int [N].
+    """
+    scaled = logits.astype(np.float64)
+    scaled -= scaled.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(truth)), truth]).mean())
+
+
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     """The temperature that makes softmax(logits / temperature) the best calibrated: that of the least log loss.
 
@@ -195,14 +269,12 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
         truth: int [N].
     """
 
-    def log_loss(log_temperature: float) -> float:
-        scaled = logits.astype(np.float64) / math.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(truth)), truth]).mean())
+    def loss(log_temperature: float) -> float:
+        return log_loss(logits / math.exp(log_temperature), truth)
 
     ratio = (math.sqrt(5) - 1) / 2
     low, high = (math.log(bound) for bound in TEMPERATURES)
     while high - low > 1e-4:
         left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if log_loss(left) <= log_loss(right) else (left, high)
+        low, high = (low, right) if loss(left) <= loss(right) else (left, high)
     return round(math.exp((low + high) / 2), 4)

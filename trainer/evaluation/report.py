@@ -14,6 +14,7 @@ from catalogue.images.reader import read_thumbnail
 from catalogue.model_dir import ModelInfo
 from catalogue.reasons import DataError
 from trainer.data.photos import data_of
+from trainer.evaluation import verdict
 
 PICTURES = 12
 CONFUSED_CLASSES, CELLS, PICTURES_OF_CELL = 40, 60, 6
@@ -100,12 +101,14 @@ def evaluation_page(
     least_sure = page.section("Least sure", pictures.gallery(evaluated.least_sure[:PICTURES]))
     samples = page.section("Samples", pictures.samples())
     backbone = f"{info.training['backbone']}, {info.image.size} pixels, weights {info.training['weights']}"
-    subject = evaluated.subject
+    subject, tested = evaluated.subject, info.test_metrics if fitting else None
     return page.document(
         "Evaluation",
         f"{subject}; model {info.id}: {backbone}; trained {info.created}" if info.id else f"{subject}; {backbone}",
         [
             page.cards(figures),
+            *(f"<p>{page.text(sentence)}</p>" for sentence in (verdict.sentences(info) if fitting else ())),
+            *([page.section("Test photos", page.cards(_figures(tested)))] if tested else []),
             *([page.section("Compared", _comparison(info, comparison))] if comparison else []),
             *(_against_truth(info, metrics, evaluated, pictures) if metrics else []),
             least_sure,

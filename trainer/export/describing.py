@@ -12,6 +12,8 @@ import numpy as np
 from catalogue.cli.versions import versions
 from catalogue.images.spec import POLICY
 from catalogue.model_dir import ModelInfo
+from trainer.data.identity import contents_digest
+from trainer.evaluation.inference import Classified
 from trainer.fitting import checks
 from trainer.fitting.training import Job, Prepared, TrainingResult
 from trainer.networks.network import Network
@@ -19,8 +21,13 @@ from trainer.networks.network import Network
 _PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 
 
-def describe_trained(job: Job, prepared: Prepared, result: TrainingResult) -> ModelInfo:
-    """The content of ``model.json`` of a trained model, before it is calibrated and measured."""
+def describe_trained(job: Job, prepared: Prepared, result: TrainingResult, tested: Classified | None) -> ModelInfo:
+    """The content of ``model.json`` of a trained model, before it is calibrated and measured.
+
+    Args:
+        job, prepared, result: how it was trained.
+        tested: the test photos with what it says of them; None if there are none.
+    """
     config, encoded, validates = job.config, prepared.encoded, prepared.validates
     names = np.array(encoded.labels)[~validates]
     content = sorted(zip(encoded.labels, encoded.content_hashes, strict=True))
@@ -33,8 +40,10 @@ def describe_trained(job: Job, prepared: Prepared, result: TrainingResult) -> Mo
     data = {
         "training_photos": int((~validates).sum()),
         "validation_photos": int(validates.sum()),
-        "unreadable_photos": len(encoded.unreadable),
+        "test_photos": len(tested.examples) if tested else 0,
+        "unreadable_photos": len(encoded.unreadable) + (len(tested.unreadable) if tested else 0),
         "validation": "given" if config.validation_data else f"{checks.VALIDATION_FRACTION} by content hash",
+        "contents": contents_digest(encoded.contents + (tested.contents if tested else [])),
         "fingerprint": hashlib.sha256(repr(content).encode()).hexdigest(),
     }
     shares = {label: float((names == label).mean()) for label in job.labels}

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -14,7 +15,7 @@ from PIL import Image
 
 from catalogue.model_dir import INFO_FILE, ModelDir, ModelInfo, file_digest, read, saved_model
 from catalogue.model_dir.info import canonical_json, model_id
-from trainer.export import signatures
+from trainer.export import signatures, training_photos
 
 
 def write(
@@ -23,6 +24,7 @@ def write(
     info: ModelInfo,
     golden_images: np.ndarray,
     report: str,
+    training_hashes: Sequence[str] = (),
 ) -> ModelDir:
     """Writes a model directory into the new local folder `path` and checks that it reads and reproduces itself.
 
@@ -32,6 +34,7 @@ def write(
         info: what is known of the model; `id`, `network_hash` and `files` are filled in here.
         golden_images: uint8 [G, H, W, 3], G ≥ 1.
         report: the content of ``report.html``.
+        training_hashes: SHA-256 of the photos that it was fitted by, see `trainer.export.training_photos`.
 
     Raises:
         ModelDirError: the SavedModel does not give the probabilities that `model` gives.
@@ -41,6 +44,8 @@ def write(
     signatures.export(model, info, folder)
     model.save(folder / "model.keras")
     (folder / "report.html").write_text(report, encoding="utf-8")
+    if training_hashes:
+        training_photos.write(folder, training_hashes)
     expected = {}
     for number, row in enumerate(model.predict_on_batch(golden_images)):
         expected[f"{number:02}.png"] = [float(value) for value in row]

@@ -24,8 +24,8 @@ from catalogue.reasons import StorageError
 HEAD_STAGE, FINAL_STAGE = "head", "network"
 """The stages of fitting, as the files of their checkpoints are called."""
 
-_RUN, _META, FEATURES = "checkpoints.json", "meta", "features"
-_OURS = {_RUN, FEATURES, f"{HEAD_STAGE}.npz", f"{FINAL_STAGE}.npz"}
+_RUN, _META, FEATURES, REPORT = "checkpoints.json", "meta", "features", "report.html"
+_OURS = {_RUN, FEATURES, REPORT, f"{HEAD_STAGE}.npz", f"{FINAL_STAGE}.npz"}
 
 
 @dataclasses.dataclass
@@ -58,6 +58,16 @@ class Checkpoints:
         storage.write_bytes(f"{self.folder}/{name}.npz", buffer.getvalue())
         self._last = time.monotonic()
 
+    def keep_report(self, page: str) -> str:
+        """Keeps the report of a model that is not written. Returns words about where it is."""
+        if self.folder is None:
+            return ""
+        storage.write_text(f"{self.folder}/{REPORT}", page)
+        return (
+            f"its report and checkpoints are in {self.folder}, and with --resume and other gates the same command "
+            "writes the model"
+        )
+
     def load(self, name: str) -> tuple[list[np.ndarray], dict[str, Any]] | None:
         """The arrays and the meta of a checkpoint, None if there is none."""
         content_of = self.folder and _content(f"{self.folder}/{name}.npz")
@@ -72,7 +82,7 @@ def run_of(settings: dict[str, Any], photos: str) -> dict[str, Any]:
 
     Args:
         settings: those that change the result.
-        photos: a hash of the names and labels of all photos.
+        photos: see `trainer.data.identity.names_digest`.
     """
     return settings | {"photos": photos}
 
@@ -130,15 +140,25 @@ def _foreign(folder: str) -> str | None:
 
 
 def _check_same_run(folder: str, before: dict[str, Any], run: dict[str, Any]) -> None:
-    was, now = _flat(before), _flat(run)
-    other = [
-        f"{name} {was.get(name)}, now {now.get(name)}" for name in {**was, **now} if was.get(name) != now.get(name)
-    ]
+    other = differences(before, run)
     if other:
         raise UserError(
             f"the checkpoints in {folder} are of another run ({'; '.join(other)}): give the same command, or leave "
             "--resume out to begin anew"
         )
+
+
+def differences(before: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    """Says in what two runs differ.
+
+    Args:
+        before, run: what `run_of` gave, or the same from JSON.
+    """
+    was, now = (_flat(json.loads(json.dumps(one))) for one in (before, run))
+    found = [
+        f"{name} {was.get(name)}, now {now.get(name)}" for name in {**was, **now} if was.get(name) != now.get(name)
+    ]
+    return ["other photos, labels or validation data" if one.startswith("photos ") else one for one in found]
 
 
 def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from catalogue.cli.errors import UserError
+from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.cli.logs import say
 from trainer.data.split import split_by_content
+from trainer.evaluation import metrics
 from trainer.evaluation.inference import Classified
 from trainer.fitting.encoded import Encoded
 
@@ -88,3 +90,21 @@ def report_classes(encoded: Encoded, validates: np.ndarray, labels: Sequence[str
     few = int(validates.sum())
     if few < 5 * len(labels):
         say(f"warning: {few:,} photos validate {len(labels):,} classes: the accuracy will say little")
+
+
+def check_fitted(logits: np.ndarray, truth: np.ndarray) -> None:
+    """Refuses a network whose scores say less than guessing, however they are calibrated.
+
+    Args:
+        logits: float [N, K], of the validation photos.
+        truth: int [N].
+
+    Raises:
+        CommandFailed: its log loss is more than twice that of equal scores for all classes.
+    """
+    guessing, temperature = math.log(logits.shape[1]), metrics.fit_temperature(logits, truth)
+    if metrics.log_loss(logits / temperature, truth) > 2 * guessing:
+        raise CommandFailed(
+            f"fitting diverged (the validation loss is {metrics.log_loss(logits, truth):,.1f}; equal scores for all "
+            f"classes give {guessing:.1f}): lower --learning-rate"
+        )

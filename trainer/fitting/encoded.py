@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from trainer.data.examples import Example
+from trainer.data.identity import Contents, contents
 from trainer.data.photos import Unreadable
 
 
@@ -28,6 +29,11 @@ class Encoded:
     examples: tuple[Example, ...]
     content_hashes: tuple[str, ...]
     unreadable: tuple[Unreadable, ...]
+
+    @property
+    def contents(self) -> Contents:
+        """All photos with the hashes of their contents, also those that could not be read."""
+        return contents(self.examples, self.content_hashes, self.unreadable)
 
     @property
     def labels(self) -> list[str]:

@@ -21,6 +21,7 @@ from catalogue.cli.progress import Progress
 from catalogue.images.spec import ImageSpec, Limits
 from catalogue.model_dir import graph
 from trainer.data.examples import Example
+from trainer.data.identity import Contents, contents_of
 from trainer.data.photos import Photo, Unreadable, read_photos
 from trainer.fitting import augmentation, warping
 from trainer.fitting.augmentation import Augmentation
@@ -76,19 +77,18 @@ class Encoder:
             self._rounded.touch()
         run = self.runner(models, images_too=self.network.lower is None, in_bfloat16=self.in_bfloat16)
         title = "reading photos" + (" and running the frozen network" if models else "")
-        with (
-            _Log(self.folder / "photos.jsonl", examples) as log,
-            Progress(title, len(examples), "photos", done=log.done) as progress,
-        ):
+        with _Log(self.folder / "photos.jsonl", examples) as log:
+            _check_unchanged(log.contents(), examples[: log.done], self.limits)
             photos = read_photos(examples[log.done :], self.spec, self.limits)
-            while batch := list(itertools.islice(photos, self.batch_size)):
-                images = [photo.image for photo in batch if isinstance(photo, Photo)]
-                if images:
-                    rows = slice(len(log.kept), len(log.kept) + len(images))
-                    for array, values in zip(arrays, run(np.stack(images)), strict=True):
-                        array[rows] = values
-                log.add(batch)
-                progress.advance(len(batch), f"{len(log.unreadable)} unreadable" if log.unreadable else "")
+            with Progress(title, len(examples), "photos", done=log.done) as progress:
+                while batch := list(itertools.islice(photos, self.batch_size)):
+                    images = [photo.image for photo in batch if isinstance(photo, Photo)]
+                    if images:
+                        rows = slice(len(log.kept), len(log.kept) + len(images))
+                        for array, values in zip(arrays, run(np.stack(images)), strict=True):
+                            array[rows] = values
+                    log.add(batch)
+                    progress.advance(len(batch), f"{len(log.unreadable)} unreadable" if log.unreadable else "")
         count = len(log.kept)
         values = arrays[0][:count]
         features = arrays[-1][:count] if with_features and len(arrays) > 1 else None
@@ -238,6 +238,16 @@ def _narrowed(x: Any) -> Any:
         return tf.cast(x, tf.float32)
     largest = tf.cast(tf.float16.max, x.dtype) if x.dtype != tf.float16 else tf.float16.max
     return tf.cast(tf.clip_by_value(x, -largest, largest), tf.float16)
+
+
+def _check_unchanged(then: Contents, examples: Sequence[Example], limits: Limits) -> None:
+    """Refuses to go on with an interrupted run whose photos are others now, although their names are the same."""
+    changed = sorted({uri for uri, _ in set(then) - set(contents_of(examples, limits))}) if examples else []
+    if changed:
+        count = "1 photo was" if len(changed) == 1 else f"{len(changed):,} photos were"
+        raise UserError(
+            f"{count} changed since the run was interrupted, such as {changed[0]}: leave --resume out to begin anew"
+        )
 
 
 def _unchanged(photo: Photo | Unreadable, encoded: Encoded, row: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from catalogue.cli.errors import UserError
 from catalogue.reasons import ImageError, Reason
 from trainer.data.examples import Example
+from trainer.data.identity import Contents, contents
 from trainer.data.photos import Photo, Unreadable
 
 _SPARE_BYTES = 256 * 2**20
@@ -68,21 +69,26 @@ class _Log:
         self._file.truncate(whole)
         self.done = len(self.kept) + len(self.unreadable)
 
-    def _remember(self, example: Example, line: dict[str, str]) -> None:
+    def contents(self) -> Contents:
+        """The photos that have been encoded, or not, with the hashes of what they were then."""
+        return contents([example for example, _ in self.kept], [own for _, own in self.kept], self.unreadable)
+
+    def _remember(self, example: Example, line: dict[str, Any]) -> None:
         if "hash" in line:
             self.kept.append((example, line["hash"]))
         else:
             error = ImageError(Reason[line["reason"]], line["message"])
-            self.unreadable.append(Unreadable(example, error))
+            self.unreadable.append(Unreadable(example, error, line.get("content")))
 
     def add(self, photos: Sequence[Photo | Unreadable]) -> None:
         """Notes that photos have been encoded, or not."""
-        lines = []
+        lines: list[dict[str, Any]] = []
         for photo in photos:
             if isinstance(photo, Photo):
                 lines.append({"hash": photo.content_hash})
             else:
-                lines.append({"reason": photo.error.reason.name, "message": photo.error.message})
+                error = {"reason": photo.error.reason.name, "message": photo.error.message}
+                lines.append(error | {"content": photo.content_hash})
             self._remember(photo.example, lines[-1])
         self._file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
         self._file.flush()

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from catalogue.cli.errors import CommandFailed
 from catalogue.cli.progress import Progress
+from trainer.evaluation.metrics import log_loss
 from trainer.fitting import batches
 from trainer.fitting.batches import Batches
 from trainer.fitting.checkpoints import Checkpoints
@@ -164,16 +165,14 @@ class Fitting:
         state, task = self._state, self._task
         trained, raw = len(task.training), [variable.numpy() for variable in self._model.variables]
         _assign(self._model.variables, self._averaged())
-        logits, truth = self._logits(task.validation).astype(np.float64), task.truth[task.validation]
+        logits, truth = self._logits(task.validation), task.truth[task.validation]
         _assign(self._model.variables, raw)
         if not (math.isfinite(state.loss) and np.isfinite(logits).all()):
             raise CommandFailed("fitting diverged (the loss is not a number): lower --learning-rate")
-        scaled = logits - logits.max(axis=1, keepdims=True)
-        losses = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(truth)), truth]
         return {
             "loss": state.loss / trained,
             "accuracy": state.hits / trained,
-            "val_loss": float(losses.mean()),
+            "val_loss": log_loss(logits, truth),
             "val_accuracy": float((logits.argmax(axis=1) == truth).mean()),
         }
 

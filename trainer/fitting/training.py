@@ -22,7 +22,7 @@ from trainer.fitting.inputs import Activations, Images, Source
 from trainer.fitting.loop import Fitted, Fitting
 from trainer.fitting.stage import Stage
 from trainer.fitting.task import Task
-from trainer.networks import backbones, names
+from trainer.networks import backbones, earlier, names
 from trainer.networks.network import Network
 
 FULL_PRECISION = "float32"
@@ -35,7 +35,7 @@ class Job:
     Attributes:
         config: what it is told.
         labels: the classes, in order.
-        photos: a hash of the names and labels of all photos.
+        photos: identifies the photos, see `trainer.data.sides.Sides.digest`.
         devices: where it computes.
         checkpoints, scratch: where it keeps what it has; `scratch` is a local folder.
         watch: see `trainer.fitting.loop.Fitting`.
@@ -99,7 +99,7 @@ def prepare(job: Job, examples: Sequence[Example], held_out: Sequence[Example]) 
     """
     config, strategy = job.config, job.devices.strategy
     backbone = build_backbone(config, job.dtype_policy, config.weights, strategy)
-    network = add_head(config, len(job.labels), job.dtype_policy, backbone, strategy)
+    network = add_head(config, job.labels, job.dtype_policy, backbone, strategy)
     encoder = Encoder(
         network, job.devices, config.image, config.limits, config.batch_size, job.scratch, job.frozen_in_bfloat16
     )
@@ -122,12 +122,12 @@ def fit(job: Job, prepared: Prepared) -> TrainingResult:
     """Fits a head, and what else is not frozen, to prepared photos. What it fitted before it begins anew.
 
     Raises:
-        CommandFailed: the loss is no longer a number.
+        CommandFailed: it diverged.
     """
     config, encoded = job.config, prepared.encoded
     for variable, value in zip(prepared.backbone.variables, prepared.initial, strict=True):
         variable.assign(value)
-    network = add_head(config, len(job.labels), job.dtype_policy, prepared.backbone, job.devices.strategy)
+    network = add_head(config, job.labels, job.dtype_policy, prepared.backbone, job.devices.strategy)
     training, validation = np.flatnonzero(~prepared.validates), np.flatnonzero(prepared.validates)
 
     def fitted(name: str, model: keras.Model, source: Source, stage: Stage) -> Fitted:
@@ -143,6 +143,7 @@ def fit(job: Job, prepared: Prepared) -> TrainingResult:
     else:
         source = Activations(encoded.values, prepared.copies, training, config.seed)
     final_fit = fitted(FINAL_STAGE if network.upper else HEAD_STAGE, network.fitted, source, config.final_stage)
+    checks.check_fitted(final_fit.logits, prepared.truth[validation])
     return TrainingResult(network, head_fit, final_fit)
 
 
@@ -157,20 +158,27 @@ def build_backbone(
 
 
 def add_head(
-    config: TrainConfig, classes: int, dtype_policy: str, backbone: keras.Model, strategy: tf.distribute.Strategy
+    config: TrainConfig,
+    labels: Sequence[str],
+    dtype_policy: str,
+    backbone: keras.Model,
+    strategy: tf.distribute.Strategy,
 ) -> Network:
-    """Puts a new head on a backbone."""
+    """Puts a head on a backbone: a new one, or that of the earlier model that the weights are from, if it fits."""
     keras.utils.set_random_seed(config.seed)
     backbone.trainable = True
     with _computing_as(dtype_policy), strategy.scope():
-        return Network.on(
+        network = Network.on(
             backbone,
-            classes,
+            len(labels),
             fine_tune=config.fine_tune,
             hidden_units=config.hidden_units,
             dropout=config.dropout,
             freeze_batch_norm=config.freeze_batch_norm,
         )
+    if config.weights.endswith(earlier.ENDING):
+        earlier.load_head(network.head, labels, config.weights)
+    return network
 
 
 @contextlib.contextmanager
@@ -188,7 +196,7 @@ def portable(job: Job, network: Network) -> Network:
         return network
     strategy = tf.distribute.get_strategy()
     backbone = build_backbone(job.config, FULL_PRECISION, names.NONE, strategy)
-    plain = add_head(job.config, len(job.labels), FULL_PRECISION, backbone, strategy)
+    plain = add_head(job.config, job.labels, FULL_PRECISION, backbone, strategy)
     plain.backbone.set_weights(network.backbone.get_weights())
     plain.head.set_weights(network.head.get_weights())
     return plain

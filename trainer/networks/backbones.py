@@ -19,7 +19,7 @@ import keras
 
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
-from trainer.networks import own
+from trainer.networks import earlier, own
 from trainer.networks.names import COLOR_MODES, IMAGENET, NONE
 
 
@@ -37,7 +37,8 @@ def build(
     Args:
         name: one of `names`.
         weights: ``imagenet`` (downloaded by Keras, or found in its cache), ``none`` for random ones, or the path of a
-            file that ``keras.Model.load_weights`` reads, of the network with or without its top.
+            file that ``keras.Model.load_weights`` reads, of the network with or without its top, or of a
+            ``model.keras`` that ``train`` wrote.
         image_size: the side of the images in pixels.
         color_mode: one of `COLOR_MODES`; ``grayscale`` lets a network of `trainer.networks.own` see one channel.
         with_top: whether with the top that `keras.applications` has for ImageNet's 1,000 classes.
@@ -66,7 +67,9 @@ def build(
         network = _own(name, image_size, color_mode)
     else:
         network = _application(name, weights == IMAGENET, image_size, with_top)
-    if weights not in (IMAGENET, NONE):
+    if weights.endswith(earlier.ENDING):
+        earlier.load_network(network, name, weights)
+    elif weights not in (IMAGENET, NONE):
         _load_weights(network, f"{name} {'with' if with_top else 'without'} its top", weights)
     return _on_pixels(name, network, image_size, color_mode)
 

@@ -39,6 +39,19 @@ def test_evaluate_measures_and_writes(
     assert "data:image/jpeg;base64," in (output / "report.html").read_text()
 
 
+def test_photos_that_the_model_was_trained_on_are_said(
+    tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    count = model_dir.read(tiny_model).info.data["training_photos"]
+    assert evaluate(tiny_model, drawn) == 0
+    assert f"warning: {count} of the 36 photos were trained on" in capfd.readouterr().out
+    for file in sorted(drawn.rglob("*.jpg"))[::2]:
+        (tmp_path / file.parent.name).mkdir(exist_ok=True)
+        (tmp_path / file.parent.name / file.name).write_bytes(file.read_bytes() + b"x")  # other bytes
+    assert evaluate(tiny_model, tmp_path) == 0
+    assert "trained on" not in capfd.readouterr().out
+
+
 def test_evaluate_writes_to_any_storage(
     tiny_model: Path, drawn: Path, open_object_store: Callable[[str], ObjectStore]
 ) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from catalogue import model_dir
+from catalogue import model_dir, storage
 from catalogue.model_dir import saved_model
+from tests.conftest import ObjectStore
 from trainer.__main__ import main
 from trainer.commands import predict
 
@@ -46,6 +51,29 @@ def test_predict_takes_file_uris(tiny_model: Path, drawn: Path, capfd: pytest.Ca
     photo = drawn / "hat/01.jpg"
     assert main(["predict", "--model-dir", tiny_model.as_uri(), photo.as_uri()]) == 0
     assert capfd.readouterr().out.splitlines()[0] == str(photo)
+
+
+def test_predict_takes_folders_and_the_web(
+    tiny_model: Path,
+    drawn: Path,
+    tmp_path: Path,
+    open_object_store: Callable[[str], ObjectStore],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    root = open_object_store("gs").root
+    storage.copy(str(drawn / "hat/00.jpg"), f"{root}/photos/hat/00.jpg")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(drawn))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        web = f"http://127.0.0.1:{server.server_port}/hat/00.jpg"
+        assert main(["predict", "--model-dir", str(tiny_model), "--json", str(drawn), f"{root}/photos", web]) == 0
+        server.shutdown()
+    rows = list(map(json.loads, capfd.readouterr().out.splitlines()))
+    assert [row["uri"] for row in rows[-2:]] == [f"{root}/photos/hat/00.jpg", web]
+    assert {row["uri"] for row in rows[:-2]} == set(map(str, drawn.rglob("*.jpg")))
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", "--model-dir", str(tiny_model), str(tmp_path / "empty")]) == 2
+    assert "holds no photos" in capfd.readouterr().err
 
 
 def test_predict_prints_json_for_programs(

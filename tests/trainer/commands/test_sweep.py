@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,77 @@ def test_what_has_ended_is_kept_when_it_is_interrupted(
     trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
     assert [trial["values"]["learning-rate"] for trial in trials] == ["0.02", "0.01"]
     assert (tmp_path / "out/report.html").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--trials", 4)])
+def test_an_interrupted_sweep_goes_on_with_its_trials(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], more: tuple[str]
+) -> None:
+    """And ends where it would have ended."""
+    fits, fit = [], training.fit
+    vary = ("--vary", "learning-rate", *(["0.001..0.1:log"] if more else [0.02, 0.01, 0.005, 0.002]), *more)
+    assert run(drawn, tmp_path / "whole", *vary) == 0
+
+    def interrupted(*arguments: Any) -> object:
+        fits.append(arguments)
+        if len(fits) == 3:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+
+    monkeypatch.setattr(training, "fit", interrupted)
+    assert run(drawn, tmp_path / "out", *vary) == 130
+    assert "the same flags and --resume go on" in capfd.readouterr().err
+    assert run(drawn, tmp_path / "out", *vary) == 2
+    assert run(drawn, tmp_path / "out", *vary, "--resume") == 0
+    assert len(fits) == 3 + 2
+    whole, found = (json.loads((tmp_path / name / "sweep.json").read_text()) for name in ("whole", "out"))
+    for trial in (*whole["trials"], *found["trials"]):
+        trial.pop("seconds")
+    assert found["trials"] == whole["trials"]
+    assert run(drawn, tmp_path / "out", *vary, "--resume") == 0
+    assert len(fits) == 3 + 2
+
+
+def test_a_sweep_goes_on_with_trials_of_the_same_settings_and_photos_only(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    vary = ("--vary", "learning-rate", 0.02, 0.01, "--resume")
+    assert run(data, tmp_path / "out", *vary) == 0
+    capfd.readouterr()
+    assert run(data, tmp_path / "out", *vary, "--dropout", 0.4) == 2
+    assert "sweep.json is of another sweep (options.dropout 0.2, now 0.4): choose" in capfd.readouterr().err
+    first, second, *_ = sorted(data.glob("hat/*.jpg"))
+    first.write_bytes(second.read_bytes())
+    assert run(data, tmp_path / "out", *vary) == 2
+    assert "another sweep (photos were changed since, under the same names)" in capfd.readouterr().err
+
+
+def test_photos_are_prepared_once_for_all_trials_that_need_the_same(
+    drawn: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where Optuna goes back and forth, and where seeds vary, on which only the head depends."""
+    prepared, prepare = [], training.prepare
+
+    def counting(*arguments: Any) -> object:
+        prepared.append(arguments)
+        return prepare(*arguments)
+
+    monkeypatch.setattr(training, "prepare", counting)
+    flags = ["--backbone", "small", "--image-size", 32, "--weights", tiny_model / "model.keras"]
+    vary = ("--vary", "augment", "no", "yes", "--vary", "learning-rate", "0.001..0.1:log", "--trials", 6)
+    assert run(drawn, tmp_path / "optuna", *flags, *vary) == 0
+    trials = json.loads((tmp_path / "optuna/sweep.json").read_text())["trials"]
+    assert len(prepared) == len({trial["values"]["augment"] for trial in trials}) == 2
+    prepared.clear()
+    assert run(drawn, tmp_path / "seeds", *flags, "--vary", "seed", 1, 2, 3) == 0
+    assert len(prepared) == 1
+    trials = json.loads((tmp_path / "seeds/sweep.json").read_text())["trials"]
+    assert len({trial["loss"] for trial in trials}) == 3
+    flags = ["--backbone", "small", "--image-size", 32, "--epochs", 1]
+    prepared.clear()
+    assert run(drawn, tmp_path / "random", *flags, "--vary", "seed", 1, 2) == 0
+    assert len(prepared) == 2  # whose weights depend on it
 
 
 def test_a_network_that_cannot_be_prepared_does_not_end_the_others(

@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import os
+import random
 import shutil
 import subprocess
 import threading
@@ -84,6 +85,28 @@ def test_frozen_backbone_from_a_weights_file(drawn: Path, tmp_path: Path) -> Non
     inner = loaded.get_layer("MobileNetV2").get_layer(network.name)
     for before, after in zip(network.get_weights(), inner.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_a_model_goes_on_from_an_earlier_one(
+    drawn: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With its head if it has the same classes; else with the network only."""
+    import keras
+
+    old, still = tiny_model / "model.keras", ("--learning-rate", "1e-12", "--epochs", 1, "--batch-norm", "frozen")
+    assert train(drawn, tmp_path / "same", "--weights", old, "--fine-tune", "all", *still, "--head-epochs", 1) == 0
+    assert f"going on from the small in {old}" in capfd.readouterr().err
+    before, after = (keras.models.load_model(path) for path in (old, tmp_path / "same/model.keras"))
+    for name in ("small", "head"):
+        pairs = zip(before.get_layer(name).get_weights(), after.get_layer(name).get_weights(), strict=True)
+        assert all(np.allclose(*pair, atol=1e-2 if name == "head" else 1e-6) for pair in pairs)
+    shutil.copytree(drawn / "hat", tmp_path / "data/caps")
+    shutil.copytree(drawn / "shoes", tmp_path / "data/shoes")
+    assert train(tmp_path / "data", tmp_path / "other", "--weights", old) == 0
+    assert model_dir.read(tmp_path / "other").info.labels == ("caps", "shoes")
+    capfd.readouterr()
+    assert train(drawn, tmp_path / "none", "--weights", old, "--backbone", "pixels") == 2
+    assert f"{old} holds no pixels that train has written" in capfd.readouterr().err
 
 
 def test_an_existing_model_is_kept_unless_told_otherwise(
@@ -177,8 +200,131 @@ def test_a_finished_run_is_not_gone_on_with(
     assert train(drawn, tmp_path / "model", "--resume") == 0
     assert "there is nothing to go on with" in capfd.readouterr().err
     assert train(drawn, tmp_path / "model", "--resume", "--seed", 5) == 2
-    assert "holds a model" in capfd.readouterr().err
+    assert "model holds the model of another run (seed 0, now 5): choose another --model-dir" in capfd.readouterr().err
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_finished_run_on_photos_that_were_changed_since_is_another(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], held_out: bool
+) -> None:
+    """Under the same names: those that are trained on, or those that validate."""
+    data, validation = shutil.copytree(drawn, tmp_path / "data"), shutil.copytree(drawn, tmp_path / "validation")
+    flags = ["--validation-data", validation, "--resume"]
+    assert train(data, tmp_path / "model", *flags) == 0
+    first = model_dir.read(tmp_path / "model").info
+    photos = sorted((validation if held_out else data).glob("hat/*.jpg"))
+    photos[0].write_bytes(photos[1].read_bytes())
+    assert train(data, tmp_path / "model", *flags) == 2
+    assert "another run (photos were changed since, under the same names)" in capfd.readouterr().err
+    assert train(data, tmp_path / "model", *flags, "--overwrite") == 0
+    assert "beginning anew" in capfd.readouterr().err
+    assert model_dir.read(tmp_path / "model").info.data["contents"] != first.data["contents"]
+    assert train(data, tmp_path / "model", *flags, "--overwrite") == 0
+    assert "there is nothing to go on with" in capfd.readouterr().err
+    assert train(data, tmp_path / "model", "--resume") == 2  # without validation data
+    assert "another run (other photos, labels or validation data)" in capfd.readouterr().err
+
+
+def test_an_interrupted_run_is_gone_on_with_on_the_same_photos_and_the_same_split_only(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = [(str(file), file.parent.name) for file in sorted(drawn.rglob("*.jpg"))]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    photos = [*uris, (str(broken), "hat")]
+
+    def write_split(count: int) -> None:
+        for name, rows in (("data", photos[:count]), ("validation", photos[count:])):
+            (tmp_path / f"{name}.csv").write_text("\n".join(["uri,label", *map(",".join, rows)]))
+
+    def go_on() -> int:
+        return train(tmp_path / "data.csv", tmp_path / "model", "--validation-data", tmp_path / "validation.csv",
+                     "--resume")  # fmt: skip
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    random.Random(1).shuffle(photos)
+    write_split(20)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", interrupted)
+        assert go_on() == 130
+    write_split(21)  # the photos of both together, and their order, are as before
+    assert go_on() == 2
+    assert "another run (other photos, labels or validation data)" in capfd.readouterr().err
+    write_split(20)
+    broken.write_bytes(Path(uris[0][0]).read_bytes())
+    assert go_on() == 2
+    assert f"1 photo was changed since the run was interrupted, such as {broken}" in capfd.readouterr().err
+    broken.write_bytes(b"no photo")
+    assert go_on() == 0
+
+
+def test_photos_to_test_on_are_measured_once_the_model_is_done(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data, test = Path(shutil.copytree(drawn, tmp_path / "data")), tmp_path / "test"
+    for label in ("dress", "hat", "shoes"):
+        (test / label).mkdir(parents=True)
+        for file in sorted((data / label).iterdir())[:4]:
+            file.rename(test / label / file.name)
+    shutil.copy(next((data / "hat").iterdir()), test / "hat/again.jpg")
+    (test / "hat/torn.jpg").write_bytes(b"no photo")
+    assert train(data, tmp_path / "without") == 0
+    assert "--test-data measures on photos of its own" in capfd.readouterr().err
+    assert train(data, tmp_path / "model", "--test-data", test, "--fail-under", "accuracy=0") == 0
+    said = capfd.readouterr().err
+    assert "warning: 1 photo of --test-data were trained or validated on" in said
+    assert "skipped 1 of 14 photos that cannot be read" in said
+    info = model_dir.read(tmp_path / "model").info
+    assert info.id == model_dir.read(tmp_path / "without").info.id
+    assert info.test_metrics
+    assert info.test_metrics["examples"] == info.data["test_photos"] == 13
+    assert f"test accuracy {info.test_metrics['accuracy']:.3f} on 13 photos, 95 % interval" in said
+    assert main(["evaluate", "--model-dir", str(tmp_path / "model"), "--data", str(test)]) == 0
+    assert f"accuracy {info.test_metrics['accuracy']:.4f}" in capfd.readouterr().out
+
+
+def test_a_failed_gate_keeps_report_and_checkpoints(
+    drawn: Path, tmp_path: Path, contents: Contents, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(drawn, tmp_path / "model", "--fail-under", "accuracy=1", "--learning-rate", "1e-6") == 1
+    kept = tmp_path / "checkpoints-model"
+    assert f"its report and checkpoints are in {kept}" in capfd.readouterr().err
+    assert "Confusion" in (kept / "report.html").read_text()
+    assert not (tmp_path / "model").exists()
+    fitted = []
+    monkeypatch.setattr("trainer.fitting.loop.Fitting._train_epoch", lambda *arguments: fitted.append(arguments))
+    assert train(drawn, tmp_path / "model", "--learning-rate", "1e-6", "--resume") == 0
+    assert not fitted
+    assert not kept.exists()
+
+
+def test_a_gate_about_a_class_that_does_not_validate_fails(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "held-out").mkdir()
+    shutil.copytree(drawn / "hat", tmp_path / "held-out/hat")
+    held_out = ("--validation-data", tmp_path / "held-out", "--fail-under", "macro_recall=0")
+    assert train(drawn, tmp_path / "model", *held_out) == 1
+    assert "macro_recall cannot be measured (there are no photos of 'dress', 'shoes')" in capfd.readouterr().err
+
+
+def test_a_learning_rate_beyond_measure_gives_no_model(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(drawn, tmp_path / "model", "--learning-rate", 1e3, "--backbone", "pixels") == 1
+    assert "fitting diverged" in capfd.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_that_has_learnt_nothing_is_no_better_than_chance(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(drawn, tmp_path / "model", "--learning-rate", "1e-9", "--backbone", "pixels") == 0
+    assert "warning: no better than chance: always answering" in capfd.readouterr().err
+    assert "no better than chance" in (tmp_path / "model/report.html").read_text()
 
 
 def test_photos_of_a_list_can_be_on_the_web(drawn: Path, tmp_path: Path) -> None:
@@ -378,9 +524,10 @@ def test_golden_images_are_those_whose_label_is_clear(drawn: Path, monkeypatch: 
 
 
 def test_a_gate_that_is_missed_leaves_no_model(drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert train(drawn, tmp_path / "new/model", "--fail-under", "accuracy=1", "--learning-rate", "1e-9") == 1
+    assert train(drawn, tmp_path / "model", "--fail-under", "accuracy=1", "--learning-rate", "1e-9") == 1
     assert "the model is not good enough: accuracy is " in capfd.readouterr().err.splitlines()[-1]
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints-model"]
+    shutil.rmtree(tmp_path / "checkpoints-model")
     assert train(drawn, tmp_path / "new/model", "--fail-under", "recall:spoon=1") == 2
     assert not list(tmp_path.iterdir())
 

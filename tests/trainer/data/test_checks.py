@@ -5,11 +5,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from catalogue.cli.errors import UserError
+from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.reasons import ImageError, Reason
-from trainer.data.checks import check_examples
+from trainer.data.checks import check_sides
 from trainer.data.examples import Example
 from trainer.data.photos import Unreadable
+from trainer.data.sides import Sides
 from trainer.fitting import checks
 from trainer.fitting.encoded import Encoded
 
@@ -25,20 +26,26 @@ def encoded(labels: list[str], unreadable: int = 0) -> Encoded:
 @pytest.mark.parametrize("labels", [["Hat", "hat"], ["t shirt", "t-shirt", "tshirt", "t  shirt"], ["a", "a "]])
 def test_labels_that_read_alike_are_refused(labels: list[str]) -> None:
     with pytest.raises(UserError, match=r"differ in case or spaces only: .* \(1 photo\)"):
-        check_examples([Example(f"{label}/1.jpg", label) for label in labels], [])
+        check_sides(Sides(tuple(Example(f"{label}/1.jpg", label) for label in labels)))
 
 
-def test_classes_and_files_of_both_sides() -> None:
-    photos = [Example("a/1.jpg", "a"), Example("b/1.jpg", "b")]
-    with pytest.raises(UserError, match="has classes that --data has not: 'c'"):
-        check_examples(photos, [Example("c/1.jpg", "c")])
-    with pytest.raises(UserError, match="share 1 files"):
-        check_examples(photos, [Example("x/../a/1.jpg", "a")])
-    check_examples(photos, [Example("a/2.jpg", "a")])
+@pytest.mark.parametrize(("side", "flag"), [("validation", "--validation-data"), ("test", "--test-data")])
+def test_classes_and_files_of_all_sides(side: str, flag: str) -> None:
+    photos = (Example("a/1.jpg", "a"), Example("b/1.jpg", "b"))
+    with pytest.raises(UserError, match=f"{flag} has classes that --data has not: 'c'"):
+        check_sides(Sides(photos, **{side: (Example("c/1.jpg", "c"),)}))
+    with pytest.raises(UserError, match=f"{flag} and --data share 1 files"):
+        check_sides(Sides(photos, **{side: (Example("x/../a/1.jpg", "a"),)}))
+    check_sides(Sides(photos, **{side: (Example("a/2.jpg", "a"),)}))
+    with pytest.raises(UserError, match="--test-data and --validation-data share 1 files"):
+        check_sides(Sides(photos, (Example("a/2.jpg", "a"),), (Example("a/2.jpg", "a"),)))
+
+
+def test_classes_that_make_no_sense() -> None:
     with pytest.raises(UserError, match="one class only, 'a'"):
-        check_examples(photos[:1], [])
+        check_sides(Sides((Example("a/1.jpg", "a"),)))
     with pytest.raises(UserError, match="are 'Validation', 'train': give --data one of them"):
-        check_examples([Example("x.jpg", "train"), Example("y.jpg", "Validation")], [])
+        check_sides(Sides((Example("x.jpg", "train"), Example("y.jpg", "Validation"))))
 
 
 def test_one_class_that_is_nearly_all_is_said(capfd: pytest.CaptureFixture[str]) -> None:
@@ -78,3 +85,13 @@ def test_unreadable_photos_are_counted_and_named(capfd: pytest.CaptureFixture[st
     assert shown[-1] == "  and 2 more"
     with pytest.raises(UserError, match="none of the 12 files can be read"):
         checks.report_unreadable(encoded([], unreadable=12), 12)
+
+
+def test_a_network_that_is_worse_than_guessing_has_diverged() -> None:
+    """However its scores are calibrated. One that is too sure has not, nor one that has learnt nothing."""
+    chance, truth = np.random.default_rng(0), np.arange(400) % 4
+    sure = np.eye(4)[np.where(np.arange(400) % 3 == 0, chance.integers(0, 4, 400), truth)]
+    checks.check_fitted(60 * sure, truth)
+    checks.check_fitted(chance.normal(0, 3, (400, 4)), truth)
+    with pytest.raises(CommandFailed, match=r"the validation loss is \d\d,\d\d\d\.\d; equal scores .* give 1\.4"):
+        checks.check_fitted(1e5 * sure, truth)

@@ -46,8 +46,8 @@ def test_means_over_the_classes_that_have_examples() -> None:
     assert found["macro_recall"] == 0.75
     assert found["macro_f1"] == pytest.approx((2 / 3 + 0.8) / 2)
     assert found["top_5_accuracy"] == 1.0
-    gates = {name: metrics.gate_value(found, name) for name in ("accuracy", "recall:a", "precision:c")}
-    assert gates == {"accuracy": 0.75, "recall:a": 0.5, "precision:c": 0.0}
+    gates = {name: metrics.gate_value(found, name) for name in ("accuracy", "recall:a", "precision:b")}
+    assert gates == {"accuracy": 0.75, "recall:a": 0.5, "precision:b": pytest.approx(2 / 3)}
 
 
 def test_top_5_of_many_classes() -> None:
@@ -106,3 +106,46 @@ def test_a_label_as_likely_as_others_is_not_among_the_first_for_it() -> None:
     assert metrics.rank_of_truth(truth, probabilities).tolist() == [0, 4, 8]
     found = metrics.measure(truth, probabilities, [str(n) for n in range(9)])
     assert found["top_5_accuracy"] == pytest.approx(2 / 3)
+
+
+def test_the_calibration_of_few_photos_is_measured_on_those_that_the_temperature_has_not_seen() -> None:
+    """Fitted to the very same photos it looks better than it is on the next ones."""
+    chance, seen, cross_fitted, fresh = np.random.default_rng(1), [], [], []
+    for _ in range(60):
+        logits = chance.normal(0, 1.5, (1_040, 3))
+        truth = np.array([chance.choice(3, p=row) for row in softmax(logits)])
+        temperature = metrics.fit_temperature(logits[:40], truth[:40])
+        calibrated = softmax(logits / temperature)
+        seen.append(metrics.log_loss(np.log(calibrated[:40]), truth[:40]))
+        fresh.append(metrics.log_loss(np.log(calibrated[40:]), truth[40:]))
+        cross = metrics.cross_fitted(softmax(logits[:40]), truth[:40])
+        cross_fitted.append(metrics.log_loss(np.log(cross), truth[:40]))
+    assert np.mean(seen) < np.mean(fresh) - 0.005
+    assert np.mean(cross_fitted) == pytest.approx(np.mean(fresh), abs=2 * np.std(cross_fitted) / np.sqrt(60))
+    found = metrics.measure(truth[:40], calibrated[:40], LABELS, temperature, calibrated_here=True)
+    assert found["calibration_error"] == pytest.approx(
+        metrics.calibration_error(metrics.reliability(truth[:40], cross))
+    )
+
+
+def test_the_epochs_around_the_best_tell_how_lucky_it_was() -> None:
+    epochs = [{"val_accuracy": value} for value in (0.5, 0.915, 0.927, 0.909, 0.912, 0.8)]
+    assert metrics.accuracy_around(epochs, 3) == (0.5, 0.915)
+    assert metrics.accuracy_around(epochs, 5) == (0.8, 0.927)
+    assert metrics.accuracy_around(epochs[:1], 1) is None
+
+
+def test_a_model_that_always_gives_the_most_frequent_label_is_no_better_than_chance() -> None:
+    truth = np.array([0] * 70 + [1] * 30)
+    always = metrics.measure(truth, np.tile([0.7, 0.2, 0.1], (100, 1)), LABELS)
+    assert always["baseline_accuracy"] == always["accuracy"] == 0.7
+    assert metrics.is_chance(always)
+    assert not metrics.is_chance(metrics.measure(truth, np.eye(3)[truth], LABELS))
+
+
+def test_a_gate_about_a_class_without_photos_cannot_be_measured() -> None:
+    found = metrics.measure(np.array([0, 1]), np.eye(3)[[0, 1]], LABELS)
+    for name in ("macro_recall", "macro_f1", "recall:c", "precision:c"):
+        with pytest.raises(ValueError, match="there are no photos of 'c'"):
+            metrics.gate_value(found, name)
+    assert metrics.gate_value(found, "accuracy") == metrics.gate_value(found, "recall:a") == 1

@@ -1,0 +1,45 @@
+"""Identifies the photos of a run: by name, label and side of the split, and by content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from catalogue.cli.progress import Progress
+from catalogue.images.spec import Limits
+from trainer.data.examples import Example
+from trainer.data.photos import Unreadable, content_hashes
+
+Contents = list[tuple[str, str | None]]
+"""The URI of each photo, and the SHA-256 of its bytes; None if it cannot be read."""
+
+
+def names_digest(*sides: Sequence[Example]) -> str:
+    """A hash of the names and labels of the photos of each side, in their order."""
+    return _digest([[(example.uri, example.label) for example in side] for side in sides])
+
+
+def contents_digest(photos: Contents) -> str:
+    """A hash of the contents of photos, in any order."""
+    return _digest(sorted(photos, key=repr))
+
+
+def contents(examples: Iterable[Example], hashes: Iterable[str], unreadable: Iterable[Unreadable]) -> Contents:
+    """Photos that were read, with the hashes of their contents, and those that could not be."""
+    kept = [(example.uri, own) for example, own in zip(examples, hashes, strict=True)]
+    return [*kept, *((photo.example.uri, photo.content_hash) for photo in unreadable)]
+
+
+def contents_of(examples: Sequence[Example], limits: Limits) -> Contents:
+    """Reads photos again to see whether they are what they were."""
+    found: Contents = []
+    with Progress("comparing photos with those of the run before", len(examples), "photos") as progress:
+        for example, content_hash in zip(examples, content_hashes(examples, limits), strict=True):
+            found.append((example.uri, content_hash))
+            progress.advance()
+    return found
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode("utf-8", "surrogatepass")).hexdigest()

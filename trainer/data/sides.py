@@ -1,0 +1,44 @@
+"""The labelled photos of a run, by what they are for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trainer.data.examples import Example, find_examples
+from trainer.data.identity import names_digest
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """The labelled photos of a run.
+
+    Attributes:
+        training: to train on; a part of them validates if `validation` is empty.
+        validation: to choose the best epoch by, and to calibrate on.
+        test: to measure the finished model on, once.
+    """
+
+    training: tuple[Example, ...]
+    validation: tuple[Example, ...] = ()
+    test: tuple[Example, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in order."""
+        return tuple(sorted({example.label for example in self.training}))
+
+    @property
+    def all(self) -> tuple[Example, ...]:
+        """The photos of all sides."""
+        return (*self.training, *self.validation, *self.test)
+
+    @property
+    def digest(self) -> str:
+        """Identifies the photos by name, label and side."""
+        return names_digest(self.training, self.validation, self.test)
+
+
+def find_sides(data: str, validation_data: str | None, test_data: str | None, *, labelled: bool = True) -> Sides:
+    """Lists the photos of a run, see `trainer.data.examples.find_examples`. Raises UserError."""
+    given = (tuple(find_examples(where)) if where else () for where in (validation_data, test_data))
+    return Sides(tuple(find_examples(data, labelled=labelled)), *given)

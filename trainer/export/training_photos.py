@@ -1,0 +1,48 @@
+"""``training_photos.npy``: by which photos a model was fitted, so that it is not measured on them by mistake.
+
+The first 64 bits of the SHA-256 of each, in order: no photo can be made from them, and few bytes name many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from catalogue.model_dir import ModelDir, ModelDirError
+
+NAME = "training_photos.npy"
+
+
+def write(folder: Path, content_hashes: Iterable[str]) -> None:
+    """Writes the file.
+
+    Args:
+        folder: of the model.
+        content_hashes: SHA-256 of the photos, hexadecimal.
+    """
+    np.save(folder / NAME, _short(content_hashes))
+
+
+def count_known(model: ModelDir, content_hashes: Iterable[str]) -> int:
+    """How many photos the model was fitted by; 0 if its directory does not tell.
+
+    Args:
+        model: its directory.
+        content_hashes: SHA-256 of the photos, hexadecimal.
+
+    Raises:
+        ModelDirError: the file is not what `write` writes.
+    """
+    if NAME not in model.info.files:
+        return 0
+    try:
+        known = np.load(model.path / NAME, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ModelDirError(f"{model.path}: {NAME} cannot be read ({error}); train the model again") from error
+    return int(np.isin([int(own[:16], 16) for own in content_hashes], known).sum())
+
+
+def _short(content_hashes: Iterable[str]) -> np.ndarray:
+    return np.unique(np.array([int(own[:16], 16) for own in content_hashes], np.uint64))
