@@ -84,6 +84,11 @@ def fraction(text: str) -> float:
     return _number(text, float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
 
 
+def share(text: str) -> float:
+    """An argument type: a number between 0 and 1, neither included."""
+    return _number(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
+
+
 def seed(text: str) -> int:
     """An argument type: what NumPy and Keras take for a seed."""
     return int(_number(text, int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295"))

@@ -35,7 +35,7 @@ def sweep(arguments: argparse.Namespace) -> None:
     check(arguments, varied)
     chosen = [] if arguments.trials else list(combined(arguments, varied))
     config = train_config(arguments, {})
-    sides = find_sides(config.data, config.validation_data, config.test_data)
+    sides = find_sides(config.data, config.validation_data, config.test_data, config.drop)
     checks.check_sides(sides)
     own = sweep_file.identity(arguments, varied, names_digest(sides.training, sides.validation))
     finished: list[Trial] = []

@@ -30,7 +30,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         CommandFailed: training diverged, or the model is below ``--fail-under``.
     """
     start = time.monotonic()
-    sides = find_sides(config.data, config.validation_data, config.test_data, labelled=not config.keep_top)
+    sides = find_sides(config.data, config.validation_data, config.test_data, config.drop, labelled=not config.keep_top)
     if not config.keep_top:
         checks.check_sides(sides)
         if is_folder(config.data):

@@ -16,7 +16,7 @@ from trainer.data.examples import own_image_size
 from trainer.evaluation import gates
 from trainer.fitting.augmentation import DEFAULT, Augmentation
 from trainer.fitting.precision import PRECISIONS
-from trainer.fitting.stage import CLASS_WEIGHTS, DECAYS, Stage
+from trainer.fitting.stage import ADAMW, CLASS_WEIGHTS, DECAYS, OPTIMIZERS, RMSPROP, SGD, Stage
 from trainer.networks import names
 
 HEAD_STAGE = Stage(epochs=20, learning_rate=1e-3)
@@ -30,7 +30,9 @@ FINE_TUNING_STAGE = Stage(
     ema=0.99,
 )
 FROM_SCRATCH_STAGE = Stage(epochs=30, learning_rate=1e-3)
-COPIES, DROPOUT = 6, 0.2
+COPIES, DROPOUT, VALIDATION_FRACTION = 6, 0.2, 0.1
+SGD_LEARNING_RATE, SGD_MOMENTUM, ADAMW_DECAY = 0.01, 0.9, 0.004
+CONVOLUTIONAL = "convolutional"
 HEAD_CHOICES = ("new", "imagenet")
 _FORMAT_1_KEYS = {"keep_top": "as_it_is", "head_stage": "head", "final_stage": "main"}
 
@@ -43,8 +45,11 @@ class TrainConfig:
         data: labelled photos, see `trainer.data.examples.find_examples`.
         validation_data: the like, to choose the best epoch by; None for a part of `data`.
         test_data: the like, to measure the finished model on; None for none.
+        validation_fraction, test_fraction: how much of `data` is held out; not used where there is other data.
+        refit: whether to fit again with the photos that validated, too, once the best epoch is known.
+        drop: a list of photos to leave out; None for none.
         model_dir: where the model directory is written.
-        backbone, weights, color_mode: see `trainer.networks.backbones.build`.
+        backbone, weights, color_mode, layers: see `trainer.networks.backbones.build`.
         weights_hash: SHA-256 of the file of weights, hexadecimal; None if they are not in one.
         keep_top: whether the network keeps its own head and classes, see `trainer.networks.pretrained`; then nothing
             is fitted.
@@ -68,11 +73,16 @@ class TrainConfig:
     data: str
     validation_data: str | None
     test_data: str | None
+    validation_fraction: float
+    test_fraction: float
+    refit: bool
+    drop: str | None
     model_dir: str
     backbone: str
     weights: str
     weights_hash: str | None
     color_mode: str
+    layers: names.Layers
     keep_top: bool
     fine_tune: str
     hidden_units: tuple[int, ...]
@@ -100,7 +110,7 @@ class TrainConfig:
 
         The keys are those that ``model.json`` has had since its first format.
         """
-        elsewhere = {"data", "validation_data", "test_data", "model_dir", "checkpoint_dir", "log_dir"}
+        elsewhere = {"data", "validation_data", "test_data", "drop", "model_dir", "checkpoint_dir", "log_dir"}
         without_effect = {"checkpoint_seconds", "resume", "overwrite", "fail_under"}
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere | without_effect}
         return {_FORMAT_1_KEYS.get(name, name): value for name, value in settings.items()}
@@ -143,13 +153,37 @@ def add_data_arguments(add: Any) -> None:
         "--validation-data",
         type=flags.path,
         metavar="DATA",
-        help="the like, to choose the best epoch by; without it a tenth of --data is held out",
+        help="the like, to choose the best epoch by; without it a part of --data is held out",
+    )
+    add(
+        "--validation-fraction",
+        type=flags.share,
+        default=VALIDATION_FRACTION,
+        metavar="R",
+        help="how much of --data is held out to choose the best epoch by",
     )
     add(
         "--test-data",
         type=flags.path,
         metavar="DATA",
         help="the like, to measure the finished model on, once: its accuracy is not flattered by any choice",
+    )
+    add(
+        "--test-fraction",
+        type=flags.share,
+        metavar="R",
+        help="how much of --data is held out to test on, where there is no --test-data",
+    )
+    add(
+        "--refit",
+        action="store_true",
+        help="once the best epoch is known, fit again up to it with the photos that validated, too",
+    )
+    add(
+        "--drop",
+        type=flags.path,
+        metavar="FILE",
+        help="a list of photos to leave out, with the column uri, such as label_issues.csv of a model directory",
     )
 
 
@@ -235,6 +269,15 @@ def _add_network(add: Any) -> None:
         default=names.COLOR_MODES[0],
         help="whether a network of ours sees colours",
     )
+    add(
+        "--convolutions",
+        type=flags.positive_ints,
+        metavar="N[,N...]",
+        help=f"filters of each convolution of the backbone {CONVOLUTIONAL} (default: 32,64,128)",
+    )
+    add("--kernel", type=flags.positive_int, metavar="PIXELS", help="side of their filters (default: 3)")
+    add("--strides", type=flags.positive_int, metavar="PIXELS", help="by how much their filters move (default: 1)")
+    add("--pooling", choices=names.POOLINGS, help="after each of them, over 2 x 2 pixels (default: max)")
 
 
 def _add_fitting(add: Any) -> None:
@@ -250,8 +293,11 @@ def _add_fitting(add: Any) -> None:
         "--learning-rate",
         type=flags.positive_float,
         metavar="R",
-        help=f"of Adam (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} for fine-tuning)",
+        help=f"of the optimizer (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} for "
+        f"fine-tuning, {SGD_LEARNING_RATE} with sgd)",
     )
+    add("--optimizer", choices=OPTIMIZERS, help="what moves the weights (default: adam)")
+    add("--momentum", type=flags.fraction, metavar="R", help="of sgd and rmsprop (default: 0.9 with sgd, else 0)")
     add(
         "--warmup-epochs",
         type=flags.non_negative_float,
@@ -267,8 +313,11 @@ def _add_fitting(add: Any) -> None:
         "--weight-decay",
         type=flags.non_negative_float,
         metavar="R",
-        help=f"as in AdamW (default: 0, {FINE_TUNING_STAGE.weight_decay} for fine-tuning)",
+        help=f"as in AdamW (default: 0, {FINE_TUNING_STAGE.weight_decay} for fine-tuning, {ADAMW_DECAY} with adamw)",
     )
+    add("--l1", type=flags.non_negative_float, metavar="R", help="penalty on the absolute weights (default: 0)")
+    add("--l2", type=flags.non_negative_float, metavar="R", help="penalty on the squared weights (default: 0)")
+    add("--max-norm", type=flags.positive_float, metavar="R", help="largest norm of the weights into a unit")
     add(
         "--label-smoothing",
         type=flags.fraction,
@@ -325,6 +374,8 @@ def _add_augmentation(add: Any) -> None:
         help="vary photos in a way that suits most products; the flags below refine it",
     )
     add("--flip", action=argparse.BooleanOptionalAction, help=f"mirror half of them (with --augment: {DEFAULT.flip})")
+    add("--vertical-flip", action="store_true", default=None, help="mirror half of them upside down")
+    add("--quarter-turns", action="store_true", default=None, help="turn them by 0, 90, 180 or 270 degrees")
     for name, unit in (
         ("rotation", "degrees"),
         ("zoom", "share of the size"),
@@ -354,6 +405,12 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
     weights = a.weights or names.default_weights(a.backbone)
     from_scratch = weights == names.NONE
     keep_top = a.head != HEAD_CHOICES[0]
+    if a.validation_data and a.validation_fraction != VALIDATION_FRACTION:
+        raise UserError("--validation-fraction and --validation-data do not go together: give one of them")
+    if a.test_data and a.test_fraction:
+        raise UserError("--test-fraction and --test-data do not go together: give one of them")
+    if a.validation_fraction + (a.test_fraction or 0.0) >= 1:
+        raise UserError("--validation-fraction and --test-fraction leave nothing to train on")
     if keep_top:
         _check_nothing_is_fitted(a, weights)
     fine_tune = a.fine_tune or (names.EVERYTHING if from_scratch else names.NOTHING)
@@ -364,20 +421,24 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
     frozen = fine_tune == names.NOTHING
     final_stage = FROM_SCRATCH_STAGE if from_scratch else HEAD_STAGE if frozen else FINE_TUNING_STAGE
     given = {name: getattr(a, name) for name in (field.name for field in dataclasses.fields(Stage))}
-    final_stage = dataclasses.replace(
-        final_stage, **{name: value for name, value in given.items() if value is not None}
-    )
+    given = {name: value for name, value in given.items() if value is not None}
+    final_stage = dataclasses.replace(final_stage, **(_optimizer_defaults(a, final_stage) | given))
     head_stage = None if from_scratch or frozen else dataclasses.replace(HEAD_STAGE, epochs=a.head_epochs)
     freeze_batch_norm = a.batch_norm == "frozen" if a.batch_norm else not from_scratch
     return TrainConfig(
         data=a.data,
         validation_data=a.validation_data,
         test_data=a.test_data,
+        validation_fraction=a.validation_fraction,
+        test_fraction=a.test_fraction or 0.0,
+        refit=a.refit,
+        drop=a.drop,
         model_dir=a.model_dir,
         backbone=a.backbone,
         weights=weights,
         weights_hash=file_digest(Path(weights)) if os.path.isfile(weights) else None,
         color_mode=a.color_mode,
+        layers=_layers(a),
         keep_top=keep_top,
         fine_tune=fine_tune,
         hidden_units=a.hidden_units or (),
@@ -401,6 +462,24 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
     )
 
 
+def _optimizer_defaults(arguments: argparse.Namespace, stage: Stage) -> dict[str, float]:
+    """What an optimizer that is asked for needs and the user does not say. Raises UserError."""
+    if arguments.momentum and arguments.optimizer not in (SGD, RMSPROP):
+        raise UserError(f"--momentum is for --optimizer {SGD} and {RMSPROP}")
+    if arguments.optimizer == SGD:
+        return {"learning_rate": SGD_LEARNING_RATE, "momentum": SGD_MOMENTUM}
+    return {"weight_decay": stage.weight_decay or ADAMW_DECAY} if arguments.optimizer == ADAMW else {}
+
+
+def _layers(arguments: argparse.Namespace) -> names.Layers:
+    """The layers of the network ``convolutional``. Raises UserError where another network is meant."""
+    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(names.Layers)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and arguments.backbone != CONVOLUTIONAL:
+        raise UserError(f"--{next(iter(given))} is for --backbone {CONVOLUTIONAL}")
+    return names.Layers(**given)
+
+
 def _beside(model_dir: str) -> str:
     """A folder next to the model directory; its name does not begin with that one's, which object stores take ill."""
     folder, slash, name = model_dir.rstrip("/").rpartition("/")
@@ -417,7 +496,9 @@ def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> Non
     fitting_flags = {action.dest: (action.option_strings[0], action.default) for action in parser._actions[1:]}
     fitting_flags |= {"validation_data": ("--validation-data", None), "test_data": ("--test-data", None)}
     fitting_flags |= {"hidden_units": ("--hidden-units", None)}
-    fitting_flags |= {"dropout": ("--dropout", DROPOUT)}
+    fitting_flags |= {"dropout": ("--dropout", DROPOUT), "test_fraction": ("--test-fraction", None)}
+    fitting_flags |= {"refit": ("--refit", False)}
+    fitting_flags |= {"validation_fraction": ("--validation-fraction", VALIDATION_FRACTION)}
     for name, (flag, default) in fitting_flags.items():
         if name not in ("batch_size", "precision", "seed") and getattr(arguments, name) != default:
             raise UserError(f"--head {arguments.head} fits nothing: leave {flag} out")

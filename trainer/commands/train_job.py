@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -17,13 +17,14 @@ from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.cli.logs import say
 from catalogue.cli.text import counted
 from trainer.commands.train_flags import TrainConfig
+from trainer.data import label_issues
 from trainer.data.examples import Example
 from trainer.data.identity import contents_digest, contents_of
 from trainer.data.sides import Sides
-from trainer.evaluation import gates, inference, metrics
+from trainer.evaluation import data_sections, gates, inference, metrics
 from trainer.evaluation.inference import Classified
 from trainer.evaluation.report import Evaluated, evaluation_page
-from trainer.export import publishing, writing
+from trainer.export import publishing, training_photos, writing
 from trainer.export.describing import describe, describe_trained
 from trainer.export.golden import golden_images
 from trainer.fitting import checkpoints, checks, distribution, events, training
@@ -105,32 +106,61 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
     result = training.fit(job, prepared)
     if workplace is None:
         return None
-    validation = np.flatnonzero(prepared.validates)
+    validation = prepared.split.validation
     truth, final_fit = prepared.truth[validation], result.final_fit
     temperature = metrics.fit_temperature(final_fit.logits, truth)
     model = training.portable(job, result.network).calibrated(temperature)
     probabilities = metrics.softmax(final_fit.logits / temperature)
     validating = [prepared.encoded.examples[row] for row in validation]
     run = compiling.compiled(model)
-    if job.dtype_policy != training.FULL_PRECISION:  # what is reported is what the exported network says
+    if (
+        job.dtype_policy != training.FULL_PRECISION and not config.refit
+    ):  # what is reported is what the exported network says
         probabilities = inference.classify(validating, len(validating), config.image, config.limits, run).probabilities
     subject = f"validation photos of {config.validation_data or config.data}"
     uris = [example.uri for example in validating]
     validated = Evaluated(subject, uris, truth, probabilities, len(prepared.encoded.unreadable))
-    tested = _tested(job, sides.test, prepared, run) if sides.test else None
+    testing = [*sides.test, *(prepared.encoded.examples[row] for row in prepared.split.test)]
+    tested = _tested(job, testing, prepared, run) if testing else None
     info = dataclasses.replace(
         describe_trained(job, prepared, result, tested),
         temperature=temperature,
         metrics=metrics.measure(truth, probabilities, job.labels, temperature, calibrated_here=True),
         test_metrics=_measured(tested, job.labels, temperature) if tested else None,
     )
-    hashes = [prepared.encoded.content_hashes[row] for row in np.flatnonzero(~prepared.validates)]
+    found = _looked_at(job, prepared)
+    report = evaluation_page(info, info.metrics, validated, fitting=True, about_data=found.sections)
     try:
         gates.check_gates(info.test_metrics or info.metrics, config.fail_under)
     except CommandFailed as error:
-        where = job.checkpoints.keep_report(evaluation_page(info, info.metrics, validated, fitting=True))
-        raise BelowGateError(f"{error}; {where}") from error
-    return _write(config, model, info, validated, workplace, hashes)
+        raise BelowGateError(f"{error}; {job.checkpoints.keep_report(report)}") from error
+    written = _write(config, model, info, validated, workplace, report, found.files)
+    if found.suspicious:
+        where = f"{config.model_dir.rstrip('/')}/{label_issues.FILE}"
+        say(f"{counted(found.suspicious, 'photo')} may have the wrong label, the most suspicious first in {where}")
+    return written
+
+
+class _LookedAt(NamedTuple):
+    """What is found in the photos: files for the model directory, sections for the report, and how many labels."""
+
+    files: dict[str, bytes]
+    sections: list[str]
+    suspicious: int
+
+
+def _looked_at(job: Job, prepared: Prepared) -> _LookedAt:
+    encoded, truth = prepared.encoded, prepared.truth
+    uris = [example.uri for example in encoded.examples]
+    fitted_to = prepared.varied if job.config.refit else prepared.split.training
+    training_hashes = [encoded.content_hashes[row] for row in fitted_to]
+    files, issues = {training_photos.NAME: training_photos.content(training_hashes)}, None
+    if encoded.features is not None and prepared.duplicates is not None:
+        issues = label_issues.find_label_issues(encoded.features, truth, len(job.labels))
+        listed = label_issues.as_csv(issues, uris, truth, job.labels)
+        files[label_issues.FILE] = listed.encode("utf-8", "surrogateescape")
+    sections = data_sections.sections(uris, truth, job.labels, prepared.duplicates, issues)
+    return _LookedAt(files, sections, len(issues.rows) if issues else 0)
 
 
 def _tested(job: Job, examples: Sequence[Example], prepared: Prepared, run: inference.Network) -> Classified:
@@ -142,7 +172,8 @@ def _tested(job: Job, examples: Sequence[Example], prepared: Prepared, run: infe
     config, encoded = job.config, prepared.encoded
     tested = inference.classify(examples, len(examples), config.image, config.limits, run)
     checks.report_unreadable(tested, len(examples))
-    same = len(set(tested.content_hashes) & set(encoded.content_hashes))
+    seen = np.concatenate([prepared.split.training, prepared.split.validation])
+    same = len(set(tested.content_hashes) & {encoded.content_hashes[row] for row in seen})
     if same:
         say(f"warning: {counted(same, 'photo')} of --test-data were trained or validated on: leave them out")
     return tested
@@ -184,7 +215,7 @@ def _export_pretrained(
     }
     fitting = {"policy": training.FULL_PRECISION, "class_ids": list(classes.ids)}
     info = dataclasses.replace(describe(job, network, fitting, {}, data), metrics=measured)
-    return _write(config, model, info, tried, workplace)
+    return _write(config, model, info, tried, workplace, evaluation_page(info, info.metrics, tried), {})
 
 
 def _write(
@@ -193,12 +224,12 @@ def _write(
     info: model_dir.ModelInfo,
     validation: Evaluated,
     workplace: Path,
-    training_hashes: Sequence[str] = (),
+    report: str,
+    files: Mapping[str, bytes],
 ) -> model_dir.ModelInfo:
     """Writes the model directory, all of it or nothing."""
-    report = evaluation_page(info, info.metrics, validation, fitting=bool(info.training["epochs_run"]))
     golden = golden_images(validation, config.image, config.limits)
     say("writing the model directory")
-    written = writing.write(workplace / "model", model, info, golden, report, training_hashes)
+    written = writing.write(workplace / "model", model, info, golden, report, files)
     publishing.publish(written.path, config.model_dir)
     return written.info

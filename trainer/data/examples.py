@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
@@ -65,6 +66,29 @@ def find_examples(data: str, *, labelled: bool = True) -> list[Example]:
     if not examples:
         raise UserError(f"{data} holds no photos: add some")
     return examples
+
+
+def without(examples: Sequence[Example], dropped: str) -> list[Example]:
+    """The examples that a list does not name.
+
+    Args:
+        examples: some.
+        dropped: a list with the column ``uri``, such as ``label_issues.csv`` of a model directory.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    columns = ListColumns(URI)
+    try:
+        rows = [row for part in inputs.parts_of(dropped, columns) for row in inputs.rows(part, columns)]
+    except StorageError as error:
+        raise UserError(f"--drop {dropped} cannot be read: {error.message}") from error
+    names = {_same_name(row.location) for row in rows if isinstance(row, Row)}
+    return [example for example in examples if _same_name(example.uri) not in names]
+
+
+def _same_name(uri: str) -> str:
+    return uri if storage.is_remote(uri) else os.path.realpath(uri)
 
 
 def is_folder(data: str) -> bool:

@@ -22,7 +22,7 @@ def names_digest(*sides: Sequence[Example]) -> str:
 
 def contents_digest(photos: Contents) -> str:
     """A hash of the contents of photos, in any order."""
-    return _digest(sorted(photos, key=repr))
+    return _digest(sorted(set(photos), key=repr))
 
 
 def contents(examples: Iterable[Example], hashes: Iterable[str], unreadable: Iterable[Unreadable]) -> Contents:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainer.data.examples import Example, find_examples
+from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
+from catalogue.cli.text import counted
+from trainer.data.examples import Example, find_examples, without
 from trainer.data.identity import names_digest
 
 
@@ -38,7 +41,26 @@ class Sides:
         return names_digest(self.training, self.validation, self.test)
 
 
-def find_sides(data: str, validation_data: str | None, test_data: str | None, *, labelled: bool = True) -> Sides:
-    """Lists the photos of a run, see `trainer.data.examples.find_examples`. Raises UserError."""
-    given = (tuple(find_examples(where)) if where else () for where in (validation_data, test_data))
-    return Sides(tuple(find_examples(data, labelled=labelled)), *given)
+def find_sides(
+    data: str, validation_data: str | None, test_data: str | None, drop: str | None = None, *, labelled: bool = True
+) -> Sides:
+    """Lists the photos of a run.
+
+    Args:
+        data, labelled: see `trainer.data.examples.find_examples`.
+        validation_data, test_data: the like; None for none.
+        drop: a list of photos to leave out, see `trainer.data.examples.without`; None for none.
+
+    Raises:
+        UserError: there are none, or a list cannot be read.
+    """
+    found = [find_examples(data, labelled=labelled)]
+    found += [find_examples(where) if where else [] for where in (validation_data, test_data)]
+    if drop:
+        kept = [without(examples, drop) for examples in found]
+        left_out = sum(map(len, found)) - sum(map(len, kept))
+        if not left_out:
+            raise UserError(f"--drop {drop} names none of the photos")
+        say(f"left out {counted(left_out, 'photo')} that {drop} names")
+        found = kept
+    return Sides(*map(tuple, found))

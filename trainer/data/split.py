@@ -1,25 +1,70 @@
-"""The split of photos between training and validation."""
+"""The split of photos between training, validation and test."""
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from catalogue.cli.errors import UserError
+from trainer.data.groups import components
+
+_TOLERANCE = 0.25
 
 
-def split_by_content(labels: Sequence[str], content_hashes: Sequence[str], fraction: float) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Which of N photos are for what.
+
+    Attributes:
+        training, validation, test: int, their rows in order; no row is in two.
+    """
+
+    training: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    @classmethod
+    def of(cls, validates: np.ndarray, tests: np.ndarray) -> Split:
+        """The split that masks say, bool [N]; what is in neither is trained on."""
+        return cls(*(np.flatnonzero(mask) for mask in (~validates & ~tests, validates & ~tests, tests)))
+
+
+def held_out_test(
+    labels: Sequence[str] | np.ndarray,
+    content_hashes: Sequence[str] | np.ndarray,
+    fraction: float,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """Chooses photos to test on as `split_by_content` does, whichever it will choose for validation. Bool [N]."""
+    if not fraction:
+        return np.zeros(len(labels), bool)
+    others = [hashlib.sha256(f"test {content_hash}".encode()).hexdigest() for content_hash in content_hashes]
+    return split_by_content(labels, others, fraction, groups)
+
+
+def split_by_content(
+    labels: Sequence[str] | np.ndarray,
+    content_hashes: Sequence[str] | np.ndarray,
+    fraction: float,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
     """Divides photos between training and validation by their content, class by class.
 
-    A photo goes to validation if its hash lies in the lowest `fraction` of all hashes, so where it goes does not
-    change when others are added or files are renamed, and identical files go together. A class that has none in
-    validation by this rule gives the photo with its lowest hash; one that has none in training, that with its highest.
+    A photo goes to validation if the hash of its group lies in the lowest `fraction` of all hashes, so where it goes
+    does not change when others are added or files are renamed. Photos with the same content are a group, whatever
+    their labels are. Where chance gives a class more than a quarter too many or too few, and more than one, the groups
+    whose hashes are nearest to the limit change sides. Every class has photos on both.
 
     Args:
         labels: of the N photos.
         content_hashes: SHA-256 of the N photos, hexadecimal.
         fraction: of the photos, between 0 and 1.
+        groups: int [N], photos with the same number stay together, too; None for none. In a class that would consist of
+            one group only, groups do not count.
 
     Returns:
         bool [N], True for validation.
@@ -28,20 +73,65 @@ def split_by_content(labels: Sequence[str], content_hashes: Sequence[str], fract
         UserError: a class has fewer than two different photos.
     """
     names, hashes = np.array(labels), np.array(content_hashes)
-    mask = np.array([int(content_hash[:8], 16) < fraction * 2**32 for content_hash in content_hashes], bool)
-    forced: dict[str, bool] = {}
     for label in np.unique(names):
-        of_class = names == label
-        own = np.unique(hashes[of_class])
-        if len(own) < 2:
-            count = f"{of_class.sum()} photos, all the same" if of_class.sum() > 1 else "one photo"
-            raise UserError(
-                f"class {str(label)!r} has {count}: it needs at least two different ones, or --validation-data"
-            )
-        if not mask[of_class].any():
-            forced[own[0]] = True
-        elif mask[of_class].all():
-            forced[own[-1]] = False
-    for content_hash, validates in forced.items():
-        mask[hashes == content_hash] = validates  # in every class, so that identical files stay together
-    return mask
+        _check_different(str(label), hashes[names == label])
+    units = _units(names, hashes, groups)
+    ordered = np.argsort(hashes)
+    keys = hashes[ordered][np.unique(units[ordered], return_index=True)[1]]  # the lowest hash of each
+    chosen = np.array([int(key[:8], 16) < fraction * 2**32 for key in keys], bool)
+    for label in np.unique(names):
+        own, sizes = np.unique(units[names == label], return_counts=True)
+        _adjust(chosen, own[np.argsort(keys[own])], dict(zip(own.tolist(), sizes.tolist(), strict=True)), fraction)
+    return chosen[units]
+
+
+def _check_different(label: str, hashes: np.ndarray) -> None:
+    if len(np.unique(hashes)) < 2:
+        count = f"{len(hashes)} photos, all the same" if len(hashes) > 1 else "one photo"
+        raise UserError(f"class {label!r} has {count}: it needs at least two different ones, or --validation-data")
+
+
+def _units(names: np.ndarray, hashes: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Numbers of what stays together, int [N], from 0: photos of the same content, and those of the same group."""
+    _, same = np.unique(hashes, return_inverse=True)
+    if groups is None:
+        return same
+    links = []
+    for division in (same, groups):
+        _, first, place = np.unique(division, return_index=True, return_inverse=True)
+        links += list(enumerate(first[place].tolist()))  # each photo with the first of its group
+    units = components(len(names), links)
+    for label in np.unique(names):
+        inside = names == label
+        if len(np.unique(units[inside])) < 2:
+            dissolved = np.isin(units, units[inside])
+            units = np.where(dissolved, units.max() + 1 + same, units)
+    return np.unique(units, return_inverse=True)[1]
+
+
+def _adjust(chosen: np.ndarray, units: np.ndarray, sizes: dict[int, int], fraction: float) -> None:
+    """Brings the share of a class that validates near to the fraction.
+
+    Args:
+        chosen: bool, whether each unit validates; changed in place.
+        units: of the class, in the order of their keys.
+        sizes: unit -> how many photos of the class are in it.
+        fraction: of the photos that are to validate.
+    """
+    target = fraction * sum(sizes.values())
+    tolerance = max(1.0, _TOLERANCE * target)
+
+    def count() -> int:
+        return sum(sizes[unit] for unit in units.tolist() if chosen[unit])
+
+    training, validating = collections.deque[int](), collections.deque[int]()
+    for unit in units.tolist():
+        (validating if chosen[unit] else training).append(unit)
+    while training and (not validating or count() < target - tolerance) and (len(training) > 1 or not validating):
+        unit = training.popleft()  # the lowest that trains
+        chosen[unit] = True
+        validating.append(unit)
+    while len(validating) > 1 and (not training or count() > target + tolerance):
+        unit = validating.pop()  # the highest that validates
+        chosen[unit] = False
+        training.appendleft(unit)

@@ -10,16 +10,13 @@ from typing import Any
 import numpy as np
 
 from catalogue.html import charts, page
-from catalogue.images.reader import read_thumbnail
 from catalogue.model_dir import ModelInfo
-from catalogue.reasons import DataError
-from trainer.data.photos import data_of
 from trainer.evaluation import verdict
+from trainer.evaluation.thumbnails import thumbnail
 
 PICTURES = 12
 CONFUSED_CLASSES, CELLS, PICTURES_OF_CELL = 40, 60, 6
 SAMPLES_OF_CLASS, SAMPLED_CLASSES, UNLABELLED_SAMPLES = 4, 30, 24
-THUMBNAIL_SIDE = 160
 SHOWN_LABELS = 3
 
 
@@ -81,6 +78,7 @@ def evaluation_page(
     *,
     comparison: Comparison | None = None,
     fitting: bool = False,
+    about_data: Sequence[str] = (),
 ) -> str:
     """The page for one set of photos.
 
@@ -90,6 +88,7 @@ def evaluation_page(
         evaluated: the photos and what was said of them.
         comparison: with another model, if there is one.
         fitting: whether to show the story of the epochs, which belongs to the photos the best one was chosen by.
+        about_data: sections about the photos that were trained on, see `trainer.evaluation.data_sections`.
     """
     figures = {
         **(_figures(metrics) if metrics else {}),
@@ -114,6 +113,7 @@ def evaluation_page(
             least_sure,
             *([page.section("Calibration", _calibration(info, metrics))] if metrics else []),
             samples,
+            *about_data,
             *([page.section("Fitting", _history(info))] if fitting else []),
             page.section("Network", _network(info)),
         ],
@@ -259,7 +259,7 @@ class _Pictures:
 
     def __init__(self, info: ModelInfo, evaluated: Evaluated) -> None:
         self._info, self._evaluated = info, evaluated
-        self._thumbnail = functools.lru_cache(maxsize=1000)(_thumbnail)
+        self._thumbnail = functools.lru_cache(maxsize=1000)(thumbnail)
 
     def gallery(self, rows: Iterable[int]) -> str:
         """Photos in rows; nothing if there are none."""
@@ -292,10 +292,3 @@ class _Pictures:
         shown += [truth] if truth not in (-1, *shown) else []
         bars = [(labels[index], float(probabilities[index]), index == truth) for index in shown]
         return page.figure(self._thumbnail(uri), page.score_bars(bars), uri)
-
-
-def _thumbnail(uri: str) -> bytes | None:
-    try:
-        return page.jpeg(read_thumbnail(data_of(uri), THUMBNAIL_SIDE))
-    except DataError:  # it was readable a minute ago; the report can do without it
-        return None

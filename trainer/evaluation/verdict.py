@@ -23,6 +23,8 @@ def sentences(info: ModelInfo) -> Iterator[str]:
         near = accuracy_around(epochs, best)
         around = f"; {near[0]:.3f} to {near[1]:.3f} in the epochs around it" if near else ""
         yield f"{measured}, in the best epoch, {best} of {len(epochs)}{around}"
+    if info.training.get("refit"):
+        yield "the model itself was fitted to these photos, too, up to the same epoch"
     if tested:
         low, high = tested["accuracy_interval"]
         yield (

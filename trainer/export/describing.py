@@ -14,7 +14,6 @@ from catalogue.images.spec import POLICY
 from catalogue.model_dir import ModelInfo
 from trainer.data.identity import contents_digest
 from trainer.evaluation.inference import Classified
-from trainer.fitting import checks
 from trainer.fitting.training import Job, Prepared, TrainingResult
 from trainer.networks.network import Network
 
@@ -28,8 +27,8 @@ def describe_trained(job: Job, prepared: Prepared, result: TrainingResult, teste
         job, prepared, result: how it was trained.
         tested: the test photos with what it says of them; None if there are none.
     """
-    config, encoded, validates = job.config, prepared.encoded, prepared.validates
-    names = np.array(encoded.labels)[~validates]
+    config, encoded, split = job.config, prepared.encoded, prepared.split
+    names = np.array(encoded.labels)[split.training]
     content = sorted(zip(encoded.labels, encoded.content_hashes, strict=True))
     fitting = {
         "frozen_in_bfloat16": prepared.encoder.has_rounded,
@@ -38,11 +37,11 @@ def describe_trained(job: Job, prepared: Prepared, result: TrainingResult, teste
         "head_epochs_run": list(result.head_fit.epochs) if result.head_fit else [],
     }
     data = {
-        "training_photos": int((~validates).sum()),
-        "validation_photos": int(validates.sum()),
+        "training_photos": len(split.training),
+        "validation_photos": len(split.validation),
         "test_photos": len(tested.examples) if tested else 0,
         "unreadable_photos": len(encoded.unreadable) + (len(tested.unreadable) if tested else 0),
-        "validation": "given" if config.validation_data else f"{checks.VALIDATION_FRACTION} by content hash",
+        "validation": "given" if config.validation_data else f"{config.validation_fraction} by content hash",
         "contents": contents_digest(encoded.contents + (tested.contents if tested else [])),
         "fingerprint": hashlib.sha256(repr(content).encode()).hexdigest(),
     }

@@ -5,8 +5,8 @@ The first 64 bits of the SHA-256 of each, in order: no photo can be made from th
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
@@ -15,14 +15,15 @@ from catalogue.model_dir import ModelDir, ModelDirError
 NAME = "training_photos.npy"
 
 
-def write(folder: Path, content_hashes: Iterable[str]) -> None:
-    """Writes the file.
+def content(content_hashes: Iterable[str]) -> bytes:
+    """The content of the file.
 
     Args:
-        folder: of the model.
         content_hashes: SHA-256 of the photos, hexadecimal.
     """
-    np.save(folder / NAME, _short(content_hashes))
+    file = io.BytesIO()
+    np.save(file, np.unique(np.array([int(own[:16], 16) for own in content_hashes], np.uint64)))
+    return file.getvalue()
 
 
 def count_known(model: ModelDir, content_hashes: Iterable[str]) -> int:
@@ -33,7 +34,7 @@ def count_known(model: ModelDir, content_hashes: Iterable[str]) -> int:
         content_hashes: SHA-256 of the photos, hexadecimal.
 
     Raises:
-        ModelDirError: the file is not what `write` writes.
+        ModelDirError: it is damaged.
     """
     if NAME not in model.info.files:
         return 0
@@ -42,7 +43,3 @@ def count_known(model: ModelDir, content_hashes: Iterable[str]) -> int:
     except (OSError, ValueError) as error:
         raise ModelDirError(f"{model.path}: {NAME} cannot be read ({error}); train the model again") from error
     return int(np.isin([int(own[:16], 16) for own in content_hashes], known).sum())
-
-
-def _short(content_hashes: Iterable[str]) -> np.ndarray:
-    return np.unique(np.array([int(own[:16], 16) for own in content_hashes], np.uint64))

@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 from catalogue.model_dir import INFO_FILE, ModelDir, ModelInfo, file_digest, read, saved_model
 from catalogue.model_dir.info import canonical_json, model_id
-from trainer.export import signatures, training_photos
+from trainer.export import signatures
 
 
 def write(
@@ -24,7 +25,7 @@ def write(
     info: ModelInfo,
     golden_images: np.ndarray,
     report: str,
-    training_hashes: Sequence[str] = (),
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> ModelDir:
     """Writes a model directory into the new local folder `path` and checks that it reads and reproduces itself.
 
@@ -34,7 +35,7 @@ def write(
         info: what is known of the model; `id`, `network_hash` and `files` are filled in here.
         golden_images: uint8 [G, H, W, 3], G ≥ 1.
         report: the content of ``report.html``.
-        training_hashes: SHA-256 of the photos that it was fitted by, see `trainer.export.training_photos`.
+        files: more files, name -> content.
 
     Raises:
         ModelDirError: the SavedModel does not give the probabilities that `model` gives.
@@ -44,19 +45,19 @@ def write(
     signatures.export(model, info, folder)
     model.save(folder / "model.keras")
     (folder / "report.html").write_text(report, encoding="utf-8")
-    if training_hashes:
-        training_photos.write(folder, training_hashes)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     expected = {}
     for number, row in enumerate(model.predict_on_batch(golden_images)):
         expected[f"{number:02}.png"] = [float(value) for value in row]
         Image.fromarray(golden_images[number]).save(folder / "golden" / f"{number:02}.png")
     (folder / "golden/probabilities.json").write_text(json.dumps(expected), encoding="utf-8")
-    files = {
+    digests = {
         str(file.relative_to(folder).as_posix()): file_digest(file)
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
-    info = dataclasses.replace(info, network_hash=_network_hash(model), files=files)
+    info = dataclasses.replace(info, network_hash=_network_hash(model), files=digests)
     info = dataclasses.replace(info, id=model_id(info))
     (folder / INFO_FILE).write_text(json.dumps(info.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
     written = read(folder)

@@ -1,4 +1,4 @@
-"""Varied copies of photos: turned, zoomed, shifted, sheared, mirrored, in other light.
+"""Varied copies of photos: mirrored, turned, zoomed, shifted, sheared, in other light.
 
 How a copy is varied depends on the seed, the number of the copy and the row of the photo only: not on the batch it is
 in, the device it is made on, or an interruption. NumPy draws the variation; TensorFlow applies it, all moves as one
@@ -8,11 +8,11 @@ affine transform and all colours as one matrix, so that a photo is resampled onc
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-_DRAWS = 9
+_DRAWS, _MORE_DRAWS = 9, 2
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
@@ -27,6 +27,8 @@ class Augmentation:
         shift: share of the side, along each axis.
         shear: degrees.
         color: share of brightness, contrast and saturation.
+        vertical_flip: whether half of the copies are mirrored upside down.
+        quarter_turns: whether copies are turned by 0, 90, 180 or 270 degrees, each as often.
     """
 
     flip: bool = False
@@ -35,6 +37,8 @@ class Augmentation:
     shift: float = 0.0
     shear: float = 0.0
     color: float = 0.0
+    vertical_flip: bool = False
+    quarter_turns: bool = False
 
     def __bool__(self) -> bool:
         return any(dataclasses.astuple(self))
@@ -56,8 +60,11 @@ class Variation(NamedTuple):
 
 
 def draws(seed: int, copy: int, rows: int) -> np.ndarray:
-    """The random numbers behind copy number `copy` of each of `rows` photos: float32 [rows, 9], from 0 to 1."""
-    return np.random.default_rng((seed, copy)).random((rows, _DRAWS), np.float32)
+    """The random numbers behind copy number `copy` of each of `rows` photos: float32 [rows, 11], from 0 to 1."""
+    parts = ((seed, copy), _DRAWS), ((seed, copy, 1), _MORE_DRAWS)
+    return np.concatenate(
+        [np.random.default_rng(own).random((rows, count), np.float32) for own, count in parts], axis=1
+    )
 
 
 def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Variation:
@@ -65,10 +72,10 @@ def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Varia
 
     Args:
         augmentation: the strongest variations.
-        drawn: rows of what `draws` gave, [N, 9].
+        drawn: rows of what `draws` gave, [N, 11].
         size: of the images, in pixels.
     """
-    even = 2.0 * drawn.astype(np.float64) - 1
+    even = 2.0 * drawn[:, :_DRAWS].astype(np.float64) - 1
     flip, angle, zoom, right, down, shear, brightness, contrast, saturation = even.T
     a = augmentation
     mirrored = np.where(flip < 0, -1.0, 1.0) if a.flip else np.ones_like(flip)
@@ -78,6 +85,7 @@ def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Varia
     # Where a pixel of the copy comes from: mirrored, then sheared, turned and scaled around the middle, then shifted.
     x = (mirrored * cos, mirrored * (lean * cos - sin), right * a.shift * size)
     y = (sin, lean * sin + cos, down * a.shift * size)
+    x, y = _turned(a, drawn[:, _DRAWS:], x, y)
     middle = (size - 1) / 2
     moves = [*x[:2], middle + x[2] - middle * (x[0] + x[1]), *y[:2], middle + y[2] - middle * (y[0] + y[1])]
     zeros = np.zeros_like(flip)
@@ -89,3 +97,21 @@ def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Varia
         np.stack([*moves, zeros, zeros], axis=1).astype(np.float32),
         colors.astype(np.float32),
     )
+
+
+def _turned(
+    augmentation: Augmentation, drawn: np.ndarray, x: tuple[Any, Any, Any], y: tuple[Any, Any, Any]
+) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
+    """Moves of copies that are first mirrored upside down and turned by quarters.
+
+    Args:
+        augmentation: the strongest variations.
+        drawn: from 0 to 1, [N, 2].
+        x, y: the moves without that: the factors of either coordinate, and the shift.
+    """
+    flip, turn = drawn.astype(np.float64).T
+    quarters = np.floor(4 * turn) % 4 if augmentation.quarter_turns else np.zeros_like(turn)
+    cos, sin = np.rint(np.cos(quarters * np.pi / 2)), np.rint(np.sin(quarters * np.pi / 2))
+    down = np.where(flip < 0.5, -1.0, 1.0) if augmentation.vertical_flip else np.ones_like(flip)
+    turned = [(row[0] * cos + row[1] * sin, down * (row[1] * cos - row[0] * sin), row[2]) for row in (x, y)]
+    return turned[0], turned[1]

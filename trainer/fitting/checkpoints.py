@@ -24,8 +24,15 @@ from catalogue.reasons import StorageError
 HEAD_STAGE, FINAL_STAGE = "head", "network"
 """The stages of fitting, as the files of their checkpoints are called."""
 
+REFIT_PREFIX = "refit-"
+"""Before the name of a stage that is fitted once more, to all photos."""
+
+SPLIT = "split"
+"""The near-duplicates that the split depends on."""
+
 _RUN, _META, FEATURES, REPORT = "checkpoints.json", "meta", "features", "report.html"
-_OURS = {_RUN, FEATURES, REPORT, f"{HEAD_STAGE}.npz", f"{FINAL_STAGE}.npz"}
+_STAGES = {f"{prefix}{stage}.npz" for prefix in ("", REFIT_PREFIX) for stage in (HEAD_STAGE, FINAL_STAGE)}
+_OURS = {_RUN, FEATURES, REPORT, f"{SPLIT}.npz", *_STAGES}
 
 
 @dataclasses.dataclass

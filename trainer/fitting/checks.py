@@ -10,13 +10,15 @@ import numpy as np
 
 from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.cli.logs import say
-from trainer.data.split import split_by_content
+from catalogue.cli.text import counted
+from trainer.data.duplicates import Duplicates
+from trainer.data.split import Split, held_out_test, split_by_content
 from trainer.evaluation import metrics
 from trainer.evaluation.inference import Classified
 from trainer.fitting.encoded import Encoded
 
-VALIDATION_FRACTION = 0.1
 DOMINANT_SHARE = 0.95
+_SHOWN = 5
 
 
 def report_unreadable(encoded: Encoded | Classified, total: int) -> None:
@@ -37,42 +39,85 @@ def report_unreadable(encoded: Encoded | Classified, total: int) -> None:
         say(f"  and {len(encoded.unreadable) - 10:,} more")
 
 
-def choose_validation(encoded: Encoded, held_out: set[str]) -> np.ndarray:
-    """Which photos validate, bool [N]: those of --validation-data, or a part chosen by content."""
-    if not held_out:
-        return split_by_content(encoded.labels, encoded.content_hashes, VALIDATION_FRACTION)
-    mask = np.array([path in held_out for path in [example.uri for example in encoded.examples]])
-    sides = np.array(encoded.content_hashes)
-    both = np.intersect1d(sides[mask], sides[~mask])
-    if len(both):
+def choose_split(
+    encoded: Encoded,
+    held_out: set[str],
+    duplicates: Duplicates | None,
+    validation_fraction: float,
+    test_fraction: float,
+) -> Split:
+    """Which photos train, validate and test: those of --validation-data, or parts chosen by content.
+
+    Args:
+        encoded: all photos.
+        held_out: the URIs of --validation-data; empty for a part of --data.
+        duplicates: near-duplicates, which stay on one side where a part is chosen; None if they were not looked for.
+        validation_fraction, test_fraction: how large the parts are.
+    """
+    labels, hashes = np.array(encoded.labels), np.array(encoded.content_hashes)
+    groups = duplicates.groups if duplicates else np.unique(hashes, return_inverse=True)[1]
+    validates = np.array([example.uri in held_out for example in encoded.examples])
+    tests = np.zeros(len(labels), bool)
+    own = np.flatnonzero(~validates)
+    tests[own] = held_out_test(labels[own], hashes[own], test_fraction, groups[own])
+    if held_out:
+        both = np.intersect1d(hashes[validates], hashes[~validates])
+        if len(both):
+            say(
+                f"warning: {len(both):,} photos are in --data and in --validation-data: "
+                "the accuracy will look better than it is"
+            )
+    else:
+        rest = np.flatnonzero(~tests)
+        validates[rest] = split_by_content(labels[rest], hashes[rest], validation_fraction, groups[rest])
+    return Split.of(validates, tests)
+
+
+def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) -> None:
+    """Says how many near-duplicates there are, and which of them are between the sides or have two labels."""
+    hashes, names = np.array(encoded.content_hashes), np.array(encoded.labels)
+    validates = np.isin(np.arange(len(names)), split.validation)
+    one, other = duplicates.pairs.T
+    near = hashes[one] != hashes[other]  # identical photos are told of elsewhere
+    one, other = one[near], other[near]
+    if not len(one):
+        return
+    uris = [example.uri for example in encoded.examples]
+    say(f"{counted(len(one), 'pair')} of near-duplicate photos, such as {uris[one[0]]} and {uris[other[0]]}")
+    apart = np.flatnonzero(validates[one] != validates[other])
+    if len(apart):
         say(
-            f"warning: {len(both):,} photos are in --data and in --validation-data: "
-            "the accuracy will look better than it is"
+            f"warning: {counted(len(apart), 'pair')} of them are divided between --data and --validation-data: the "
+            "accuracy will look better than it is"
         )
-    return mask
+    for pair in np.flatnonzero(names[one] != names[other])[:_SHOWN].tolist():
+        a, b = one[pair], other[pair]
+        say(f"warning: the same photo, twice, with two labels: {uris[a]} ({names[a]}), {uris[b]} ({names[b]})")
 
 
-def report_classes(encoded: Encoded, validates: np.ndarray, labels: Sequence[str]) -> None:
+def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> None:
     """Shows the photos of each class on each side.
 
     Args:
         encoded: all photos.
-        validates: bool [N], which of them validate.
+        split: of them.
         labels: of the classes.
 
     Raises:
         UserError: a class has no photos to learn from, or there are none to validate on.
     """
     names = np.array(encoded.labels)
-    width = max(map(len, labels))
-    say(f"{'class':{width}}  training  validation")
+    trained, width = names[split.training], max(map(len, labels))
+    sides = {"training": split.training, "validation": split.validation}
+    sides |= {"test": split.test} if len(split.test) else {}
+    say(f"{'class':{width}}  {'  '.join(f'{side:>10}' for side in sides)}")
     for label in labels:
-        counts = ((names == label) & ~validates).sum(), ((names == label) & validates).sum()
-        say(f"{label:{width}}  {counts[0]:8,}  {counts[1]:10,}")
-    without = sorted(set(labels) - set(names[~validates]))
+        counts = (int((names[rows] == label).sum()) for rows in sides.values())
+        say(f"{label:{width}}  {'  '.join(f'{count:10,}' for count in counts)}")
+    without = sorted(set(labels) - set(trained))
     if without:
         raise UserError(f"no readable training photos of {', '.join(map(repr, without))}: mend or remove the class")
-    if not validates.any():
+    if not len(split.validation):
         raise UserError("no readable photos to validate on: mend them or leave --validation-data out")
     by_content = collections.defaultdict(set)
     for content_hash, label in zip(encoded.content_hashes, encoded.labels, strict=True):
@@ -80,14 +125,14 @@ def report_classes(encoded: Encoded, validates: np.ndarray, labels: Sequence[str
     ambiguous = sum(len(found) > 1 for found in by_content.values())
     if ambiguous:
         say(f"warning: {ambiguous:,} photos stand in more than one class")
-    shares = np.array([(names[~validates] == label).mean() for label in labels])
+    shares = np.array([(trained == label).mean() for label in labels])
     if shares.max() > DOMINANT_SHARE:
         largest = labels[int(shares.argmax())]
         say(
             f"warning: {shares.max():.1%} of the training photos are {largest!r}: a model that always says so is as "
             "accurate; look at the recall of the others, and consider --class-weights balanced"
         )
-    few = int(validates.sum())
+    few = len(split.validation)
     if few < 5 * len(labels):
         say(f"warning: {few:,} photos validate {len(labels):,} classes: the accuracy will say little")
 

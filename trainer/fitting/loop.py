@@ -21,7 +21,7 @@ import tensorflow as tf
 from catalogue.cli.errors import CommandFailed
 from catalogue.cli.progress import Progress
 from trainer.evaluation.metrics import log_loss
-from trainer.fitting import batches
+from trainer.fitting import batches, optimizers
 from trainer.fitting.batches import Batches
 from trainer.fitting.checkpoints import Checkpoints
 from trainer.fitting.distribution import Devices
@@ -91,7 +91,7 @@ class Fitting:
         self._devices, self._checkpoints, self._watch = devices, checkpoints, watch
         self._state = _State()
         with devices.strategy.scope():
-            self._optimizer = _optimizer(model, stage, task.steps)
+            self._optimizer = optimizers.optimizer(model, stage, task.steps)
             self._averages = {id(variable): _copy(variable) for variable in _numbers(model)} if stage.ema else {}
         self._best = [variable.numpy() for variable in model.variables]
         batch_bytes = task.source.plain(task.training[:1]).nbytes * task.batch_size
@@ -100,8 +100,11 @@ class Fitting:
         self._batches = Batches(task, stage, devices, self._steps_at_once)
         self._step_function, self._logits_function = self._functions()
 
-    def run(self) -> Fitted:
+    def run(self, last_epoch: int | None = None) -> Fitted:
         """Fits the model and leaves it with the weights of its best epoch.
+
+        Args:
+            last_epoch: to end with this one, whichever is the best; None to choose the best of all.
 
         Raises:
             CommandFailed: the loss is no longer a number.
@@ -109,13 +112,14 @@ class Fitting:
         state, stage, steps = self._state, self._stage, self._task.steps
         self._resume()
         done = state.epoch * steps + state.step
-        with Progress(f"fitting {self._name}", stage.epochs * steps, "steps", done=done) as progress:
-            while state.epoch < stage.epochs and not self._is_stalled():
+        epochs = stage.epochs if last_epoch is None else last_epoch
+        with Progress(f"fitting {self._name}", epochs * steps, "steps", done=done) as progress:
+            while state.epoch < epochs and (last_epoch or not self._is_stalled()):
                 self._train_epoch(progress)
                 values = self._measure()
                 state.history.append(values)
                 state.epoch, state.step, state.loss, state.hits = state.epoch + 1, 0, 0.0, 0.0
-                if state.rank(state.epoch) > state.rank(state.best_epoch):
+                if last_epoch or state.rank(state.epoch) > state.rank(state.best_epoch):
                     state.best_epoch = state.epoch
                     self._best = self._averaged()
                 self._watch(self._name, state.epoch, values)
@@ -183,7 +187,7 @@ class Fitting:
     # What runs on the devices
 
     def _functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        model, optimizer, source, ema = self._model, self._optimizer, self._task.source, self._stage.ema
+        model, optimizer, source, stage = self._model, self._optimizer, self._task.source, self._stage
         variables = model.trainable_variables
         strategy = self._devices.strategy
 
@@ -193,8 +197,11 @@ class Fitting:
                 logits = model(inputs, training=True)
                 losses = tf.nn.softmax_cross_entropy_with_logits(batch["targets"], logits)
                 loss = tf.reduce_sum(losses * batch["weights"])
+                if stage.l1 or stage.l2:
+                    loss += optimizers.penalty(stage, variables) / strategy.num_replicas_in_sync
                 scaled = optimizer.scale_loss(loss)
             optimizer.apply(tape.gradient(scaled, variables), variables)
+            optimizers.limit(stage, variables)
             right = tf.equal(tf.argmax(logits, 1), tf.argmax(batch["targets"], 1))
             hits = tf.reduce_sum(tf.cast(right, tf.float32) * batch["counts"])
             return tf.reduce_sum(losses * batch["counts"]), hits
@@ -204,10 +211,10 @@ class Fitting:
                 return in_replica(tf.nest.map_structure(lambda stack: stack[number], stacks))
 
             sums = strategy.run(one, (stacked,))
-            if ema:
+            if stage.ema:
                 # Younger averages forget faster, or the first weights would last too long.
                 count = tf.cast(optimizer.iterations.value, tf.float32)
-                decay = tf.minimum(ema, (1 + count) / (10 + count))
+                decay = tf.minimum(stage.ema, (1 + count) / (10 + count))
                 for variable in _numbers(model):
                     average = self._averages[id(variable)]
                     average.assign(decay * average + (1 - decay) * variable.value)
@@ -265,25 +272,6 @@ class Fitting:
         self._best = arrays[len(variables) :]
         for name, value in state.items():
             setattr(self._state, name, value)
-
-
-def _optimizer(model: keras.Model, stage: Stage, steps: int) -> keras.optimizers.Optimizer:
-    warmup = round(stage.warmup_epochs * steps)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else stage.learning_rate,
-        max(1, stage.epochs * steps - warmup),
-        alpha=1.0 if stage.decay == "constant" else 0.0,
-        warmup_target=stage.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.Adam(rate, weight_decay=stage.weight_decay or None)
-    small = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
-    if small and stage.weight_decay:
-        optimizer.exclude_from_weight_decay(var_list=small)
-    if any(layer.compute_dtype == "float16" for layer in model._flatten_layers(include_self=False)):
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(model.trainable_variables)
-    return optimizer
 
 
 def _numbers(model: keras.Model) -> list[keras.Variable]:

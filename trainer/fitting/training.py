@@ -11,10 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from catalogue.cli.logs import say
 from trainer.commands.train_flags import TrainConfig
+from trainer.data.duplicates import Duplicates, near_duplicates
 from trainer.data.examples import Example
+from trainer.data.split import Split
 from trainer.fitting import checks, precision
-from trainer.fitting.checkpoints import FINAL_STAGE, HEAD_STAGE, Checkpoints
+from trainer.fitting.checkpoints import FINAL_STAGE, HEAD_STAGE, REFIT_PREFIX, SPLIT, Checkpoints
 from trainer.fitting.distribution import Devices
 from trainer.fitting.encoded import Encoded
 from trainer.fitting.encoder import Encoder
@@ -69,8 +72,10 @@ class Prepared:
         initial: its weights before it was fitted.
         encoder, encoded: the frozen part, and what it makes of the N photos.
         truth: int [N], the index of the right label.
-        validates: bool [N], which photos are for validation.
+        split: which of them are for what.
         copies: what the frozen part makes of varied copies, see `trainer.fitting.encoder.Encoder.copies`.
+        varied: int, the rows that they are copies of.
+        duplicates: near-duplicates among the photos; None if they were not looked for.
     """
 
     backbone: keras.Model
@@ -78,8 +83,10 @@ class Prepared:
     encoder: Encoder
     encoded: Encoded
     truth: np.ndarray
-    validates: np.ndarray
+    split: Split
     copies: np.ndarray | None
+    varied: np.ndarray
+    duplicates: Duplicates | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,45 +113,91 @@ def prepare(job: Job, examples: Sequence[Example], held_out: Sequence[Example]) 
     encoded = encoder.encode([*examples, *held_out], with_features=config.head_stage is not None)
     job.devices.check_same("photos", [encoded.labels, encoded.content_hashes])
     checks.report_unreadable(encoded, len(examples) + len(held_out))
-    validates = checks.choose_validation(encoded, {example.uri for example in held_out})
-    checks.report_classes(encoded, validates, job.labels)
+    duplicates = _duplicates(job, encoded)
+    given = {example.uri for example in held_out}
+    split = checks.choose_split(encoded, given, duplicates, config.validation_fraction, config.test_fraction)
+    checks.report_classes(encoded, split, job.labels)
+    if duplicates:
+        checks.report_duplicates(encoded, split, duplicates)
     if encoder.has_rounded:
-        encoder.encode_exactly(encoded, np.flatnonzero(validates))
-    copies = None
+        encoder.encode_exactly(encoded, split.validation)
+    copies, varied = None, np.union1d(split.training, split.validation) if config.refit else split.training
     if network.lower is not None and config.augmentation:
-        copies = encoder.copies(encoded, np.flatnonzero(~validates), config.augmentation, config.copies, config.seed)
+        copies = encoder.copies(encoded, varied, config.augmentation, config.copies, config.seed)
     initial = [variable.numpy() for variable in backbone.variables]
     truth = np.searchsorted(job.labels, encoded.labels)
-    return Prepared(backbone, initial, encoder, encoded, truth, validates, copies)
+    return Prepared(backbone, initial, encoder, encoded, truth, split, copies, varied, duplicates)
+
+
+def _duplicates(job: Job, encoded: Encoded) -> Duplicates | None:
+    """Near-duplicates among photos, if a pretrained network has features for them.
+
+    The split depends on them, so that all workers have what the chief finds, and a run that goes on what it found.
+    """
+    if encoded.features is None or job.config.weights == names.NONE:
+        return None
+    found = job.checkpoints.load(SPLIT) if job.devices.is_chief else None
+    pairs = found[0][0] if found else near_duplicates(encoded.features).pairs
+    if job.devices.is_chief and not found:
+        job.checkpoints.save(SPLIT, [pairs], {})
+    return Duplicates(np.array(job.devices.json_from_chief(pairs.tolist()), int).reshape(-1, 2), len(encoded.examples))
 
 
 def fit(job: Job, prepared: Prepared) -> TrainingResult:
     """Fits a head, and what else is not frozen, to prepared photos. What it fitted before it begins anew.
 
+    With ``--refit`` it does so again with the photos that validated among those that are trained on, up to the epochs
+    that were the best; the network is then the second one, and what was measured is of the first.
+
     Raises:
         CommandFailed: it diverged.
+    """
+    split = prepared.split
+    first = _fit_stages(job, prepared, split.training)
+    checks.check_fitted(first.final_fit.logits, prepared.truth[split.validation])
+    if not job.config.refit:
+        return first
+    say("fitting once more, to the photos that validated, too")
+    rows = np.union1d(split.training, split.validation)
+    return dataclasses.replace(first, network=_fit_stages(job, prepared, rows, like=first).network)
+
+
+def _fit_stages(
+    job: Job, prepared: Prepared, training: np.ndarray, like: TrainingResult | None = None
+) -> TrainingResult:
+    """Fits the head alone, if that is asked for, then all that is not frozen.
+
+    Args:
+        job, prepared: see `fit`.
+        training: rows to train on, in order.
+        like: where to end each stage: with the best epoch of this earlier fit; None to choose the best epoch.
     """
     config, encoded = job.config, prepared.encoded
     for variable, value in zip(prepared.backbone.variables, prepared.initial, strict=True):
         variable.assign(value)
     network = add_head(config, job.labels, job.dtype_policy, prepared.backbone, job.devices.strategy)
-    training, validation = np.flatnonzero(~prepared.validates), np.flatnonzero(prepared.validates)
 
-    def fitted(name: str, model: keras.Model, source: Source, stage: Stage) -> Fitted:
-        task = Task(source, prepared.truth, len(job.labels), training, validation, config.batch_size, config.seed)
-        return Fitting(name, model, task, stage, job.devices, job.checkpoints, job.watch).run()
+    def fitted(name: str, model: keras.Model, source: Source, stage: Stage, before: Fitted | None) -> Fitted:
+        rows = training, prepared.split.validation
+        task = Task(source, prepared.truth, len(job.labels), *rows, config.batch_size, config.seed)
+        fitting = Fitting(
+            REFIT_PREFIX + name if like else name, model, task, stage, job.devices, job.checkpoints, job.watch
+        )
+        return fitting.run(before.best_epoch if before else None)
 
     head_fit = None
     if config.head_stage and encoded.features is not None:
-        head_fit = fitted(HEAD_STAGE, network.head, Activations(encoded.features), config.head_stage)
+        head_source = Activations(encoded.features)
+        head_fit = fitted(HEAD_STAGE, network.head, head_source, config.head_stage, like.head_fit if like else None)
     source: Source
     if network.lower is None:
         source = Images(encoded.values, config.augmentation, config.seed)
     else:
-        source = Activations(encoded.values, prepared.copies, training, config.seed)
-    final_fit = fitted(FINAL_STAGE if network.upper else HEAD_STAGE, network.fitted, source, config.final_stage)
-    checks.check_fitted(final_fit.logits, prepared.truth[validation])
-    return TrainingResult(network, head_fit, final_fit)
+        source = Activations(encoded.values, prepared.copies, prepared.varied, config.seed)
+    name = FINAL_STAGE if network.upper else HEAD_STAGE
+    return TrainingResult(
+        network, head_fit, fitted(name, network.fitted, source, config.final_stage, like.final_fit if like else None)
+    )
 
 
 def build_backbone(
@@ -154,7 +207,7 @@ def build_backbone(
     keras.backend.clear_session()  # layers are numbered from one again: the same seed gives the same model id
     keras.utils.set_random_seed(config.seed)
     with _computing_as(dtype_policy), strategy.scope():
-        return backbones.build(config.backbone, weights, config.image.size, config.color_mode)
+        return backbones.build(config.backbone, weights, config.image.size, config.color_mode, config.layers)
 
 
 def add_head(

@@ -20,7 +20,7 @@ import keras
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
 from trainer.networks import earlier, own
-from trainer.networks.names import COLOR_MODES, IMAGENET, NONE
+from trainer.networks.names import COLOR_MODES, IMAGENET, NONE, Layers
 
 
 def names() -> list[str]:
@@ -30,7 +30,13 @@ def names() -> list[str]:
 
 
 def build(
-    name: str, weights: str, image_size: int, color_mode: str = COLOR_MODES[0], *, with_top: bool = False
+    name: str,
+    weights: str,
+    image_size: int,
+    color_mode: str = COLOR_MODES[0],
+    layers: Layers | None = None,
+    *,
+    with_top: bool = False,
 ) -> keras.Model:
     """Builds a network, without its top unless that is asked for.
 
@@ -41,6 +47,7 @@ def build(
             ``model.keras`` that ``train`` wrote.
         image_size: the side of the images in pixels.
         color_mode: one of `COLOR_MODES`; ``grayscale`` lets a network of `trainer.networks.own` see one channel.
+        layers: of the network ``convolutional``; None for the usual ones.
         with_top: whether with the top that `keras.applications` has for ImageNet's 1,000 classes.
 
     Returns:
@@ -64,7 +71,7 @@ def build(
     if ours and with_top:
         raise UserError(f"{name} has no top of its own: that is for the networks of keras.applications")
     if ours:
-        network = _own(name, image_size, color_mode)
+        network = _own(name, image_size, color_mode, layers or Layers())
     else:
         network = _application(name, weights == IMAGENET, image_size, with_top)
     if weights.endswith(earlier.ENDING):
@@ -89,10 +96,10 @@ def _on_pixels(name: str, network: keras.Model, image_size: int, color_mode: str
     return keras.Model(images, network(preparation(images)), name=name)
 
 
-def _own(name: str, image_size: int, color_mode: str) -> keras.Model:
+def _own(name: str, image_size: int, color_mode: str, layers: Layers) -> keras.Model:
     channels = 1 if color_mode == "grayscale" else 3
     try:
-        return own.NETWORKS[name].build(image_size, channels)
+        return own.NETWORKS[name].build(image_size, channels, layers)
     except ValueError as error:
         raise UserError(f"{name} cannot be built for images of {image_size} pixels: {error}") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 IMAGENET, NONE = "imagenet", "none"
 """Weights to start from, besides a file."""
 
@@ -22,6 +24,26 @@ _SIZES_OF_TOPS = {
     "InceptionV3": 299, "InceptionResNetV2": 299, "NASNetLarge": 331, "Xception": 299,
 }  # fmt: skip
 """Where they differ from 224. Keras knows them only once it has built the network."""
+
+
+POOLINGS = ("max", "average", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """The layers of the network ``convolutional``.
+
+    Attributes:
+        convolutions: how many filters each has.
+        kernel: the side of the filters in pixels.
+        strides: by how many pixels they move.
+        pooling: after each convolution, over 2 × 2, one of `POOLINGS`.
+    """
+
+    convolutions: tuple[int, ...] = (32, 64, 128)
+    kernel: int = 3
+    strides: int = 1
+    pooling: str = POOLINGS[0]
 
 
 def is_own(name: str) -> bool:

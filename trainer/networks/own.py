@@ -10,18 +10,20 @@ from collections.abc import Callable
 
 import keras
 
+from trainer.networks.names import Layers
+
 
 @dataclasses.dataclass(frozen=True)
 class OwnNetwork:
     """A network to train from scratch.
 
     Attributes:
-        build: (side of the images in pixels, channels) -> pixels float32 [N, H, W, C] as `prepare` leaves them ->
-            features [N, D].
+        build: (side of the images in pixels, channels, layers) -> pixels float32 [N, H, W, C] as `prepare` leaves
+            them -> features [N, D].
         scale, offset: what `prepare` does to pixels from 0 to 255.
     """
 
-    build: Callable[[int, int], keras.Model]
+    build: Callable[[int, int, Layers], keras.Model]
     scale: float = 1 / 127.5
     offset: float = -1.0
 
@@ -39,7 +41,7 @@ def _convolution(
     return keras.layers.ReLU()(x) if activation else x
 
 
-def _small(image_size: int, channels: int) -> keras.Model:
+def _small(image_size: int, channels: int, _: Layers) -> keras.Model:
     """Five convolutions and 0.1 million parameters, to train from scratch on a few hundred pictures in a minute.
 
     The features keep their places (they are flattened, not averaged): with so little to learn from, where an edge is
@@ -53,22 +55,24 @@ def _small(image_size: int, channels: int) -> keras.Model:
     return keras.Model(images, keras.layers.Flatten()(x), name="small_convolutions")
 
 
-def _pixels(image_size: int, channels: int) -> keras.Model:
+def _pixels(image_size: int, channels: int, _: Layers) -> keras.Model:
     """The pixels themselves."""
     images = keras.Input((image_size, image_size, channels))
     return keras.Model(images, keras.layers.Flatten()(images), name="flat_pixels")
 
 
-def _convolutional(image_size: int, channels: int) -> keras.Model:
-    """Three times a convolution and pooling, as in the tutorials."""
+def _convolutional(image_size: int, channels: int, layers: Layers) -> keras.Model:
+    """Convolutions and pooling in turns, as in the tutorials."""
     x = images = keras.Input((image_size, image_size, channels))
-    for filters in (32, 64, 128):
-        x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-        x = keras.layers.MaxPooling2D()(x)
-    return keras.Model(images, keras.layers.Flatten()(x), name="three_convolutions")
+    pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D, "none": None}[layers.pooling]
+    for filters in layers.convolutions:
+        x = keras.layers.Conv2D(filters, layers.kernel, strides=layers.strides, padding="same", activation="relu")(x)
+        if pool:
+            x = pool(2)(x)
+    return keras.Model(images, keras.layers.Flatten()(x), name="convolutions")
 
 
-def _residual(image_size: int, channels: int) -> keras.Model:
+def _residual(image_size: int, channels: int, _: Layers) -> keras.Model:
     """A residual network for pictures of about 32 pixels: one, one and two blocks, after He et al., CVPR 2016."""
     x = images = keras.Input((image_size, image_size, channels))
     x = _convolution(x, 32)
@@ -80,7 +84,7 @@ def _residual(image_size: int, channels: int) -> keras.Model:
     return keras.Model(images, keras.layers.GlobalAveragePooling2D()(x), name="residual_blocks")
 
 
-def _alexnet(image_size: int, channels: int) -> keras.Model:
+def _alexnet(image_size: int, channels: int, _: Layers) -> keras.Model:
     """The convolutions of AlexNet (Krizhevsky et al., NIPS 2012), with batch normalisation in place of its own."""
     x = images = keras.Input((image_size, image_size, channels))
     x = keras.layers.MaxPooling2D(3, strides=2)(_convolution(x, 96, 11, strides=4))

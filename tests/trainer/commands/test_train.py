@@ -286,6 +286,54 @@ def test_photos_to_test_on_are_measured_once_the_model_is_done(
     assert f"accuracy {info.test_metrics['accuracy']:.4f}" in capfd.readouterr().out
 
 
+def test_parts_of_the_data_are_held_out_to_validate_and_to_test_on(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fractions = ("--validation-fraction", 0.25, "--test-fraction", 0.25)
+    assert train(drawn, tmp_path / "model", *fractions) == 0
+    said = capfd.readouterr().err
+    assert "class    training  validation        test" in said
+    info = model_dir.read(tmp_path / "model").info
+    counts = [info.data[f"{side}_photos"] for side in ("training", "validation", "test")]
+    assert sum(counts) == 36
+    assert all(6 <= count <= 12 for count in counts[1:])
+    assert info.test_metrics
+    assert info.test_metrics["examples"] == counts[2]
+    assert all(values["support"] for values in info.test_metrics["per_class"].values())
+    assert train(drawn, tmp_path / "model", *fractions, "--resume") == 0
+    assert train(drawn, tmp_path / "none", "--validation-fraction", 0.5, "--test-fraction", 0.5) == 2
+    assert "leave nothing to train on" in capfd.readouterr().err
+    assert train(drawn, tmp_path / "none", "--validation-fraction", 0.5, "--validation-data", drawn) == 2
+    assert "do not go together" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_a_refitted_model_has_learnt_from_the_photos_that_validated_too(
+    drawn: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrained: bool
+) -> None:
+    """Up to the best epoch; what is said of it is what the first fit found."""
+    from trainer.fitting import loop
+
+    seen, run = [], loop.Fitting.run
+
+    def recorded(fitting: loop.Fitting, last_epoch: int | None = None) -> loop.Fitted:
+        seen.append((fitting._name, len(fitting._task.training), last_epoch))
+        return run(fitting, last_epoch)
+
+    monkeypatch.setattr(loop.Fitting, "run", recorded)
+    more = ("--weights", tiny_model / "model.keras", "--augment", "--copies", 2) if pretrained else ()
+    assert train(drawn, tmp_path / "first", *more) == 0
+    assert train(drawn, tmp_path / "again", *more, "--refit") == 0
+    first, again = (model_dir.read(tmp_path / name).info for name in ("first", "again"))
+    count, best = first.data["training_photos"], first.training["best_epoch"]
+    name = "head" if pretrained else "network"
+    assert seen[1:] == [(name, count, None), (f"refit-{name}", 36, best)]
+    assert again.metrics == first.metrics
+    assert again.network_hash != first.network_hash
+    known = np.load(tmp_path / "again/training_photos.npy")
+    assert len(known) == 36
+
+
 def test_a_failed_gate_keeps_report_and_checkpoints(
     drawn: Path, tmp_path: Path, contents: Contents, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

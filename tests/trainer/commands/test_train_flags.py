@@ -8,6 +8,7 @@ from catalogue.cli import flags
 from catalogue.cli.errors import UserError
 from trainer.commands import train_flags
 from trainer.fitting.augmentation import DEFAULT, Augmentation
+from trainer.networks.names import Layers
 
 
 def config(*words: str, data: str = "photos") -> train_flags.TrainConfig:
@@ -38,6 +39,23 @@ def test_random_weights_are_all_fitted() -> None:
     assert not scratch.freeze_batch_norm
     with pytest.raises(UserError, match="would leave random weights as they are"):
         config("--weights", "none", "--fine-tune", "top")
+
+
+def test_optimizers_have_defaults_of_their_own() -> None:
+    stage = config("--optimizer", "sgd").final_stage
+    assert (stage.learning_rate, stage.momentum, stage.weight_decay) == (0.01, 0.9, 0)
+    assert config("--optimizer", "sgd", "--learning-rate", "0.1", "--momentum", "0").final_stage.learning_rate == 0.1
+    assert config("--optimizer", "adamw").final_stage.weight_decay == 0.004
+    assert config("--optimizer", "adamw", "--fine-tune", "top").final_stage.weight_decay == 0.02
+    with pytest.raises(UserError, match="--momentum is for --optimizer sgd and rmsprop"):
+        config("--momentum", "0.9")
+
+
+def test_layers_are_those_of_one_network() -> None:
+    words = ("--convolutions", "35,35,45", "--kernel", "5", "--strides", "2", "--pooling", "average")
+    assert config("--backbone", "convolutional", *words).layers == Layers((35, 35, 45), 5, 2, "average")
+    with pytest.raises(UserError, match="--pooling is for --backbone convolutional"):
+        config("--pooling", "none")
 
 
 def test_augmentation_is_a_set_that_flags_refine() -> None:

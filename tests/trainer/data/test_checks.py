@@ -11,6 +11,7 @@ from trainer.data.checks import check_sides
 from trainer.data.examples import Example
 from trainer.data.photos import Unreadable
 from trainer.data.sides import Sides
+from trainer.data.split import Split
 from trainer.fitting import checks
 from trainer.fitting.encoded import Encoded
 
@@ -21,6 +22,10 @@ def encoded(labels: list[str], unreadable: int = 0) -> Encoded:
     error = ImageError(Reason.TRUNCATED, "the end is missing")
     bad = tuple(Unreadable(Example(f"bad{number}.jpg", "a"), error) for number in range(unreadable))
     return Encoded(np.zeros((len(labels), 1)), None, examples, hashes, bad)
+
+
+def split_of(validates: np.ndarray) -> Split:
+    return Split.of(validates, np.zeros(len(validates), bool))
 
 
 @pytest.mark.parametrize("labels", [["Hat", "hat"], ["t shirt", "t-shirt", "tshirt", "t  shirt"], ["a", "a "]])
@@ -52,29 +57,29 @@ def test_one_class_that_is_nearly_all_is_said(capfd: pytest.CaptureFixture[str])
     photos = encoded(["hat"] * 198 + ["shoes"] * 2)
     validates = np.zeros(200, bool)
     validates[[0, 1, 2, 3, 4, 5, 6, 7, 8, 199]] = True
-    checks.report_classes(photos, validates, ["hat", "shoes"])
+    checks.report_classes(photos, split_of(validates), ["hat", "shoes"])
     shown = capfd.readouterr().err
     assert "99.5% of the training photos are 'hat'" in shown
     assert "--class-weights balanced" in shown
-    assert "hat         189           9" in shown
-    assert "shoes         1           1" in shown
+    assert "hat           189           9" in shown
+    assert "shoes           1           1" in shown
 
 
 def test_few_photos_to_validate_on_are_said(capfd: pytest.CaptureFixture[str]) -> None:
     photos = encoded(["hat", "shoes"] * 50)
     validates = np.arange(100) < 9
-    checks.report_classes(photos, validates, ["hat", "shoes"])
+    checks.report_classes(photos, split_of(validates), ["hat", "shoes"])
     assert "9 photos validate 2 classes" in capfd.readouterr().err
-    checks.report_classes(photos, np.arange(100) < 10, ["hat", "shoes"])
+    checks.report_classes(photos, split_of(np.arange(100) < 10), ["hat", "shoes"])
     assert "warning" not in capfd.readouterr().err
 
 
 def test_a_class_without_photos_is_refused() -> None:
     validates = np.array([False, False, True])
     with pytest.raises(UserError, match="no readable training photos of 'shoes'"):
-        checks.report_classes(encoded(["hat", "hat", "shoes"]), validates, ["hat", "shoes"])
+        checks.report_classes(encoded(["hat", "hat", "shoes"]), split_of(validates), ["hat", "shoes"])
     with pytest.raises(UserError, match="no readable photos to validate on"):
-        checks.report_classes(encoded(["hat", "shoes"]), np.zeros(2, bool), ["hat", "shoes"])
+        checks.report_classes(encoded(["hat", "shoes"]), split_of(np.zeros(2, bool)), ["hat", "shoes"])
 
 
 def test_unreadable_photos_are_counted_and_named(capfd: pytest.CaptureFixture[str]) -> None:

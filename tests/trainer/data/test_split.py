@@ -49,3 +49,29 @@ def test_a_class_needs_two_different_photos(content: list[str], words: str) -> N
     labels = ["few"] * len(content) + ["many"] * 9
     with pytest.raises(UserError, match=words):
         split_by_content(labels, content + hashes(9), 0.1)
+
+
+def test_a_small_class_gives_about_its_tenth_too() -> None:
+    """By chance alone classes of 30 gave 0 to 8."""
+    for seed in range(30):
+        labels = [name for name in "abc" for _ in range(30)]
+        mask = split_by_content(labels, hashes(90, seed), 0.1)
+        assert all(2 <= mask[start : start + 30].sum() <= 4 for start in (0, 30, 60))
+
+
+def test_groups_never_fall_on_both_sides() -> None:
+    """Whatever their labels are; and each class still gives its share."""
+    chance = np.random.default_rng(3)
+    for seed in range(10):
+        labels, groups = ["a", "b"] * 100, np.arange(200)
+        for one, other in chance.choice(200, (30, 2), replace=False):
+            groups[groups == groups[other]] = groups[one]
+        mask = split_by_content(labels, hashes(200, seed), 0.1, groups)
+        assert all(len(set(mask[groups == group])) == 1 for group in groups)
+        assert 5 <= mask[::2].sum() <= 15
+
+
+def test_a_class_of_photos_that_are_all_alike_is_divided_nevertheless() -> None:
+    labels, groups = ["a"] * 50 + ["b"] * 5, np.array([*range(50), 0, 0, 0, 0, 0])
+    mask = split_by_content(labels, hashes(55), 0.1, groups)
+    assert 1 <= mask[50:].sum() <= 2

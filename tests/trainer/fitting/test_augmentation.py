@@ -11,7 +11,8 @@ SIDE = 41  # odd, so that one pixel is the middle
 
 def one(value: float = 0.5, **draws: float) -> np.ndarray:
     """A row of draws: in the middle, where nothing is changed, but for those named."""
-    names = ("flip", "rotation", "zoom", "right", "down", "shear", "brightness", "contrast", "saturation")
+    names = ("flip", "rotation", "zoom", "right", "down", "shear", "brightness", "contrast", "saturation",
+             "upside_down", "turn")  # fmt: skip
     return np.array([[draws.get(name, value) for name in names]], np.float32)
 
 
@@ -62,6 +63,23 @@ def test_moves_go_where_they_say() -> None:
     leaning = [place(varied(dot(row, 20), Augmentation(shear=45), one(shear=1.0))) for row in (15, 25)]
     assert [row for row, _ in leaning] == pytest.approx([15, 25], abs=0.1)
     assert abs(leaning[0][1] - leaning[1][1]) == pytest.approx(10, abs=0.1)
+
+
+def test_photos_are_turned_by_quarters_and_upside_down(photo: np.ndarray) -> None:
+    """Without being resampled: pixel by pixel."""
+    turns = Augmentation(quarter_turns=True)
+    found = [varied(photo, turns, one(turn=(quarter + 0.5) / 4)) for quarter in range(4)]
+    expected = [np.rot90(photo, quarter) for quarter in range(4)]
+    assert all(any(np.array_equal(one, other) for other in found) for one in expected)
+    np.testing.assert_array_equal(varied(photo, Augmentation(vertical_flip=True), one(upside_down=0.1)), photo[::-1])
+    np.testing.assert_array_equal(varied(photo, Augmentation(vertical_flip=True), one(upside_down=0.9)), photo)
+    drawn = augmentation.draws(0, 1, 4000)
+    both = augmentation.variation(Augmentation(vertical_flip=True, quarter_turns=True), drawn, SIDE).moves[
+        :, [0, 1, 3, 4]
+    ]
+    kinds, counts = np.unique(np.rint(both), axis=0, return_counts=True)
+    assert len(kinds) == 8
+    assert counts.min() > 400
 
 
 def test_colors_change_as_they_say() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from catalogue.cli.errors import CommandFailed
-from trainer.fitting import distribution
+from trainer.fitting import distribution, optimizers
 from trainer.fitting import loop as fitting
 from trainer.fitting.checkpoints import Checkpoints
 from trainer.fitting.inputs import Activations
@@ -80,18 +80,26 @@ def test_keeps_the_best_epoch_not_the_last(devices: Any) -> None:
     np.testing.assert_allclose(model(task.source.plain(task.validation)), fitted.logits, atol=1e-4)
 
 
-def test_learns_and_reports_what_keras_reports(devices: Any) -> None:
-    """Adam, cross-entropy and accuracy are Keras's own: one epoch of its `fit` in the same order gives the same."""
+OPTIMIZERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "Adam": ({}, {}),
+    "AdamW": ({"optimizer": "adamw", "weight_decay": 0.01}, {"weight_decay": 0.01}),
+    "SGD": ({"optimizer": "sgd", "momentum": 0.9}, {"momentum": 0.9}),
+    "RMSprop": ({"optimizer": "rmsprop"}, {}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_learns_and_reports_what_keras_reports(devices: Any, name: str) -> None:
+    """Optimizers, cross-entropy, accuracy are Keras's own: an epoch of its `fit` in the same order gives the same."""
     import keras
 
+    options, theirs_options = OPTIMIZERS[name]
     task = separable()
-    ours = fit(head(), task, Stage(epochs=1, learning_rate=0.05), devices)
+    ours = fit(head(), task, Stage(epochs=1, learning_rate=0.05, **options), devices)
     model = head()
-    model.compile(
-        keras.optimizers.Adam(0.05),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    optimizer = getattr(keras.optimizers, name)(0.05, **theirs_options)
+    optimizer.exclude_from_weight_decay(var_list=[variable for variable in model.variables if len(variable.shape) < 2])
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     order = np.random.default_rng((3, 0)).permutation(task.training)
     theirs = model.fit(task.source.plain(order), task.truth[order], batch_size=16, shuffle=False, verbose=0)
     assert ours.epochs[0]["loss"] == pytest.approx(theirs.history["loss"][0], rel=1e-4)
@@ -99,6 +107,33 @@ def test_learns_and_reports_what_keras_reports(devices: Any) -> None:
     loss, accuracy = model.evaluate(task.source.plain(task.validation), task.truth[task.validation], verbose=0)
     assert ours.epochs[0]["val_loss"] == pytest.approx(loss, rel=1e-4)
     assert ours.epochs[0]["val_accuracy"] == pytest.approx(accuracy, rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "strength"), [("l1", 0.01), ("l2", 0.05)])
+def test_penalties_are_those_of_keras(devices: Any, name: str, strength: float) -> None:
+    """The weights after an epoch are those of its `fit` with a regularizer; the loss that is shown is without."""
+    import keras
+
+    task, ours, theirs = separable(), head(), head()
+    fitted = fit(ours, task, Stage(epochs=1, learning_rate=0.05, **{name: strength}), devices)
+    for layer in theirs.layers:
+        if hasattr(layer, "kernel_regularizer"):
+            layer.kernel_regularizer = getattr(keras.regularizers, name.upper())(strength)
+    weights, theirs = theirs.get_weights(), keras.models.clone_model(theirs)
+    theirs.set_weights(weights)
+    theirs.compile(keras.optimizers.Adam(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    order = np.random.default_rng((3, 0)).permutation(task.training)
+    history = theirs.fit(task.source.plain(order), task.truth[order], batch_size=16, shuffle=False, verbose=0).history
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert fitted.epochs[0]["loss"] < history["loss"][0] - 1e-3
+
+
+def test_the_weights_into_a_unit_have_a_largest_norm(devices: Any) -> None:
+    model = head()
+    fit(model, separable(), Stage(epochs=3, learning_rate=0.1, max_norm=0.5), devices)
+    norms = [np.linalg.norm(weights, axis=0) for weights in model.get_weights() if weights.ndim == 2]
+    assert max(norm.max() for norm in norms) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_half_precision_scales_the_loss(devices: Any) -> None:
@@ -148,9 +183,9 @@ def test_patience_ends_fitting(devices: Any) -> None:
 
 def test_the_rate_rises_and_falls(devices: Any) -> None:
     stage = Stage(epochs=10, learning_rate=0.1, warmup_epochs=2, decay="cosine")
-    rate = fitting._optimizer(head(), stage, steps=10)._learning_rate
+    rate = optimizers.optimizer(head(), stage, steps=10)._learning_rate
     assert [float(rate(step)) for step in (0, 10, 20, 60, 100)] == pytest.approx([0, 0.05, 0.1, 0.05, 0], abs=1e-6)
-    constant = fitting._optimizer(head(), Stage(epochs=10, learning_rate=0.1), steps=10)._learning_rate
+    constant = optimizers.optimizer(head(), Stage(epochs=10, learning_rate=0.1), steps=10)._learning_rate
     assert [float(constant(step)) for step in (0, 50, 100)] == pytest.approx([0.1, 0.1, 0.1])
 
 
@@ -158,7 +193,7 @@ def test_weight_decay_spares_offsets(devices: Any) -> None:
     """With nothing to learn, weights shrink by the rate in each step and offsets stay."""
     model = head()
     model.set_weights([np.ones((3, 3), np.float32), np.ones(3, np.float32)])
-    optimizer = fitting._optimizer(model, Stage(epochs=1, learning_rate=0.5, weight_decay=0.1), steps=1)
+    optimizer = optimizers.optimizer(model, Stage(epochs=1, learning_rate=0.5, weight_decay=0.1), steps=1)
     optimizer.apply([np.zeros((3, 3), np.float32), np.zeros(3, np.float32)], model.trainable_variables)
     weights, offsets = model.get_weights()
     np.testing.assert_allclose(weights, 0.95, rtol=1e-6)

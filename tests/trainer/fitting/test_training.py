@@ -54,7 +54,7 @@ def test_what_is_frozen_stays_and_what_is_not_does_not(drawn: Path, tmp_path: Pa
               "--head-epochs", "2", "--copies", "2")  # fmt: skip
     prepared = training.prepare(run, find_examples(str(drawn)), [])
     assert prepared.copies is not None
-    assert prepared.copies.shape[:2] == (2, (~prepared.validates).sum())
+    assert prepared.copies.shape[:2] == (2, len(prepared.split.training))
     result = training.fit(run, prepared)
     assert result.head_fit is not None
     assert len(result.head_fit.epochs) == len(result.final_fit.epochs) == 2
@@ -74,10 +74,10 @@ def test_what_validates_is_not_in_bfloat16(drawn: Path, tmp_path: Path, weights:
     for precision in ("float32", "auto"):
         more = ("--weights", weights, "--precision", precision)
         found[precision] = training.prepare(job(drawn, tmp_path / precision, *more), find_examples(str(drawn)), [])
-    validates = found["auto"].validates
+    split = found["auto"].split
     off = np.abs(found["auto"].encoded.values - found["float32"].encoded.values).max(axis=1)
-    assert off[validates].max() < 1e-5
-    assert off[~validates].min() > 1e-4
+    assert off[split.validation].max() < 1e-5
+    assert off[split.training].min() > 1e-4
     assert [found[precision].encoder.has_rounded for precision in ("float32", "auto")] == [False, True]
 
 
@@ -98,7 +98,7 @@ def test_nor_where_a_machine_without_it_goes_on(
     resumed = training.prepare(run, examples, [])
     assert resumed.encoder.has_rounded
     off = np.abs(resumed.encoded.values - exact.encoded.values).max(axis=1)
-    assert off[resumed.validates].max() < 1e-5
+    assert off[resumed.split.validation].max() < 1e-5
 
 
 def test_fitting_again_begins_anew(drawn: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.networks import backbones
-from trainer.networks.names import OWN_IMAGE_SIZES, default_image_size
+from trainer.networks.names import OWN_IMAGE_SIZES, Layers, default_image_size
 from trainer.networks.own import NETWORKS
 
 
@@ -34,6 +34,25 @@ def test_the_published_small_network_has_its_parameters() -> None:
     model = backbones.build("convolutional", "none", 28, "grayscale")
     assert model.count_params() == (9 * 1 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 128
     assert model.output_shape == (None, 3 * 3 * 128)
+
+
+@pytest.mark.parametrize(
+    ("layers", "parameters", "features"),
+    [
+        (Layers((35, 35, 45)), (9 + 1) * 35 + (9 * 35 + 1) * 35 + (9 * 35 + 1) * 45, 3 * 3 * 45),
+        (Layers((8,), kernel=5, pooling="average"), (25 + 1) * 8, 14 * 14 * 8),
+        (Layers((8, 4), strides=2, pooling="none"), (9 + 1) * 8 + (9 * 8 + 1) * 4, 7 * 7 * 4),
+    ],
+)
+def test_its_layers_are_those_that_are_asked_for(layers: Layers, parameters: int, features: int) -> None:
+    model = backbones.build("convolutional", "none", 28, "grayscale", layers)
+    assert model.count_params() == parameters
+    assert model.output_shape == (None, features)
+    kinds = {type(layer).__name__ for layer in model.layers[-1].layers}
+    assert ("AveragePooling2D" in kinds, "MaxPooling2D" in kinds) == (
+        layers.pooling == "average",
+        layers.pooling == "max",
+    )
 
 
 def test_each_has_a_size_that_is_known_without_keras() -> None:

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from tests.trainer.data.conftest import Features
+from trainer.data.label_issues import COLUMNS, as_csv, find_label_issues
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_labels_that_were_swapped_are_among_the_most_suspicious(features: Features, seed: int) -> None:
+    """Four fifths of them among the first 6 % of all photos, if 3 % were swapped."""
+    chance, count, classes = np.random.default_rng(seed), len(features.files), features.labels.max() + 1
+    swapped = chance.choice(count, round(0.03 * count), replace=False)
+    truth = features.labels.copy()
+    truth[swapped] = (truth[swapped] + chance.integers(1, classes, len(swapped))) % classes
+    issues = find_label_issues(features.values, truth, classes)
+    assert len(set(issues.rows[: round(0.06 * count)]) & set(swapped)) >= 0.8 * len(swapped)
+    found = [row for row in issues.rows if row in swapped]
+    right = [suggested == features.labels[row] for row, suggested in zip(issues.rows, issues.suggested, strict=True)
+             if row in swapped]  # fmt: skip
+    assert len(found) >= 0.8 * len(swapped)
+    assert np.mean(right) > 0.75
+    assert ((issues.confidence > 0) & (issues.confidence <= 1)).all()
+
+
+def test_the_list_names_photos_wherever_it_is_read() -> None:
+    values = np.eye(2, dtype=np.float32)[[0, 0, 0, 0, 0, 1, 1, 1, 1, 0]]
+    truth = np.array([0] * 5 + [1] * 5)  # the last one looks like the first five
+    uris = [f"photos/{number}.jpg" for number in range(9)] + ["gs://shop/9.jpg"]
+    (head, *rows) = csv.reader(io.StringIO(as_csv(find_label_issues(values, truth, 2), uris, truth, ["hat", "shoes"])))
+    assert tuple(head) == COLUMNS
+    assert [row[:3] for row in rows] == [["gs://shop/9.jpg", "shoes", "hat"]]
