@@ -131,12 +131,14 @@ class ListedImage:
         rows: the URI and the fields of each line.
         version: of the image, where a listing gave it.
         known: results of earlier attempts and runs.
+        packet: with which it travels, see `pipeline.manifest.partitions`; 0 on the local runner.
     """
 
     location: str
     rows: tuple[tuple[str, Fields], ...]
     version: str | None = None
     known: tuple[Result, ...] = ()
+    packet: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

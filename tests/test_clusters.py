@@ -289,27 +289,24 @@ def test_two_executors_of_spark_share_the_work_and_one_may_be_killed(
         assert min(sorted(work.classified)[-2:]) >= 0.3 * PHOTOS
 
 
-def test_no_process_outlives_its_spark(words: list[str], tmp_path: Path) -> None:
+@contextlib.contextmanager
+def at_work(words: list[str], run: Path, flags: list[str]) -> Iterator[list[int]]:
+    """A run on a cluster of two. Gives the processes of its workers, and of what starts them."""
     before = set(workers())
-    with (
-        engines.spark_cluster(tmp_path / "cluster") as spark,
-        started(words, tmp_path / "run", *spark.flags),
-    ):
+    with started(words, run, *flags):
         wait_for(lambda: len(set(workers()) - before) >= 4)
-        own = set(workers()) - before
+        yield list(set(workers()) - before)
+
+
+def test_no_process_outlives_its_spark(words: list[str], tmp_path: Path) -> None:
+    with engines.spark_cluster(tmp_path / "cluster") as spark, at_work(words, tmp_path / "run", spark.flags) as own:
         spark.stop()
-        wait_for_end(list(own), 20)
+        wait_for_end(own, 20)
 
 
 @pytest.mark.parametrize("how", ["kill", "kill_group"])
 def test_no_process_outlives_its_cluster(words: list[str], tmp_path: Path, how: str) -> None:
-    before = set(workers())
-    with (
-        engines.flink_cluster(tmp_path / "cluster") as flink,
-        started(words, tmp_path / "run", *flink.flags),
-    ):
-        wait_for(lambda: len(set(workers()) - before) >= 4)
-        own = set(workers()) - before
+    with engines.flink_cluster(tmp_path / "cluster") as flink, at_work(words, tmp_path / "run", flink.flags) as own:
         for number in range(2):
             getattr(flink, how)(f"task manager {number}")
-        wait_for_end(list(own), 20)
+        wait_for_end(own, 20)

@@ -25,7 +25,6 @@ from catalogue import storage
 from catalogue.images.spec import Limits
 from catalogue.reasons import Reason, StorageError
 from pipeline.journal.chunk_names import chunk_name
-from pipeline.manifest.partitions import partition_of
 from pipeline.records import FinishedImage, ListedImage, Result
 
 _MAGIC = b"chunk\x01\r\n"
@@ -72,11 +71,14 @@ class ChunkWriter:
         self._file = _Summed(storage.NewFile(f"{folder}/{chunk_name(())}"))
         self._rows = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1, mtime=0)
         self._results: list[Result] = []
+        self._packets = set[int]()
 
     def write(self, image: FinishedImage) -> None:
         """Adds an image."""
         pickle.dump(image.listed.rows, self._rows, pickle.HIGHEST_PROTOCOL)
         self._results.append(image.result)
+        if image.listed.location:
+            self._packets.add(image.listed.packet)
 
     def close(self) -> str:
         """Finishes the file. Returns its path."""
@@ -85,8 +87,7 @@ class ChunkWriter:
         packed = zlib.compress(json.dumps(content).encode("ascii"), level=1)
         footer = _FOOTER.pack(self._file.crc, len(packed), _MAGIC)
         self._file.new.write(packed + footer)
-        partitions = {partition_of(result.location) for result in self._results if result.location}
-        path = f"{self._folder}/{chunk_name(partitions)}"
+        path = f"{self._folder}/{chunk_name(self._packets)}"
         self._file.new.commit(path)
         return path
 

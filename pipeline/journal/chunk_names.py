@@ -1,4 +1,4 @@
-"""Names of chunks, which tell whose results are in them: ``chunk-UUID-0c1.3fe``."""
+"""Names of chunks, which tell whose results are in them: ``chunk-TOKEN-c1.3fe``."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import uuid
 from collections.abc import Collection
 
 PREFIX = "chunk-"
-_MANY, _MOST_NAMED = "many", 16
+_MANY, _MOST_NAMED = "many", 33  # a name of a file has at most 255 bytes, a packet 6 digits
 
 
-def chunk_name(partitions: Collection[int]) -> str:
+def chunk_name(packets: Collection[int]) -> str:
     """A new name for a chunk.
 
     Args:
-        partitions: of the images in it, see `pipeline.manifest.partitions`. More than 16 are not named: only chunks of
-            a small catalogue, which are few, hold so many.
+        packets: of the images in it, see `pipeline.manifest.partitions`. More than a chunk of full packets can hold are
+            not named: only chunks of a small catalogue, which are few, have so many.
     """
-    named = ".".join(f"{partition:03x}" for partition in sorted(partitions))
-    return f"{PREFIX}{uuid.uuid4().hex}-{named if len(partitions) <= _MOST_NAMED else _MANY}"
+    named = ".".join(f"{packet:x}" for packet in sorted(packets))
+    return f"{PREFIX}{uuid.uuid4().hex[:16]}-{named if len(packets) <= _MOST_NAMED else _MANY}"
 
 
 def is_chunk(path: str) -> bool:
@@ -25,7 +25,7 @@ def is_chunk(path: str) -> bool:
     return path.rpartition("/")[2].startswith(PREFIX)
 
 
-def partitions_named(path: str) -> frozenset[int] | None:
-    """The partitions of the images in a chunk; None if there are too many for its name."""
+def packets_named(path: str) -> frozenset[int] | None:
+    """The packets of the images in a chunk; None if there are too many for its name."""
     named = path.rpartition("-")[2]
-    return None if named == _MANY else frozenset(int(partition, 16) for partition in named.split(".") if partition)
+    return None if named == _MANY else frozenset(int(packet, 16) for packet in named.split(".") if packet)

@@ -2,24 +2,31 @@
 
 An engine gives the work of a lost worker to another one. Flink starts the whole job again, which reads everything that
 was saved before. Spark and Dataflow repeat only the lost bundles, so a worker looks for saved results of its own
-partitions when it starts a bundle. Normally there are none, and the names of the chunks show that.
+packets when it starts a bundle. Normally there are none, and the names of the chunks show that.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
 
 from catalogue.reasons import StorageError
 from pipeline.journal.chunk_files import Settings
-from pipeline.journal.chunk_names import is_chunk, partitions_named
+from pipeline.journal.chunk_names import is_chunk, packets_named
 from pipeline.journal.known import files_in, results_of
-from pipeline.manifest.partitions import partition_of
 from pipeline.records import Result
+
+_LATER = (15.0, 60.0)
+"""Seconds after a bundle has begun when it looks again: a lost worker may take some to save what it has."""
+_KEPT = 8
+
+Found = collections.defaultdict[str, list[Result]]
+"""Location, masked -> results."""
 
 
 class SavedResults:
-    """Finds results of one partition after another in the chunks that a run has written so far.
+    """Finds results of one packet after another in the chunks that a run has written so far.
 
     Args:
         folder: of the chunks.
@@ -29,30 +36,47 @@ class SavedResults:
     def __init__(self, folder: str, settings: Settings) -> None:
         self._folder, self._settings = folder, settings
 
-    def look(self) -> None:
-        """Looks which chunks there are. They are read when they are needed, but for those whose names do not tell."""
+    def begin(self) -> None:
+        """A bundle begins: looks which chunks there are. They are read when they are needed."""
+        self._began, self._later = time.monotonic(), collections.deque(_LATER)
+        self._seen, self._of_many = set[str](), Found(list)
+        self._read = collections.OrderedDict[str, Found]()
+        self._look()
+
+    def of(self, packet: int) -> Sequence[Found]:
+        """Where results of a packet that hold under the settings of the run are found, with those of other packets."""
+        if self._later and time.monotonic() - self._began >= self._later[0]:
+            self._later.popleft()
+            self._look()
+        found = [self._results_in(path) for path in self._paths.get(packet, ())]
+        return [*found, self._of_many] if self._of_many else found
+
+    def _look(self) -> None:
         self._paths = collections.defaultdict[int, list[str]](list)
-        self._results = collections.defaultdict[int, list[Result]](list)
         for path in _chunks_in(self._folder):
-            partitions = partitions_named(path)
-            for partition in partitions or ():
-                self._paths[partition].append(path)
-            if partitions is None:
+            packets = packets_named(path)
+            for packet in packets or ():
+                self._paths[packet].append(path)
+            if packets is None and path not in self._seen:
+                self._seen.add(path)
                 for result in results_of(path, self._settings):
-                    self._results[partition_of(result.location)].append(result)
+                    self._of_many[result.location].append(result)
 
-    def of(self, partition: int) -> Iterator[Result]:
-        """The results of a partition that hold under the settings of the run."""
-        yield from self._results.pop(partition, ())
-        for path in self._paths.pop(partition, ()):
+    def _results_in(self, path: str) -> Found:
+        """The results in a chunk, which is kept for the next packets: it has some in a row."""
+        if path not in self._read:
+            while len(self._read) >= _KEPT:
+                self._read.popitem(last=False)
+            self._read[path] = Found(list)
             for result in results_of(path, self._settings):
-                if partition_of(result.location) == partition:
-                    yield result
+                self._read[path][result.location].append(result)
+        self._read.move_to_end(path)
+        return self._read[path]
 
 
-def _chunks_in(folder: str) -> Iterator[str]:
+def _chunks_in(folder: str) -> list[str]:
     """The chunks in a folder. None if it cannot be listed: they would only save work."""
     try:
-        yield from filter(is_chunk, files_in(folder))
+        return list(filter(is_chunk, files_in(folder)))
     except StorageError:
-        return
+        return []

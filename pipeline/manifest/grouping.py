@@ -16,7 +16,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from catalogue.cli.masking import masked_key
 from pipeline.journal.saved import SavedResults
-from pipeline.manifest.partitions import PARTITIONS, partition_of
+from pipeline.manifest.partitions import PARTITIONS, packet_of, partition_of
 from pipeline.records import Fields, ListedImage, ManifestRow, Result
 
 _WAITING = 16 * PARTITIONS
@@ -32,12 +32,14 @@ _NO_PLACE = -1
 class GroupByLocation(beam.PTransform):
     """Rows and known results to `ListedImage`s: each image once, however often it is listed. Spreads them over workers.
 
-    Both travel in packed blocks of neighbours in a hash of their location. An engine keeps them on its disks. Beam's
-    local runner keeps in memory what it groups: for it the blocks are written to files, and their places travel.
+    Both travel in packed blocks of neighbours in a hash of their location. An engine keeps them on its disks; it groups
+    them by partition, and then shuffles packets, of which there are so many more that its workers get equal shares.
+    Beam's local runner keeps in memory what it groups, and shares it among its workers evenly: for it the blocks are
+    written to files, and their places travel.
 
     Args:
-        folder: a local folder for these files; None for none.
-        saved: finds what workers that are gone have saved of the same partitions.
+        folder: a local folder for these files; None on an engine.
+        saved: finds what workers that are gone have saved of the same packets.
     """
 
     def __init__(self, folder: str | None, saved: SavedResults) -> None:
@@ -47,13 +49,20 @@ class GroupByLocation(beam.PTransform):
     def expand(self, found: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         """PCollections of `ManifestRow`s and of `Result`s to a PCollection of `ListedImage`s."""
         rows, known = found
-        return (
+        grouped = (
             (
                 rows | "Pack rows" >> beam.ParDo(_PackFn(self._folder)),
                 known | "Pack known results" >> beam.ParDo(_PackFn(self._folder)),
             )
             | beam.Flatten()
             | beam.GroupByKey()
+        )
+        if self._folder is not None:
+            return grouped | "Unpack" >> beam.FlatMapTuple(lambda _, packed: listed_images(packed))
+        return (
+            grouped
+            | "Packets" >> beam.FlatMapTuple(lambda _, packed: packets(packed))
+            | "Spread" >> beam.GroupByKey()
             | "Unpack" >> beam.ParDo(_UnpackFn(self._saved))
         )
 
@@ -111,17 +120,22 @@ class _PackFn(beam.DoFn):
 
 
 class _UnpackFn(beam.DoFn):
-    """Packed blocks of a partition to `ListedImage`s."""
+    """Packets to their images, each with what an earlier attempt at the bundle has saved of it."""
 
     def __init__(self, saved: SavedResults) -> None:
         self._saved = saved
 
     def start_bundle(self) -> None:
-        self._saved.look()
+        self._saved.begin()
 
-    def process(self, partition: tuple[int, Iterable[Packed]]) -> Iterator[ListedImage]:
-        number, packed = partition
-        return listed_images(packed, self._saved.of(number))
+    def process(self, packet: tuple[int, Iterable[bytes]]) -> Iterator[ListedImage]:
+        number, packed = packet
+        saved = self._saved.of(number)
+        for block in packed:
+            for location, rows, version, known in pickle.loads(zlib.decompress(block)):
+                key = masked_key(location) if saved else ""
+                more = tuple(result for found in saved for result in found.get(key, ()))
+                yield ListedImage(location, rows, version, tuple(map(Result._make, known)) + more, number)
 
 
 def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
@@ -138,13 +152,23 @@ def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
     return zlib.compress(pickle.dumps(content, pickle.HIGHEST_PROTOCOL), level=1)
 
 
-def listed_images(packed: Iterable[Packed], saved: Iterable[Result] = ()) -> Iterator[ListedImage]:
-    """Packed rows and results, and results that were saved, to `ListedImage`s. Those that no row names are left out."""
+def packets(packed: Iterable[Packed]) -> Iterator[tuple[int, bytes]]:
+    """Packed rows and results of a partition to packets of images, each with its number."""
+    images = list(listed_images(packed))
+    found = collections.defaultdict[int, list[Any]](list)
+    for image in images:
+        known = [tuple(result) for result in image.known]
+        number = packet_of(masked_key(image.location), len(images))
+        found[number].append((image.location, image.rows, image.version, known))
+    for number, content in found.items():
+        yield number, zlib.compress(pickle.dumps(content, pickle.HIGHEST_PROTOCOL), level=1)
+
+
+def listed_images(packed: Iterable[Packed]) -> Iterator[ListedImage]:
+    """Packed rows and results to `ListedImage`s. Results of images that no row names are left out."""
     rows: dict[str, list[tuple[str, Fields]]] = {}
     versions: dict[str, str] = {}
     known: dict[str, list[Result]] = {}
-    for result in saved:
-        known.setdefault(result.location, []).append(result)
     for block in _blocks_of(packed):
         kind, plain = pickle.loads(zlib.decompress(block))
         if kind == "results":

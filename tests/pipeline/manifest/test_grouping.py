@@ -6,13 +6,14 @@ import pickle
 from pathlib import Path
 
 import apache_beam as beam
+import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from catalogue.cli.masking import masked_key
 from catalogue.images.spec import Limits
 from pipeline.journal.chunk_files import ChunkWriter, Settings
 from pipeline.journal.saved import SavedResults
-from pipeline.manifest.grouping import GroupByLocation, _PackFn, _UnpackFn, listed_images, pack
+from pipeline.manifest.grouping import GroupByLocation, _PackFn, _UnpackFn, listed_images, pack, packets
 from pipeline.manifest.partitions import partition_of
 from pipeline.records import FinishedImage, ListedImage, ManifestRow, Result
 
@@ -62,7 +63,7 @@ def test_a_row_takes_few_bytes_while_it_is_grouped() -> None:
     blocks = [block for uri in uris for block in fn.process(ManifestRow(uri, uri, {}))]
     blocks += [windowed.value for windowed in fn.finish_bundle()]
     assert sum(len(block) for _, block in blocks) / len(uris) < 30
-    assert max(collections.Counter(partition for partition, _ in blocks).values()) <= 2
+    assert max(collections.Counter(partition for partition, _ in blocks).values()) <= 8
     assert sorted(image.location for _, block in blocks for image in listed_images([block])) == uris
 
 
@@ -87,22 +88,42 @@ def test_the_local_runner_groups_places_in_files(tmp_path: Path) -> None:
     assert sum(len(pickle.dumps(place)) for place in places) < 200 * 1024
 
 
-def test_what_an_earlier_attempt_at_a_bundle_has_saved_is_known_to_the_next(tmp_path: Path) -> None:
-    uris = uris_of(3000)
-    partitions = {}
+def packets_of(uris: list[str]) -> list[tuple[int, list[bytes]]]:
+    partitions = collections.defaultdict(list)
     for uri in uris:
-        partitions.setdefault(partition_of(uri), []).append(ManifestRow(uri, uri, {}))
-    blocks = [(number, [pack(rows)]) for number, rows in partitions.items()]
+        partitions[partition_of(uri)].append(ManifestRow(uri, uri, {"n": uri[-8:]}, "v"))
+    return [(number, [block]) for rows in partitions.values() for number, block in packets([pack(rows)])]
+
+
+def test_an_engine_gets_packets_of_images() -> None:
+    uris = uris_of(200_000)
+    found = packets_of(uris)
+    assert sum(len(block) for _, (block,) in found) / len(uris) < 30
+    fn = _UnpackFn(SavedResults("/none", SETTINGS))
+    fn.start_bundle()
+    images = [image for packet in found for image in fn.process(packet)]
+    assert sorted(image.location for image in images) == uris
+    assert images[0].rows == ((images[0].location, {"n": images[0].location[-8:]}),)
+    assert {image.packet for image in images} == {number for number, _ in found}
+
+
+@pytest.mark.parametrize("count", [3_000, 200_000])
+def test_what_an_earlier_attempt_at_a_bundle_has_saved_is_known_to_the_next(tmp_path: Path, count: int) -> None:
+    """Also if its packets come in another order. Each chunk is read once, and only if it has results of the bundle."""
+    uris = uris_of(count)
+    found = packets_of(uris)[:: max(1, count // 20_000)]
     fn = _UnpackFn(SavedResults(str(tmp_path), SETTINGS))
     fn.start_bundle()
-    images = [image for block in blocks for image in fn.process(block)]
+    images = [image for packet in found for image in fn.process(packet)]
     assert not any(image.known for image in images)
-    for start in range(0, 2000, 500):  # one was not saved
+    saved = images[: len(images) * 2 // 3]
+    for start in range(0, len(saved), 500):
         writer = ChunkWriter(str(tmp_path), SETTINGS)
-        for image in images[start : start + 500]:
+        for image in saved[start : start + 500]:
             writer.write(FinishedImage(image, Result(image.location, "v", "hash", (("hat", 0.5),))))
         writer.close()
+    assert all(path.name.endswith("many") == (count == 3_000) for path in tmp_path.iterdir())
     fn.start_bundle()
-    again = [image for block in reversed(blocks) for image in fn.process(block)]
-    assert {image.location for image in again if image.known} == {image.location for image in images[:2000]}
-    assert len(again) == 3000
+    again = [image for packet in reversed(found) for image in fn.process(packet)]
+    assert {image.location for image in again if image.known} == {image.location for image in saved}
+    assert len(again) == len(images)
