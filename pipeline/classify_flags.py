@@ -160,7 +160,11 @@ def _add_failure_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="share of images that may fail in a successful run",
     )
-    add("--keep-going", action="store_true", help="classify the rest although too many images have failed already")
+    add(
+        "--keep-going",
+        action="store_true",
+        help="on this machine: classify the rest although too many images have failed already; others always do",
+    )
     add(
         "--retries",
         type=flags.non_negative_int,

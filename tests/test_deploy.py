@@ -113,7 +113,8 @@ def test_its_memory_is_enough_for_the_tasks_of_a_run(run: dict[str, Any], tmp_pa
 
 def test_the_image_for_flink(deploy: Path, repository: Path) -> None:
     words = [Path(sys.executable).with_name("hadolint"), deploy / "flink/Dockerfile"]
-    assert subprocess.run(words, capture_output=True, text=True, check=False).stdout == ""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
     text = (deploy / "flink/Dockerfile").read_text()
     (flink, beam) = re.search(r"beam-runners-flink-([\d.]+)-job-server-([\d.]+)\.jar", text).groups()  # type: ignore[union-attr]
     tested = (repository / "tests/data/engines/flink/pom.xml").read_text()

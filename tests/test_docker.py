@@ -169,7 +169,8 @@ def test_it_does_not_run_as_root_and_has_no_build_tools(stages: list[Instruction
 
 def test_hadolint_finds_nothing(repository: Path) -> None:
     words = [Path(sys.executable).with_name("hadolint"), repository / "Dockerfile"]
-    assert subprocess.run(words, capture_output=True, text=True, check=False).stdout == ""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_the_context_holds_what_is_copied(stages: list[Instructions], repository: Path) -> None:

@@ -5,8 +5,8 @@ A line that names no image becomes a dead letter: an image without a location th
 
 from __future__ import annotations
 
-import collections
 import csv
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -179,7 +179,7 @@ def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs
             if shard is None or shard.has(key):
                 yield row
 
-    for row in _counted(own_rows(), meter):
+    for row in _counted(part, own_rows(), meter):
         if isinstance(row, LeftOut):
             left_out = total_left_out((left_out, row))
         elif isinstance(row, ManifestRow):
@@ -202,19 +202,21 @@ def _schema_of(part: str | Part, manifest: Manifest) -> pa.Schema | None:
 
 
 def _counted(
-    found: Iterable[ManifestRow | FinishedImage | LeftOut], meter: MeterHandle
+    part: str | Part, found: Iterable[ManifestRow | FinishedImage | LeftOut], meter: MeterHandle
 ) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
-    """The same rows; how many there are is counted for the progress display."""
-    own, counts = meter.get(), collections.Counter[str]()
+    """The rows of a part; how many there are is counted for the progress display."""
+    own, listed, wrong = meter.get(), 0, 0
+    name = part if isinstance(part, str) else f"{part.list.path} from {part.start}"
+    key = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     with own.working():
+        own.begin_listing(key)
         for row in found:
-            counts["listed"] += not isinstance(row, LeftOut)
-            counts["wrong"] += isinstance(row, FinishedImage)
-            if counts["listed"] >= _COUNTED_ROWS:
-                own.count(**counts)
-                counts.clear()
+            listed += not isinstance(row, LeftOut)
+            wrong += isinstance(row, FinishedImage)
+            if listed % _COUNTED_ROWS == 0:
+                own.count_listed(key, listed, wrong)
             yield row
-        own.count(**counts)
+        own.count_listed(key, listed, wrong)
         own.write()  # whoever reads images may rely on it that all rows are counted
 
 

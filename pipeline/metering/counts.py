@@ -1,7 +1,8 @@
 """What the workers of a run have counted so far, from the files that they write while they work.
 
 An engine may start a job again. Its workers go on counting, and those that are gone have left their files. So what has
-been counted when the job begins is noted, and does not count any more.
+been counted when the job begins is noted, and does not count any more. It may also repeat a part of a job: so the rows
+of each part of the inputs are counted by themselves, and those of a part that is listed again count once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import re
 import uuid
 from collections.abc import Iterator
 
@@ -17,7 +19,13 @@ from catalogue.reasons import StorageError
 
 PREFIX = "progress-"
 _BEGIN_PREFIX = "begin-"
+_PART = re.compile(r"(listed|wrong) in (.+)")
 Counts = collections.Counter[str]
+
+
+def in_part(name: str, part: str) -> str:
+    """The name of a count of ``listed`` or ``wrong`` rows in a part of the inputs."""
+    return f"{name} in {part}"
 
 
 def note_begin(folder: str) -> None:
@@ -28,6 +36,7 @@ def note_begin(folder: str) -> None:
     """
     with contextlib.suppress(StorageError):  # progress is not worth a run
         before = _total(_files(folder, PREFIX), strictly=False)
+        del before["listed"], before["wrong"]  # the rows are the same again
         storage.write_text(f"{folder}/{_BEGIN_PREFIX}{uuid.uuid4().hex}.json", json.dumps(before))
 
 
@@ -52,13 +61,19 @@ def counted(folder: str, *, strictly: bool = False) -> Counts:
 
 
 def _total(files: Iterator[str] | list[str], *, strictly: bool) -> Counts:
-    total = Counts()
+    total, parts = Counts(), Counts()
     for file in files:
         try:
-            total.update(json.loads(storage.read_text(file)))
+            for name, count in json.loads(storage.read_text(file)).items():
+                if _PART.fullmatch(name):
+                    parts[name] = max(parts[name], count)
+                else:
+                    total[name] += count
         except (StorageError, ValueError):
             if strictly:
                 raise
+    for name, count in parts.items():
+        total[name.partition(" ")[0]] += count
     return total
 
 

@@ -28,7 +28,7 @@ from apache_beam.utils.shared import Shared
 from catalogue import storage
 from catalogue.reasons import StorageError
 from pipeline.errors import StoppedEarlyError
-from pipeline.metering.counts import PREFIX
+from pipeline.metering.counts import PREFIX, in_part
 from pipeline.metering.measurement import Measurement
 from pipeline.records import EngineChoice, FinishedImage
 
@@ -65,6 +65,7 @@ class Meter:
         self._interval = 10.0 if storage.is_remote(folder) else 0.5
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._counts = collections.Counter[str]()
+        self._listing: dict[str, dict[str, int]] = {}
         self._written: dict[str, int] = {}
         self._active, self._writes = 0, False
         self._stop_file, self._stopped = f"{folder}/{STOP_FILE}", ""
@@ -96,11 +97,28 @@ class Meter:
         _distribution("image_bytes").update(size)
 
     def count(self, **counts: int) -> None:
-        """Adds to the numbers that `Watch` shows: ``listed``, ``wrong``, ``classified``, ``reused``, ``failed``."""
+        """Adds to the numbers that `Watch` shows: ``classified``, ``reused``, ``failed``."""
         with self._lock:
             self._counts.update(counts)
         for name, number in counts.items():
             _counter(name).inc(number)
+
+    def count_listed(self, part: str, rows: int, wrong: int) -> None:
+        """Notes how many rows of a part of the inputs have been listed so far, and how many of them name no image."""
+        named = {"listed": rows, "wrong": wrong}
+        with self._lock:
+            before = self._listing.get(part, {})
+            more = {name: count - before.get(name, 0) for name, count in named.items()}
+            self._listing[part] = named
+            self._counts.update({in_part(name, part): count for name, count in more.items()})
+        for name, number in more.items():
+            _counter(name).inc(number)
+
+    def begin_listing(self, part: str) -> None:
+        """Forgets how far an earlier attempt at a part has come."""
+        with self._lock:
+            for name in self._listing.pop(part, ()):
+                del self._counts[in_part(name, part)]
 
     def count_finished(self, image: FinishedImage) -> None:
         """Counts the rows of an image that is finished without inference; those that failed by their reason, too."""

@@ -230,6 +230,7 @@ def _counts_of(parts: Iterable[Part], results: Results) -> Counts:
     return Counts(
         inputs=results.inputs,
         predictions=rows[PREDICTIONS],
+        summed_predictions=statistics.predictions,
         dead_letter_rows=rows[DEAD_LETTERS],
         dead_letters=dict(sorted(statistics.dead_letters.items())),
         duplicates=statistics.duplicates,

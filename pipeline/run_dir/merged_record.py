@@ -104,6 +104,7 @@ def _as_counts(counts: Json) -> Counts:
     return Counts(
         inputs=counts["inputs"],
         predictions=counts["predictions"],
+        summed_predictions=counts["predictions"],
         dead_letter_rows=sum(counts["dead_letters"].values()),
         dead_letters=counts["dead_letters"],
         duplicates=counts["duplicates"],

@@ -32,6 +32,7 @@ class Counts:
     Attributes:
         inputs: lines of the manifest.
         predictions: rows in the files of ``predictions/``.
+        summed_predictions: predictions in the statistics of the classes.
         dead_letter_rows: rows in the files of ``dead_letters/``.
         dead_letters: reason -> how many.
         duplicates: lines that name an image which another line names too.
@@ -43,6 +44,7 @@ class Counts:
 
     inputs: int
     predictions: int
+    summed_predictions: int
     dead_letter_rows: int
     dead_letters: Mapping[str, int]
     duplicates: int
@@ -59,6 +61,11 @@ class Counts:
             found.append(
                 f"the counts do not balance: {self.inputs:,} inputs, {self.predictions:,} predictions, "
                 f"{self.dead_letter_rows:,} rows of dead letters, {failed:,} reasons"
+            )
+        if self.predictions != self.summed_predictions:
+            found.append(
+                f"the counts do not balance: {self.predictions:,} rows of predictions, and statistics of "
+                f"{self.summed_predictions:,}"
             )
         if self.inputs and failed / self.inputs > max_failure_rate:
             of_all = f"{failed:,} of {counted(self.inputs, 'image')}"

@@ -244,6 +244,8 @@ def _check_loopback(options: PipelineOptions) -> None:
     host = (portable.job_endpoint or "").rpartition(":")[0].strip("[]")
     if host and host not in _THIS_MACHINE:
         raise UserError(f"--environment_type LOOPBACK: the workers would be here, where {host} does not look for them")
+    if host and master in EMBEDDED_FLINK:
+        say("warning: LOOPBACK works with one TaskManager only; with --flink_master HOST:PORT that is checked")
     count = 0 if master in EMBEDDED_FLINK else flink_rest.task_managers(master)
     if count > 1:
         raise UserError(
@@ -264,7 +266,8 @@ def _warn_of_missing_code(options: PipelineOptions, name: str | None) -> None:
         or setup.requirements_file
         or _OWN_BOOT in (portable.environment_config or "")
     )
-    if not (has_image or sends or ends_with_command(options)):
+    is_pool = _environment(options) == "EXTERNAL"  # of workers that somebody has started
+    if not (has_image or sends or is_pool or ends_with_command(options)):
         say(
             f"warning: nothing gives the workers of {name} this package: it must be installed there already, or give "
             "--setup_file ./setup.py or --sdk_container_image"

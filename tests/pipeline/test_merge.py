@@ -233,7 +233,7 @@ def test_a_merge_whose_disk_fails_is_completed_by_the_same_command(
 
 
 @pytest.mark.parametrize("kind", OUTPUT_FORMATS)
-@pytest.mark.parametrize("damage", ["half", "a few bytes", "a row less", "statistics"])
+@pytest.mark.parametrize("damage", ["half", "a few bytes", "a row less", "statistics", "journal"])
 def test_a_run_that_was_copied_in_part(
     runs: dict[str, tuple[Path, list[Path]]], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, damage: str
 ) -> None:
@@ -244,6 +244,8 @@ def test_a_run_that_was_copied_in_part(
         part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
     elif damage == "a few bytes":
         part.write_bytes(part.read_bytes()[:-5])
+    elif damage == "journal":
+        next((tmp_path / "shards/2/journal").iterdir()).unlink()
     elif damage == "statistics":
         stats = tmp_path / "shards/2/class_stats.json"
         stats.write_text(stats.read_text()[:-100])
@@ -254,7 +256,10 @@ def test_a_run_that_was_copied_in_part(
     assert merge(tmp_path / "shards", "--output", tmp_path / "merged") in (1, 2)
     message = capsys.readouterr().err
     assert "Error" not in message
-    assert any(words in message for words in ("is damaged", "and its run.json says", "the columns of")), message
+    assert any(
+        words in message
+        for words in ("is damaged", "and its run.json says", "the columns of", "parts of journal are missing")
+    ), message
     assert not (tmp_path / "merged").exists()
 
 

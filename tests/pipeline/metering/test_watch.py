@@ -48,6 +48,26 @@ def test_the_watch_says_how_far_a_run_is(
     assert capsys.readouterr().err == ""  # what is over in seconds needs no line
 
 
+def test_the_share_of_a_lost_worker_that_is_done_again_is_not_more_than_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[int, int | None]] = []
+
+    class Recorded(Progress):
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            super().advance(steps, note)
+            shown.append((self._done, self._total))
+
+    monkeypatch.setattr(module, "Progress", Recorded)
+    watch = Watch(str(tmp_path))
+    watch._interval = 0.005
+    with watch:
+        for number, counts in enumerate(({"listed": 100, "classified": 60}, {"classified": 45}, {"classified": 30})):
+            storage.write_text(str(tmp_path / f"progress-{number}.json"), json.dumps(counts))
+            time.sleep(0.1)
+    assert shown[-1] == (100, 100)
+
+
 def test_the_watch_of_a_run_that_leaves_nothing_says_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,16 @@ def test_a_balanced_run_is_a_success(commit_rows: Commit, run: Run) -> None:
     }  # fmt: skip
 
 
+def test_statistics_of_other_rows_are_no_success(commit_rows: Commit, run: Run) -> None:
+    """As where an engine computed the rows in one attempt and their statistics in another."""
+    statistics = statistics_of(97, 3)
+    statistics.merge(statistics_of(1, 0))
+    record = commit_rows(run, 97, 3, statistics=statistics)
+    assert record["status"] == "failed"
+    assert "97 rows of predictions, and statistics of 98" in record["problems"][0]
+    assert not (Path(run.output) / "_SUCCESS").exists()
+
+
 def test_a_job_that_is_started_again_after_its_end_changes_nothing(
     commit_rows: Commit, run: Run, part: MakePart, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
+from apache_beam.metrics.execution import MetricKey, MetricResult
+from apache_beam.metrics.metricbase import MetricName
 
 from catalogue.cli.errors import CommandFailed
 from pipeline.errors import JobFailedError, JobGoesOnError
 from pipeline.runner import jobs, runners
-from pipeline.runner.jobs import JobName
+from pipeline.runner.jobs import Job, JobName
 from tests.servers import free_port
 
 
@@ -79,3 +81,28 @@ def test_a_job_whose_server_has_gone_may_go_on(server: Any) -> None:
 )
 def test_the_name_that_an_engine_shows(job: str, shown: str) -> None:
     assert JobName("PortableRunner", job).engine_name == shown
+
+
+def test_dataflow_tells_what_a_job_has_counted_so_far() -> None:
+    """Its answer has a counter for each step; other engines answer at the end of a job only."""
+    job = Job(_Counted(), JobName("DataflowRunner", "2026-11-30_1"))
+    assert job.counters("catalogue_classifier") == {"classified": 5, "failed": 1}
+    assert Job(_Counted(), JobName("FlinkRunner", "a_b")).counters("catalogue_classifier") is None
+    assert Job(object(), JobName("DataflowRunner", "2026-11-30_1")).counters("catalogue_classifier") is None
+
+
+class _Counted:
+    """A result of Beam whose metrics are those of three steps."""
+
+    def metrics(self) -> _Counted:
+        return self
+
+    def query(self, asked: Any) -> dict[str, list[MetricResult]]:
+        counted = [("a", "classified", 2, 2), ("b", "classified", None, 3), ("c", "failed", 1, 1)]
+        namespace = next(iter(asked.namespaces))
+        return {
+            "counters": [
+                MetricResult(MetricKey(step, MetricName(namespace, name)), committed, attempted)
+                for step, name, committed, attempted in counted
+            ]
+        }
