@@ -3,13 +3,17 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.metrics.metric import MetricsFilter
 
 from pipeline.metering.counts import counted
-from pipeline.metering.meter import Meter, MeterHandle, peak_bytes
-from pipeline.records import EngineChoice
+from pipeline.metering.measurement import READING
+from pipeline.metering.meter import NAMESPACE, Meter, MeterHandle, peak_bytes
+from pipeline.records import EngineChoice, FinishedImage, ListedImage, Result
 
 CPU = EngineChoice("tensorflow", "float32", "CPU")
 
@@ -104,3 +108,37 @@ def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
         own.count(classified=1)
         time.sleep(0.05)
     assert not (tmp_path / "gone").exists()
+
+
+class _WorkFn(beam.DoFn):
+    """Does what the steps of a run do with their meter."""
+
+    def __init__(self, handle: MeterHandle) -> None:
+        self._handle = handle
+
+    def process(self, number: int) -> Iterator[int]:
+        meter = self._handle.get()
+        with meter.timing(READING):
+            meter.add_bytes(1000 * number)
+        meter.add_batch(number, EngineChoice("openvino", "float32", "CPU"))
+        meter.count(classified=number)
+        meter.begin_listing(str(number))
+        meter.count_listed(str(number), 10, 1)
+        failed = Result("/a", reason="not_found")
+        meter.count_finished(FinishedImage(ListedImage("/a", (("a", {}), ("./a", {}))), failed))
+        yield number
+
+
+def test_engines_show_what_a_run_does(tmp_path: Path) -> None:
+    """As Beam's metrics, which Flink, Spark and Dataflow have on their own pages."""
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    _ = pipeline | beam.Create([2, 3]) | beam.ParDo(_WorkFn(MeterHandle(str(tmp_path))))
+    result = pipeline.run()
+    result.wait_until_finish()
+    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    counters = {one.key.metric.name: one.committed for one in found["counters"]}
+    assert counters == {"classified": 5, "listed": 20, "wrong": 2, "failed": 4, "failed_not_found": 4}
+    distributions = {one.key.metric.name: one.committed for one in found["distributions"]}
+    assert (distributions["image_bytes"].sum, distributions["image_bytes"].max) == (5000, 3000)
+    assert (distributions["batch_size"].count, distributions["batch_size"].min) == (2, 2)
+    assert distributions["reading_microseconds"].count == 2
