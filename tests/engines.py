@@ -223,6 +223,8 @@ class FlinkCluster(Cluster):
             "parallelism.default": task_managers, "io.tmp.dirs": folder, "taskmanager.cpu.cores": "1.0",
         }  # fmt: skip
         memory = flink_memory(own, folder)  # a TaskManager wants all of its sizes
+        outside = ("framework.off-heap.size", "task.off-heap.size", "network.max")
+        self._direct = sum(int(memory[f"taskmanager.memory.{name}"]) for name in outside)
         write_settings(own | {name: f"{size}b" for name, size in memory.items()}, folder)
 
     def begin(self) -> None:
@@ -255,7 +257,7 @@ class FlinkCluster(Cluster):
             "--configDir",
             self.folder,
             f"-Dtaskmanager.resource-id=tm{number}",
-            options=["-Xmx640m", "-XX:MaxDirectMemorySize=384m", "-XX:MaxMetaspaceSize=256m"],
+            options=["-Xmx640m", f"-XX:MaxDirectMemorySize={self._direct}", "-XX:MaxMetaspaceSize=256m"],
         )
 
     def start_job_server(self) -> None:
