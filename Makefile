@@ -58,7 +58,7 @@ format: $(VENV)/.dev ## put the code in form
 fuzz: $(VENV)/.dev ## feed 50,000 broken files to the image reader (about three minutes)
 	$(BIN)/python tests/fuzz_images.py --count 50000
 
-BENCHMARKS := decode whole_line startup ceiling feature_pass half_precision slow_storage skew scale unchanged peers
+BENCHMARKS := decode whole_line startup ceiling feature_pass half_precision slow_storage skew scale unchanged graph host_memory peers
 
 bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmarks/README.md
 	@bad=; for name in $(BENCHMARKS); do \

@@ -1,13 +1,16 @@
-"""How much memory a machine needs for a run: all processes of ``classify`` together, with 1, 2 and 4 workers.
+"""How much memory a machine needs for a run: all processes of ``classify`` together, at their peak.
 
-For each engine and precision that this machine has. What processes share, such as libraries, is divided among them
-(Linux calls that PSS), so that the sum is what the machine must have. Real photos are needed:
-``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+A small network with 1, 2 and 4 workers, for each engine and precision that this machine has; and a large one, whose
+workers are processes, each with weights of its own, or threads of one process, which share them.
+
+What processes share, such as libraries, is divided among them (Linux calls that PSS), so that the sum is what the
+machine must have. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -15,47 +18,68 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands import catalogue, finish, scratch, trained
+from benchmarks.commands import VALIDATION, catalogue, finish, scratch, timed, trained
 from catalogue.model_dir import bfloat16
 from tests.processes import children
 
-PHOTOS, WORKERS = 1_500, (1, 2, 4)
-ENGINES = [("tensorflow", "float32"), ("openvino", "float32"), ("tensorflow", "bfloat16"), ("openvino", "bfloat16")]
+SMALL, LARGE = "MobileNetV2", "ResNet152V2"
+PHOTOS = {SMALL: 1_500, LARGE: 300}
+WORKERS = (1, 2, 4)
+PRECISIONS = ("bfloat16", "float32") if bfloat16.is_native() else ("float32",)
+_FEW = 4
 
 
 def main() -> None:
     """Measures all of them."""
+    runs = dict[str, Any]()
     with scratch() as folder:
-        model = trained(folder, on_few=True)
-        photos = catalogue(folder, PHOTOS)
-        runs = {
-            f"{engine} {precision}": {
-                str(workers): peak(folder, model, photos, engine, precision, workers) for workers in WORKERS
-            }
-            for engine, precision in ENGINES
-            if precision == "float32" or bfloat16.is_native()
-        }
-        weights = sum(file.stat().st_size for file in (model / "variables").iterdir())
+        trained(folder, on_few=True).rename(folder / SMALL)
+        words = ("--data", few_photos(folder), "--backbone", LARGE, "--weights", "none", "--epochs", 1)
+        timed("trainer", "train", *words, "--model-dir", folder / LARGE, keras_home=folder / "keras")
+        photos = {network: catalogue(folder, count) for network, count in PHOTOS.items()}
+        for engine in ("openvino", "tensorflow"):
+            for precision in PRECISIONS:
+                choice = ("--engine", engine, "--precision", precision)
+                for workers in WORKERS:
+                    found = peak(folder, SMALL, photos[SMALL], *choice, f"--direct_num_workers={workers}")
+                    runs[f"{SMALL}, {engine} {precision}, {workers}"] = found
+        for mode in ("multi_processing", "multi_threading"):
+            for workers in WORKERS[1:]:
+                flags = ("--engine", "openvino", "--precision", "float32", f"--direct_running_mode={mode}")
+                found = peak(folder, LARGE, photos[LARGE], *flags, f"--direct_num_workers={workers}")
+                runs[f"{LARGE}, {mode}, {workers}"] = found
+        weights = {network: (folder / network / "saved_model.pb").stat().st_size for network in (SMALL, LARGE)}
     finish({"runs": runs, "weights_bytes": weights})
 
 
-def peak(folder: Path, model: Path, photos: Path, engine: str, precision: str, workers: int) -> dict[str, Any]:
-    """One run: the most bytes that all processes had together, and the command and its workers at that moment."""
+def few_photos(folder: Path) -> Path:
+    """A folder with a few photos of each class: what a network has learnt does not matter."""
+    for kind in VALIDATION.iterdir():
+        for file in sorted(kind.glob("*.jpg"))[:_FEW]:
+            place = folder / "few" / kind.name / file.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(file)
+    return folder / "few"
+
+
+def peak(folder: Path, network: str, photos: Path, *flags: str) -> dict[str, Any]:
+    """One run: the most bytes that all processes had together, those of each at that moment, and images a second."""
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
-    flags = ["--engine", engine, "--precision", precision, f"--direct_num_workers={workers}"]
-    words = ["classify", "--input", photos, "--model-dir", model, "--output", run, *flags]
+    words = ["classify", "--input", photos, "--model-dir", folder / network, "--output", run, *flags]
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    most, command, each = 0, 0, list[int]()
+    most: list[int] = []
     while process.poll() is None:
-        own, theirs = bytes_of(process.pid), [bytes_of(pid) for pid in children(process.pid)]
-        if own + sum(theirs) > most:
-            most, command, each = own + sum(theirs), own, sorted(theirs)
+        found = [bytes_of(process.pid), *sorted(map(bytes_of, children(process.pid)))]
+        most = max(most, found, key=sum)
         time.sleep(0.2)
-    assert process.returncode == 0
-    return {"host_bytes": most, "command_bytes": command, "worker_bytes": each}
+    assert process.returncode == 0, f"{words} failed"
+    record = json.loads((run / "run.json").read_text())
+    speed = record["timings"]["images_per_second_from_then_on"]
+    print(network, flags, sum(most), speed, file=sys.stderr)
+    return {"host_bytes": sum(most), "process_bytes": most, "images_per_second": speed}
 
 
 def bytes_of(pid: int) -> int:

@@ -140,7 +140,8 @@ def _check_shards(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Non
                 f"{run} is one of {record['shard']['count']} shards, {runs[0]} one of {first['shard']['count']}"
             )
         if record["input"] != first["input"]:
-            raise UserError(f"{run} and {runs[0]} are shards of different inputs")
+            inputs = (", ".join(own["input"]) for own in (record, first))
+            raise UserError(f"{run} and {runs[0]} are shards of different inputs: {' and '.join(inputs)}")
         rows, digest = record["shard"]["rows"], record["shard"]["digest"]
         if (rows, digest) != (first["shard"]["rows"], first["shard"]["digest"]):
             raise UserError(

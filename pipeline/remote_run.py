@@ -134,9 +134,11 @@ def _finished(output: str, holder: Holder | None) -> str:
     """The folder of a run that has finished; its lock may have been left. Raises UserError if there is none."""
     folder = _committed(output, holder.token) if holder else output
     if folder is None or not storage.is_file(f"{folder}/{RUN_FILE}"):
+        if not storage.exists(output):
+            raise UserError(f"--attach {output}: there is no such folder")
         raise UserError(
-            f"--attach {output}: no run has finished, and no job is known that goes on elsewhere; whether one that was "
-            "written to a file is at work, its engine knows"
+            f"--attach {output}: no run has finished there, and none has a job that goes on elsewhere; if its job was "
+            "written to a file, ask the engine"
         )
     if holder:
         release(output, holder.token)

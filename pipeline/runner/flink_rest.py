@@ -11,9 +11,27 @@ import re
 import urllib.request
 from typing import Any
 
+from catalogue.cli.errors import UserError
+
 _ANSWER_SECONDS = 10.0
 _NO_ANSWER = (OSError, ValueError, LookupError, TypeError, http.client.HTTPException)
 ENDED = ("FINISHED", "FAILED", "CANCELED")
+
+
+def check(master: str) -> None:
+    """Asks whether there is a Flink.
+
+    Args:
+        master: ``HOST:PORT`` or URL of the JobManager.
+
+    Raises:
+        UserError: it does not answer.
+    """
+    try:
+        _ask(f"{_url(master)}/overview")
+    except _NO_ANSWER as error:
+        why = getattr(error, "reason", None) or error
+        raise UserError(f"--flink_master {master} does not answer: {getattr(why, 'strerror', None) or why}") from error
 
 
 def task_managers(master: str) -> int:

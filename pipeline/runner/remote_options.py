@@ -70,6 +70,9 @@ def check(options: PipelineOptions, runner: Any, config: ClassifyConfig) -> None
         if name in (PORTABLE, FLINK, SPARK, PRISM):
             _check_portable(options, name)
         _raise_first(validator.validate())
+        master = options.view_as(FlinkRunnerOptions).flink_master
+        if name == FLINK and master not in EMBEDDED_FLINK and not written_to(options):
+            flink_rest.check(master)
     _warn_of_missing_code(options, name)
 
 
@@ -195,10 +198,21 @@ def _check_portable(options: PipelineOptions, name: str) -> None:
     java = options.view_as(JobServerOptions).job_server_java_launcher
     if name in (FLINK, SPARK) and not portable.job_endpoint and not shutil.which(java):
         raise UserError(f"--runner {name}: there is no {java}, which its job server needs: install Java 11 or 17")
+    _check_job_server_jar(options, name)
     if portable.job_endpoint and portable.job_endpoint != "embed":
         _check_endpoint(portable.job_endpoint)
     if _environment(options) == LOOPBACK and not is_embedded(options):
         _check_loopback(options)
+
+
+def _check_job_server_jar(options: PipelineOptions, name: str | None) -> None:
+    flags = {FLINK: (FlinkRunnerOptions, "flink_job_server_jar"), SPARK: (SparkRunnerOptions, "spark_job_server_jar")}
+    if name not in flags:
+        return
+    view, flag = flags[name]
+    jar = getattr(options.view_as(view), flag)
+    if jar and not storage.scheme(jar) and not os.path.isfile(jar):
+        raise UserError(f"--{flag} {jar}: there is no such file")
 
 
 def _environment(options: PipelineOptions) -> str:
@@ -244,8 +258,6 @@ def _check_loopback(options: PipelineOptions) -> None:
     host = (portable.job_endpoint or "").rpartition(":")[0].strip("[]")
     if host and host not in _THIS_MACHINE:
         raise UserError(f"--environment_type LOOPBACK: the workers would be here, where {host} does not look for them")
-    if host and master in EMBEDDED_FLINK:
-        say("warning: LOOPBACK works with one TaskManager only; with --flink_master HOST:PORT that is checked")
     count = 0 if master in EMBEDDED_FLINK else flink_rest.task_managers(master)
     if count > 1:
         raise UserError(

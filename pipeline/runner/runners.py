@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -52,7 +53,11 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     try:
         standard.runner = type(create_runner(standard.runner)).__name__  # also flink, or a path with dots
     except ValueError as error:
-        raise UserError(f"--runner: {error}") from error
+        known = (remote_options.DATAFLOW, remote_options.FLINK, remote_options.SPARK, remote_options.PORTABLE,
+                 remote_options.PRISM)  # fmt: skip
+        nearest = difflib.get_close_matches(str(standard.runner), known, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"give {', '.join(known)}, or leave it out"
+        raise UserError(f"--runner {standard.runner} is unknown: {hint}") from error
     return options
 
 

@@ -578,7 +578,11 @@ BAD_USE = {
     "unknown flag": ({"--batchsize": "3"}, "unknown argument --batchsize; did you mean --batch-size?"),
     "unknown flag like one of Beam's": ({"--direct_num_worker": "3"}, "did you mean --direct_num_workers?"),
     "a value Beam does not know": ({"--direct_running_mode": "fast"}, "invalid choice: 'fast'"),
-    "an unknown runner": ({"--runner": "SpakRunner"}, "SpakRunner"),
+    "an unknown runner": ({"--runner": "SpakRunner"}, "--runner SpakRunner is unknown: did you mean SparkRunner?"),
+    "no such jar": (
+        {"--runner": "FlinkRunner", "--flink_job_server_jar": "/none.jar"},
+        "--flink_job_server_jar /none.jar: there is no such file",
+    ),
 }
 
 

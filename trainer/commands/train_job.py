@@ -155,7 +155,8 @@ def _looked_at(job: Job, prepared: Prepared) -> _LookedAt:
     fitted_to = prepared.varied if job.config.refit else prepared.split.training
     training_hashes = [encoded.content_hashes[row] for row in fitted_to]
     files, issues = {training_photos.NAME: training_photos.content(training_hashes)}, None
-    if encoded.features is not None and prepared.duplicates is not None:
+    is_enough = len(truth) >= label_issues.LEAST_PER_CLASS * len(job.labels)
+    if encoded.features is not None and prepared.duplicates is not None and is_enough:
         issues = label_issues.find_label_issues(encoded.features, truth, len(job.labels))
         listed = label_issues.as_csv(issues, uris, truth, job.labels)
         files[label_issues.FILE] = listed.encode("utf-8", "surrogateescape")

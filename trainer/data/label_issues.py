@@ -21,6 +21,8 @@ from trainer.evaluation.metrics import fit_temperature, softmax
 
 FILE = "label_issues.csv"
 COLUMNS = ("uri", "label", "suggested", "confidence")
+LEAST_PER_CLASS = 20
+"""With fewer photos of each class, on average, a regression says little."""
 _FOLDS, _RIDGE, _SHARPNESS = 5, 1.0, 20.0
 
 

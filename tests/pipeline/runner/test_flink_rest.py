@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from catalogue.cli.errors import UserError
 from pipeline.runner import flink_rest
 from tests.servers import free_port
 
@@ -67,3 +68,8 @@ def test_a_flink_that_does_not_answer(master: str) -> None:
         assert flink_rest.state(nobody, "mine") is None
         with pytest.raises(OSError, match=f"Flink at {nobody}: "):
             flink_rest.cancel(nobody, "mine")
+
+
+def test_a_flink_that_does_not_answer_is_said() -> None:
+    with pytest.raises(UserError, match=r"^--flink_master 127\.0\.0\.1:1 does not answer: Connection refused$"):
+        flink_rest.check("127.0.0.1:1")

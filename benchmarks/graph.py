@@ -1,0 +1,131 @@
+"""What the graph of ``classify`` costs by itself, and whether its memory grows with the catalogue.
+
+Reading, decoding and the network only wait, a twentieth of the time that they take (`benchmarks.stand_ins`); everything
+else is as always: a CSV with two other columns, the grouping, the journal, the parts, and the commit. On 200,000 and on
+2,000,000 rows, on this machine, and on an embedded Flink whose workers are processes (where there is Java, and
+``make test-flink`` has fetched it).
+
+Measured: the processor time of all processes together for each row, against what a worker takes for a real photo in the
+same minutes; the peak memory of each process. Java may use a heap of 1 GB, and in time it does. Real photos are needed:
+``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.commands import catalogue, classified, finish, scratch, trained
+from tests import engines
+from tests.processes import children
+
+FEW, MANY, PHOTOS = 200_000, 2_000_000, 4_000
+MOST_SHARE, MOST_JAVA_BYTES = 0.05, 1.3e9
+MOST_BYTES_PER_ROW = {"local": 20, "flink": 100}
+OURS = ("command", "worker")
+_HEAP = "-Xmx1g"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Measures both runners."""
+    with scratch() as folder:
+        model = trained(folder, on_few=True)
+        runners: dict[str, list[str]] = {"local": ["--direct_num_workers=2"]}
+        if shutil.which("java") and (engines.ENGINES / "flink/.done").exists():
+            runners["flink"] = [*engines.embedded("flink", folder), *engines.processes(), "--parallelism=2"]
+        _, record = classified(catalogue(folder, PHOTOS), model, folder)
+        real = sum(record["timings"]["worker_seconds"].values()) / PHOTOS
+        runs = {
+            runner: {str(count): measured(folder, model, count, flags) for count in (FEW, MANY)}
+            for runner, flags in runners.items()
+        }
+    wanted: dict[str, bool] = {}
+    for runner, (few, many) in ((name, own.values()) for name, own in runs.items()):
+        many["share_of_a_worker"] = many["seconds_per_row"] / real
+        wanted[f"{runner}: at most {MOST_SHARE:.0%} of a worker"] = many["share_of_a_worker"] <= MOST_SHARE
+        growth = {role: (many["peak_bytes"][role] - few["peak_bytes"][role]) / (MANY - FEW) for role in OURS}
+        many["bytes_per_row"] = growth
+        most = MOST_BYTES_PER_ROW[runner]
+        wanted |= {f"{runner}, {role}: at most {most} bytes a row": growth[role] <= most for role in OURS}
+        wanted[f"{runner}: Java's heap and what is around it"] = many["peak_bytes"].get("engine", 0) <= MOST_JAVA_BYTES
+    finish({"worker_seconds_per_photo": real, "runs": runs}, wanted)
+
+
+def measured(folder: Path, model: Path, count: int, flags: list[str]) -> dict[str, Any]:
+    """One run: its seconds, processor seconds for each row, and the peak memory of each kind of process."""
+    run, manifest = folder / "run", folder / f"{count}.csv"
+    shutil.rmtree(run, ignore_errors=True)
+    if not manifest.exists():
+        with manifest.open("w") as file:
+            file.write("uri,article,price\n")
+            file.writelines(f"/catalogue/{n // 1000:04}/{n:07}.jpg,A-{n},{n % 997 / 4}\n" for n in range(count))
+    words = ["classify", "--input", manifest, "--model-dir", model, "--output", run, *flags]
+    start, seen = time.monotonic(), dict[int, Usage]()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.graph", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"JAVA_TOOL_OPTIONS": _HEAP, "PYTHONPATH": os.getcwd()},
+    )
+    while process.poll() is None:
+        for pid in descendants(process.pid):
+            with contextlib.suppress(OSError, IndexError):
+                seen[pid] = Usage(pid, "command" if pid == process.pid else "")
+        time.sleep(0.5)
+    seconds = time.monotonic() - start
+    assert process.returncode == 0
+    record = json.loads((run / "run.json").read_text())
+    assert record["counts"]["predictions"] == count
+    total = sum(own.seconds for own in seen.values())
+    peaks = {
+        role: max(own.peak for own in seen.values() if own.role == role) for role in {u.role for u in seen.values()}
+    }
+    print(f"{count:,} {flags[:2]}: {seconds:.0f} s, {total:.0f} s of processors, {peaks}", file=sys.stderr)
+    return {
+        "seconds": seconds,
+        "seconds_per_row": total / count,
+        "peak_bytes": peaks,
+        "run_directory_bytes": sum(file.stat().st_size for file in run.rglob("*") if file.is_file()),
+    }
+
+
+class Usage:
+    """What a process has used so far.
+
+    Args:
+        pid: of the process.
+        role: of the process, if it is known.
+
+    Raises:
+        OSError, IndexError: it has ended.
+    """
+
+    def __init__(self, pid: int, role: str) -> None:
+        where = Path(f"/proc/{pid}")
+        fields = (where / "stat").read_text().rpartition(")")[2].split()
+        name = (where / "comm").read_text().strip()
+        self.seconds = (int(fields[11]) + int(fields[12])) / _TICKS
+        self.peak = int((where / "status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+        self.role = role or ("engine" if name == "java" else "worker" if name.startswith("python") else "other")
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it has started, and that these have."""
+    return [pid, *(inner for child in children(pid) for inner in descendants(child))]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        from benchmarks import stand_ins
+        from pipeline.__main__ import main as classify
+
+        stand_ins.install()
+        sys.exit(classify(sys.argv[1:]))
+    main()
