@@ -103,7 +103,7 @@ def _found(given: Sequence[str], output: str) -> list[str]:
 def _record(run: str) -> dict[str, Any]:
     """The content of ``run.json`` of a run that is a success. Raises StorageError, UserError."""
     if not storage.is_file(f"{run}/{SUCCESS_FILE}"):
-        raise UserError(f"{run} has no {SUCCESS_FILE}: finish this run first, or leave it out")
+        raise UserError(f"{run} has no {SUCCESS_FILE}: finish this run first, the command that began it does")
     try:
         record = verify(run)
     except CommandFailed as error:

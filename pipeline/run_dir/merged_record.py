@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ Json = dict[str, Any]
 
 
 def merged_record(attempt: Attempt, records: Sequence[Json]) -> Json:
-    """The content of ``run.json``. Its timings go from the begin of the first run to the end of the last.
+    """The content of ``run.json``. Its seconds are those in which at least one of the runs was at work.
 
     Args:
         attempt: to write the merged run directory.
@@ -132,23 +133,29 @@ def _engines(engines: Iterable[Json]) -> list[Json]:
 
 def _timings(records: Sequence[Json]) -> Json:
     timings = [record["timings"] for record in records]
-    started, finished = min(own["started"] for own in timings), max(own["finished"] for own in timings)
-    begin, end = map(_seconds, (started, finished))
-    firsts = [
-        _seconds(own["started"]) + own["first_prediction_seconds"] - begin
-        for own in timings
-        if own["first_prediction_seconds"] is not None
-    ]
-    images = sum(record["counts"]["inputs"] for record in records)
+    begins = [_seconds(own["started"]) for own in timings]
+    runs = [(begin, begin + own["seconds"]) for begin, own in zip(begins, timings, strict=True)]
+    firsts = [own["first_prediction_seconds"] for own in timings]
+    from_then_on = [(begin + first, end) for (begin, end), first in zip(runs, firsts, strict=True) if first is not None]
+    images, seconds = sum(record["counts"]["inputs"] for record in records), _covered(runs)
     return {
-        "started": started,
-        "finished": finished,
-        "seconds": end - begin,
-        "images_per_second": images / max(end - begin, 1e-3),
-        "first_prediction_seconds": min(firsts, default=None),
-        "images_per_second_from_then_on": images / max(end - begin - min(firsts), 1e-3) if firsts else None,
+        "started": min(own["started"] for own in timings),
+        "finished": max(own["finished"] for own in timings),
+        "seconds": seconds,
+        "images_per_second": images / max(seconds, 1e-3),
+        "first_prediction_seconds": min(begin for begin, _ in from_then_on) - min(begins) if from_then_on else None,
+        "images_per_second_from_then_on": images / max(_covered(from_then_on), 1e-3) if from_then_on else None,
         "worker_seconds": _added([own["worker_seconds"] for own in timings]),
     }
+
+
+def _covered(intervals: Iterable[tuple[float, float]]) -> float:
+    """How long at least one of several intervals lasts: runs may overlap, or be hours apart."""
+    total, last = 0.0, -math.inf
+    for begin, end in sorted(intervals):
+        total += max(0.0, end - max(begin, last))
+        last = max(last, end)
+    return total
 
 
 def _seconds(time: str) -> float:
