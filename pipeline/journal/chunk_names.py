@@ -26,6 +26,9 @@ def is_chunk(path: str) -> bool:
 
 
 def packets_named(path: str) -> frozenset[int] | None:
-    """The packets of the images in a chunk; None if there are too many for its name."""
+    """The packets of the images in a chunk; None if its name does not tell."""
     named = path.rpartition("-")[2]
-    return None if named == _MANY else frozenset(int(packet, 16) for packet in named.split(".") if packet)
+    try:
+        return frozenset(int(packet, 16) for packet in named.split(".") if packet)
+    except ValueError:  # too many; or somebody gave it another name
+        return None

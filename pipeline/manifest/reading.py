@@ -205,7 +205,7 @@ def _counted(
     part: str | Part, found: Iterable[ManifestRow | FinishedImage | LeftOut], meter: MeterHandle
 ) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
     """The rows of a part; how many there are is counted for the progress display."""
-    own, listed, wrong = meter.get(), 0, 0
+    own, listed, wrong, told = meter.get(), 0, 0, 0
     name = part if isinstance(part, str) else f"{part.list.path} from {part.start}"
     key = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     with own.working():
@@ -213,7 +213,8 @@ def _counted(
         for row in found:
             listed += not isinstance(row, LeftOut)
             wrong += isinstance(row, FinishedImage)
-            if listed % _COUNTED_ROWS == 0:
+            if listed >= told + _COUNTED_ROWS:
+                told = listed
                 own.count_listed(key, listed, wrong)
             yield row
         own.count_listed(key, listed, wrong)

@@ -105,7 +105,9 @@ def _finished(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
     except model_dir.ModelDirError:
         return None
     now = checkpoints.run_of(config.result_settings, sides.digest)
-    then = checkpoints.run_of({name: info.training.get(name) for name in config.result_settings}, info.data["photos"])
+    then = checkpoints.run_of(
+        {name: info.training.get(name) for name in config.result_settings}, info.data.get("photos", "")
+    )
     other = checkpoints.differences(then, now)
     if not other and contents_digest(contents_of(sides.all, config.limits)) != info.data.get("contents"):
         other = ["photos were changed since, under the same names"]

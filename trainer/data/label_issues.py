@@ -70,8 +70,11 @@ def _out_of_fold(features: np.ndarray, truth: np.ndarray, classes: int) -> np.nd
     scores = np.zeros((len(truth), classes), np.float32)
     for fold in range(_FOLDS):
         inside, known = folds == fold, centred[folds != fold]
-        ridge = _RIDGE * len(known) * np.eye(known.shape[1], dtype=np.float32)
-        weights = np.linalg.solve(known.T @ known + ridge, known.T @ targets[folds != fold])
+        ridge = _RIDGE * len(known) * np.eye(min(known.shape), dtype=np.float32)
+        if known.shape[1] <= len(known):
+            weights = np.linalg.solve(known.T @ known + ridge, known.T @ targets[folds != fold])
+        else:  # the same, by a smaller matrix
+            weights = known.T @ np.linalg.solve(known @ known.T + ridge, targets[folds != fold])
         scores[inside] = centred[inside] @ weights
     return scores
 

@@ -145,10 +145,10 @@ def check_fitted(logits: np.ndarray, truth: np.ndarray) -> None:
         truth: int [N].
 
     Raises:
-        CommandFailed: its log loss is more than twice that of equal scores for all classes.
+        CommandFailed: its log loss is more than ten times that of equal scores for all classes.
     """
     guessing, temperature = math.log(logits.shape[1]), metrics.fit_temperature(logits, truth)
-    if metrics.log_loss(logits / temperature, truth) > 2 * guessing:
+    if metrics.log_loss(logits / temperature, truth) > 10 * guessing:
         raise CommandFailed(
             f"fitting diverged (the validation loss is {metrics.log_loss(logits, truth):,.1f}; equal scores for all "
             f"classes give {guessing:.1f}): lower --learning-rate"

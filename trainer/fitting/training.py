@@ -29,6 +29,7 @@ from trainer.networks import backbones, earlier, names
 from trainer.networks.network import Network
 
 FULL_PRECISION = "float32"
+_MOST_FEATURES = 2**28  # 1 GB, of which near-duplicates and wrong labels take a copy or two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _duplicates(job: Job, encoded: Encoded) -> Duplicates | None:
 
     The split depends on them, so that all workers have what the chief finds, and a run that goes on what it found.
     """
-    if encoded.features is None or job.config.weights == names.NONE:
+    if encoded.features is None or job.config.weights == names.NONE or encoded.features.size > _MOST_FEATURES:
         return None
     found = job.checkpoints.load(SPLIT) if job.devices.is_chief else None
     pairs = found[0][0] if found else near_duplicates(encoded.features).pairs

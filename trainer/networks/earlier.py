@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def load_network(network: keras.Model, name: str, file: str) -> None:
         UserError: it holds another network.
     """
     model = _classifier(file)
-    if name not in {layer.name for layer in model.layers}:
+    found = next((layer for layer in model.layers if layer.name == name and isinstance(layer, keras.Model)), None)
+    if found is None:
         raise UserError(f"{file} holds no {name} that train has written: give the --backbone it was trained with")
-    before = model.get_layer(name).layers[-1]
+    before = found.layers[-1]
     if [weight.shape for weight in before.weights] != [weight.shape for weight in network.weights]:
         raise UserError(
             f"the {name} in {file} has weights of other shapes: give the same --image-size and --color-mode"
@@ -65,5 +67,5 @@ def load_head(head: keras.Model, labels: Sequence[str], file: str) -> bool:
 def _classifier(file: str) -> keras.Model:
     try:
         return keras.models.load_model(file, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} cannot be read as a model of Keras: {error}") from error

@@ -14,3 +14,4 @@ def test_a_name_tells_the_packets_unless_there_are_many() -> None:
     assert is_chunk(path)
     assert packets_named(path) is None
     assert chunk_name({5}) != chunk_name({5})
+    assert packets_named("run/chunk-5 (copy)") is None

@@ -105,6 +105,9 @@ def test_a_model_goes_on_from_an_earlier_one(
     assert train(tmp_path / "data", tmp_path / "other", "--weights", old) == 0
     assert model_dir.read(tmp_path / "other").info.labels == ("caps", "shoes")
     capfd.readouterr()
+    (tmp_path / "cut.keras").write_bytes(old.read_bytes()[:5000])
+    assert train(drawn, tmp_path / "none", "--weights", tmp_path / "cut.keras") == 2
+    assert "cut.keras cannot be read as a model of Keras" in capfd.readouterr().err
     assert train(drawn, tmp_path / "none", "--weights", old, "--backbone", "pixels") == 2
     assert f"{old} holds no pixels that train has written" in capfd.readouterr().err
 
