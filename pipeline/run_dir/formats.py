@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from catalogue import storage
 from pipeline.run_dir.columns import are_too_many
 from pipeline.run_dir.layout import DEAD_LETTERS, PREDICTIONS
-from pipeline.run_dir.values import as_cell, as_json, as_text
+from catalogue.lists.cells import as_cell, as_json, as_text
 
 _SCHEMAS = {
     PREDICTIONS: pa.schema(

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from catalogue import storage
+from catalogue.lists.cells import as_cell
 from trainer.evaluation.metrics import fit_temperature, softmax
 
 FILE = "label_issues.csv"
@@ -92,5 +93,6 @@ def as_csv(issues: LabelIssues, uris: Sequence[str], truth: np.ndarray, labels: 
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for row, suggested, confidence in zip(issues.rows, issues.suggested, issues.confidence, strict=True):
-        writer.writerow([storage.absolute(uris[row]), labels[truth[row]], labels[suggested], f"{confidence:.4f}"])
+        names = (as_cell(labels[number]) for number in (truth[row], suggested))  # people open it in a spreadsheet
+        writer.writerow([storage.absolute(uris[row]), *names, f"{confidence:.4f}"])
     return text.getvalue()

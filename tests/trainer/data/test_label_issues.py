@@ -35,6 +35,8 @@ def test_the_list_names_photos_wherever_it_is_read() -> None:
     (head, *rows) = csv.reader(io.StringIO(as_csv(find_label_issues(values, truth, 2), uris, truth, ["hat", "shoes"])))
     assert tuple(head) == COLUMNS
     assert [row[:3] for row in rows] == [["gs://shop/9.jpg", "shoes", "hat"]]
+    (_, row) = csv.reader(io.StringIO(as_csv(find_label_issues(values, truth, 2), uris, truth, ["=1+1", "@shoes"])))
+    assert row[1:3] == ["'@shoes", "'=1+1"]  # which no spreadsheet runs
 
 
 def test_more_features_than_photos_are_regressed_by_a_smaller_matrix() -> None:

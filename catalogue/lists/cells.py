@@ -1,4 +1,4 @@
-"""Values of a manifest's columns as JSON, as text, and as cells of a CSV file."""
+"""Values of columns as JSON, as text, and as cells of a CSV file that no spreadsheet runs as formulas."""
 
 from __future__ import annotations
 
