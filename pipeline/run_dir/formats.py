@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalogue import storage
+from catalogue.lists.cells import as_cell, as_json, as_text
 from pipeline.run_dir.columns import are_too_many
 from pipeline.run_dir.layout import DEAD_LETTERS, PREDICTIONS
-from catalogue.lists.cells import as_cell, as_json, as_text
 
 _SCHEMAS = {
     PREDICTIONS: pa.schema(

@@ -76,10 +76,12 @@ def without(examples: Sequence[Example], dropped: str) -> list[Example]:
         dropped: a list with the column ``uri``, such as ``label_issues.csv`` of a model directory.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it is no such list, or cannot be read.
     """
     columns = ListColumns(URI)
     try:
+        if not storage.exists(dropped) or not inputs.is_list(dropped):
+            raise UserError(f"--drop {dropped}: there is no such list; give a file with the column {URI}")
         rows = [row for part in inputs.parts_of(dropped, columns) for row in inputs.rows(part, columns)]
     except StorageError as error:
         raise UserError(f"--drop {dropped} cannot be read: {error.message}") from error

@@ -15,11 +15,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from catalogue.lists.cells import as_cell
 from pipeline.records import OUTPUT_FORMATS, Prediction
 from pipeline.run_dir import columns, formats
 from pipeline.run_dir.columns import ColumnTypes, unified
 from pipeline.run_dir.layout import PREDICTIONS
-from catalogue.lists.cells import as_cell
 
 WHEN = datetime.datetime(2026, 11, 21, 12, 30, tzinfo=datetime.timezone.utc)
 FIELDS: list[dict[str, Any]] = [

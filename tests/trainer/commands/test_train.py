@@ -437,6 +437,8 @@ BAD_USE = {
     "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "no ImageNet weights of the backbone 'small'"),
     "image size": (lambda d: ["--image-size", "3"], "an image size of 3 is too small"),
     "unknown class in validation": (lambda d: ["--validation-data", d / "other"], "has classes that --data has not"),
+    "a list to drop that is none": (lambda d: ["--drop", d / "good/a"], "there is no such list; give a file with the"),
+    "a list to drop that is missing": (lambda d: ["--drop", d / "none.csv"], "none.csv: there is no such list"),
     "missing validation folder": (lambda d: ["--validation-data", d / "none"], "none does not exist"),
     "validation photos that are trained on": (lambda d: ["--validation-data", d / "good/."], "share 12 files"),
     "no readable photo at all": (lambda d: ["--data", d / "all-broken"], "none of the 4 files can be read as a photo"),
