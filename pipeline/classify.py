@@ -110,6 +110,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
         remote_options.check(options, create_runner(options.view_as(StandardOptions).runner), config)
     with model_dir.fetched(config.model_dir, config.inference.public_key) as model:
         info = model.info
+        runners.share_weights(options, config.beam_flags, model.network_bytes)
     reading.check(config.manifest)
     preflight.check(config.output, overwrite=config.overwrite)
     if reading.names(config.manifest, f"{config.output}/{RUN_FILE}"):

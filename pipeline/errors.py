@@ -6,6 +6,8 @@ import re
 
 from catalogue.cli.errors import CommandFailed, Fault, UserError
 
+_CANNOT_START = r"java\.io\.IOException: error=(2|13),"  # ENOENT and EACCES, as Java tells them, without the program
+
 
 class StoppedEarlyError(CommandFailed):
     """A run that could not succeed any more was stopped."""
@@ -37,6 +39,11 @@ def of_command(error: Exception) -> Exception:
     if isinstance(error, CommandFailed):
         return error
     kind, message = cause(error)
+    if re.search(_CANNOT_START, message):
+        return UserError(
+            "the engine cannot start its workers: the program that --environment_config names is missing on its "
+            "machines, or cannot be executed there"
+        )
     if kind in ("ModelDirError", UserError.__name__):
         return UserError(message)
     if kind == StoppedEarlyError.__name__:

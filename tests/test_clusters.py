@@ -200,6 +200,18 @@ def test_an_interrupted_command_says_how_to_follow_and_to_end_its_job(
     assert not (run / "_lock").exists()
 
 
+def test_a_program_that_is_missing_on_the_task_managers_is_said_to_be(
+    flink: engines.FlinkCluster, words: list[str], tmp_path: Path
+) -> None:
+    flags = [*flink.flags, '--environment_config={"command": "/none/boot"}']  # the last one counts
+    done = subprocess.run(
+        [*words, "--output", str(tmp_path / "run"), *flags], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "the program that --environment_config names is missing on its machines" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "run/_lock").exists()
+
+
 def test_a_job_that_is_to_end_with_its_command_does(
     flink: engines.FlinkCluster, words: list[str], tmp_path: Path
 ) -> None:

@@ -41,6 +41,11 @@ class ModelDir:
     path: Path
     info: ModelInfo
 
+    @property
+    def network_bytes(self) -> int:
+        """The size of the network in bytes, nearly all of it weights."""
+        return (self.path / "saved_model.pb").stat().st_size
+
     def golden(self) -> tuple[np.ndarray, np.ndarray]:
         """The golden images, uint8 [G, H, W, 3], and their probabilities, float32 [G, K].
 

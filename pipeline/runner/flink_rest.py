@@ -40,8 +40,21 @@ def task_managers(master: str) -> int:
     Args:
         master: ``HOST:PORT`` or URL of the JobManager.
     """
+    return _number(master, "taskmanagers")
+
+
+def slots(master: str) -> int:
+    """How many slots all TaskManagers of a Flink have together; 0 if it does not say.
+
+    Args:
+        master: ``HOST:PORT`` or URL of the JobManager.
+    """
+    return _number(master, "slots-total")
+
+
+def _number(master: str, name: str) -> int:
     try:
-        return int(_ask(f"{_url(master)}/overview")["taskmanagers"])
+        return int(_ask(f"{_url(master)}/overview")[name])
     except _NO_ANSWER:
         return 0
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions
 
+from catalogue.cli.logs import say
 from pipeline.runner import parent_death
 
 
@@ -28,6 +29,7 @@ def own_job_server(runner: Any, options: PipelineOptions) -> Iterator[Any]:
     if default:
 
         def noted(options: PipelineOptions) -> Any:
+            say("starting Beam's job server, which takes some seconds")
             started.append(default(options))
             return started[-1]
 

@@ -24,6 +24,7 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
     SparkRunnerOptions,
     StandardOptions,
+    TestOptions,
     WorkerOptions,
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
@@ -64,7 +65,7 @@ def check(options: PipelineOptions, runner: Any, config: ClassifyConfig) -> None
     _check_file(options, name)
     if name == DATAFLOW:
         _check_dataflow(options, validator)
-        _check_paths(config)
+        _check_paths(config, is_dry=options.view_as(TestOptions).dry_run)
     else:
         _check_hints(config)
         if name in (PORTABLE, FLINK, SPARK, PRISM):
@@ -73,6 +74,8 @@ def check(options: PipelineOptions, runner: Any, config: ClassifyConfig) -> None
         master = options.view_as(FlinkRunnerOptions).flink_master
         if name == FLINK and master not in EMBEDDED_FLINK and not written_to(options):
             flink_rest.check(master)
+        if master not in EMBEDDED_FLINK:
+            _warn_of_idle_slots(options, master)
     _warn_of_missing_code(options, name)
 
 
@@ -141,7 +144,8 @@ def _check_dataflow(options: PipelineOptions, validator: PipelineOptionsValidato
     _raise_first(validator.validate_cloud_options(cloud))
 
 
-def _check_paths(config: ClassifyConfig) -> None:
+def _check_paths(config: ClassifyConfig, *, is_dry: bool) -> None:
+    """Refuses paths that no worker of Dataflow can reach. A dry run, which starts no worker, warns of them."""
     paths = [("--input", path) for path in config.manifest.inputs]
     paths += [
         ("--model-dir", config.model_dir),
@@ -150,9 +154,10 @@ def _check_paths(config: ClassifyConfig) -> None:
     ]
     for flag, path in paths:
         if not storage.is_remote(path):
-            raise UserError(
-                f"{flag} {path} is on this machine, where no worker of {DATAFLOW} can reach it: give a path such as gs://"
-            )
+            message = f"{flag} {path} is on this machine, where no worker of {DATAFLOW} can reach it"
+            if not is_dry:
+                raise UserError(f"{message}: give a path such as gs://")
+            say(f"warning: {message}; a run needs a path such as gs://")
 
 
 def _check_file(options: PipelineOptions, name: str | None) -> None:
@@ -194,7 +199,7 @@ def _check_portable(options: PipelineOptions, name: str) -> None:
             "--environment_type missing: say how workers are started: DOCKER, PROCESS, EXTERNAL or LOOPBACK, see "
             "docs/guides/other_machines.md"
         )
-    _check_process_command(portable)
+    _check_process_command(options)
     java = options.view_as(JobServerOptions).job_server_java_launcher
     if name in (FLINK, SPARK) and not portable.job_endpoint and not shutil.which(java):
         raise UserError(f"--runner {name}: there is no {java}, which its job server needs: install Java 11 or 17")
@@ -219,7 +224,8 @@ def _environment(options: PipelineOptions) -> str:
     return (options.view_as(PortableOptions).environment_type or "").upper()
 
 
-def _check_process_command(portable: PortableOptions) -> None:
+def _check_process_command(options: PipelineOptions) -> None:
+    portable = options.view_as(PortableOptions)
     if (portable.environment_type or "").upper() != "PROCESS" or not portable.environment_config:
         return
     try:
@@ -231,6 +237,8 @@ def _check_process_command(portable: PortableOptions) -> None:
             "--environment_config of PROCESS is JSON with the command that starts a worker, such as "
             '\'{"command": "/opt/apache/beam/boot"}\''
         )
+    if is_embedded(options) and not shutil.which(command):
+        raise UserError(f"--environment_config: there is no program {command}")
 
 
 def _check_endpoint(endpoint: str) -> None:
@@ -264,6 +272,13 @@ def _check_loopback(options: PipelineOptions) -> None:
             f"--environment_type LOOPBACK: Flink has {count} TaskManagers, and their workers would mix up their work; "
             "use PROCESS, EXTERNAL or DOCKER"
         )
+
+
+def _warn_of_idle_slots(options: PipelineOptions, master: str) -> None:
+    """Flink runs a job in one slot unless it is told, or configured, otherwise."""
+    slots = flink_rest.slots(master)
+    if slots > 1 and options.view_as(FlinkRunnerOptions).parallelism == -1:
+        say(f"warning: Flink has {slots} slots, and may use one of them: give --parallelism {slots}")
 
 
 def _warn_of_missing_code(options: PipelineOptions, name: str | None) -> None:

@@ -27,6 +27,7 @@ from pipeline.runner.worker_processes import ProcessRunner
 LOCAL_RUNNER = "FnApiRunner"
 _NEVER_MS = 10**11
 _WORKER_BYTES = 3 * 2**29  # with TensorFlow; see benchmarks/README.md
+_LARGE_WEIGHTS_BYTES = 100 * 10**6  # from here on threads are as fast as processes; see docs/guides/sizing.md
 
 
 def beam_options(flags: Sequence[str]) -> PipelineOptions:
@@ -63,13 +64,30 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
 
 def _set_workers(direct: DirectOptions, flags: Sequence[str]) -> None:
     """What the flags leave open of the workers of the local runner."""
-    given = {flag.split("=")[0] for flag in flags}
-    if "--direct_num_workers" not in given:
+    if not _is_given("--direct_num_workers", flags):
         direct.direct_num_workers = cores() if has_gpu() else max(1, min(cores(), memory() // _WORKER_BYTES))
     elif direct.direct_num_workers == 0:
         direct.direct_num_workers = cores()
-    if "--direct_running_mode" not in given and direct.direct_num_workers != 1:
+    if not _is_given("--direct_running_mode", flags) and direct.direct_num_workers != 1:
         direct.direct_running_mode = "multi_threading" if has_gpu() else "multi_processing"
+
+
+def share_weights(options: PipelineOptions, flags: Sequence[str], weights: int) -> None:
+    """Makes the local workers threads of one process if the weights are large: each process would load its own.
+
+    Args:
+        options: Beam's, which are changed.
+        flags: that they were made of; ``--direct_running_mode`` among them is heeded.
+        weights: size of the network in bytes.
+    """
+    direct = options.view_as(DirectOptions)
+    is_chosen_here = is_local(options) and not _is_given("--direct_running_mode", flags)
+    if is_chosen_here and direct.direct_running_mode == "multi_processing" and weights >= _LARGE_WEIGHTS_BYTES:
+        direct.direct_running_mode = "multi_threading"
+
+
+def _is_given(flag: str, flags: Sequence[str]) -> bool:
+    return any(word.split("=")[0] == flag for word in flags)
 
 
 def is_local(options: PipelineOptions) -> bool:

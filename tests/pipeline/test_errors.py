@@ -24,6 +24,14 @@ def test_the_error_of_the_command() -> None:
         ),
         (KeyError("x"), Fault, "the run failed: KeyError: 'x'"),
         (JobFailedError("no resources"), Fault, "the run failed: no resources"),
+        (
+            JobFailedError(
+                "Pipeline x failed in state FAILED: java.io.IOException: error=2, No such file or directory"
+            ),
+            UserError,
+            "the engine cannot start its workers: the program that --environment_config names is missing on its "
+            "machines, or cannot be executed there",
+        ),
     ):
         found = of_command(error)
         assert (type(found), str(found)) == (expected, message)

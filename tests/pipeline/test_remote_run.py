@@ -99,6 +99,17 @@ def test_a_dry_run_for_dataflow_says_that_the_graph_is_valid(command: Command, t
         assert not list(storage.list_files(f"gs://{BUCKET}/run"))
 
 
+def test_a_dry_run_for_dataflow_needs_no_account(command: Command, tiny_model: Path, drawn: Path) -> None:
+    words = ["--input", drawn, "--model-dir", tiny_model, "--output", "gs://shop/run", *DATAFLOW, "--dry_run=True"]
+    with servers.google() as environment:
+        done = command("pipeline", "classify", *words, "--sdk_container_image=shop/image", **environment)
+    *warnings, last = done.stderr.splitlines()
+    assert (done.returncode, last) == (0, "the graph is valid for DataflowRunner"), done.stderr
+    assert [line.split(" is on this machine")[0] for line in warnings] == [
+        f"warning: --input {drawn}", f"warning: --model-dir {tiny_model}"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("flag", ["--input", "--model-dir", "--output", "--previous"])
 def test_a_path_of_this_machine_is_of_no_use_to_dataflow(
     command: Command, tiny_model: Path, tmp_path: Path, flag: str

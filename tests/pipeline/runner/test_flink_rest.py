@@ -23,7 +23,7 @@ class JobManager(http.server.BaseHTTPRequestHandler):
     cancelled: list[str] = []  # noqa: RUF012
 
     def do_GET(self) -> None:
-        self._answer({"taskmanagers": 3} if self.path == "/overview" else {"jobs": JOBS})
+        self._answer({"taskmanagers": 3, "slots-total": 6} if self.path == "/overview" else {"jobs": JOBS})
 
     def do_PATCH(self) -> None:
         self.cancelled.append(self.path)
@@ -49,6 +49,7 @@ def master() -> Iterator[str]:
 
 def test_what_flink_says_of_its_jobs(master: str) -> None:
     assert flink_rest.task_managers(f"http://{master}/") == 3
+    assert flink_rest.slots(master) == 6
     assert flink_rest.state(master, "mine") == "RUNNING"
     assert flink_rest.state(master, "done") == "CANCELED"
     assert flink_rest.state(master, "unknown") is None

@@ -105,6 +105,12 @@ def test_what_is_missing_or_misspelt(flags: list[str], message: str) -> None:
     assert time.monotonic() - start < 5
 
 
+def test_the_program_of_the_workers_is_looked_for_where_the_engine_is_this_machine() -> None:
+    flags = ["--runner=FlinkRunner", "--environment_type=PROCESS", '--environment_config={"command": "/none/boot"}']
+    with pytest.raises(UserError, match="--environment_config: there is no program /none/boot"):
+        check(*flags)
+
+
 def test_flags_that_are_right(endpoint: str) -> None:
     check(*DATAFLOW, *CLOUD)
     check("--runner=FlinkRunner")
@@ -133,22 +139,37 @@ def test_an_endpoint_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -
             check(*PORTABLE, f"--job_endpoint=127.0.0.1:{port}", "--environment_type=LOOPBACK")
 
 
-def test_loopback_is_for_this_machine_and_one_task_manager() -> None:
+@pytest.fixture
+def master() -> Iterator[str]:
+    """A JobManager with two TaskManagers of four slots."""
+
     class Overview(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps({"taskmanagers": 2}).encode())
+            self.wfile.write(json.dumps({"taskmanagers": 2, "slots-total": 8}).encode())
 
         def log_message(self, *_: object) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Overview) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        master = f"--flink_master=127.0.0.1:{server.server_port}"
-        with pytest.raises(UserError, match="Flink has 2 TaskManagers, and their workers would mix up their work"):
-            check("--runner=FlinkRunner", master, "--environment_type=LOOPBACK")
+        yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_loopback_is_for_this_machine_and_one_task_manager(master: str) -> None:
+    with pytest.raises(UserError, match="Flink has 2 TaskManagers, and their workers would mix up their work"):
+        check("--runner=FlinkRunner", f"--flink_master={master}", "--environment_type=LOOPBACK")
+
+
+def test_idle_slots_of_flink_are_warned_of(master: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--runner=FlinkRunner", f"--flink_master={master}", "--environment_type=DOCKER"]
+    flags += ["--environment_config=shop/image"]
+    check(*flags)
+    assert capsys.readouterr().err == ("warning: Flink has 8 slots, and may use one of them: give --parallelism 8\n")
+    check(*flags, "--parallelism=4")
+    assert capsys.readouterr().err == ""
 
 
 def test_code_that_nothing_sends_is_warned_of(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,6 +66,28 @@ def test_a_gpu_has_one_network(flags: list[str], mode: str, workers: int, monkey
 
 
 @pytest.mark.parametrize(
+    ("flags", "megabytes", "mode"),
+    [
+        ([], 9, "multi_processing"),
+        ([], 240, "multi_threading"),
+        (["--direct_running_mode=multi_processing"], 240, "multi_processing"),
+        (["--direct_running_mode", "multi_processing"], 240, "multi_processing"),
+        (["--direct_num_workers=1"], 240, "in_memory"),
+        (["--runner=FlinkRunner"], 240, "in_memory"),
+    ],
+)
+def test_workers_share_large_weights(
+    flags: list[str], megabytes: int, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "cores", lambda: 8)
+    monkeypatch.setattr(runners, "memory", lambda: 32 * 2**30)
+    monkeypatch.setattr(runners, "has_gpu", lambda: False)
+    options = runners.beam_options(flags)
+    runners.share_weights(options, flags, megabytes * 10**6)
+    assert options.view_as(DirectOptions).direct_running_mode == mode
+
+
+@pytest.mark.parametrize(
     ("flags", "threads", "expected"),
     [
         (["--direct_num_workers=1"], None, (1, 8)),
