@@ -93,6 +93,27 @@ def test_the_deployment_on_flink(run: dict[str, Any], deploy: Path, repository: 
     assert spec["job"]["entryClass"] == engines.JAR_RUNNERS["flink"]
 
 
+def test_the_volume_of_the_deployment(run: dict[str, Any], deploy: Path) -> None:
+    claim = loaded(deploy / "flink/volume.yaml")
+    kubernetes_validate.validate(claim, kubernetes_validate.latest_version(), strict=True)
+    for name in ("jobManager", "taskManager"):
+        (volume,) = run["spec"][name]["podTemplate"]["spec"]["volumes"]
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_the_guide_makes_each_night_its_own_run_directory(run: dict[str, Any], deploy: Path, repository: Path) -> None:
+    guide = (repository / "docs/guides/flink_on_kubernetes.md").read_text()
+    (words,) = re.findall(r"^(sed .*) deploy/flink/run.yaml \|", guide, re.MULTILINE)
+    words = words.replace("$(date +%F)", "2031-02-03")
+    text = subprocess.run(
+        ["sh", "-c", f"{words} {deploy}/flink/run.yaml"], capture_output=True, text=True, check=True
+    ).stdout
+    changed = {line for line in text.splitlines() if line not in (deploy / "flink/run.yaml").read_text().splitlines()}
+    assert changed == {"              - --output=gs://shop/runs/2031-02-03"}
+    assert yaml.safe_load(text)["metadata"]["name"] == run["metadata"]["name"]
+
+
 @pytest.mark.flink
 def test_its_memory_is_enough_for_the_tasks_of_a_run(run: dict[str, Any], tmp_path: Path) -> None:
     """As Flink computes it: ``make soak-flink`` runs jobs with less."""
