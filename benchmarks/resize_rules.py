@@ -1,4 +1,4 @@
-"""Which resize rule classifies best: `train` with each of them on real photos, with three seeds each.
+"""Which resize rule classifies best, or which two together: `train` with each on real photos, with three seeds each.
 
 Whole commands with their defaults otherwise: MobileNetV2 at 224 pixels, ImageNet weights. Real photos are needed:
 ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
@@ -14,18 +14,19 @@ from benchmarks.commands import TRAINING, VALIDATION, finish, scratch, timed
 from catalogue.images.spec import RESIZE_RULES
 
 SEEDS = (0, 1, 2)
+VIEWS = (*RESIZE_RULES, "crop,pad")
 
 
 def main() -> None:
     """Measures all and prints one JSON line."""
     measured: dict[str, dict[str, list[float]]] = {}
     with scratch() as folder:
-        for rule in RESIZE_RULES:
+        for rule in VIEWS:
             found = measured[rule] = {"accuracy": [], "log_loss": []}
             for seed in SEEDS:
                 model = folder / f"{rule}-{seed}"
                 arguments = ("train", "--data", TRAINING, "--validation-data", VALIDATION, "--model-dir", model)
-                timed("trainer", *arguments, "--resize", rule, "--seed", seed, keras_home=folder / "keras")
+                timed("trainer", *arguments, "--views", rule, "--seed", seed, keras_home=folder / "keras")
                 metrics = json.loads((model / "model.json").read_text())["metrics"]
                 for name, values in found.items():
                     values.append(round(metrics[name], 4))

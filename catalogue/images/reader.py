@@ -12,7 +12,8 @@ The policy (`POLICY` is its version; a model directory records it):
 * orientation is applied, from EXIF or XMP; transparency is laid over white; colours are brought to sRGB, from those of
   an embedded profile or of the numbers that a file gives; CMYK is read with Adobe's inversion; channels of more than 8
   bits are scaled, not clipped; grey becomes RGB;
-* the picture is brought to the network's shape by one of `RESIZE_RULES`, bilinear with antialiasing.
+* the picture is brought to the network's shape by one of `RESIZE_RULES`, bilinear with antialiasing; for a network that
+  takes several views, by each of them, from one decoded picture.
 
 Pictures are converted strip by strip and shrink at once, so that one takes little more memory than its own pixels.
 """
@@ -22,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -55,17 +56,23 @@ def read_image(data: bytes, spec: ImageSpec, limits: Limits = DEFAULT_LIMITS) ->
         limits: what is refused.
 
     Returns:
-        uint8 [size, size, 3], RGB.
+        uint8 [H, W, 3], RGB, of `ImageSpec.shape`.
 
     Raises:
         ImageError: with the reason, for everything that gives no picture.
     """
-    picture = _decode(data, functools.partial(_FITS[spec.resize], spec.size), limits)
-    if picture.size != (spec.size, spec.size):
-        square = Image.new("RGB", (spec.size, spec.size), "white")
-        square.paste(picture, ((spec.size - picture.width) // 2, (spec.size - picture.height) // 2))
-        picture = square
-    return np.asarray(picture)
+    pictures = _decode(data, [functools.partial(_FITS[view], spec.size) for view in spec.views], limits)
+    squares = [np.asarray(_on_square(picture, spec.size)) for picture in pictures]
+    return squares[0] if len(squares) == 1 else np.concatenate(squares)
+
+
+def _on_square(picture: Image.Image, side: int) -> Image.Image:
+    """A picture in the middle of a white square, if it does not fill it."""
+    if picture.size == (side, side):
+        return picture
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square
 
 
 def read_thumbnail(data: bytes, side: int, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
@@ -81,7 +88,8 @@ def read_thumbnail(data: bytes, side: int, limits: Limits = DEFAULT_LIMITS) -> n
     def fit(width: int, height: int) -> Fit:
         return _within(min(side, max(width, height)), width, height)
 
-    return np.asarray(_decode(data, fit, limits))
+    (picture,) = _decode(data, [fit], limits)
+    return np.asarray(picture)
 
 
 def _stretched(side: int, width: int, height: int) -> Fit:
@@ -103,8 +111,8 @@ def _within(side: int, width: int, height: int) -> Fit:
 _FITS = {"stretch": _stretched, "crop": _cropped, "pad": _within}
 
 
-def _decode(data: bytes, fit: Callable[[int, int], Fit], limits: Limits) -> Image.Image:
-    """Bytes to an upright RGB picture, the part and the size of it that `fit` says for its width and height."""
+def _decode(data: bytes, fits: Sequence[Callable[[int, int], Fit]], limits: Limits) -> list[Image.Image]:
+    """Bytes to upright RGB pictures, the part and the size that each of `fits` says for the width and the height."""
     if not data:
         raise ImageError(Reason.EMPTY, "0 bytes")
     if len(data) > limits.max_bytes:
@@ -112,21 +120,27 @@ def _decode(data: bytes, fit: Callable[[int, int], Fit], limits: Limits) -> Imag
     image = open_image(with_clear_end(data, limits), limits)
     frame = image.tile[0].extents if image.format == "GIF" else None
     box = avif.crop(data, *image.size) if image.format == "AVIF" else None
-    (left, top, right, bottom), (width, height) = fit(*image.size)
+    # One and a half times the size that is wanted, so that the resize, not the DCT, decides how the picture looks.
+    scale = 1.5 * max(_scale(fit(*image.size)) for fit in fits)
     with broken_file(limits):
         colors.prepare_transparency(image)
-        # One and a half times the size that is wanted, so that the resize, not the DCT, decides how the picture looks.
-        scale = max(1.5 * width / (right - left), 1.5 * height / (bottom - top))
         image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
         image.load()  # first: Pillow decodes when asked for metadata too, and then what is broken shows only once
     colors.drop_odd_metadata(image)
     orientation, profile = _orientation(image), _profile(data, image)
     whole = image.crop(box) if box else colors.without_empty_alpha(image)
     try:
-        picture = shrink(whole, fit(*whole.size), frame, profile)
+        pictures = [shrink(whole, fit(*whole.size), frame, profile) for fit in fits]
     except MemoryError as error:
         raise ImageError(Reason.TOO_MANY_PIXELS, "shrinking needs more memory than there is") from error
-    return picture.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else picture
+    turn = _TRANSPOSE.get(orientation) if orientation else None
+    return [picture.transpose(turn) for picture in pictures] if turn is not None else pictures
+
+
+def _scale(fit: Fit) -> float:
+    """By how much the part that is wanted is magnified along the side where that is more."""
+    (left, top, right, bottom), (width, height) = fit
+    return max(width / (right - left), height / (bottom - top))
 
 
 def _profile(data: bytes, image: ImageFile.ImageFile) -> Profile | None:

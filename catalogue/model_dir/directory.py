@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from catalogue import storage
-from catalogue.images.spec import COMPATIBLE_POLICIES, POLICY, RESIZE_RULES
+from catalogue.images.spec import COMPATIBLE_POLICIES, POLICY, RESIZE_RULES, VIEW_SEPARATOR
 from catalogue.model_dir import operations, signature
 from catalogue.model_dir.info import FORMAT, INFO_FILE, SIGNATURE_FILE, ModelDirError, ModelInfo, checksum, model_id
 from catalogue.reasons import StorageError
@@ -157,7 +157,8 @@ def _parse(content: dict[str, Any], name: str) -> ModelInfo:
         )
     if content.pop("checksum", None) != checksum(content):
         raise ModelDirError(f"{name}: {INFO_FILE} was edited after it was written; train again to change a model")
-    if content["policy"] not in COMPATIBLE_POLICIES or content["image"]["resize"] not in RESIZE_RULES:
+    is_known = {*content["image"]["resize"].split(VIEW_SEPARATOR)} <= {*RESIZE_RULES}
+    if content["policy"] not in COMPATIBLE_POLICIES or not is_known:
         raise ModelDirError(
             f"{name} wants images prepared by policy {content['policy']} and rule {content['image']['resize']!r}, "
             f"this version has policy {POLICY} and {', '.join(RESIZE_RULES)}: install the version it was trained with"

@@ -264,6 +264,13 @@ def _add_network(add: Any) -> None:
         help="how a photo becomes that square: its middle cropped, white padded beside it, or stretched",
     )
     add(
+        "--views",
+        type=_views,
+        metavar="RULE,RULE",
+        help="several such squares, as in crop,pad: the network sees each, and their features are averaged; training "
+        "and classifying take as many times longer",
+    )
+    add(
         "--color-mode",
         choices=names.COLOR_MODES,
         default=names.COLOR_MODES[0],
@@ -444,7 +451,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         hidden_units=a.hidden_units or (),
         dropout=a.dropout,
         freeze_batch_norm=freeze_batch_norm,
-        image=_image_spec(a.image_size or _image_size(a.backbone, a.data, keep_top), a.resize),
+        image=_image_spec(a.image_size or _image_size(a.backbone, a.data, keep_top), a.resize, a.views),
         limits=flags.limits(a),
         augmentation=_augmentation(a),
         copies=a.copies,
@@ -513,9 +520,19 @@ def _image_size(backbone: str, data: str, keep_top: bool) -> int:
     return own or names.default_image_size(backbone)
 
 
-def _image_spec(size: int, resize: str) -> ImageSpec:
+def _views(text: str) -> str:
+    """For argparse: resize rules, with commas between them. Raises ArgumentTypeError."""
     try:
-        return ImageSpec(size, resize)
+        return ImageSpec(names.default_image_size(""), text).resize
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _image_spec(size: int, resize: str, views: str | None) -> ImageSpec:
+    if views and resize != RESIZE_RULES[0]:
+        raise UserError("--views says how photos are resized: leave --resize out")
+    try:
+        return ImageSpec(size, views or resize)
     except ValueError as error:
         raise UserError(f"--image-size: {error}") from error
 

@@ -190,7 +190,7 @@ def _export_pretrained(
 ) -> model_dir.ModelInfo:
     """Writes a pretrained network with its own top; the photos are only measured."""
     config = job.config
-    network = pretrained.build(config.backbone, config.weights, config.image.size)
+    network = pretrained.build(config.backbone, config.weights, config.image.size, len(config.image.views))
     model = network.calibrated(1.0)
     result = inference.classify(examples, len(examples), config.image, config.limits, compiling.compiled(model))
     checks.report_unreadable(result, len(examples))

@@ -17,9 +17,9 @@ from catalogue.model_dir.graph import folded
 
 def export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
     """Saves the network as a SavedModel with both signatures."""
-    size = info.image.size
+    shape = info.image.shape
     k = min(len(info.labels), 5)
-    images = tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")
+    images = tf.TensorSpec((None, *shape), tf.uint8, name="images")
     data = tf.TensorSpec((None,), tf.string, name="data")
     network = tf.function(lambda images: model(images, training=False), input_signature=[images])
     probabilities = folded(network.get_concrete_function())
@@ -31,7 +31,7 @@ def export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
     @tf.function(input_signature=[data])
     def bytes_to_labels(data: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(
-            lambda one: decoded(one, info.image), data, fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8)
+            lambda one: decoded(one, info.image), data, fn_output_signature=tf.TensorSpec(shape, tf.uint8)
         )
         scores, indices = tf.math.top_k(probabilities(images)[0], k)
         return {"labels": tf.gather(tf.constant(list(info.labels)), indices), "scores": scores}
@@ -43,11 +43,16 @@ def export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
 def decoded(data: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     """An image file as ``serve_bytes`` decodes it, with TensorFlow's own operations: string [] -> uint8 [H, W, 3]."""
     image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
-    if spec.resize == "crop":
+    return tf.concat([_view(image, view, spec.size) for view in spec.views], axis=0)
+
+
+def _view(image: tf.Tensor, rule: str, side: int) -> tf.Tensor:
+    """A picture float32 [h, w, 3] brought to a square by one of `RESIZE_RULES`, as uint8."""
+    if rule == "crop":
         shorter = tf.reduce_min(tf.shape(image)[:2])
         image = tf.image.resize_with_crop_or_pad(image, shorter, shorter)
-    if spec.resize == "pad":  # with white, which is 255
-        image = 255 - tf.image.resize_with_pad(255 - image, spec.size, spec.size, antialias=True)
+    if rule == "pad":  # with white, which is 255
+        image = 255 - tf.image.resize_with_pad(255 - image, side, side, antialias=True)
     else:
-        image = tf.image.resize(image, (spec.size, spec.size), antialias=True)
+        image = tf.image.resize(image, (side, side), antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)

@@ -71,7 +71,7 @@ class Encoder:
         models = self._models(with_features)
         stored = [_stored(model) for model in models]
         if self.network.lower is None:
-            stored.insert(0, (np.uint8, (self.spec.size, self.spec.size, 3)))
+            stored.insert(0, (np.uint8, self.spec.shape))
         arrays = _open_arrays(self.folder, [f"values-{n}" for n in range(len(stored))], stored, len(examples))
         if self.in_bfloat16 and models:
             self._rounded.touch()
@@ -203,7 +203,7 @@ class Encoder:
                 outputs.append(_narrowed(x))
             return outputs
 
-        signature = [tf.TensorSpec((None, self.spec.size, self.spec.size, 3), tf.uint8)]
+        signature = [tf.TensorSpec((None, *self.spec.shape), tf.uint8)]
         if varied:
             signature += [tf.TensorSpec((None, 8), tf.float32), tf.TensorSpec((None, 3, 4), tf.float32)]
         function = tf.function(compute, input_signature=signature)

@@ -76,7 +76,7 @@ class Images:
         if not self.varied:
             return (self.values[rows],)
         drawn = augmentation.draws(self.seed, epoch, len(self.values))[rows]
-        return (self.values[rows], *augmentation.variation(self.varied, drawn, self.values.shape[1]))
+        return (self.values[rows], *augmentation.variation(self.varied, drawn, self.values.shape[2]))
 
     def plain(self, rows: np.ndarray) -> np.ndarray:
         """See `Source`."""

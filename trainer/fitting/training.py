@@ -208,7 +208,14 @@ def build_backbone(
     keras.backend.clear_session()  # layers are numbered from one again: the same seed gives the same model id
     keras.utils.set_random_seed(config.seed)
     with _computing_as(dtype_policy), strategy.scope():
-        return backbones.build(config.backbone, weights, config.image.size, config.color_mode, config.layers)
+        return backbones.build(
+            config.backbone,
+            weights,
+            config.image.size,
+            config.color_mode,
+            config.layers,
+            view_count=len(config.image.views),
+        )
 
 
 def add_head(

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def apply(images: tf.Tensor, moves: tf.Tensor, colors: tf.Tensor) -> tf.Tensor:
-    """Varies images, bilinear; what comes from outside repeats the pixels of the edge.
+    """Varies images, bilinear; what comes from outside repeats the pixels of the edge. Views of one are varied alike.
 
     Args:
         images: uint8 [N, H, W, 3].
@@ -15,6 +15,12 @@ def apply(images: tf.Tensor, moves: tf.Tensor, colors: tf.Tensor) -> tf.Tensor:
     Returns:
         uint8 [N, H, W, 3].
     """
+    _, height, side, channels = images.shape
+    views = height // side  # one below the other
+    if views > 1:
+        of_views = tf.reshape(images, (-1, side, side, channels))
+        varied = apply(of_views, tf.repeat(moves, views, axis=0), tf.repeat(colors, views, axis=0))
+        return tf.reshape(varied, (-1, height, side, channels))
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
         transforms=moves,

@@ -19,7 +19,7 @@ import keras
 
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
-from trainer.networks import earlier, own
+from trainer.networks import earlier, own, views
 from trainer.networks.names import COLOR_MODES, IMAGENET, NONE, Layers
 
 
@@ -36,6 +36,7 @@ def build(
     color_mode: str = COLOR_MODES[0],
     layers: Layers | None = None,
     *,
+    view_count: int = 1,
     with_top: bool = False,
 ) -> keras.Model:
     """Builds a network, without its top unless that is asked for.
@@ -46,13 +47,14 @@ def build(
             file that ``keras.Model.load_weights`` reads, of the network with or without its top, or of a
             ``model.keras`` that ``train`` wrote.
         image_size: the side of the images in pixels.
+        view_count: how many views of a picture an image holds, one below the other; their features are averaged.
         color_mode: one of `COLOR_MODES`; ``grayscale`` lets a network of `trainer.networks.own` see one channel.
         layers: of the network ``convolutional``; None for the usual ones.
         with_top: whether with the top that `keras.applications` has for ImageNet's 1,000 classes.
 
     Returns:
-        uint8 [N, image_size, image_size, 3] -> features float32 [N, D], or with the top logits float32 [N, 1000]: a
-        layer that prepares the pixels, and the network.
+        uint8 [N, view_count · image_size, image_size, 3] -> features float32 [N, D], or with the top logits float32
+        [N, 1000]: a layer that prepares the pixels of each view, and the network.
 
     Raises:
         UserError: an unknown name, a size the network cannot take, weights that are not to be had or do not fit.
@@ -78,12 +80,13 @@ def build(
         earlier.load_network(network, name, weights)
     elif weights not in (IMAGENET, NONE):
         _load_weights(network, f"{name} {'with' if with_top else 'without'} its top", weights)
-    return _on_pixels(name, network, image_size, color_mode)
+    return _on_pixels(name, network, (view_count * image_size, image_size, 3), color_mode)
 
 
-def _on_pixels(name: str, network: keras.Model, image_size: int, color_mode: str) -> keras.Model:
-    images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
-    pixels = keras.ops.cast(images, "float32")
+def _on_pixels(name: str, network: keras.Model, shape: tuple[int, int, int], color_mode: str) -> keras.Model:
+    images = keras.Input(shape, dtype="uint8", name="images")
+    count = shape[0] // shape[1]
+    pixels = keras.ops.cast(views.apart(images, count), "float32")
     if name in own.NETWORKS:
         if color_mode == "grayscale":
             pixels = keras.ops.image.rgb_to_grayscale(pixels)
@@ -92,8 +95,8 @@ def _on_pixels(name: str, network: keras.Model, image_size: int, color_mode: str
         module = sys.modules[getattr(keras.applications, name).__module__]
         prepared = module.preprocess_input(pixels)
     preparation = keras.Model(images, prepared, name="preparation")
-    images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
-    return keras.Model(images, network(preparation(images)), name=name)
+    images = keras.Input(shape, dtype="uint8", name="images")
+    return keras.Model(images, views.averaged(network(preparation(images)), count), name=name)
 
 
 def _own(name: str, image_size: int, color_mode: str, layers: Layers) -> keras.Model:

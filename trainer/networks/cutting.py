@@ -8,6 +8,7 @@ import math
 import keras
 
 from catalogue.cli.errors import UserError
+from trainer.networks import views
 
 
 def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
@@ -39,7 +40,7 @@ def default_cut(backbone: keras.Model) -> str:
     Raises:
         UserError: there is none.
     """
-    side = -(-backbone.input_shape[1] // 16)
+    side = -(-backbone.input_shape[2] // 16)
     found = [(name, tensor) for name, tensor in cut_tensors(backbone).items() if _side(tensor) <= side]
     sizes = [math.prod(tensor.shape[1:]) for _, tensor in found if _side(tensor) == _side(found[0][1])]
     if not sizes:
@@ -60,7 +61,8 @@ def split(backbone: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
     """Divides a network behind one of the layers of `cut_tensors`; the layers and their weights are shared, not copied.
 
     Returns:
-        uint8 images [N, H, W, 3] -> activations [N, ...], and activations -> features [N, D].
+        uint8 images [N, H, W, 3] -> activations [N, ...], and activations -> features [N, D]. Of images that hold
+        several views the activations are as those, one below the other.
 
     Raises:
         UserError: it cannot be cut there.
@@ -74,7 +76,12 @@ def split(backbone: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
             f"{', '.join(nearest)}"
         )
     preparation, network = backbone.layers[-2:]
-    activations = possible[layer]
+    activations, count = possible[layer], views.count_of(backbone)
     images = keras.Input(backbone.input_shape[1:], dtype="uint8", name="images")
-    lower = keras.Model(images, keras.Model(network.input, activations)(preparation(images)), name="lower")
-    return lower, keras.Model(activations, network.output, name="upper")
+    below = keras.Model(network.input, activations)
+    lower = keras.Model(images, views.together(below(preparation(images)), count), name="lower")
+    above = keras.Model(activations, network.output, name="upper")
+    if count == 1:
+        return lower, above
+    at_cut = keras.Input(lower.output_shape[1:], dtype=activations.dtype, name="cut")
+    return lower, keras.Model(at_cut, views.averaged(above(views.apart(at_cut, count)), count), name="upper")

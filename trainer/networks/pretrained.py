@@ -53,17 +53,17 @@ def classes() -> Classes:
     return Classes(tuple(names), tuple(identifier for identifier, _ in found))
 
 
-def build(name: str, weights: str, image_size: int) -> Network:
+def build(name: str, weights: str, image_size: int, view_count: int = 1) -> Network:
     """Builds a network with its top.
 
     Args:
-        name, weights, image_size: see `trainer.networks.backbones.build`.
+        name, weights, image_size, view_count: see `trainer.networks.backbones.build`.
 
     Raises:
         UserError: see there; or the weights are those of another number of classes.
     """
     keras.backend.clear_session()  # layers are numbered from one again: the same weights give the same model id
-    backbone: keras.Model = backbones.build(name, weights, image_size, with_top=True)
+    backbone: keras.Model = backbones.build(name, weights, image_size, view_count=view_count, with_top=True)
     return Network.with_own_top(backbone)
 
 

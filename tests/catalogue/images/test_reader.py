@@ -127,6 +127,27 @@ def test_each_rule_gives_the_square_of_any_shape(rule: str) -> None:
         assert (image == (9, 99, 199)).all(axis=2).any()
 
 
+@pytest.mark.parametrize("shape", [(300, 100), (100, 300), (4000, 3000), (60, 60)])
+@pytest.mark.parametrize(("format_", "off_by"), [("PNG", 0), ("JPEG", 4)])  # a JPEG is scaled for the larger view
+def test_views_are_the_squares_of_their_rules_one_below_the_other(
+    shape: tuple[int, int], format_: str, off_by: int
+) -> None:
+    across, down = np.meshgrid(np.linspace(0, 255, shape[0]), np.linspace(0, 255, shape[1]))
+    smooth = Image.fromarray(np.stack([across, down, 255 - across], axis=2).astype(np.uint8))
+    data = encoded(smooth, format_)
+    spec = ImageSpec(60, "pad,crop,stretch")
+    image = read_image(data, spec)
+    assert image.shape == spec.shape == (180, 60, 3)
+    single = np.concatenate([read_image(data, ImageSpec(60, view)) for view in spec.views])
+    assert np.abs(image.astype(int) - single).max() <= off_by
+
+
+@pytest.mark.parametrize("views", ["crop,crop", "crop,", "", "crop,fit"])
+def test_views_are_rules_each_once(views: str) -> None:
+    with pytest.raises(ValueError, match=r"twice|unknown resize rule"):
+        ImageSpec(60, views)
+
+
 def test_transparency_is_laid_over_white() -> None:
     clear = Image.new("RGBA", (16, 16), (10, 20, 30, 0))
     half = Image.new("RGBA", (16, 16), (0, 0, 0, 128))

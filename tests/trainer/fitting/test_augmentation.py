@@ -104,6 +104,15 @@ def test_a_copy_depends_on_seed_number_and_row_only() -> None:
     np.testing.assert_array_equal(whole[4:5], alone)
 
 
+def test_views_of_a_photo_are_varied_alike(photo: np.ndarray) -> None:
+    drawn = augmentation.draws(seed=1, copy=1, rows=2)
+    views = np.stack([photo, 255 - photo])
+    how = augmentation.variation(DEFAULT, drawn, photo.shape[1])
+    expected = np.concatenate([warping.apply(views, *how), warping.apply(255 - views, *how)], axis=1)
+    found = warping.apply(np.concatenate([views, 255 - views], axis=1), *how)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_about_half_are_mirrored() -> None:
     moves = augmentation.variation(Augmentation(flip=True), augmentation.draws(0, 0, 2000), SIDE).moves
     assert 0.45 < (moves[:, 0] < 0).mean() < 0.55

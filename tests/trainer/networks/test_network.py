@@ -42,6 +42,20 @@ def test_what_is_fitted_and_what_is_frozen(backbone: Any, fine_tune: str, cut: s
     np.testing.assert_allclose(logits(network), network.head(network.backbone(IMAGES)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("fine_tune", ["none", "block_6_project_BN", "all"])
+def test_the_features_of_views_are_averaged(backbone: Any, fine_tune: str) -> None:
+    of_two = backbones.build("MobileNetV2", "none", SIDE, view_count=2)
+    of_two.set_weights(backbone.get_weights())
+    network = Network.on(of_two, 5, fine_tune=fine_tune)
+    other = np.random.default_rng(1).integers(0, 256, IMAGES.shape, dtype=np.uint8)
+    pairs = np.concatenate([IMAGES, other], axis=1)
+    expected = (backbone(IMAGES) + backbone(other)) / 2
+    np.testing.assert_allclose(network.backbone(pairs), expected, rtol=1e-4, atol=1e-5)
+    values = network.lower(pairs) if network.lower else pairs
+    assert values.shape[0] == len(IMAGES)  # a row for each photo
+    np.testing.assert_allclose(network.fitted(values), network.head(expected), rtol=1e-4, atol=1e-5)
+
+
 def test_the_calibrated_network_divides_by_the_temperature(backbone: Any) -> None:
     network = Network.on(backbone, 4, hidden_units=(7,))
     exponents = np.exp(logits(network) / 40)
