@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from catalogue.html.page import text
@@ -73,24 +74,64 @@ def histogram(counts: Sequence[int], hint: str) -> str:
     return f'<svg role="img" width="{size}" height="24"><title>{text(hint)}</title>{bars}</svg>'
 
 
-def curves(series: dict[str, Sequence[float]]) -> str:
-    """One or two lines over the epochs, in one chart with its own scale."""
-    width, height, left = 420, 150, 40
+def curves(
+    series: Mapping[str, Sequence[float]], *, best: int | None = None, bounds: tuple[float, float] | None = None
+) -> str:
+    """One or two lines over the epochs.
+
+    Args:
+        series: name -> a value for each epoch; all are of the same length.
+        best: the number of an epoch, from one, to mark; None for none.
+        bounds: the least and the greatest value to show, so that several charts have one scale; None for those that
+            there are.
+    """
+    width, height, left, bottom, top = 420, 180, 44, 34, 10
     values = [value for line in series.values() for value in line]
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
+    low, high = bounds or (min(values), max(values))
+    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    count = max(map(len, series.values()))
 
-    def points(line: Sequence[float]) -> str:
-        step = (width - left) / max(len(line) - 1, 1)
-        return " ".join(
-            f"{left + step * n:.1f},{height - 20 - (height - 30) * (v - low) / span:.1f}" for n, v in enumerate(line)
+    def x(epoch: float) -> float:
+        return left + (width - left - 10) * (epoch - 1) / max(count - 1, 1)
+
+    def y(value: float) -> float:
+        share = (min(max(value, low), high) - low) / (high - low)
+        return height - bottom - (height - bottom - top) * share
+
+    marks = [f'<rect class="frame" x="{left}" y="{top}" width="{width - left - 10}" height="{height - bottom - top}"/>']
+    for tick in ticks(low, high):
+        marks.append(f'<line class="frame" x1="{left}" x2="{width - 10}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
+        marks.append(f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
+    step = next((own for own in (1, 2, 5, 10, 20, 50, 100, 200, 500) if count / own <= 10), count)
+    marks += [
+        f'<text x="{x(epoch):.1f}" y="{height - bottom + 14}" text-anchor="middle">{epoch}</text>'
+        for epoch in sorted({1, *range(step, count + 1, step)})
+    ]
+    if best:
+        hint = f"<title>the best epoch is {best}</title>"
+        marks.append(
+            f'<line class="even best" x1="{x(best):.1f}" x2="{x(best):.1f}" y1="{top}" y2="{height - bottom}"/>'
         )
-
-    lines = "".join(
-        f'<polyline class="line{" other" if n else ""}" points="{points(line)}"/>'
-        for n, line in enumerate(series.values())
-    )
+        marks.append(f'<circle class="bar" cx="{x(best):.1f}" cy="{y(list(series.values())[-1][best - 1]):.1f}" r="4">'
+                     f"{hint}</circle>")  # fmt: skip
+    for number, line in enumerate(series.values()):
+        points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in enumerate(line, 1))
+        marks.append(f'<polyline class="line{" other" if number else ""}" points="{points}"/>')
+        if len(line) == 1:
+            marks.append(f'<circle class="bar" cx="{x(1):.1f}" cy="{y(line[0]):.1f}" r="3"/>')
     names = " (blue), ".join(series) + (" (red)" if len(series) > 1 else "")
-    labels = f'<text x="0" y="14">{high:.3f}</text><text x="0" y="{height - 20}">{low:.3f}</text>'
-    caption = f'<text x="{left}" y="{height - 3}">{text(names)}, by epoch</text>'
-    return f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}">{lines}{labels}{caption}</svg>'
+    words = f"{names}, by epoch" + (f"; best: {best}" if best else "")
+    marks.append(f'<text x="{left}" y="{height - 4}">{text(words)}</text>')
+    return f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}">{"".join(marks)}</svg>'
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two others, two to six of them.
+
+    Args:
+        low, high: where the axis begins and ends; the second is the greater.
+    """
+    size = 10.0 ** math.floor(math.log10(high - low))
+    step = next(own for own in (size / 5, size / 2, size, 2 * size) if (high - low) / own <= 5)
+    first = math.ceil(low / step - 1e-9)
+    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]

@@ -36,6 +36,7 @@ td.wide { text-align: left; white-space: normal; overflow-wrap: anywhere; min-wi
 .gallery { display: flex; flex-wrap: wrap; gap: .5rem; }
 figure { margin: 0; width: 7.5rem; font-size: .75rem; line-height: 1.3; overflow-wrap: anywhere; }
 figure img, figure .none { width: 7.5rem; height: 7.5rem; object-fit: contain; background: var(--soft); }
+figure.chart { width: 26rem; max-width: 100%; }
 a { color: inherit; }
 .meter { display: inline-block; width: 6rem; height: .6rem; background: var(--soft); border-radius: .2rem; }
 .meter i { display: block; height: 100%; background: var(--bar); border-radius: .2rem; }
@@ -130,6 +131,14 @@ def gallery(figures: Iterable[str]) -> str:
     return '<div class="gallery">' + "".join(figures) + "</div>"
 
 
+def side_by_side(parts: Iterable[tuple[str, str]]) -> str:
+    """Charts with their titles, as many beside each other as there is room for."""
+    figures = (
+        f'<figure class="chart"><figcaption>{text(title)}</figcaption>{chart}</figure>' for title, chart in parts
+    )
+    return '<div class="gallery">' + "".join(figures) + "</div>"
+
+
 def bar(share: float) -> str:
     """A share between 0 and 1 as a bar."""
     return f'<span class="meter"><i style="width:{share:.1%}"></i></span>'
@@ -153,6 +162,11 @@ def shaded(content: str, share: float, *, good: bool) -> str:
 def link(name: str, content: str) -> str:
     """A link to a `target` of the page; `content` is HTML."""
     return f'<a href="#{name}">{content}</a>'
+
+
+def file_link(path: str, content: str) -> str:
+    """A link to a file, relative to the page; `content` is HTML."""
+    return f'<a href="{text(path)}">{content}</a>'
 
 
 def target(name: str, title: str, body: str) -> str:

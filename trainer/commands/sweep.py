@@ -20,11 +20,11 @@ from catalogue.cli.logs import say
 from catalogue.cli.text import counted
 from trainer.commands import sweep_file
 from trainer.commands.sweep_flags import check, train_config, varied_flags
-from trainer.commands.sweep_report import print_table, show, sweep_page
+from trainer.commands.sweep_report import page_name, print_table, show, sweep_page
 from trainer.commands.sweep_trials import Trial, combined, named, rank, sampled
 from trainer.commands.train import train
 from trainer.data import checks
-from trainer.data.identity import contents_digest, contents_of, names_digest
+from trainer.data.identity import contents_digest, contents_of
 from trainer.data.sides import find_sides
 
 
@@ -37,13 +37,13 @@ def sweep(arguments: argparse.Namespace) -> None:
     config = train_config(arguments, {})
     sides = find_sides(config.data, config.validation_data, config.test_data, config.drop)
     checks.check_sides(sides)
-    own = sweep_file.identity(arguments, varied, names_digest(sides.training, sides.validation))
+    own = sweep_file.identity(arguments, varied, sides.digest)
     finished: list[Trial] = []
     if arguments.resume:
         finished, seconds = sweep_file.earlier(
             arguments.output,
             own,
-            lambda: contents_digest(contents_of((*sides.training, *sides.validation), config.limits)),
+            lambda: contents_digest(contents_of(sides.all, config.limits)),
         )
         start -= seconds
     if finished:
@@ -62,8 +62,11 @@ def sweep(arguments: argparse.Namespace) -> None:
                 from trainer.commands.sweep_runner import Runner
 
                 run = Runner(arguments, Path(folder), sides)
-            trials.append(run(values))
-            show(trials[-1], len(trials))
+            trial, about = run(values)
+            trials.append(trial)
+            show(trial, len(trials))
+            if about:
+                storage.write_text(f"{arguments.output}/{page_name(len(trials))}", about)
             sweep_file.write(arguments, own, run.contents, trials, time.monotonic() - start)
             storage.write_text(f"{arguments.output}/report.html", sweep_page(arguments, varied, trials))
     ranked = sorted(trials, key=rank)

@@ -22,7 +22,7 @@ def identity(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]],
     Args:
         arguments: of the command.
         varied: flags and their values.
-        photos: see `trainer.data.identity.names_digest`.
+        photos: see `trainer.data.sides.Sides.digest`.
     """
     return {
         "options": train_config(arguments, {}).result_settings,

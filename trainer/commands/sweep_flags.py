@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``sweep``."""
     options.add_data_arguments(parser.add_argument)
     add = parser.add_argument
-    add("--output", type=flags.path, required=True, metavar="DIR", help="where sweep.json and report.html go")
+    add("--output", type=flags.path, required=True, metavar="DIR", help="where sweep.json, report.html and a page for each trial go")
     add(
         "--vary",
         action="append",

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from catalogue.cli.logs import print_line, say
 from catalogue.html import charts, page
 from trainer.commands.sweep_trials import Trial, named, rank
+from trainer.evaluation.report import curves
+
+_ABOUT_TABLE = (
+    "<p>The best first. A number leads to the page about its trial: confusion, samples, what is most wrong. Accuracy "
+    "and loss are those of the photos that validate.</p>"
+)
 
 
 def show(trial: Trial, number: int) -> None:
@@ -16,29 +23,57 @@ def show(trial: Trial, number: int) -> None:
     say(f"trial {number}: {named(trial.values)}: {found}")
 
 
+def page_name(number: int) -> str:
+    """The file of the page about a trial, counted from one, in the folder of the sweep."""
+    return f"trials/{number:03}.html"
+
+
 def print_table(ranked: Sequence[Trial], varied: Mapping[str, Sequence[str]]) -> None:
     """Prints all trials as a table, the best first."""
-    rows = [[*varied, "accuracy", "loss", "epoch", "seconds"]]
-    for trial in ranked:
-        found = ["failed", "", ""]
-        if trial.accuracy is not None:
-            found = [f"{trial.accuracy:.4f}", f"{trial.loss:.4f}", str(trial.best_epoch)]
-        rows.append([*(trial.values.get(flag, "") for flag in varied), *found, f"{trial.seconds:.1f}"])
+    header, cells = _columns(ranked, varied)
+    rows = [header, *cells]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print_line("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
 
 
-def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]) -> str:
-    """All trials as a table, and a plot of accuracy for each flag."""
-    ranked = sorted(trials, key=rank)
-    header = [*varied, "accuracy", "loss", "best epoch", "seconds"]
+def _columns(
+    trials: Sequence[Trial],
+    varied: Mapping[str, Sequence[str]],
+    failed: Callable[[Trial], str] = lambda trial: "failed",
+) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of the table of trials; `failed` says why one failed."""
+    are_tested = any(trial.test_accuracy is not None for trial in trials)
+    header = [*varied, "accuracy", *(["test accuracy"] if are_tested else []), "loss", "best epoch", "seconds"]
     rows = []
-    for trial in ranked:
-        found = [page.text(trial.error or "failed"), "", ""]
-        if trial.accuracy is not None:
-            found = [f"{trial.accuracy:.4f}", f"{trial.loss:.4f}", str(trial.best_epoch)]
-        rows.append([*(page.text(trial.values.get(flag, "")) for flag in varied), *found, f"{trial.seconds:.1f}"])
+    for trial in trials:
+        cells = [trial.values.get(flag, "") for flag in varied]
+        if trial.accuracy is None:
+            cells += [failed(trial), *([""] if are_tested else []), "", ""]
+        else:
+            cells.append(f"{trial.accuracy:.4f}")
+            cells += [f"{trial.test_accuracy:.4f}"] if trial.test_accuracy is not None else [""] * are_tested
+            cells += [f"{trial.loss:.4f}", str(trial.best_epoch)]
+        rows.append([*cells, f"{trial.seconds:.1f}"])
+    return header, rows
+
+
+def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]) -> str:
+    """All trials as a table with links to their pages, a plot of accuracy for each flag, and the curves of all trials.
+
+    Args:
+        arguments: of ``sweep``.
+        varied: flags and their values.
+        trials: in the order in which they were made.
+    """
+    numbers = sorted(range(len(trials)), key=lambda number: rank(trials[number]))
+    ranked = [trials[number] for number in numbers]
+    header, cells = _columns(ranked, varied, lambda trial: trial.error or "failed")
+    rows = [
+        [page.file_link(page_name(n + 1), f"{n + 1}") if trials[n].accuracy is not None else f"{n + 1}",
+         *map(page.text, row)]
+        for n, row in zip(numbers, cells, strict=True)
+    ]  # fmt: skip
     done = [trial for trial in trials if trial.accuracy is not None]
     plots = [
         page.section(flag, charts.dots([(t.values[flag], t.accuracy or 0.0) for t in done if flag in t.values]))
@@ -49,6 +84,20 @@ def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]
     if best.accuracy is not None:
         cards = {"best accuracy": f"{best.accuracy:.1%}", **cards, "best": named(best.values)}
     subject = f"{arguments.backbone} on {arguments.data}"
-    return page.document(
-        "Sweep", subject, [page.cards(cards), page.section("Trials", page.table(header, rows)), *plots]
-    )
+    table = page.section("Trials", _ABOUT_TABLE, page.table(["trial", *header], rows))
+    return page.document("Sweep", subject, [page.cards(cards), table, *plots, *_curves(trials)])
+
+
+def _curves(trials: Sequence[Trial]) -> Iterator[str]:
+    """Accuracy and loss of all trials over the epochs, each on one scale."""
+    shown = [(number, trial) for number, trial in enumerate(trials, 1) if trial.epochs]
+    for name in ("accuracy", "loss") if shown else ():
+        values = [epoch[key] for _, trial in shown for epoch in trial.epochs for key in (name, f"val_{name}")]
+        bounds = min(values), max(values)
+        if name == "loss":  # a trial that went wrong would leave no room for the others
+            bounds = bounds[0], min(bounds[1], 4 * statistics.median(values))
+        parts = (
+            (f"{number}: {named(trial.values)}", curves(trial.epochs, name, trial.best_epoch, bounds))
+            for number, trial in shown
+        )
+        yield page.section(f"{name.capitalize()} of each trial", page.side_by_side(parts))

@@ -10,9 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from catalogue.cli.errors import CommandFailed, UserError
 from trainer.commands.sweep_flags import Values, train_config
-from trainer.commands.sweep_trials import Trial, preparation
+from trainer.commands.sweep_trials import Trial, named, preparation
+from trainer.commands.trial_page import trial_page
 from trainer.data.identity import contents_digest
 from trainer.data.sides import Sides
 from trainer.fitting import distribution, training
@@ -32,7 +35,7 @@ class Runner:
     Args:
         arguments: of ``sweep``.
         folder: a local one, for the outputs of the frozen layers.
-        sides: the photos; those to test on are left alone.
+        sides: the photos.
     """
 
     def __init__(self, arguments: argparse.Namespace, folder: Path, sides: Sides) -> None:
@@ -41,8 +44,8 @@ class Runner:
         self._prepared: dict[str, tuple[Path, Prepared]] = {}
         self._fitted, self.contents = False, ""
 
-    def __call__(self, values: Values) -> Trial:
-        """Makes one trial."""
+    def __call__(self, values: Values) -> tuple[Trial, str | None]:
+        """Makes one trial. Returns it with a page about it; None if it failed."""
         config = train_config(self._arguments, values)
         job = Job(config, self._sides.labels, "", self._devices, Checkpoints(None), self._folder, _nobody)
         start = time.monotonic()
@@ -53,11 +56,20 @@ class Runner:
         except (UserError, CommandFailed) as error:  # such as a layer to cut behind that this backbone has not
             if isinstance(error, UserError) and not self._fitted:
                 raise  # nothing would be lost, and the others are likely to end so, too
-            return Trial(values, None, None, 0, time.monotonic() - start, str(error))
+            return Trial(values, None, None, 0, time.monotonic() - start, str(error)), None
         self._fitted = True
-        best = result.final_fit.epochs[result.final_fit.best_epoch - 1]
-        seconds = time.monotonic() - start
-        return Trial(values, best["val_accuracy"], best["val_loss"], result.final_fit.best_epoch, seconds)
+        seconds, fit = time.monotonic() - start, result.final_fit
+        best, tests = fit.epochs[fit.best_epoch - 1], prepared.split.test
+        trial = Trial(
+            values,
+            best["val_accuracy"],
+            best["val_loss"],
+            fit.best_epoch,
+            seconds,
+            test_accuracy=float(np.mean(fit.test_logits.argmax(1) == prepared.truth[tests])) if len(tests) else None,
+            epochs=fit.epochs,
+        )
+        return trial, trial_page(job, prepared, result, named(values))
 
     def _prepare(self, job: Job) -> Prepared:
         key = json.dumps(preparation(job.config))
@@ -66,7 +78,10 @@ class Runner:
             folder = Path(tempfile.mkdtemp(dir=self._folder))
             try:
                 prepared = training.prepare(
-                    dataclasses.replace(job, scratch=folder), self._sides.training, self._sides.validation
+                    dataclasses.replace(job, scratch=folder),
+                    self._sides.training,
+                    self._sides.validation,
+                    self._sides.test,
                 )
             except UserError:
                 shutil.rmtree(folder)

@@ -31,6 +31,8 @@ class Trial:
         best_epoch: counted from one.
         seconds: it took, without what it shared with others.
         error: why it failed.
+        test_accuracy: on the photos to test on; None if there are none, or it failed.
+        epochs: see `trainer.fitting.loop.Fitted`.
     """
 
     values: Values
@@ -39,6 +41,8 @@ class Trial:
     best_epoch: int
     seconds: float
     error: str = ""
+    test_accuracy: float | None = None
+    epochs: Sequence[dict[str, float]] = ()
 
 
 def rank(trial: Trial) -> tuple[float, float]:

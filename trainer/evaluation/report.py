@@ -228,13 +228,30 @@ def _comparison(info: ModelInfo, comparison: Comparison) -> str:
 
 
 def _history(info: ModelInfo) -> str:
-    epochs = info.training["epochs_run"]
-    drawn = [
-        charts.curves({"training": [e[name] for e in epochs], "validation": [e[f"val_{name}"] for e in epochs]})
-        for name in ("accuracy", "loss")
-    ]
-    titles = (f"<p>Best epoch: {info.training['best_epoch']} of {len(epochs)}.</p><p>Accuracy</p>", "<p>Loss</p>")
-    return "".join(title + chart for title, chart in zip(titles, drawn, strict=True))
+    training = info.training
+    stages = [("", training["epochs_run"], training["best_epoch"])]
+    if training["head_epochs_run"]:
+        head = training["head_epochs_run"]
+        stages.insert(0, (" of the head alone", head, training["head_best_epoch"]))
+    return "".join(
+        page.side_by_side((f"{name.capitalize()}{what}", curves(epochs, name, best)) for name in ("accuracy", "loss"))
+        for what, epochs, best in stages
+    )
+
+
+def curves(
+    epochs: Sequence[dict[str, float]], name: str, best: int | None, bounds: tuple[float, float] | None = None
+) -> str:
+    """How accuracy or loss went on over the epochs, on the photos that were trained on and on those that validate.
+
+    Args:
+        epochs: see `trainer.fitting.loop.Fitted`.
+        name: ``accuracy`` or ``loss``.
+        best: the best epoch, from one; None if it is not known.
+        bounds: see `catalogue.html.charts.curves`.
+    """
+    lines = {"training": [e[name] for e in epochs], "validation": [e[f"val_{name}"] for e in epochs]}
+    return charts.curves(lines, best=best, bounds=bounds)
 
 
 def _network(info: ModelInfo) -> str:
@@ -259,7 +276,6 @@ class _Pictures:
 
     def __init__(self, info: ModelInfo, evaluated: Evaluated) -> None:
         self._info, self._evaluated = info, evaluated
-        self._thumbnail = functools.lru_cache(maxsize=1000)(thumbnail)
 
     def gallery(self, rows: Iterable[int]) -> str:
         """Photos in rows; nothing if there are none."""
@@ -291,4 +307,4 @@ class _Pictures:
         shown = np.argsort(-probabilities, kind="stable")[:SHOWN_LABELS].tolist()
         shown += [truth] if truth not in (-1, *shown) else []
         bars = [(labels[index], float(probabilities[index]), index == truth) for index in shown]
-        return page.figure(self._thumbnail(uri), page.score_bars(bars), uri)
+        return page.figure(thumbnail(uri), page.score_bars(bars), uri)

@@ -34,6 +34,7 @@ def describe_trained(job: Job, prepared: Prepared, result: TrainingResult, teste
         "frozen_in_bfloat16": prepared.encoder.has_rounded,
         "best_epoch": result.final_fit.best_epoch,
         "epochs_run": list(result.final_fit.epochs),
+        "head_best_epoch": result.head_fit.best_epoch if result.head_fit else 0,
         "head_epochs_run": list(result.head_fit.epochs) if result.head_fit else [],
     }
     data = {
@@ -75,6 +76,7 @@ def describe(
             "replicas": job.devices.replicas,
             "best_epoch": 0,
             "epochs_run": [],
+            "head_best_epoch": 0,
             "head_epochs_run": [],
             **fitting,
         },

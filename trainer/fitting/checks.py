@@ -42,6 +42,7 @@ def report_unreadable(encoded: Encoded | Classified, total: int) -> None:
 def choose_split(
     encoded: Encoded,
     held_out: set[str],
+    test: set[str],
     duplicates: Duplicates | None,
     validation_fraction: float,
     test_fraction: float,
@@ -51,14 +52,15 @@ def choose_split(
     Args:
         encoded: all photos.
         held_out: the URIs of --validation-data; empty for a part of --data.
+        test: the URIs of other photos to test on; empty for a part of --data, or none.
         duplicates: near-duplicates, which stay on one side where a part is chosen; None if they were not looked for.
         validation_fraction, test_fraction: how large the parts are.
     """
     labels, hashes = np.array(encoded.labels), np.array(encoded.content_hashes)
     groups = duplicates.groups if duplicates else np.unique(hashes, return_inverse=True)[1]
     validates = np.array([example.uri in held_out for example in encoded.examples])
-    tests = np.zeros(len(labels), bool)
-    own = np.flatnonzero(~validates)
+    tests = np.array([example.uri in test for example in encoded.examples])
+    own = np.flatnonzero(~validates & ~tests)
     tests[own] = held_out_test(labels[own], hashes[own], test_fraction, groups[own])
     if held_out:
         both = np.intersect1d(hashes[validates], hashes[~validates])

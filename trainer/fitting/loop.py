@@ -37,12 +37,14 @@ class Fitted:
     """What fitting found.
 
     Attributes:
-        logits: float32 [V, K] of the validation photos, in the best epoch.
+        logits, test_logits: float32 [V, K] and [T, K] of the photos that validate and those that test, in the best
+            epoch.
         best_epoch: counted from one.
         epochs: loss and accuracy of each epoch, on training and (``val_``) on validation photos.
     """
 
     logits: np.ndarray
+    test_logits: np.ndarray
     best_epoch: int
     epochs: tuple[dict[str, float], ...]
 
@@ -128,7 +130,8 @@ class Fitting:
                     self._save()
         _assign(self._model.variables, self._best)
         self._save()
-        return Fitted(self._logits(self._task.validation), state.best_epoch, tuple(state.history))
+        logits, test_logits = self._logits(self._task.validation), self._logits(self._task.test)
+        return Fitted(logits, test_logits, state.best_epoch, tuple(state.history))
 
     def _is_stalled(self) -> bool:
         state, patience = self._state, self._stage.patience
@@ -246,7 +249,7 @@ class Fitting:
             numbers, _ = self._devices.parts(len(batch))
             inputs = self._devices.per_replica([self._task.source.plain(batch[part]) for part in numbers])
             found.append(self._devices.gathered(self._logits_function(inputs), len(batch)))
-        return np.concatenate(found).astype(np.float32)
+        return np.concatenate(found or [np.zeros((0, self._task.classes))]).astype(np.float32)
 
     # Checkpoints
 

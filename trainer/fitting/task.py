@@ -18,7 +18,7 @@ class Task:
         source: the inputs of N photos.
         truth: int [N], the index of the right label.
         classes: how many labels there are, K.
-        training, validation: int, the rows to use for each.
+        training, validation, test: int, the rows to use for each.
         batch_size: rows to a step, on all devices together.
         seed: of the shuffling and the mixing.
     """
@@ -30,6 +30,7 @@ class Task:
     validation: np.ndarray
     batch_size: int
     seed: int
+    test: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, int))
 
     @property
     def steps(self) -> int:

@@ -99,8 +99,16 @@ class TrainingResult:
     final_fit: Fitted
 
 
-def prepare(job: Job, examples: Sequence[Example], held_out: Sequence[Example]) -> Prepared:
+def prepare(
+    job: Job, examples: Sequence[Example], held_out: Sequence[Example], test: Sequence[Example] = ()
+) -> Prepared:
     """Reads the photos and runs what is frozen over them.
+
+    Args:
+        job: what is to be done.
+        examples: to train on; a part of them validates if `held_out` is empty.
+        held_out: to validate on.
+        test: to measure each network on that is fitted.
 
     Raises:
         UserError: they cannot be trained on, or the network cannot be built.
@@ -111,17 +119,17 @@ def prepare(job: Job, examples: Sequence[Example], held_out: Sequence[Example]) 
     encoder = Encoder(
         network, job.devices, config.image, config.limits, config.batch_size, job.scratch, job.frozen_in_bfloat16
     )
-    encoded = encoder.encode([*examples, *held_out], with_features=config.head_stage is not None)
+    encoded = encoder.encode([*examples, *held_out, *test], with_features=config.head_stage is not None)
     job.devices.check_same("photos", [encoded.labels, encoded.content_hashes])
-    checks.report_unreadable(encoded, len(examples) + len(held_out))
+    checks.report_unreadable(encoded, len(examples) + len(held_out) + len(test))
     duplicates = _duplicates(job, encoded)
-    given = {example.uri for example in held_out}
-    split = checks.choose_split(encoded, given, duplicates, config.validation_fraction, config.test_fraction)
+    given, tests = ({example.uri for example in own} for own in (held_out, test))
+    split = checks.choose_split(encoded, given, tests, duplicates, config.validation_fraction, config.test_fraction)
     checks.report_classes(encoded, split, job.labels)
     if duplicates:
         checks.report_duplicates(encoded, split, duplicates)
     if encoder.has_rounded:
-        encoder.encode_exactly(encoded, split.validation)
+        encoder.encode_exactly(encoded, np.union1d(split.validation, split.test))
     copies, varied = None, np.union1d(split.training, split.validation) if config.refit else split.training
     if network.lower is not None and config.augmentation:
         copies = encoder.copies(encoded, varied, config.augmentation, config.copies, config.seed)
@@ -179,8 +187,16 @@ def _fit_stages(
     network = add_head(config, job.labels, job.dtype_policy, prepared.backbone, job.devices.strategy)
 
     def fitted(name: str, model: keras.Model, source: Source, stage: Stage, before: Fitted | None) -> Fitted:
-        rows = training, prepared.split.validation
-        task = Task(source, prepared.truth, len(job.labels), *rows, config.batch_size, config.seed)
+        task = Task(
+            source,
+            prepared.truth,
+            len(job.labels),
+            training,
+            prepared.split.validation,
+            config.batch_size,
+            config.seed,
+            prepared.split.test,
+        )
         fitting = Fitting(
             REFIT_PREFIX + name if like else name, model, task, stage, job.devices, job.checkpoints, job.watch
         )

@@ -16,11 +16,41 @@ def test_a_histogram_has_a_bar_for_each_count_that_is_not_zero() -> None:
     assert [float(bar.attrib["height"]) for bar in bars] == [5.5, 22.0]
 
 
+def points(line: ElementTree.Element) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in (point.split(",") for point in line.attrib["points"].split())]
+
+
 def test_curves_go_from_the_lowest_to_the_highest_value() -> None:
-    lines = elements(charts.curves({"training": [0.0, 1.0], "validation": [0.5, 0.5]}), "polyline")
-    first = [tuple(map(float, point.split(","))) for point in lines[0].attrib["points"].split()]
-    assert first == [(40.0, 130.0), (420.0, 10.0)]
-    assert len(lines) == 2
+    svg = charts.curves({"training": [0.0, 1.0], "validation": [0.5, 0.5]}, best=2)
+    frame = elements(svg, "rect")[0].attrib
+    left, top, width, height = (float(frame[name]) for name in ("x", "y", "width", "height"))
+    lines = elements(svg, "polyline")
+    assert points(lines[0]) == [(left, top + height), (left + width, top)]
+    assert [y for _, y in points(lines[1])] == [top + height / 2] * 2
+    (best,) = elements(svg, "circle")
+    assert (float(best.attrib["cx"]), float(best.attrib["cy"])) == points(lines[1])[1]
+    assert {"0", "0.4", "1", "2"} <= {mark.text for mark in elements(svg, "text")}
+
+
+def test_charts_with_the_same_bounds_have_the_same_scale() -> None:
+    one, other = (
+        points(elements(charts.curves({"loss": values}, bounds=(0.0, 4.0)), "polyline")[0])
+        for values in ([1.0, 2.0], [2.0, 4.0])
+    )
+    assert one[1][1] == other[0][1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.871, 0.934, [0.88, 0.9, 0.92]),
+        (3.0, 79.0, [20.0, 40.0, 60.0]),
+        (-0.5, 0.5, [-0.4, -0.2, 0.0, 0.2, 0.4]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert charts.ticks(low, high) == expected
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -63,6 +64,31 @@ def test_tries_all_combinations_and_ranks_them(
     assert trained.metrics["accuracy"] == best["accuracy"]
     assert trained.training["epochs_run"][best["best_epoch"] - 1]["val_loss"] == pytest.approx(best["loss"], rel=1e-4)
     assert "learning-rate" in (tmp_path / "out/report.html").read_text()
+
+
+def test_each_trial_has_curves_and_a_page_of_its_own(drawn: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test"
+    for kind in drawn.iterdir():
+        shutil.copytree(kind, test / kind.name, ignore=lambda _, names: sorted(names)[4:])
+    vary = ("--vary", "learning-rate", 0.02, 1e38, 0.0001, "--test-data", test)
+    assert run(drawn, tmp_path / "out", *vary) == 0
+    trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count("<polyline") == 2 * 2 * 2  # training and validation, of accuracy and loss, of what did not fail
+    assert [f'href="trials/{number:03}.html"' in page for number in (1, 2, 3)] == [True, False, True]
+    assert not (tmp_path / "out/trials/002.html").exists()
+    assert f"{trials[0]['test_accuracy']:.4f}" in page
+    model = tmp_path / "model"
+    words = ["--data", str(drawn), "--test-data", str(test), "--model-dir", str(model), *TINY]
+    assert main(["train", *words, "--learning-rate", "0.02"]) == 0
+    info = model_dir.read(model).info
+    assert info.test_metrics
+    assert info.test_metrics["accuracy"] == trials[0]["test_accuracy"]
+    about, trained = (path.read_text() for path in (tmp_path / "out/trials/001.html", model / "report.html"))
+    for words in ("Confusion", "Most wrong", "Samples", "Test photos"):
+        assert words in about
+    own, trains = (re.findall(r'<div class="card"><b>([^<]*)', text) for text in (about, trained))
+    assert own == trains
 
 
 def test_one_at_a_time_and_the_best_trained_again(drawn: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_the_page_of_a_model_is_self_contained(tiny_model: Path) -> None:
     text = (tiny_model / "report.html").read_text()
     assert len(checked(text).sources) >= 4
     for words in (
-        "95 % interval", "Confusion", "Least sure", "Calibration", "Samples", "Best epoch", "dress",
+        "95 % interval", "Confusion", "Least sure", "Calibration", "Samples", "best: 4", "dress",
         "share in training", "layers, ", "MaxPooling2D",
     ):  # fmt: skip
         assert words in text
@@ -67,7 +67,7 @@ def test_it_shows_the_most_wrong_first_and_does_without_a_photo_that_is_gone(tin
     text = evaluation_page(info, found, Evaluated("some photos", paths, truth, probabilities, unreadable=2))
     checked(text)
     assert f"some photos; model {info.id}" in text
-    assert "Best epoch" not in text
+    assert "best: " not in text
     wrong = text.split("Most wrong")[1].split("Least sure")[0]
     assert wrong.index("90%") < wrong.index("60%")
     assert wrong.count("<figure") == 2
