@@ -19,6 +19,7 @@ from tests import engines
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
+CREATED = r"Created job with id: \[[^\"\n\s]+\]"  # which Airflow's Beam operator looks for
 OF_JAVA, PRISM = ([pytest.param(name, marks=getattr(pytest.mark, name)) for name in names]
                   for names in (("flink", "spark"), ("prism",)))  # fmt: skip
 
@@ -110,8 +111,8 @@ def test_the_rows_are_those_of_the_local_runner(run: Runs, engine: Sequence[str]
     batches = Counter({int(size): count for size, count in record(tmp_path / "run")["batches"].items()})
     assert batches[16] >= 0.8 * sum(batches.values())
     lines = [line for line in said.splitlines() if not line.startswith(("classifying: ", "listing: "))]
-    assert [line.split()[0] for line in lines] == ["classifying", "Created"], said
-    assert re.fullmatch(r"Created job with id: \[[^\"\n\s]+\]", lines[1])  # which Airflow's Beam operator looks for
+    assert [line.split()[0] for line in lines] == ["classifying", "starting", "Created"], said
+    assert re.fullmatch(CREATED, lines[2])
 
 
 def test_a_job_in_a_jar_completes_its_run_and_does_nothing_when_it_is_started_again(
@@ -129,7 +130,8 @@ def test_a_job_in_a_jar_completes_its_run_and_does_nothing_when_it_is_started_ag
 
 
 def test_earlier_results_are_reused(run: Runs, engine: Sequence[str], local: Path, tmp_path: Path) -> None:
-    run(tmp_path / "run", *engine, "--previous", local)
+    said = run(tmp_path / "run", *engine, "--previous", local, "--verbose")
+    assert len(re.findall(f"^{CREATED}$", said, re.MULTILINE)) == 1
     assert_equal(tmp_path / "run", local)
     counts = record(tmp_path / "run")["counts"]
     assert (counts["classified"], counts["retried"]) == (0, counts["dead_letters"].get("read_failed", 0))
