@@ -35,7 +35,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     output, limits, gates = arguments.output, flags.limits(arguments), arguments.fail_under or []
     if output:
         storage.check_new_folder(output, "--output")
-    examples = find_examples(arguments.data)
+    examples = find_examples(arguments.data, class_names=arguments.class_names or ())
     with model_dir.fetched(arguments.model_dir) as model:
         info = model.info
         examples = _by_name(examples, info)

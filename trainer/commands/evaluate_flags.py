@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from catalogue.cli import flags
+from trainer.data import labels
 from trainer.evaluation.gates import add_gate_argument
 
 
@@ -18,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.path,
         metavar="DIR",
         help="write evaluation.json, predictions.jsonl and report.html here",
+    )
+    add(
+        "--class-names",
+        type=labels.class_names,
+        metavar="NAME,NAME...",
+        help="what the numbers of an IDX file stand for, as for train",
     )
     add("--compare", type=flags.path, metavar="DIR", help="another model directory, measured on the same photos")
     add_gate_argument(parser)

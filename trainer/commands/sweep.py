@@ -35,7 +35,9 @@ def sweep(arguments: argparse.Namespace) -> None:
     check(arguments, varied)
     chosen = [] if arguments.trials else list(combined(arguments, varied))
     config = train_config(arguments, {})
-    sides = find_sides(config.data, config.validation_data, config.test_data, config.drop)
+    sides = find_sides(
+        config.data, config.validation_data, config.test_data, config.drop, class_names=config.class_names
+    )
     checks.check_sides(sides)
     own = sweep_file.identity(arguments, varied, sides.digest)
     finished: list[Trial] = []

@@ -34,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``sweep``."""
     options.add_data_arguments(parser.add_argument)
     add = parser.add_argument
-    add("--output", type=flags.path, required=True, metavar="DIR", help="where sweep.json, report.html and a page for each trial go")
+    add(
+        "--output",
+        type=flags.path,
+        required=True,
+        metavar="DIR",
+        help="where sweep.json, report.html and a page for each trial go",
+    )
     add(
         "--vary",
         action="append",
@@ -108,7 +114,14 @@ def train_config(arguments: argparse.Namespace, values: Values) -> TrainConfig:
         else:
             setattr(made, action.dest, _parsed(action, text))
     given = {"model_dir": arguments.model_dir or "", "checkpoint_dir": None, "checkpoint_seconds": 30.0}
-    given |= {"head": options.HEAD_CHOICES[0], "resume": False, "log_dir": None, "fail_under": None, "overwrite": False}
+    given |= {
+        "head": options.HEAD_CHOICES[0],
+        "resume": False,
+        "log_dir": None,
+        "improvements": None,
+        "fail_under": None,
+        "overwrite": False,
+    }
     return options.config_from(argparse.Namespace(**{**vars(made), **given}))
 
 

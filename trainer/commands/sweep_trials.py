@@ -16,7 +16,7 @@ from trainer.networks import names
 
 _FITTING_ONLY = {
     "dropout", "hidden_units", "freeze_batch_norm", "head_stage", "final_stage", "batch_size", "model_dir",
-    "checkpoint_dir", "checkpoint_seconds", "resume", "log_dir", "fail_under", "overwrite",
+    "checkpoint_dir", "checkpoint_seconds", "resume", "log_dir", "improvements", "fail_under", "overwrite",
 }  # fmt: skip
 """What of a `TrainConfig` does not change what is prepared."""
 

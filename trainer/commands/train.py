@@ -30,7 +30,14 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         CommandFailed: training diverged, or the model is below ``--fail-under``.
     """
     start = time.monotonic()
-    sides = find_sides(config.data, config.validation_data, config.test_data, config.drop, labelled=not config.keep_top)
+    sides = find_sides(
+        config.data,
+        config.validation_data,
+        config.test_data,
+        config.drop,
+        labelled=not config.keep_top,
+        class_names=config.class_names,
+    )
     if not config.keep_top:
         checks.check_sides(sides)
         if is_folder(config.data):
@@ -43,6 +50,8 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         say(f"model {finished.id} is in {config.model_dir}, finished: there is nothing to go on with")
         return finished
     _check_output(config)
+    if config.improvements and not config.resume:
+        storage.check_new_folder(config.improvements, "--improvements")
     say("importing TensorFlow and building the network")
     from trainer.commands import train_job
 

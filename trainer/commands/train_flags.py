@@ -12,6 +12,7 @@ from catalogue.cli import flags
 from catalogue.cli.errors import UserError
 from catalogue.images.spec import RESIZE_RULES, ImageSpec, Limits
 from catalogue.model_dir import file_digest
+from trainer.data import labels
 from trainer.data.examples import own_image_size
 from trainer.evaluation import gates
 from trainer.fitting.augmentation import DEFAULT, Augmentation
@@ -48,6 +49,7 @@ class TrainConfig:
         validation_fraction, test_fraction: how much of `data` is held out; not used where there is other data.
         refit: whether to fit again with the photos that validated, too, once the best epoch is known.
         drop: a list of photos to leave out; None for none.
+        class_names: what the numbers of an IDX file stand for, from 0; empty to have the numbers as labels.
         model_dir: where the model directory is written.
         backbone, weights, color_mode, layers: see `trainer.networks.backbones.build`.
         weights_hash: SHA-256 of the file of weights, hexadecimal; None if they are not in one.
@@ -66,6 +68,7 @@ class TrainConfig:
         checkpoint_seconds: how often.
         resume: whether to go on from there.
         log_dir: where TensorBoard's files go, if anywhere.
+        improvements: where the network of each epoch that is the best so far goes, if anywhere.
         fail_under: metrics and what they must reach for the model to be written.
         overwrite: whether a model directory at `model_dir` may be replaced.
     """
@@ -77,6 +80,7 @@ class TrainConfig:
     test_fraction: float
     refit: bool
     drop: str | None
+    class_names: tuple[str, ...]
     model_dir: str
     backbone: str
     weights: str
@@ -101,6 +105,7 @@ class TrainConfig:
     checkpoint_seconds: float
     resume: bool
     log_dir: str | None
+    improvements: str | None
     fail_under: tuple[tuple[str, float], ...]
     overwrite: bool
 
@@ -110,8 +115,17 @@ class TrainConfig:
 
         The keys are those that ``model.json`` has had since its first format.
         """
-        elsewhere = {"data", "validation_data", "test_data", "drop", "model_dir", "checkpoint_dir", "log_dir"}
-        without_effect = {"checkpoint_seconds", "resume", "overwrite", "fail_under"}
+        elsewhere = {
+            "data",
+            "validation_data",
+            "test_data",
+            "drop",
+            "class_names",
+            "model_dir",
+            "checkpoint_dir",
+            "log_dir",
+        }
+        without_effect = {"checkpoint_seconds", "resume", "overwrite", "fail_under", "improvements"}
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere | without_effect}
         return {_FORMAT_1_KEYS.get(name, name): value for name, value in settings.items()}
 
@@ -175,6 +189,12 @@ def add_data_arguments(add: Any) -> None:
         help="how much of --data is held out to test on, where there is no --test-data",
     )
     add(
+        "--class-names",
+        type=labels.class_names,
+        metavar="NAME,NAME...",
+        help="what the numbers of an IDX file stand for, from 0; or a text file with a name in each line",
+    )
+    add(
         "--refit",
         action="store_true",
         help="once the best epoch is known, fit again up to it with the photos that validated, too",
@@ -220,6 +240,12 @@ def _add_places(add: Any) -> None:
         default=os.environ.get("AIP_TENSORBOARD_LOG_DIR"),
         metavar="DIR",
         help="write event files for TensorBoard here; AIP_TENSORBOARD_LOG_DIR is the default",
+    )
+    add(
+        "--improvements",
+        type=flags.path,
+        metavar="DIR",
+        help="keep here the network of each epoch that was the best so far, as a .keras file",
     )
 
 
@@ -440,6 +466,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         test_fraction=a.test_fraction or 0.0,
         refit=a.refit,
         drop=a.drop,
+        class_names=a.class_names or (),
         model_dir=a.model_dir,
         backbone=a.backbone,
         weights=weights,
@@ -464,6 +491,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         checkpoint_seconds=a.checkpoint_seconds,
         resume=a.resume,
         log_dir=a.log_dir,
+        improvements=a.improvements,
         fail_under=tuple(a.fail_under or ()),
         overwrite=a.overwrite,
     )

@@ -35,7 +35,7 @@ class Example:
     label: str
 
 
-def find_examples(data: str, *, labelled: bool = True) -> list[Example]:
+def find_examples(data: str, *, labelled: bool = True, class_names: Sequence[str] = ()) -> list[Example]:
     """Lists labelled photos at any path of `catalogue.storage`.
 
     Args:
@@ -44,16 +44,19 @@ def find_examples(data: str, *, labelled: bool = True) -> list[Example]:
             lists, with the columns ``uri`` and ``label``, see `catalogue.lists`; or an IDX file of pictures with its
             file of labels beside it, see `trainer.data.idx`.
         labelled: whether the labels matter; if not, photos may lie in the folder itself.
+        class_names: what the numbers in an IDX file stand for, from 0; empty to have the numbers as labels.
 
     Raises:
-        UserError: there are none, or a list has a wrong row.
+        UserError: there are none, or a list has a wrong row, or a class has no name.
     """
     storage.check(data)
     data = storage.without_file_scheme(data)
     data = data.rstrip("/") or data
     try:
         if idx.is_images_file(data):
-            return _in_idx(data)
+            return _in_idx(data, class_names)
+        if class_names:
+            raise UserError(f"--class-names is for IDX files, whose labels are numbers; {data} is none")
         if _is_list(data):
             return list(_in_list(data))
         if labelled:
@@ -156,8 +159,15 @@ def _photos_in(folder: str) -> Iterator[Example]:
         say(f"{folder}: {HiddenFiles(dict(hidden))}")
 
 
-def _in_idx(images_file: str) -> list[Example]:
+def _in_idx(images_file: str, names: Sequence[str]) -> list[Example]:
     _, numbers = idx.read_labeled(images_file)
+    if names:
+        largest = int(numbers.max(initial=0))
+        if largest >= len(names):
+            raise UserError(
+                f"{images_file} has the class {largest}, --class-names names {len(names)}, from 0: name all"
+            )
+        return [Example(f"{images_file}#{row}", names[number]) for row, number in enumerate(numbers)]
     width = len(str(numbers.max(initial=0)))  # so that the order of the classes is that of the numbers
     return [Example(f"{images_file}#{row}", f"{number:0{width}}") for row, number in enumerate(numbers)]
 

@@ -1,17 +1,40 @@
-"""Labels as lists and folders give them, to the text that names a class."""
+"""Labels as lists, folders and users give them, to the text that names a class."""
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import decimal
 import math
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 
 def normalized(text: str) -> str:
     """Text in Unicode's form NFC: macOS writes the names of files in another one, which looks the same."""
     return unicodedata.normalize("NFC", text)
+
+
+def class_names(text: str) -> tuple[str, ...]:
+    """For argparse: the names of classes, in order, with commas between them or in a file with a line for each.
+
+    Raises:
+        ArgumentTypeError: a name is empty or stands there twice, or the file cannot be read.
+    """
+    try:
+        is_file = Path(text).is_file()
+        words = Path(text).read_text(encoding="utf-8-sig").splitlines() if is_file else text.split(",")
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error}") from error
+    names = [normalized(word.strip()) for word in words]
+    if is_file and names and not names[-1]:
+        names.pop()  # a line that ends the file
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if not names or not all(names) or twice:
+        what = f"{twice[0]!r} twice" if twice and twice[0] else "an empty name"
+        raise argparse.ArgumentTypeError(f"{text!r} has {what}: give each class a name of its own")
+    return tuple(names)
 
 
 def as_text(value: Any) -> str | None:

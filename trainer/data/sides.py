@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
@@ -42,20 +43,26 @@ class Sides:
 
 
 def find_sides(
-    data: str, validation_data: str | None, test_data: str | None, drop: str | None = None, *, labelled: bool = True
+    data: str,
+    validation_data: str | None,
+    test_data: str | None,
+    drop: str | None = None,
+    *,
+    labelled: bool = True,
+    class_names: Sequence[str] = (),
 ) -> Sides:
     """Lists the photos of a run.
 
     Args:
-        data, labelled: see `trainer.data.examples.find_examples`.
+        data, labelled, class_names: see `trainer.data.examples.find_examples`.
         validation_data, test_data: the like; None for none.
         drop: a list of photos to leave out, see `trainer.data.examples.without`; None for none.
 
     Raises:
         UserError: there are none, or a list cannot be read.
     """
-    found = [find_examples(data, labelled=labelled)]
-    found += [find_examples(where) if where else [] for where in (validation_data, test_data)]
+    found = [find_examples(data, labelled=labelled, class_names=class_names)]
+    found += [find_examples(where, class_names=class_names) if where else [] for where in (validation_data, test_data)]
     if drop:
         kept = [without(examples, drop) for examples in found]
         left_out = sum(map(len, found)) - sum(map(len, kept))

@@ -25,6 +25,7 @@ from trainer.fitting import batches, optimizers
 from trainer.fitting.batches import Batches
 from trainer.fitting.checkpoints import Checkpoints
 from trainer.fitting.distribution import Devices
+from trainer.fitting.improvements import Improved
 from trainer.fitting.stage import Stage
 from trainer.fitting.task import Task
 
@@ -77,6 +78,7 @@ class Fitting:
         devices: on what.
         checkpoints: where to go on from, and to keep what is found.
         watch: called after each epoch with its number, from one, and its losses and accuracies.
+        improved: called after each epoch that is the best so far, while the model has its weights; None for nothing.
     """
 
     def __init__(
@@ -88,9 +90,10 @@ class Fitting:
         devices: Devices,
         checkpoints: Checkpoints,
         watch: Callable[[str, int, dict[str, float]], None] = lambda name, epoch, values: None,
+        improved: Improved | None = None,
     ) -> None:
         self._name, self._model, self._task, self._stage = name, model, task, stage
-        self._devices, self._checkpoints, self._watch = devices, checkpoints, watch
+        self._devices, self._checkpoints, self._watch, self._improved = devices, checkpoints, watch, improved
         self._state = _State()
         with devices.strategy.scope():
             self._optimizer = optimizers.optimizer(model, stage, task.steps)
@@ -124,6 +127,7 @@ class Fitting:
                 if last_epoch or state.rank(state.epoch) > state.rank(state.best_epoch):
                     state.best_epoch = state.epoch
                     self._best = self._averaged()
+                    self._tell_of_improvement(values)
                 self._watch(self._name, state.epoch, values)
                 progress.milestone(_ended(state.epoch, values))
                 if self._checkpoints.due():
@@ -132,6 +136,14 @@ class Fitting:
         self._save()
         logits, test_logits = self._logits(self._task.validation), self._logits(self._task.test)
         return Fitted(logits, test_logits, state.best_epoch, tuple(state.history))
+
+    def _tell_of_improvement(self, values: dict[str, float]) -> None:
+        if self._improved is None:
+            return
+        raw = [variable.numpy() for variable in self._model.variables]
+        _assign(self._model.variables, self._best)
+        self._improved(self._name, self._state.epoch, values)
+        _assign(self._model.variables, raw)
 
     def _is_stalled(self) -> bool:
         state, patience = self._state, self._stage.patience

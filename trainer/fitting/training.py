@@ -16,7 +16,7 @@ from trainer.commands.train_flags import TrainConfig
 from trainer.data.duplicates import Duplicates, near_duplicates
 from trainer.data.examples import Example
 from trainer.data.split import Split
-from trainer.fitting import checks, precision
+from trainer.fitting import checks, improvements, precision
 from trainer.fitting.checkpoints import FINAL_STAGE, HEAD_STAGE, REFIT_PREFIX, SPLIT, Checkpoints
 from trainer.fitting.distribution import Devices
 from trainer.fitting.encoded import Encoded
@@ -186,6 +186,9 @@ def _fit_stages(
         variable.assign(value)
     network = add_head(config, job.labels, job.dtype_policy, prepared.backbone, job.devices.strategy)
 
+    folder = config.improvements if job.devices.is_chief else None
+    improved = improvements.kept(folder, lambda: network.calibrated(1.0))
+
     def fitted(name: str, model: keras.Model, source: Source, stage: Stage, before: Fitted | None) -> Fitted:
         task = Task(
             source,
@@ -198,7 +201,14 @@ def _fit_stages(
             prepared.split.test,
         )
         fitting = Fitting(
-            REFIT_PREFIX + name if like else name, model, task, stage, job.devices, job.checkpoints, job.watch
+            REFIT_PREFIX + name if like else name,
+            model,
+            task,
+            stage,
+            job.devices,
+            job.checkpoints,
+            job.watch,
+            None if like else improved,
         )
         return fitting.run(before.best_epoch if before else None)
 

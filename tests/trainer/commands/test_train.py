@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -603,6 +604,49 @@ def test_trains_on_a_list_and_on_idx_files(drawn: Path, tmp_path: Path, shared: 
     assert info.labels == tuple("0123456789")
     assert info.image.size == 28
     assert info.metrics["accuracy"] > 0.85
+
+
+def test_the_numbers_of_idx_files_have_names(tmp_path: Path, shared: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    digits = f"{shared}/datasets/mnist/t10k-images-idx3-ubyte.gz"
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    words = ["--data", digits, "--backbone", "pixels", "--epochs", "2", "--color-mode", "grayscale"]
+    words += ["--batch-size", "128", "--model-dir", str(tmp_path / "digits")]
+    assert main(["train", *words, "--class-names", str(tmp_path / "names.txt")]) == 0
+    info = model_dir.read(tmp_path / "digits").info
+    assert info.labels == tuple(sorted(names))
+    assert info.metrics["per_class"]["one"]["recall"] > 0.9  # the easiest digit, and not the second label
+    capfd.readouterr()
+    flags = ["--model-dir", str(tmp_path / "digits"), "--data", digits]
+    assert main(["evaluate", *flags, "--class-names", ",".join(names)]) == 0
+    assert re.search(r"^accuracy 0\.[89]", capfd.readouterr().out, re.MULTILINE)
+    assert main(["evaluate", *flags, "--class-names", "a,b,c"]) == 2
+    assert "has the class 9, --class-names names 3, from 0: name all" in capfd.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", *flags, "--class-names", "a,b,a"])
+    assert "has 'a' twice: give each class a name of its own" in capfd.readouterr().err
+
+
+def test_each_improvement_is_kept(drawn: Path, tmp_path: Path) -> None:
+    import keras
+
+    folder = tmp_path / "improvements"
+    assert train(drawn, tmp_path / "model", "--improvements", folder, "--ema", 0.5, "--epochs", 6) == 0
+    info = model_dir.read(tmp_path / "model").info
+    epochs = info.training["epochs_run"]
+    better = [n for n, e in enumerate(epochs, 1) if all(rank(e) > rank(other) for other in epochs[: n - 1])]
+    assert len(better) > 1
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == [f"network-{n:03}-{epochs[n - 1]['val_accuracy']:.4f}.keras" for n in better]
+    last = keras.models.load_model(folder / files[-1], compile=False)
+    final = keras.models.load_model(tmp_path / "model/model.keras", compile=False)
+    for one, other in zip(last.get_weights(), final.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert train(drawn, tmp_path / "other", "--improvements", folder) == 2  # the folder is not empty
+
+
+def rank(epoch: dict[str, float]) -> tuple[float, float]:
+    return epoch["val_accuracy"], -epoch["val_loss"]
 
 
 def test_what_an_interrupted_run_left_outlives_one_that_fails(
