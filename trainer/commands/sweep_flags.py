@@ -12,8 +12,9 @@ from typing import Any
 from catalogue import storage
 from catalogue.cli import flags
 from catalogue.cli.errors import UserError
+from trainer.commands import data_flags
 from trainer.commands import train_flags as options
-from trainer.commands.train_flags import TrainConfig
+from trainer.config import TrainConfig
 
 SWEEP_FILE = "sweep.json"
 Values = Mapping[str, str]
@@ -32,7 +33,7 @@ class Range:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of ``sweep``."""
-    options.add_data_arguments(parser.add_argument)
+    data_flags.add_arguments(parser.add_argument)
     add = parser.add_argument
     add(
         "--output",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.commands.sweep_flags import Values, import_optuna, range_of, text_of, train_config
-from trainer.commands.train_flags import TrainConfig
+from trainer.config import TrainConfig
 from trainer.networks import names
 
 _FITTING_ONLY = {

@@ -9,7 +9,7 @@ from catalogue import model_dir, storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
 from catalogue.reasons import StorageError
-from trainer.commands.train_flags import TrainConfig
+from trainer.config import TrainConfig
 from trainer.data import checks
 from trainer.data.examples import is_folder
 from trainer.data.identity import contents_digest, contents_of

@@ -16,7 +16,7 @@ from catalogue import model_dir, storage
 from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.cli.logs import say
 from catalogue.cli.text import counted
-from trainer.commands.train_flags import TrainConfig
+from trainer.config import TrainConfig
 from trainer.data import label_issues
 from trainer.data.examples import Example
 from trainer.data.identity import contents_digest, contents_of

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from catalogue.cli.logs import say
-from trainer.commands.train_flags import TrainConfig
+from trainer.config import TrainConfig
 from trainer.data.duplicates import Duplicates, near_duplicates
 from trainer.data.examples import Example
 from trainer.data.split import Split

@@ -6,12 +6,13 @@ import pytest
 
 from catalogue.cli import flags
 from catalogue.cli.errors import UserError
-from trainer.commands import train_flags
+from trainer.commands import fitting_flags, train_flags
+from trainer.config import TrainConfig
 from trainer.fitting.augmentation import DEFAULT, Augmentation
 from trainer.networks.names import Layers
 
 
-def config(*words: str, data: str = "photos") -> train_flags.TrainConfig:
+def config(*words: str, data: str = "photos") -> TrainConfig:
     parser = flags.Parser()
     train_flags.add_arguments(parser)
     return train_flags.config_from(parser.parse_args(["--data", data, "--model-dir", "models/a", *words]))
@@ -19,7 +20,7 @@ def config(*words: str, data: str = "photos") -> train_flags.TrainConfig:
 
 def test_a_frozen_network_needs_a_head_only() -> None:
     plain = config()
-    assert (plain.fine_tune, plain.head_stage, plain.final_stage) == ("none", None, train_flags.HEAD_STAGE)
+    assert (plain.fine_tune, plain.head_stage, plain.final_stage) == ("none", None, fitting_flags.HEAD_STAGE)
     assert plain.image.size == 224
     assert plain.checkpoint_dir == "models/checkpoints-a"
 
@@ -35,7 +36,8 @@ def test_fine_tuning_has_two_stages() -> None:
 
 def test_random_weights_are_all_fitted() -> None:
     scratch = config("--weights", "none")
-    assert (scratch.fine_tune, scratch.head_stage, scratch.final_stage) == ("all", None, train_flags.FROM_SCRATCH_STAGE)
+    assert (scratch.fine_tune, scratch.head_stage) == ("all", None)
+    assert scratch.final_stage == fitting_flags.FROM_SCRATCH_STAGE
     assert not scratch.freeze_batch_norm
     with pytest.raises(UserError, match="would leave random weights as they are"):
         config("--weights", "none", "--fine-tune", "top")
