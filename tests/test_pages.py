@@ -119,8 +119,15 @@ def test_a_look_into_a_network(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_photos_before_training(width: str, drawn: Path, tmp_path: Path, look: Callable[..., dict[str, Any]]) -> None:
+    assert trainer_main(["preview", "--data", str(drawn), "--augment", "--output", str(tmp_path / "out")]) == 0
+    in_order(look(tmp_path / "out/report.html", width))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_a_sweep(width: str, drawn: Path, tmp_path: Path, look: Callable[..., dict[str, Any]]) -> None:
     arguments = ["--data", str(drawn), "--output", str(tmp_path / "out"), "--backbone", "pixels", "--epochs", "1"]
     vary = ["--vary", "learning-rate", "0.1", "0.001", "1e38", "--vary", "decay", "constant", "cosine"]
     assert trainer_main(["sweep", *arguments, *vary]) == 0
     in_order(look(tmp_path / "out/report.html", width))
+    in_order(look(tmp_path / "out/trials/001.html", width))

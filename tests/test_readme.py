@@ -22,9 +22,18 @@ from catalogue.storage import hosts, http_status, stores, web
 from pipeline import classify_flags, merge_flags, records
 from pipeline.run_dir import layout
 from pipeline.runner import runners
-from trainer.commands import evaluate_flags, inspect_flags, predict_flags, sign_flags, sweep_flags, train_flags
+from trainer.commands import (
+    evaluate_flags,
+    inspect_flags,
+    predict_flags,
+    preview_flags,
+    sign_flags,
+    sweep_flags,
+    train_flags,
+)
 
 PARSERS = {
+    "trainer preview": preview_flags.add_arguments,
     "trainer train": train_flags.add_arguments,
     "trainer sweep": sweep_flags.add_arguments,
     "trainer evaluate": evaluate_flags.add_arguments,

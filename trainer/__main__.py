@@ -1,4 +1,4 @@
-"""``python -m trainer train | sweep | evaluate | inspect | predict | sign``."""
+"""``python -m trainer preview | train | sweep | evaluate | inspect | predict | sign``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from trainer.commands import (
     inspect_flags,
     predict,
     predict_flags,
+    preview,
+    preview_flags,
     sign,
     sign_flags,
     sweep,
@@ -29,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name. Returns the exit code."""
     logs.prepare_process()
     commands: dict[str, Command] = {
+        "preview": (preview_flags.add_arguments, preview.preview, "look at labelled photos before training"),
         "train": (
             train_flags.add_arguments,
             lambda arguments: train.train(train_flags.config_from(arguments)),

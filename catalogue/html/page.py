@@ -25,7 +25,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 70rem; padding: 1.5rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 p.lead { margin: .2rem 0 1.2rem; opacity: .75; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; } pre { font-size: .7rem; line-height: 1.2; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; }
@@ -107,6 +107,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, wide: Sequenc
 def details(summary: str, *body: str) -> str:
     """A part that opens with a click."""
     return f"<details><summary>{text(summary)}</summary>" + "".join(body) + "</details>"
+
+
+def preformatted(content: str) -> str:
+    """Text whose lines stay as they are."""
+    return f'<div class="scroll"><pre>{html.escape(content)}</pre></div>'
 
 
 def jpeg(image: np.ndarray) -> bytes:

@@ -21,7 +21,7 @@ from trainer.data import label_issues
 from trainer.data.examples import Example
 from trainer.data.identity import contents_digest, contents_of
 from trainer.data.sides import Sides
-from trainer.evaluation import data_sections, gates, inference, metrics
+from trainer.evaluation import data_sections, gates, inference, metrics, split_sections
 from trainer.evaluation.inference import Classified
 from trainer.evaluation.report import Evaluated, evaluation_page
 from trainer.export import publishing, training_photos, writing
@@ -129,7 +129,8 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
         test_metrics=_measured(tested, job.labels, temperature) if tested else None,
     )
     found = _looked_at(job, prepared)
-    report = evaluation_page(info, info.metrics, validated, fitting=True, about_data=found.sections)
+    about_data = [*_sides(job, prepared, sides), *found.sections]
+    report = evaluation_page(info, info.metrics, validated, fitting=True, about_data=about_data)
     try:
         gates.check_gates(info.test_metrics or info.metrics, config.fail_under)
     except CommandFailed as error:
@@ -139,6 +140,19 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
         where = f"{config.model_dir.rstrip('/')}/{label_issues.FILE}"
         say(f"{counted(found.suspicious, 'photo')} may have the wrong label, the most suspicious first in {where}")
     return written
+
+
+def _sides(job: Job, prepared: Prepared, sides: Sides) -> list[str]:
+    """Sections of the report about the division of the photos."""
+    examples, split = prepared.encoded.examples, prepared.split
+    found = {
+        "training": [examples[row] for row in split.training],
+        "validation": [examples[row] for row in split.validation],
+        "test": [*sides.test, *(examples[row] for row in split.test)],
+    }
+    found = {name: own for name, own in found.items() if own}
+    shown = {name: own for name, own in found.items() if name != "validation"}  # which have samples with their scores
+    return [split_sections.counts(found, job.labels), *split_sections.photos(shown)]
 
 
 class _LookedAt(NamedTuple):

@@ -1,0 +1,66 @@
+"""The ``preview`` command on small drawn pictures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalogue import model_dir
+from trainer.__main__ import main
+
+
+def run(data: Path, output: Path, *more: object) -> int:
+    return main(["preview", "--data", str(data), "--output", str(output), *map(str, more)])
+
+
+def counts(text: str) -> dict[str, list[int]]:
+    """Class -> photos on each side, of the table that is printed."""
+    return {words[0]: [int(word) for word in words[1:]] for words in map(str.split, text.splitlines()[1:-1])}
+
+
+@pytest.mark.parametrize("more", [(), ("--validation-fraction", 0.3, "--test-fraction", 0.2)])
+def test_the_split_is_that_of_training(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], more: tuple[object, ...]
+) -> None:
+    assert run(drawn, tmp_path / "out", *more) == 0
+    found = counts(capfd.readouterr().out)
+    words = ["--data", str(drawn), "--model-dir", str(tmp_path / "model"), "--backbone", "pixels", "--epochs", "1"]
+    assert main(["train", *words, *map(str, more)]) == 0
+    data = model_dir.read(tmp_path / "model").info.data
+    sides = [data[f"{name}_photos"] for name in ("training", "validation", "test")]
+    assert [sum(column) for column in zip(*found.values(), strict=True)] == [count for count in sides if count]
+
+
+def test_it_shows_photos_of_each_side_numbers_and_variants(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(drawn, tmp_path / "more")
+    for file in sorted((tmp_path / "more").rglob("*.jpg")):
+        file.write_bytes(file.read_bytes() + b"\0")  # other files with the same pictures
+    sides = ("--validation-data", tmp_path / "more", "--image-size", 16)
+    assert run(drawn, tmp_path / "plain", *sides) == 0
+    assert "the first photo: 16 × 16 × 3, uint8, " in capfd.readouterr().out
+    plain = (tmp_path / "plain/report.html").read_text()
+    assert re.findall("<h2>([^<]*)", plain) == [
+        "Photos of each class", "Some training photos", "Some validation photos", "The first photo",
+    ]  # fmt: skip
+    assert plain.count("data:image/jpeg") == 24 + 24 + 1
+    numbers = re.findall(r"<pre>([^<]*)", plain)
+    assert [np.array(re.findall(r"\d+", text), int).shape for text in numbers] == [(256,)] * 3
+    assert run(drawn, tmp_path / "varied", *sides, "--augment") == 0
+    varied = (tmp_path / "varied/report.html").read_text()
+    pictures = re.findall(r'src="(data:image/jpeg[^"]*)', varied.split("The first photo, varied")[1])
+    assert len(set(pictures)) == len(pictures) == 24
+
+
+def test_a_page_that_is_there_is_not_replaced(drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").touch()
+    assert run(drawn, tmp_path / "out") == 2
+    assert f"--output {tmp_path}/out exists: choose another folder" in capfd.readouterr().err
+    assert run(tmp_path / "none", tmp_path / "new") == 2
+    assert not (tmp_path / "new").exists()
