@@ -1,9 +1,9 @@
-"""The ``inspect`` command: a network drawn, what its layers make of a photo, and what in it decided the label."""
+"""The ``inspect`` command: networks drawn, what their layers make of photos, and what in these decided the label."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import contextlib
 
 from catalogue import model_dir, storage
 from catalogue.cli import flags
@@ -14,26 +14,35 @@ from trainer.commands.inspect_page import drawing
 
 
 def inspect(arguments: argparse.Namespace) -> None:
-    """Prints the layers of a model and, for a photo, its labels; writes what is to be looked at."""
-    output = arguments.output
+    """Prints the layers of models and, for photos, their labels; writes what is to be looked at."""
+    output, wants_page = arguments.output, arguments.image or arguments.kernels
     if output:
         storage.check_new_folder(output, "--output")
-    if arguments.image and not output:
-        raise UserError("--image needs --output: a page to look at")
-    with model_dir.fetched(arguments.model_dir) as model:
-        info = model.info
-        _print_layers(info)
+    if wants_page and not output:
+        raise UserError(f"--{'image' if arguments.image else 'kernels'} needs --output: a page to look at")
+    if arguments.filters and arguments.all_filters:
+        raise UserError("--filters and --all-filters do not go together: give one of them")
+    with contextlib.ExitStack() as stack:
+        paths = list(dict.fromkeys(arguments.model_dir))
+        models = [stack.enter_context(model_dir.fetched(path)) for path in paths]
+        for path, model in zip(paths, models, strict=True):
+            if len(models) > 1:
+                print_line(f"{path}:")
+            _print_layers(model.info)
         if not output:
             return
-        sections = [page.section("Network", drawing(info))]
-        if arguments.image:
-            from trainer.commands.inspect_photo import photo_sections  # TensorFlow, which takes seconds to import
+        sections = []
+        if wants_page:
+            from trainer.commands.inspect_photo import sections_of  # TensorFlow, which takes seconds to import
 
-            sections = [*photo_sections(model, arguments, flags.limits(arguments)), *sections]
+            sections = sections_of(dict(zip(paths, models, strict=True)), arguments, flags.limits(arguments))
+        for path, model in zip(paths, models, strict=True):
+            sections.append(page.section(f"Network of {path}" if len(models) > 1 else "Network", drawing(model.info)))
+    subject = "; ".join(
+        f"model {model.info.id}: {model.info.training['backbone']}, {model.info.image.size} pixels" for model in models
+    )
     storage.make_folder(output, "--output")
-    subject = f"model {info.id}: {info.training['backbone']}, {info.image.size} pixels"
-    text = page.document("Network", subject, sections)
-    (Path(output) / "report.html").write_text(text, encoding="utf-8")
+    storage.write_text(f"{output}/report.html", page.document("Network", subject, sections))
     say(f"written to {output}")
 
 

@@ -1,6 +1,9 @@
-"""The page of ``inspect``: the network drawn, and activations as pictures."""
+"""The page of ``inspect``: the network drawn, activations and kernels as pictures."""
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -10,7 +13,7 @@ from catalogue.html import page
 from trainer.networks.activation import Activation
 
 SIDE = 120
-FEW = 3
+FEW, CHANNELS = 3, 3
 
 
 def drawing(info: model_dir.ModelInfo) -> str:
@@ -60,19 +63,62 @@ def overlaid(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
-def shown(activation: Activation, all_filters: bool) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Filters:
+    """Which filters of a layer are shown.
+
+    Attributes:
+        numbers: from 1; None for the first, the middle and the last.
+        every: all of them.
+    """
+
+    numbers: Sequence[int] | None = None
+    every: bool = False
+
+    def of(self, count: int) -> list[int]:
+        """Those of a layer that has `count` of them, from 0; none if it has no such."""
+        if self.numbers is not None:
+            return [number - 1 for number in self.numbers if number <= count]
+        return list(range(count)) if self.every or count <= FEW else [0, count // 2, count - 1]
+
+
+def shown(activation: Activation, filters: Filters) -> list[str]:
     """Filters as pictures, from their least value in black to their greatest in white."""
     values = activation.values
     if values.ndim != 3:
         values = values.reshape(1, 1, -1)
     count = values.shape[2]
-    chosen = range(count) if all_filters or count <= FEW else (0, count // 2, count - 1)
     figures = []
-    for number in chosen:
-        one = values[..., number]
-        low, high = float(one.min()), float(one.max())
-        grey = (255 * (one - low) / ((high - low) or 1.0)).astype(np.uint8)
-        picture = np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.NEAREST).convert("RGB"))
-        words = f"filter {number + 1} of {count}<br>{low:.2f} to {high:.2f}"
-        figures.append(page.figure(page.jpeg(picture), words, f"{activation.layer}, filter {number + 1}"))
+    for number in filters.of(count):
+        words, hint = f"filter {number + 1} of {count}", f"{activation.layer}, filter {number + 1}"
+        figures.append(_figure(values[..., number], words, hint))
     return figures
+
+
+def kernel_figures(layer: str, kernel: np.ndarray, filters: Filters) -> list[str]:
+    """Kernels as pictures: in colour if three channels go in, or else those of the first channels in grey.
+
+    Args:
+        layer: its name.
+        kernel: float [h, w, channels, filters].
+        filters: which to show.
+    """
+    channels, count = kernel.shape[2:]
+    figures = []
+    for number in filters.of(count):
+        words, hint = f"filter {number + 1} of {count}", f"kernel of {layer}, filter {number + 1}"
+        if channels == 3:
+            figures.append(_figure(kernel[..., number], words, hint))
+            continue
+        for channel in range(min(channels, CHANNELS)):
+            which = f"{words}, channel {channel + 1} of {channels}" if channels > 1 else words
+            figures.append(_figure(kernel[:, :, channel, number], which, f"{hint}, channel {channel + 1}"))
+    return figures
+
+
+def _figure(values: np.ndarray, words: str, hint: str) -> str:
+    """Numbers [h, w] or [h, w, 3] as a picture, from the least in black to the greatest in white."""
+    low, high = float(values.min()), float(values.max())
+    scaled = (255 * (values - low) / ((high - low) or 1.0)).astype(np.uint8)
+    picture = np.asarray(Image.fromarray(scaled).resize((SIDE, SIDE), Image.Resampling.NEAREST).convert("RGB"))
+    return page.figure(page.jpeg(picture), f"{words}<br>{low:.2f} to {high:.2f}", hint)

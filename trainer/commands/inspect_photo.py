@@ -1,8 +1,10 @@
-"""The sections of ``inspect`` about a photo: its labels, heat maps, activations."""
+"""The sections of ``inspect`` about photos and weights: labels, heat maps, activations, kernels."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -12,30 +14,102 @@ from catalogue.cli.logs import print_line
 from catalogue.html import page
 from catalogue.images.spec import Limits
 from catalogue.model_dir import ModelDir
-from trainer.commands.inspect_page import overlaid, shape_of, shown
+from trainer.commands.inspect_flags import ALL
+from trainer.commands.inspect_page import Filters, kernel_figures, overlaid, shape_of, shown
 from trainer.data.examples import Example
-from trainer.data.photos import Unreadable, read_photo
-from trainer.networks.activations import activations, heat_map
+from trainer.data.photos import Photo, Unreadable, read_photo
+from trainer.networks.activations import activations, heat_map, layer_names
+from trainer.networks.kernels import kernels
+
+BEST = 3
 
 
-def photo_sections(model: ModelDir, arguments: argparse.Namespace, limits: Limits) -> list[str]:
-    """Sections of HTML; prints the best labels. Raises UserError if it is not a photo."""
-    photo = read_photo(Example(arguments.image, ""), model.info.image, limits)
-    if isinstance(photo, Unreadable):
-        raise UserError(f"{arguments.image} cannot be read as a photo: {photo.error}")
-    classifier = keras.models.load_model(model.path / "model.keras", compile=False)
-    probabilities = classifier(photo.image[np.newaxis]).numpy()[0]
-    best = np.argsort(-probabilities, kind="stable")[:3].tolist()
-    labels = model.info.labels
-    for index in best:
-        print_line(f"{labels[index]} {probabilities[index]:.4f}")
-    figures = [page.figure(page.jpeg(photo.image), "as the network sees it", arguments.image)]
-    for index in best:
-        heat = heat_map(classifier, photo.image, index)
-        bars = page.score_bars([(labels[index], float(probabilities[index]), index == best[0])])
-        figures.append(page.figure(page.jpeg(overlaid(photo.image, heat)), bars, f"what speaks for {labels[index]}"))
-    sections = [page.section("What decided", page.gallery(figures))]
-    for activation in activations(classifier, photo.image, arguments.layers):
-        pictures = shown(activation, arguments.all_filters)
-        sections.append(page.section(f"{activation.layer}: {shape_of(activation)}", page.gallery(pictures)))
+@dataclasses.dataclass(frozen=True)
+class _Subject:
+    """A model, and the photos as it sees them.
+
+    Attributes:
+        name: for titles; empty if there is no other model.
+        labels: its classes.
+        classifier: the network.
+        photos: in the order in which they were given.
+    """
+
+    name: str
+    labels: Sequence[str]
+    classifier: keras.Model
+    photos: Sequence[Photo]
+
+
+def sections_of(models: Mapping[str, ModelDir], arguments: argparse.Namespace, limits: Limits) -> list[str]:
+    """Sections of HTML; prints the best labels of the photos.
+
+    Args:
+        models: path -> model.
+        arguments: of ``inspect``.
+        limits: which photos are too large.
+
+    Raises:
+        UserError: a file is not a photo, or there is no such layer.
+    """
+    uris = list(dict.fromkeys(arguments.image or ()))
+    subjects = [
+        _Subject(
+            path if len(models) > 1 else "",
+            model.info.labels,
+            keras.models.load_model(model.path / "model.keras", compile=False),
+            [_read(uri, model, limits) for uri in uris],
+        )
+        for path, model in models.items()
+    ]
+    filters = Filters(arguments.filters, every=arguments.all_filters)
+    sections = [] if not uris else [page.section("What decided", *map(_decided, subjects))]
+    for subject in subjects:
+        chosen = layer_names(subject.classifier, every=True) if arguments.layers == [ALL] else arguments.layers
+        if uris:
+            sections += _activations(subject, chosen, filters)
+        if arguments.kernels:
+            sections += _kernels(subject, chosen, filters)
     return sections
+
+
+def _read(uri: str, model: ModelDir, limits: Limits) -> Photo:
+    photo = read_photo(Example(uri, ""), model.info.image, limits)
+    if isinstance(photo, Unreadable):
+        raise UserError(f"{uri} cannot be read as a photo: {photo.error}")
+    return photo
+
+
+def _decided(subject: _Subject) -> str:
+    """The best labels of each photo, and what in it speaks for them."""
+    parts = [f"<h3>{page.text(subject.name)}</h3>"] if subject.name else []
+    probabilities = subject.classifier(np.stack([photo.image for photo in subject.photos])).numpy()
+    for photo, row in zip(subject.photos, probabilities, strict=True):
+        best = np.argsort(-row, kind="stable")[:BEST].tolist()
+        if subject.name or len(subject.photos) > 1:
+            print_line(f"{subject.name}: {photo.example.uri}:" if subject.name else f"{photo.example.uri}:")
+        figures = [page.figure(page.jpeg(photo.image), "as the network sees it", photo.example.uri)]
+        for index in best:
+            label = subject.labels[index]
+            print_line(f"{label} {row[index]:.4f}")
+            heat = overlaid(photo.image, heat_map(subject.classifier, photo.image, index))
+            bars = page.score_bars([(label, float(row[index]), index == best[0])])
+            figures.append(page.figure(page.jpeg(heat), bars, f"what speaks for {label}"))
+        parts.append(page.gallery(figures))
+    return "".join(parts)
+
+
+def _activations(subject: _Subject, layers: Sequence[str] | None, filters: Filters) -> Iterator[str]:
+    """A section for each layer, with a row of pictures for each photo."""
+    found = [activations(subject.classifier, photo.image, layers) for photo in subject.photos]
+    for of_photos in zip(*found, strict=True):
+        rows = "".join(page.gallery(shown(activation, filters)) for activation in of_photos)
+        title = f"{of_photos[0].layer}: {shape_of(of_photos[0])}"
+        yield page.section(f"{subject.name} {title}".strip(), rows)
+
+
+def _kernels(subject: _Subject, layers: Sequence[str] | None, filters: Filters) -> Iterator[str]:
+    """A section for each layer that has kernels; without names, for the first such layer."""
+    for name, kernel in kernels(subject.classifier, layers).items():
+        title = f"{subject.name} kernels of {name}: {' × '.join(map(str, kernel.shape))}".strip()
+        yield page.section(title[0].upper() + title[1:], page.gallery(kernel_figures(name, kernel, filters)))

@@ -30,11 +30,7 @@ def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str
     head = classifier.layers[2]
     outputs = {layer.name: layer.output for layer in network.layers[1:]}
     above = {layer.name: layer.output for layer in head.layers[1:]}
-    if layers is None:
-        padded = {layer.name for layer in network.layers if isinstance(layer, keras.layers.ZeroPadding2D)}
-        maps = {name: tensor for name, tensor in outputs.items() if len(tensor.shape) == 4 and name not in padded}
-        sides = {tensor.shape[1]: name for name, tensor in maps.items()}
-        layers = list(sides.values()) or list(above)  # of a network without maps what its dense layers give
+    layers = layer_names(classifier) if layers is None else layers
     unknown = [name for name in layers if name not in {*outputs, *above}]
     if unknown:
         raise UserError(f"--layers: the network has no layer {unknown[0]!r}; inspect without --image lists them")
@@ -43,6 +39,23 @@ def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str
     of_head = keras.Model(head.input, {_LAST: head.output} | {n: above[n] for n in layers if n in above})
     found |= of_head(found[_LAST])
     return [Activation(name, found[name].numpy()[0].astype(np.float32)) for name in layers]
+
+
+def layer_names(classifier: keras.Model, *, every: bool = False) -> list[str]:
+    """Names of layers to look into.
+
+    Args:
+        classifier: of a model directory, ``model.keras``.
+        every: all of them, in order; if not, the last one of each size of maps, or all of the head if there are none.
+    """
+    _, network = _parts(classifier)
+    above = [layer.name for layer in classifier.layers[2].layers[1:]]
+    inside = network.layers[1:]
+    if every:
+        return [*(layer.name for layer in inside), *above]
+    maps = [layer for layer in inside if len(layer.output.shape) == 4]
+    sides = {layer.output.shape[1]: layer.name for layer in maps if not isinstance(layer, keras.layers.ZeroPadding2D)}
+    return list(sides.values()) or above  # of a network without maps what its dense layers give
 
 
 def _parts(classifier: keras.Model) -> tuple[keras.Model, keras.Model]:

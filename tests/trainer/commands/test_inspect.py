@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trainer.__main__ import main
 from trainer.commands import inspect_page
-from trainer.networks import activations, backbones
+from trainer.networks import activations, backbones, kernels
 from trainer.networks.network import Network
 
 SIDE = 32
@@ -121,9 +124,58 @@ def test_a_page_of_a_photo(tiny_model: Path, drawn: Path, tmp_path: Path, capfd:
     assert few < 20
 
 
+def test_all_layers_a_filter_kernels_and_photos_and_models_side_by_side(
+    tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    words = ["--data", str(drawn), "--model-dir", str(other), "--image-size", "16", "--epochs", "1"]
+    assert main(["train", *words, "--backbone", "convolutional", "--convolutions", "7,5"]) == 0
+    photos = [str(drawn / "hat/00.jpg"), str(drawn / "dress/01.jpg")]
+    capfd.readouterr()
+    flags = ["--image", *photos, "--output", str(tmp_path / "out"), "--layers", "all", "--filters", "4", "--kernels"]
+    assert main(["inspect", "--model-dir", str(tiny_model), str(other), *flags]) == 0
+    said = capfd.readouterr().out
+    assert [line for line in said.splitlines() if line.endswith(".jpg:")] == [
+        f"{path}: {photo}:" for path in (tiny_model, other) for photo in photos
+    ]
+    text = (tmp_path / "out/report.html").read_text()
+    for model in (tiny_model, other):
+        layers = json.loads((model / "model.json").read_text())["network"]
+        for layer in layers[1:]:
+            assert layer["name"] == "features" or f"<h2>{model} {layer['name']}: " in text
+    assert text.count("filter 4 of 7<br>") >= 2 + 1  # maps of two photos, and a kernel
+    assert "filter 1 of" not in text
+    assert f"<h2>{other} kernels of conv2d: 3 × 3 × 3 × 7</h2>" in text
+    assert text.count("filter 4 of 5, channel ") == 3  # the first of seven channels
+
+
+def test_a_kernel_is_drawn_as_it_is(tiny_model: Path) -> None:
+    import keras
+
+    classifier = keras.models.load_model(tiny_model / "model.keras", compile=False)
+    (name, found), *_ = kernels.kernels(classifier, None).items()
+    layer = classifier.layers[1].layers[-1].get_layer(name)
+    np.testing.assert_array_equal(found, layer.get_weights()[0])
+    (figure,) = inspect_page.kernel_figures(name, found, inspect_page.Filters([2]))
+    data = base64.b64decode(figure.split("base64,")[1].split('"')[0])
+    picture = np.asarray(Image.open(io.BytesIO(data)).resize(found.shape[:2], Image.Resampling.BOX), float)
+    own = found[..., 1]
+    expected = 255 * (own - own.min()) / np.ptp(own)
+    assert np.corrcoef(picture.ravel(), expected.ravel())[0, 1] > 0.95
+
+
+def test_a_depthwise_convolution_has_a_kernel_for_each_channel() -> None:
+    made = Network.on(backbones.build("MobileNetV2", "none", SIDE), 3).calibrated(1.0)
+    found = kernels.kernels(made, ["block_1_depthwise", "block_1_depthwise_BN"])
+    assert {name: kernel.shape for name, kernel in found.items()} == {"block_1_depthwise": (3, 3, 1, 96)}
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (["--kernels"], "--kernels needs --output"),
+        (["--kernels", "--output", "{new}", "--layers", "logits"], "--kernels: logits has no kernels"),
+        (["--filters", "1", "--all-filters"], "--filters and --all-filters do not go together"),
         (["--image", "{drawn}/hat/00.jpg"], "--image needs --output"),
         (["--output", "{drawn}"], "exists: choose another folder"),
         (["--image", "{drawn}/none.jpg", "--output", "{new}"], "cannot be read as a photo: not_found"),
