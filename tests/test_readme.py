@@ -24,6 +24,7 @@ from pipeline.run_dir import layout
 from pipeline.runner import runners
 from trainer.commands import (
     evaluate_flags,
+    import_flags,
     inspect_flags,
     predict_flags,
     preview_flags,
@@ -36,6 +37,7 @@ PARSERS = {
     "trainer preview": preview_flags.add_arguments,
     "trainer train": train_flags.add_arguments,
     "trainer sweep": sweep_flags.add_arguments,
+    "trainer import": import_flags.add_arguments,
     "trainer evaluate": evaluate_flags.add_arguments,
     "trainer inspect": inspect_flags.add_arguments,
     "trainer predict": predict_flags.add_arguments,

@@ -1,4 +1,4 @@
-"""``python -m trainer preview | train | sweep | evaluate | inspect | predict | sign``."""
+"""``python -m trainer preview | train | sweep | import | evaluate | inspect | predict | sign``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from catalogue.cli import command, flags, logs
 from trainer.commands import (
     evaluate,
     evaluate_flags,
+    import_flags,
+    import_model,
     inspect,
     inspect_flags,
     predict,
@@ -38,6 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             "train a classifier on labelled photos",
         ),
         "sweep": (sweep_flags.add_arguments, sweep.sweep, "train with many combinations of flags"),
+        "import": (
+            import_flags.add_arguments,
+            import_model.import_model,
+            "make a model directory of a classifier that Keras has saved",
+        ),
         "evaluate": (evaluate_flags.add_arguments, evaluate.evaluate, "measure a model on labelled photos"),
         "inspect": (inspect_flags.add_arguments, inspect.inspect, "look into a network"),
         "predict": (predict_flags.add_arguments, predict.predict, "classify a few photos"),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
 from catalogue import model_dir, storage
@@ -26,7 +25,6 @@ from trainer.evaluation.inference import Classified
 from trainer.evaluation.report import Evaluated, evaluation_page
 from trainer.export import publishing, training_photos, writing
 from trainer.export.describing import describe, describe_trained
-from trainer.export.golden import golden_images
 from trainer.fitting import checkpoints, checks, distribution, events, training
 from trainer.fitting.checkpoints import FEATURES, Checkpoints
 from trainer.fitting.training import Job, Prepared
@@ -135,7 +133,9 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
         gates.check_gates(info.test_metrics or info.metrics, config.fail_under)
     except CommandFailed as error:
         raise BelowGateError(f"{error}; {job.checkpoints.keep_report(report)}") from error
-    written = _write(config, model, info, validated, workplace, report, found.files)
+    written = writing.write_and_publish(
+        workplace, config.model_dir, model, info, validated, config.limits, report, found.files
+    )
     if found.suspicious:
         where = f"{config.model_dir.rstrip('/')}/{label_issues.FILE}"
         say(f"{counted(found.suspicious, 'photo')} may have the wrong label, the most suspicious first in {where}")
@@ -230,21 +230,5 @@ def _export_pretrained(
     }
     fitting = {"policy": training.FULL_PRECISION, "class_ids": list(classes.ids)}
     info = dataclasses.replace(describe(job, network, fitting, {}, data), metrics=measured)
-    return _write(config, model, info, tried, workplace, evaluation_page(info, info.metrics, tried), {})
-
-
-def _write(
-    config: TrainConfig,
-    model: keras.Model,
-    info: model_dir.ModelInfo,
-    validation: Evaluated,
-    workplace: Path,
-    report: str,
-    files: Mapping[str, bytes],
-) -> model_dir.ModelInfo:
-    """Writes the model directory, all of it or nothing."""
-    golden = golden_images(validation, config.image, config.limits)
-    say("writing the model directory")
-    written = writing.write(workplace / "model", model, info, golden, report, files)
-    publishing.publish(written.path, config.model_dir)
-    return written.info
+    report = evaluation_page(info, info.metrics, tried)
+    return writing.write_and_publish(workplace, config.model_dir, model, info, tried, config.limits, report)

@@ -17,7 +17,7 @@ from trainer.evaluation.inference import Classified
 from trainer.fitting.training import Job, Prepared, TrainingResult
 from trainer.networks.network import Network
 
-_PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
+PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 
 
 def describe_trained(job: Job, prepared: Prepared, result: TrainingResult, tested: Classified | None) -> ModelInfo:
@@ -82,7 +82,7 @@ def describe(
         },
         network=tuple(network.layers()),
         data={"photos": job.photos, **data},
-        versions={"python": platform.python_version()} | versions(_PACKAGES),
+        versions={"python": platform.python_version()} | versions(PACKAGES),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         files={},
     )

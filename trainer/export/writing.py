@@ -14,9 +14,42 @@ import keras
 import numpy as np
 from PIL import Image
 
+from catalogue.cli.logs import say
+from catalogue.images.spec import Limits
 from catalogue.model_dir import INFO_FILE, ModelDir, ModelInfo, file_digest, read, saved_model
 from catalogue.model_dir.info import canonical_json, model_id
-from trainer.export import signatures
+from trainer.evaluation.report import Evaluated
+from trainer.export import publishing, signatures
+from trainer.export.golden import golden_images
+
+
+def write_and_publish(
+    workplace: Path,
+    path: str,
+    model: keras.Model,
+    info: ModelInfo,
+    evaluated: Evaluated,
+    limits: Limits,
+    report: str,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> ModelInfo:
+    """Writes the model directory, all of it or nothing.
+
+    Args:
+        workplace: see `trainer.export.publishing.workplace`.
+        path: where it goes.
+        model, info, report, files: see `write`.
+        evaluated: photos, of which some become the golden images.
+        limits: which photos are too large.
+
+    Returns:
+        `info` with what is known now.
+    """
+    golden = golden_images(evaluated, info.image, limits)
+    say("writing the model directory")
+    written = write(workplace / "model", model, info, golden, report, files)
+    publishing.publish(written.path, path)
+    return written.info
 
 
 def write(

@@ -26,6 +26,10 @@ _SIZES_OF_TOPS = {
 """Where they differ from 224. Keras knows them only once it has built the network."""
 
 
+PREPARATIONS = ("none", "unit", "tf", "caffe", "torch")
+"""What networks want done to pixels from 0 to 255: nothing; from 0 to 1; from -1 to 1; the order BGR, less the mean of
+ImageNet; from 0 to 1, less its mean and divided by its deviation. The last three are those of `keras.applications`."""
+
 POOLINGS = ("max", "average", "none")
 
 

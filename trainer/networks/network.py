@@ -11,6 +11,8 @@ import keras
 from trainer.networks import cutting
 from trainer.networks.names import EVERYTHING, NOTHING, TOP
 
+_LEAST_PROBABILITY = 1e-30
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -67,11 +69,12 @@ class Network:
         return cls(backbone, lower, upper, _head(backbone.output_shape[1], classes, hidden_units, dropout), cut)
 
     @classmethod
-    def with_own_top(cls, backbone: keras.Model) -> Network:
-        """A network that has its own top and gives logits: nothing is trained."""
-        logits = keras.Input(backbone.output_shape[1:], name="features")
+    def with_own_top(cls, backbone: keras.Model, *, gives_probabilities: bool = False) -> Network:
+        """A network that has its own top and gives logits, or probabilities: nothing is trained."""
+        outputs = keras.Input(backbone.output_shape[1:], name="features")
         backbone.trainable = False
-        head = keras.Model(logits, keras.layers.Activation("linear", dtype="float32", name="logits")(logits))
+        logits = keras.ops.log(keras.ops.maximum(outputs, _LEAST_PROBABILITY)) if gives_probabilities else outputs
+        head = keras.Model(outputs, keras.layers.Activation("linear", dtype="float32", name="logits")(logits))
         return cls(backbone, backbone, None, head, NOTHING)
 
     def layers(self) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,128 @@
+"""The work of ``import``: the network is wrapped, measured and exported."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from catalogue.cli import flags
+from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
+from catalogue.cli.versions import versions
+from catalogue.images.spec import POLICY, ImageSpec, Limits
+from catalogue.model_dir import ModelInfo, file_digest
+from trainer.commands.import_flags import FIND_OUT
+from trainer.data.examples import Example
+from trainer.data.identity import contents_digest
+from trainer.evaluation import gates, inference, metrics
+from trainer.evaluation.report import Evaluated, evaluation_page
+from trainer.evaluation.split_sections import spread
+from trainer.export import publishing, writing
+from trainer.export.describing import PACKAGES
+from trainer.fitting import checks
+from trainer.networks import compiling, foreign
+from trainer.networks.network import Network
+
+TRIED_ON, SURELY = 200, 0.01
+
+
+def run(arguments: argparse.Namespace, examples: Sequence[Example]) -> ModelInfo:
+    """Writes the model directory.
+
+    Args:
+        arguments: of ``import``.
+        examples: labelled photos.
+
+    Returns:
+        The content of ``model.json``.
+
+    Raises:
+        UserError: the file is no such classifier, or does not fit the labels.
+        CommandFailed: the model is below ``--fail-under``.
+    """
+    a, limits = arguments, flags.limits(arguments)
+    model = foreign.load(a.model)
+    if model.output_shape[1] != len(a.labels):
+        raise UserError(f"the model has {model.output_shape[1]:,} classes, --labels names {len(a.labels):,}: name all")
+    spec = ImageSpec(foreign.image_size(model, a.image_size), a.resize)
+    preparation = a.preparation
+    if preparation == FIND_OUT:
+        preparation = _best_preparation(model, spec, limits, spread(examples, TRIED_ON), a.labels)
+    network = foreign.network(model, spec.size, preparation)
+    classifier = network.calibrated(1.0)
+    result = inference.classify(examples, len(examples), spec, limits, compiling.compiled(classifier))
+    checks.report_unreadable(result, len(examples))
+    truth = _truth(result.examples, a.labels)
+    measured = metrics.measure(truth, result.probabilities, a.labels)
+    gates.check_gates(measured, a.fail_under or ())
+    uris = [example.uri for example in result.examples]
+    tried = Evaluated(f"photos of {a.data}", uris, truth, result.probabilities, len(result.unreadable))
+    info = ModelInfo(
+        id="",
+        labels=tuple(a.labels),
+        image=spec,
+        policy=POLICY,
+        temperature=1.0,
+        class_shares={},
+        metrics=measured,
+        training={
+            "backbone": model.name,
+            "weights": Path(a.model).name,
+            "weights_hash": file_digest(Path(a.model)),
+            "preparation": preparation,
+            "epochs_run": [],
+        },
+        network=tuple(network.layers()),
+        data={
+            "training_photos": 0,
+            "validation_photos": len(uris),
+            "unreadable_photos": len(result.unreadable),
+            "validation": "given",
+            "contents": contents_digest(result.contents),
+        },
+        versions={"python": platform.python_version()} | versions(PACKAGES),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        files={},
+    )
+    report = evaluation_page(info, measured, tried)
+    with publishing.workplace(a.model_dir) as workplace:
+        return writing.write_and_publish(workplace, a.model_dir, classifier, info, tried, limits, report)
+
+
+def _best_preparation(
+    model: keras.Model, spec: ImageSpec, limits: Limits, examples: Sequence[Example], labels: Sequence[str]
+) -> str:
+    """The preparation with which a model is right clearly more often than with any other.
+
+    Raises:
+        UserError: there is none.
+    """
+    right = dict[str, np.ndarray]()
+    for name in foreign.preparations(model):
+        made: Network = foreign.network(model, spec.size, name)
+        run = compiling.compiled(made.calibrated(1.0))
+        result = inference.classify(examples, len(examples), spec, limits, run)
+        checks.report_unreadable(result, len(examples))
+        right[name] = result.probabilities.argmax(axis=1) == _truth(result.examples, labels)
+        say(f"--preparation {name}: accuracy {right[name].mean():.3f}")
+    best, *others = sorted(right, key=lambda name: -right[name].mean())
+    for other in others:
+        fixed, broken = (int((right[a] & ~right[b]).sum()) for a, b in ((best, other), (other, best)))
+        if metrics.mcnemar(fixed, broken) > SURELY:
+            raise UserError(
+                f"with --preparation {best} {right[best].mean():.1%} of the photos come out right, with {other} "
+                f"{right[other].mean():.1%}: it is not clear which it was trained with, name it"
+            )
+    say(f"chosen: --preparation {best}")
+    return best
+
+
+def _truth(examples: Sequence[Example], labels: Sequence[str]) -> np.ndarray:
+    index = {label: number for number, label in enumerate(labels)}
+    return np.array([index[example.label] for example in examples])
