@@ -37,6 +37,7 @@ td.wide { text-align: left; white-space: normal; overflow-wrap: anywhere; min-wi
 figure { margin: 0; width: 7.5rem; font-size: .75rem; line-height: 1.3; overflow-wrap: anywhere; }
 figure img, figure .none { width: 7.5rem; height: 7.5rem; object-fit: contain; background: var(--soft); }
 figure.chart { width: 26rem; max-width: 100%; }
+.file { margin: 0; opacity: .75; user-select: all; }
 a { color: inherit; }
 .meter { display: inline-block; width: 6rem; height: .6rem; background: var(--soft); border-radius: .2rem; }
 .meter i { display: block; height: 100%; background: var(--bar); border-radius: .2rem; }
@@ -129,6 +130,12 @@ def figure(picture: bytes | None, caption: str, hint: str) -> str:
         data = base64.b64encode(picture).decode()
         shown = f'<img alt="{text(hint)}" src="data:image/jpeg;base64,{data}">'
     return f'<figure title="{text(hint)}">{shown}<figcaption>{caption}</figcaption></figure>'
+
+
+def file_name(uri: str) -> str:
+    """The name of a file, which a click or a touch opens to the whole of its URI."""
+    name = uri.rstrip("/").rpartition("/")[2] or uri
+    return f'<details class="file"><summary>{text(name)}</summary>{text(uri)}</details>'
 
 
 def gallery(figures: Iterable[str]) -> str:

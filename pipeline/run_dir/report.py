@@ -104,7 +104,8 @@ def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, list[di
 
 def _galleries(label: str, own: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
     def figure(example: Mapping[str, Any]) -> str:
-        return page.figure(thumbnails.get(example["location"]), f"{example['score']:.1%}", example["uri"])
+        caption = f"{example['score']:.1%}" + page.file_name(example["uri"])
+        return page.figure(thumbnails.get(example["location"]), caption, example["uri"])
 
     rows = {"surest": own["surest"], "least sure": own["least_sure"][::-1]}
     shown = (f"<p>{title}</p>{page.gallery(map(figure, examples))}" for title, examples in rows.items() if examples)

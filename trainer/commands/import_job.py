@@ -90,6 +90,7 @@ def run(arguments: argparse.Namespace, examples: Sequence[Example]) -> ModelInfo
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         files={},
     )
+    info = writing.identified(classifier, info)
     report = evaluation_page(info, measured, tried)
     with publishing.workplace(a.model_dir) as workplace:
         return writing.write_and_publish(workplace, a.model_dir, classifier, info, tried, limits, report)

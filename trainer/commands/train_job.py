@@ -126,7 +126,7 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
         metrics=metrics.measure(truth, probabilities, job.labels, temperature, calibrated_here=True),
         test_metrics=_measured(tested, job.labels, temperature) if tested else None,
     )
-    found = _looked_at(job, prepared)
+    info, found = writing.identified(model, info), _looked_at(job, prepared)
     about_data = [*_sides(job, prepared, sides), *found.sections]
     report = evaluation_page(info, info.metrics, validated, fitting=True, about_data=about_data)
     try:
@@ -229,6 +229,6 @@ def _export_pretrained(
         "contents": contents_digest(contents_of(examples, config.limits)),
     }
     fitting = {"policy": training.FULL_PRECISION, "class_ids": list(classes.ids)}
-    info = dataclasses.replace(describe(job, network, fitting, {}, data), metrics=measured)
+    info = writing.identified(model, dataclasses.replace(describe(job, network, fitting, {}, data), metrics=measured))
     report = evaluation_page(info, info.metrics, tried)
     return writing.write_and_publish(workplace, config.model_dir, model, info, tried, config.limits, report)

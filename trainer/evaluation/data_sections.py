@@ -36,7 +36,11 @@ def sections(
         more = f", of which {SHOWN_PAIRS} are shown" if count > SHOWN_PAIRS else ""
         words = f"<p>{count:,} pairs{more}. Photos that resemble each other so are on the same side of the split.</p>"
         figures = [
-            page.figure(thumbnail(uris[row]), page.text(f"{number}: {labels[truth[row]]}"), uris[row])
+            page.figure(
+                thumbnail(uris[row]),
+                page.text(f"{number}: {labels[truth[row]]}") + page.file_name(uris[row]),
+                uris[row],
+            )
             for number, pair in enumerate(pairs, 1)
             for row in pair
         ]
@@ -50,7 +54,8 @@ def sections(
         figures = [
             page.figure(
                 thumbnail(uris[row]),
-                f"{page.text(labels[truth[row]])} → <b>{page.text(labels[suggested])}</b> {confidence:.0%}",
+                f"{page.text(labels[truth[row]])} → <b>{page.text(labels[suggested])}</b> {confidence:.0%}"
+                + page.file_name(uris[row]),
                 uris[row],
             )
             for row, suggested, confidence in zip(

@@ -11,7 +11,7 @@ import numpy as np
 
 from catalogue.html import charts, page
 from catalogue.model_dir import ModelInfo
-from trainer.evaluation import verdict
+from trainer.evaluation import facts, verdict
 from trainer.evaluation.thumbnails import thumbnail
 
 PICTURES = 12
@@ -113,6 +113,7 @@ def evaluation_page(
             least_sure,
             *([page.section("Calibration", _calibration(info, metrics))] if metrics else []),
             samples,
+            page.section("Settings", _settings(info)),
             *about_data,
             *([page.section("Fitting", _history(info))] if fitting else []),
             page.section("Network", _network(info)),
@@ -135,6 +136,14 @@ def _against_truth(
     info: ModelInfo, metrics: dict[str, Any], evaluated: Evaluated, pictures: _Pictures
 ) -> Iterator[str]:
     yield page.section("Classes", _class_table(info, metrics))
+    pairs = facts.confused_pairs(metrics)
+    if pairs:
+        rows = [
+            [page.text(pair.truth), page.text(pair.predicted), f"{pair.photos:,}", f"{pair.share:.0%}"]
+            for pair in pairs
+        ]
+        table = page.table(["photos of", "taken for", "photos", "of the class"], rows)
+        yield page.section("What it confuses most often", table)
     shown = _confused_classes(evaluated, len(info.labels))
     which = "" if len(shown) == len(info.labels) else f"The {len(shown)} classes with the most errors. "
     yield page.section(
@@ -153,18 +162,20 @@ def _class_table(info: ModelInfo, metrics: dict[str, Any]) -> str:
     total = max(1, sum(values["support"] for values in metrics["per_class"].values()))
     rows = [
         [
-            page.text(label),
-            percent(values["precision"]),
-            percent(values["recall"]),
-            percent(values["f1"]),
-            f"{values['support']:,}",
-            page.bar(values["support"] / total),
-            percent(info.class_shares.get(label)),
-            page.bar(info.class_shares.get(label, 0.0)),
+            page.text(one.label),
+            percent(one.precision),
+            percent(one.recall),
+            percent(one.f1),
+            f"{one.photos:,}",
+            page.bar(one.photos / total),
+            percent(info.class_shares.get(one.label)),
+            page.bar(info.class_shares.get(one.label, 0.0)),
         ]
-        for label, values in metrics["per_class"].items()
+        for one in facts.weakest_first(metrics)
     ]
-    return page.table(["class", "precision", "recall", "F1", "photos", "", "share in training", ""], rows)
+    return "<p>The weakest first.</p>" + page.table(
+        ["class", "precision", "recall", "F1", "photos", "", "share in training", ""], rows
+    )
 
 
 def _confused_classes(evaluated: Evaluated, count: int) -> list[int]:
@@ -254,6 +265,11 @@ def curves(
     return charts.curves(lines, best=best, bounds=bounds)
 
 
+def _settings(info: ModelInfo) -> str:
+    rows = [[page.text(name), page.text(words)] for name, words in facts.settings(info)]
+    return page.table(["", ""], rows, wide=[1])
+
+
 def _network(info: ModelInfo) -> str:
     rows = [
         [
@@ -307,4 +323,4 @@ class _Pictures:
         shown = np.argsort(-probabilities, kind="stable")[:SHOWN_LABELS].tolist()
         shown += [truth] if truth not in (-1, *shown) else []
         bars = [(labels[index], float(probabilities[index]), index == truth) for index in shown]
-        return page.figure(thumbnail(uri), page.score_bars(bars), uri)
+        return page.figure(thumbnail(uri), page.score_bars(bars) + page.file_name(uri), uri)

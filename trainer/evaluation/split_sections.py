@@ -45,7 +45,7 @@ def photos(sides: Mapping[str, Sequence[Example]]) -> list[str]:
 
 
 def _figure(example: Example) -> str:
-    return page.figure(thumbnail(example.uri), page.text(example.label), example.uri)
+    return page.figure(thumbnail(example.uri), page.text(example.label) + page.file_name(example.uri), example.uri)
 
 
 def spread(examples: Sequence[Example], count: int) -> list[Example]:

@@ -18,6 +18,7 @@ from catalogue.cli.logs import say
 from catalogue.images.spec import Limits
 from catalogue.model_dir import INFO_FILE, ModelDir, ModelInfo, file_digest, read, saved_model
 from catalogue.model_dir.info import canonical_json, model_id
+from trainer.evaluation import model_card
 from trainer.evaluation.report import Evaluated
 from trainer.export import publishing, signatures
 from trainer.export.golden import golden_images
@@ -38,7 +39,8 @@ def write_and_publish(
     Args:
         workplace: see `trainer.export.publishing.workplace`.
         path: where it goes.
-        model, info, report, files: see `write`.
+        model, report, files: see `write`.
+        info: what `identified` gave.
         evaluated: photos, of which some become the golden images.
         limits: which photos are too large.
 
@@ -46,10 +48,17 @@ def write_and_publish(
         `info` with what is known now.
     """
     golden = golden_images(evaluated, info.image, limits)
+    card = model_card.model_card(info).encode("utf-8", "surrogateescape")
     say("writing the model directory")
-    written = write(workplace / "model", model, info, golden, report, files)
+    written = write(workplace / "model", model, info, golden, report, {**files, model_card.NAME: card})
     publishing.publish(written.path, path)
     return written.info
+
+
+def identified(model: keras.Model, info: ModelInfo) -> ModelInfo:
+    """What is known of a model, with the id and the hash that it will be written with."""
+    found = dataclasses.replace(info, network_hash=_network_hash(model))
+    return dataclasses.replace(found, id=model_id(found))
 
 
 def write(
@@ -90,8 +99,7 @@ def write(
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
-    info = dataclasses.replace(info, network_hash=_network_hash(model), files=digests)
-    info = dataclasses.replace(info, id=model_id(info))
+    info = identified(model, dataclasses.replace(info, files=digests))
     (folder / INFO_FILE).write_text(json.dumps(info.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
     written = read(folder)
     saved_model.load(written)

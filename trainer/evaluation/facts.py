@@ -1,0 +1,97 @@
+"""What is known of a model, in words: for its report and its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from catalogue.cli.text import counted
+from catalogue.model_dir import ModelInfo
+
+FITTED = {"none": "a new head only", "all": "all layers, and a new head"}
+SHOWN_PAIRS = 10
+
+
+class ClassFigures(NamedTuple):
+    """How well a class is told from the others, from 0 to 1; None where there is nothing to compute it from."""
+
+    label: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    photos: int
+
+
+class Pair(NamedTuple):
+    """Photos of one class that are taken for another; `share` is of all photos of the class."""
+
+    truth: str
+    predicted: str
+    photos: int
+    share: float
+
+
+def weakest_first(metrics: dict[str, Any]) -> list[ClassFigures]:
+    """The classes, the one with the lowest F1 first; those without photos last.
+
+    Args:
+        metrics: what `trainer.evaluation.metrics.measure` gave.
+    """
+    found = [
+        ClassFigures(label, own["precision"], own["recall"], own["f1"], own["support"])
+        for label, own in metrics["per_class"].items()
+    ]
+    return sorted(found, key=lambda one: (not one.photos, one.f1 if one.f1 is not None else 0.0, one.label))
+
+
+def confused_pairs(metrics: dict[str, Any]) -> list[Pair]:
+    """The pairs of classes that are confused most often, ten at most.
+
+    Args:
+        metrics: what `trainer.evaluation.metrics.measure` gave.
+    """
+    pairs = [
+        Pair(one["truth"], one["predicted"], one["count"], one["count"] / metrics["per_class"][one["truth"]]["support"])
+        for one in metrics["confusion"]
+        if one["truth"] != one["predicted"]
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.photos, -pair.share, pair.truth, pair.predicted))[:SHOWN_PAIRS]
+
+
+def settings(info: ModelInfo) -> Iterator[tuple[str, str]]:
+    """What a model was made of and how, name -> words."""
+    training, data = info.training, info.data
+    views = " and ".join(info.image.views)
+    weights = f"weights {training['weights']}"
+    yield "network", f"{training['backbone']}, {weights}, images of {info.image.size} pixels ({views})"
+    if "validation_photos" in data:
+        test = f", {data['test_photos']:,} to test" if data.get("test_photos") else ""
+        broken = data.get("unreadable_photos", 0)
+        yield (
+            "photos",
+            (
+                f"{data['training_photos']:,} to train on, {data['validation_photos']:,} to validate{test}; "
+                f"{broken:,} could not be read"
+            ),
+        )
+    stage = training.get("main")
+    if not stage or not training.get("epochs_run"):
+        return
+    cut = training.get("fine_tune", "")
+    yield "fitted", FITTED.get(cut, f"all above the layer {training.get('cut', cut)}, and a new head")
+    varied = {name: value for name, value in (training.get("augmentation") or {}).items() if value}
+    words = ", ".join(
+        name.replace("_", " ") + ("" if value is True else f" up to {value:g}") for name, value in varied.items()
+    )
+    yield "photos varied by", words or "nothing"
+    yield (
+        "optimizer",
+        (
+            f"{stage.get('optimizer', 'adam')}, learning rate {stage['learning_rate']:g} ({stage['decay']}), "
+            f"batches of {training['batch_size']}, seed {training['seed']}"
+        ),
+    )
+    head = training.get("head_epochs_run")
+    alone = f"; before that the head alone, {counted(len(head), 'epoch')}" if head else ""
+    yield "epochs", f"the best is {training['best_epoch']} of {len(training['epochs_run'])}{alone}"
+    yield "scores", f"calibrated with a temperature of {info.temperature:.2f}"

@@ -1,0 +1,72 @@
+"""The model card: what a model is, what it is good for and where it fails, as Markdown.
+
+After Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from catalogue.model_dir import ModelInfo
+from trainer.evaluation import facts, verdict
+
+NAME = "model_card.md"
+
+
+def model_card(info: ModelInfo) -> str:
+    """The card of a model that has been measured, or that is as it came."""
+    return "\n".join(_lines(info)) + "\n"
+
+
+def _lines(info: ModelInfo) -> Iterator[str]:
+    yield f"# Model {info.id}"
+    yield ""
+    yield f"A classifier of photos with {len(info.labels):,} classes, written {info.created}."
+    if sentences := list(verdict.sentences(info)):
+        yield from ("", "## How good it is", "")
+        yield from (f"- {sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+    measured = info.test_metrics or info.metrics
+    if measured:
+        which = "test" if info.test_metrics else "validation"
+        yield from ("", "## Where it fails", "", f"The classes, the weakest first, on the {which} photos:", "")
+        yield from _table(
+            ("class", "precision", "recall", "F1", "photos"),
+            (
+                (_escaped(one.label), *map(_percent, (one.precision, one.recall, one.f1)), f"{one.photos:,}")
+                for one in facts.weakest_first(measured)
+            ),
+        )
+        pairs = facts.confused_pairs(measured)
+        yield from ("", "What it confuses most often:" if pairs else "It confuses no two classes.")
+        if pairs:
+            yield ""
+            yield from _table(
+                ("photos of", "taken for", "photos", "of the class"),
+                ((_escaped(p.truth), _escaped(p.predicted), f"{p.photos:,}", f"{p.share:.0%}") for p in pairs),
+            )
+    yield from ("", "## How it was made", "")
+    yield from (f"- {name[0].upper()}{name[1:]}: {_escaped(words)}." for name, words in facts.settings(info))
+    packages = ", ".join(f"{name} {version}" for name, version in info.versions.items())
+    yield f"- Written with {packages}."
+    yield from ("", "## What it is for", "")
+    yield "Photos like those that it was trained on. A photo of anything else gets one of its classes, too, often with"
+    yield "a low score; there is no class for what is none of them."
+    if info.class_shares:
+        yield from ("", "The classes, with their shares of the training photos:", "")
+        yield from (f"- {_escaped(label)}: {share:.1%}" for label, share in sorted(info.class_shares.items()))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _escaped(words: str) -> str:
+    """Text that Markdown shows as it is."""
+    flat = " ".join(words.split())
+    return "".join(f"\\{character}" if character in r"\`*_[]<>|#" else character for character in flat)
