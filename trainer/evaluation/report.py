@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def evaluation_page(
             page.cards(figures),
             *(f"<p>{page.text(sentence)}</p>" for sentence in (verdict.sentences(info) if fitting else ())),
             *([page.section("Test photos", page.cards(_figures(tested)))] if tested else []),
-            *([page.section("Compared", _comparison(info, comparison))] if comparison else []),
+            *([page.section("Compared", _comparison(info, comparison, evaluated, pictures))] if comparison else []),
             *(_against_truth(info, metrics, evaluated, pictures) if metrics else []),
             least_sure,
             *([page.section("Calibration", _calibration(info, metrics))] if metrics else []),
@@ -225,7 +226,7 @@ def _calibration(info: ModelInfo, metrics: dict[str, Any]) -> str:
     return words + charts.reliability_diagram(metrics["reliability"])
 
 
-def _comparison(info: ModelInfo, comparison: Comparison) -> str:
+def _comparison(info: ModelInfo, comparison: Comparison, evaluated: Evaluated, pictures: _Pictures) -> str:
     found = comparison.result
     cards = {
         f"accuracy of {comparison.before}": f"{found['accuracy_before']:.1%}",
@@ -235,7 +236,19 @@ def _comparison(info: ModelInfo, comparison: Comparison) -> str:
         "p (McNemar)": f"{found['p_value']:.3g}",
     }
     rows = [[page.text(label), f"{n['fixed']:,}", f"{n['broken']:,}"] for label, n in found["per_class"].items()]
-    return page.cards(cards) + (page.table(["class", "fixed", "broken"], rows) if rows else "<p>No label differs.</p>")
+    if not rows:
+        return page.cards(cards) + "<p>None became right or wrong.</p>"
+    was, now = comparison.old == evaluated.truth, evaluated.predicted == evaluated.truth
+    galleries = ""
+    for title, flipped in (("Broken: right before", was & ~now), ("Fixed: wrong before", now & ~was)):
+        chosen = np.flatnonzero(flipped)[:PICTURES]
+        notes = {row: _before(info, comparison.old[row]) for row in chosen.tolist()}
+        galleries += f"<p>{title}</p>{pictures.gallery(chosen, notes)}" if notes else ""
+    return page.cards(cards) + page.table(["class", "fixed", "broken"], rows) + galleries
+
+
+def _before(info: ModelInfo, label: int) -> str:
+    return f"before: {info.labels[label] if label >= 0 else 'another label'}"
 
 
 def _history(info: ModelInfo) -> str:
@@ -293,9 +306,9 @@ class _Pictures:
     def __init__(self, info: ModelInfo, evaluated: Evaluated) -> None:
         self._info, self._evaluated = info, evaluated
 
-    def gallery(self, rows: Iterable[int]) -> str:
-        """Photos in rows; nothing if there are none."""
-        figures = [self._figure(int(row)) for row in rows]
+    def gallery(self, rows: Iterable[int], notes: Mapping[int, str] = MappingProxyType({})) -> str:
+        """Photos in rows, some with a note; nothing if there are none."""
+        figures = [self._figure(int(row), notes.get(int(row), "")) for row in rows]
         return page.gallery(figures) if figures else ""
 
     def of_cells(self, shown: Sequence[int]) -> str:
@@ -317,10 +330,10 @@ class _Pictures:
             rows += own[np.linspace(0, len(own) - 1, min(most, len(own))).astype(int)].tolist()
         return self.gallery(rows)
 
-    def _figure(self, row: int) -> str:
+    def _figure(self, row: int, note: str) -> str:
         labels, truth = self._info.labels, int(self._evaluated.truth[row])
         probabilities, uri = self._evaluated.probabilities[row], self._evaluated.uris[row]
         shown = np.argsort(-probabilities, kind="stable")[:SHOWN_LABELS].tolist()
         shown += [truth] if truth not in (-1, *shown) else []
         bars = [(labels[index], float(probabilities[index]), index == truth) for index in shown]
-        return page.figure(thumbnail(uri), page.score_bars(bars) + page.file_name(uri), uri)
+        return page.figure(thumbnail(uri), page.text(note) + page.score_bars(bars) + page.file_name(uri), uri)

@@ -129,7 +129,12 @@ def test_two_models_on_the_same_photos(
     assert found["fixed"] + found["broken"] == len(expected)
     assert found["model_id"] == model_dir.read(other_model).info.id
     assert f"{found['fixed']} fixed, {found['broken']} broken, p = " in capfd.readouterr().out
-    assert "Compared" in (tmp_path / "both/report.html").read_text()
+    compared = (tmp_path / "both/report.html").read_text().split("<h2>Compared</h2>")[1].split("<h2>")[0]
+    flipped = {key: [flip for flip in found["flips"] if (new[flip["uri"]][0] == new[flip["uri"]][1]) == key]
+               for key in (True, False)}  # fmt: skip
+    assert compared.count("<figure") == sum(min(len(flips), 12) for flips in flipped.values()) > 0
+    for label in {flip["before"] for flips in flipped.values() for flip in flips[:12]}:
+        assert f"before: {label}<" in compared
 
 
 def test_a_gate_that_is_missed_fails_the_command(
