@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from catalogue.cli import flags
+from catalogue.cli.errors import UserError
 from trainer.data import labels
 
 VALIDATION_FRACTION = 0.1
@@ -52,13 +54,19 @@ def add_arguments(add: Any) -> None:
         help="what the numbers of an IDX file stand for, from 0; or a text file with a name in each line",
     )
     add(
-        "--refit",
-        action="store_true",
-        help="once the best epoch is known, fit again up to it with the photos that validated, too",
-    )
-    add(
         "--drop",
         type=flags.path,
         metavar="FILE",
         help="a list of photos to leave out, with the column uri, such as label_issues.csv of a model directory",
     )
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuses flags that contradict each other. Raises UserError."""
+    a = arguments
+    if a.validation_data and a.validation_fraction != VALIDATION_FRACTION:
+        raise UserError("--validation-fraction and --validation-data do not go together: give one of them")
+    if a.test_data and a.test_fraction:
+        raise UserError("--test-fraction and --test-data do not go together: give one of them")
+    if a.validation_fraction + (a.test_fraction or 0.0) >= 1:
+        raise UserError("--validation-fraction and --test-fraction leave nothing to train on")

@@ -110,6 +110,11 @@ def add_arguments(add: Any) -> None:
         metavar="N",
         help="of the initial weights, the shuffling, the dropout and the augmentation",
     )
+    add(
+        "--refit",
+        action="store_true",
+        help="once the best epoch is known, fit again up to it with the photos that validated, too",
+    )
 
 
 def optimizer_defaults(arguments: argparse.Namespace, stage: Stage) -> dict[str, float]:

@@ -15,7 +15,7 @@ from catalogue.cli.logs import print_line, say
 from catalogue.cli.progress import Progress
 from catalogue.html import page
 from catalogue.images.spec import ImageSpec, Limits
-from trainer.commands import image_flags
+from trainer.commands import data_flags, image_flags
 from trainer.data import checks
 from trainer.data.examples import Example, own_image_size
 from trainer.data.photos import Photo, content_hashes, read_photo
@@ -33,6 +33,7 @@ _WHOLE_ARRAY = 1024  # numbers; of larger ones the edges are shown
 def preview(arguments: argparse.Namespace) -> None:
     """Prints how many photos of each class are on each side; writes a page to look at."""
     a, limits = arguments, flags.limits(arguments)
+    data_flags.check(a)
     storage.check_new_folder(a.output, "--output")
     found = find_sides(a.data, a.validation_data, a.test_data, a.drop, class_names=a.class_names or ())
     checks.check_sides(found)

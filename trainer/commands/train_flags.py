@@ -96,12 +96,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
     weights = a.weights or names.default_weights(a.backbone)
     from_scratch = weights == names.NONE
     keep_top = a.head != HEAD_CHOICES[0]
-    if a.validation_data and a.validation_fraction != data_flags.VALIDATION_FRACTION:
-        raise UserError("--validation-fraction and --validation-data do not go together: give one of them")
-    if a.test_data and a.test_fraction:
-        raise UserError("--test-fraction and --test-data do not go together: give one of them")
-    if a.validation_fraction + (a.test_fraction or 0.0) >= 1:
-        raise UserError("--validation-fraction and --test-fraction leave nothing to train on")
+    data_flags.check(a)
     if keep_top:
         _check_nothing_is_fitted(a, weights)
     fine_tune = a.fine_tune or (names.EVERYTHING if from_scratch else names.NOTHING)
@@ -175,7 +170,6 @@ def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> Non
     fitted |= {"validation_data": ("--validation-data", None), "test_data": ("--test-data", None)}
     fitted |= {"hidden_units": ("--hidden-units", None)}
     fitted |= {"dropout": ("--dropout", network_flags.DROPOUT), "test_fraction": ("--test-fraction", None)}
-    fitted |= {"refit": ("--refit", False)}
     fitted |= {"validation_fraction": ("--validation-fraction", data_flags.VALIDATION_FRACTION)}
     for name, (flag, default) in fitted.items():
         if name not in ("batch_size", "precision", "seed") and getattr(arguments, name) != default:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,7 +37,20 @@ def load(file: str) -> keras.Model:
             f"{file} is no classifier of images: it takes and gives {', '.join(map(str, shapes))} instead of "
             "(None, height, width, 3) and (None, classes)"
         )
-    return keras.Model(model.inputs[0], model.outputs[0], name="imported")
+    images = keras.Input(model.inputs[0].shape[1:])
+    return keras.Model(images, _through(model, images), name="imported")
+
+
+def _through(model: keras.Model, x: keras.KerasTensor) -> keras.KerasTensor:
+    """What a model gives for an input, the layers of models inside it in their place, where all can be looked into."""
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+
+    def run(operation: Any) -> Callable[..., Any]:
+        is_graph = isinstance(operation, keras.Sequential) or hasattr(operation, "_run_through_graph")
+        return (lambda inputs, **_: _through(operation, inputs)) if is_graph else operation
+
+    (found,) = keras.tree.flatten(graph._run_through_graph([x], operation_fn=run))
+    return found
 
 
 def image_size(model: keras.Model, given: int | None) -> int:

@@ -111,6 +111,30 @@ def test_what_it_wants_done_to_pixels_is_found_out_or_asked_for(
     assert model_dir.read(tmp_path / "model").info.metrics["accuracy"] == 1
 
 
+def test_a_network_inside_a_model_can_be_looked_into(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As those have that were trained on top of a pretrained network."""
+    import keras
+
+    base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
+    head = keras.Sequential([keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="softmax")])
+    images = keras.Input((32, 32, 3))
+    built = keras.Model(images, head(base(images, training=False)))
+    built.save(tmp_path / "clothes.keras")
+    assert run(tmp_path / "clothes.keras", drawn, tmp_path / "model", "--preparation", "tf") == 0
+    layers = {layer["name"] for layer in model_dir.read(tmp_path / "model").info.network}
+    assert {"Conv1", "block_1_depthwise", "out_relu"} <= layers
+    photo = sorted(drawn.rglob("*.jpg"))[0]
+    capfd.readouterr()
+    look = ["--model-dir", tmp_path / "model", "--image", photo, "--output", tmp_path / "look"]
+    assert main(["inspect", *map(str, look), "--layers", "all", "--filters", "1", "--kernels"]) == 0
+    pixels = read_image(photo.read_bytes(), ImageSpec(32, "stretch")).astype(np.float32) / 127.5 - 1
+    expected = built.predict(pixels[np.newaxis], verbose=0)[0]
+    words = capfd.readouterr().out.splitlines()[-3].split()
+    assert (words[0], float(words[1])) == (OUTPUTS[expected.argmax()], pytest.approx(expected.max(), abs=1e-3))
+
+
 def test_what_does_not_fit_is_refused(
     trained: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
