@@ -25,7 +25,8 @@ def test_a_spec_of_another_version_is_refused(model_copy: Path) -> None:
 def test_holds_what_the_design_says(tiny_model: Path) -> None:
     names = {file.name for file in tiny_model.iterdir()}
     served = {"saved_model.pb", "variables", "assets", "fingerprint.pb"}
-    assert names == served | {"model.json", "golden", "model.keras", "report.html", "training_photos.npy"}
+    written = {"model.json", "golden", "model.keras", "report.html", "model_card.md", "training_photos.npy"}
+    assert names == served | written
     info = json.loads((tiny_model / "model.json").read_text())
     assert info["labels"] == ["dress", "hat", "shoes"]
     assert info["image"] == {"size": 32, "resize": "crop", "color_space": "sRGB"}
