@@ -57,6 +57,47 @@ def test_the_graph_that_decodes_makes_the_same_views(model: Path, drawn: Path, c
     assert found["scores"].numpy()[0][0] == pytest.approx(row["score"], abs=0.1)
 
 
+def test_what_is_frozen_is_run_over_views_and_their_varied_copies(
+    drawn: Path, command: Command, tmp_path: Path
+) -> None:
+    """What was measured with activations that were kept is what the model says."""
+    import keras
+
+    from trainer.networks import backbones, cutting
+
+    keras.backend.clear_session()  # layers are numbered from one, as in the command
+    backbone = backbones.build("residual", "none", 32, view_count=2)
+    backbone.layers[-1].save_weights(tmp_path / "residual.weights.h5")
+    layer = next(name for name, tensor in cutting.cut_tensors(backbone).items() if tensor.shape[1] == 8)
+    for file in drawn.rglob("*0.jpg"):
+        place = tmp_path / "validation" / file.parent.name / file.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.read_bytes() + b"\0")  # other contents, the same picture
+    words = [
+        "--backbone",
+        "residual",
+        "--image-size",
+        32,
+        "--views",
+        "crop,pad",
+        "--epochs",
+        2,
+        "--precision",
+        "float32",
+    ]
+    words += ["--weights", tmp_path / "residual.weights.h5", "--validation-data", tmp_path / "validation"]
+    for fine_tune, more in (("none", ()), (layer, ("--augment", "--copies", 2))):
+        model, output = tmp_path / fine_tune, tmp_path / f"evaluated-{fine_tune}"
+        done = command("trainer", "train", *train_arguments(drawn, model, *words, "--fine-tune", fine_tune, *more))
+        assert done.returncode == 0, done.stderr
+        flags = ["--model-dir", model, "--data", tmp_path / "validation", "--output", output]
+        assert command("trainer", "evaluate", *flags).returncode == 0
+        measured = json.loads((output / "evaluation.json").read_text())
+        trained = model_dir.read(model).info.metrics
+        assert measured["examples"] == trained["examples"] >= 6
+        assert measured["log_loss"] == pytest.approx(trained["log_loss"], rel=1e-2)
+
+
 def test_inspect_and_a_head_that_is_trained_on_the_model(
     model: Path, drawn: Path, command: Command, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from catalogue.cli.logs import say
 from catalogue.cli.versions import versions
 from catalogue.images.spec import POLICY, ImageSpec, Limits
 from catalogue.model_dir import ModelInfo, file_digest
+from trainer.commands import image_flags
 from trainer.commands.import_flags import FIND_OUT
 from trainer.data.examples import Example
 from trainer.data.identity import contents_digest
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace, examples: Sequence[Example]) -> ModelInfo
     model = foreign.load(a.model)
     if model.output_shape[1] != len(a.labels):
         raise UserError(f"the model has {model.output_shape[1]:,} classes, --labels names {len(a.labels):,}: name all")
-    spec = ImageSpec(foreign.image_size(model, a.image_size), a.resize)
+    spec = image_flags.image_spec(foreign.image_size(model, a.image_size), a.resize, None)
     preparation = a.preparation
     if preparation == FIND_OUT:
         preparation = _best_preparation(model, spec, limits, spread(examples, TRIED_ON), a.labels)
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace, examples: Sequence[Example]) -> ModelInfo
         class_shares={},
         metrics=measured,
         training={
-            "backbone": model.name,
+            "backbone": network.backbone.name,
             "weights": Path(a.model).name,
             "weights_hash": file_digest(Path(a.model)),
             "preparation": preparation,

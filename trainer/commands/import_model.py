@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
+from trainer.data import idx
 from trainer.data.examples import Example, find_examples
 from trainer.evaluation import gates, verdict
 
@@ -20,7 +21,7 @@ def import_model(arguments: argparse.Namespace) -> None:
     if storage.is_remote(a.model) or not storage.is_file(a.model):
         raise UserError(f"--model {a.model}: there is no such file on this machine")
     gates.check_gate_names(a.fail_under or (), a.labels)
-    examples = find_examples(a.data)
+    examples = find_examples(a.data, class_names=a.labels if idx.is_images_file(a.data) else ())
     _check_labels(examples, a.labels)
     say("importing TensorFlow and reading the model")
     from trainer.commands import import_job

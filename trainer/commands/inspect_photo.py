@@ -63,14 +63,37 @@ def sections_of(models: Mapping[str, ModelDir], arguments: argparse.Namespace, l
         for path, model in models.items()
     ]
     filters = Filters(arguments.filters, every=arguments.all_filters)
-    sections = [] if not uris else [page.section("What decided", *map(_decided, subjects))]
-    for subject in subjects:
-        chosen = layer_names(subject.classifier, every=True) if arguments.layers == [ALL] else arguments.layers
+    chosen = _layers(subjects, arguments.layers)
+    sections = [page.section("What decided", *map(_decided, subjects))] if uris else []
+    drawn = 0
+    for subject, layers in zip(subjects, chosen, strict=True):
         if uris:
-            sections += _activations(subject, chosen, filters)
+            sections += _activations(subject, layers, filters)
         if arguments.kernels:
-            sections += _kernels(subject, chosen, filters)
+            kernel_sections = list(_kernels(subject, layers, filters))
+            drawn += len(kernel_sections)
+            sections += kernel_sections
+    if arguments.kernels and not drawn:
+        which = ", ".join(arguments.layers or ()) or "no layer"
+        raise UserError(f"--kernels: {which} has {'no ' if arguments.layers else ''}kernels: only convolutions have")
     return sections
+
+
+def _layers(subjects: Sequence[_Subject], names: Sequence[str] | None) -> list[Sequence[str] | None]:
+    """The layers to look into in each network; of those that are named, those that it has.
+
+    Raises:
+        UserError: no network has one of them.
+    """
+    if names is None:
+        return [None] * len(subjects)
+    known = [layer_names(subject.classifier, every=True) for subject in subjects]
+    if names == [ALL]:
+        return list(known)
+    unknown = [name for name in names if not any(name in own for own in known)]
+    if unknown:
+        raise UserError(f"--layers: there is no layer {unknown[0]!r}; inspect without --layers lists them")
+    return [[name for name in names if name in own] for own in known]
 
 
 def _read(uri: str, model: ModelDir, limits: Limits) -> Photo:

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from catalogue.cli.errors import UserError
-from trainer.networks import cutting
+from trainer.networks import cutting, views
 from trainer.networks.activation import Activation
+from trainer.networks.nodes import in_order
 
 _LAST = "."  # no layer is called so
 
@@ -21,24 +21,29 @@ def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str
     Args:
         classifier: of a model directory, ``model.keras``.
         image: uint8 [H, W, 3].
-        layers: names of layers; None for the last one of each size of maps, or all of the head if there are no maps.
+        layers: names of layers that it has; None for the last one of each size of maps, or all of the head if there
+            are no maps.
 
-    Raises:
-        UserError: there is no such layer.
+    Returns:
+        Of an image with several views the maps of all, one below the other, and the means of what has no places.
     """
-    preparation, network = _parts(classifier)
-    head = classifier.layers[2]
-    outputs = {layer.name: layer.output for layer in network.layers[1:]}
-    above = {layer.name: layer.output for layer in head.layers[1:]}
+    preparation, network = classifier.layers[1].layers[-2], _network(classifier)
+    head, count = classifier.layers[2], views.count_of(classifier)
+    outputs, above = _outputs(network), _outputs(head)
     layers = layer_names(classifier) if layers is None else layers
-    unknown = [name for name in layers if name not in {*outputs, *above}]
-    if unknown:
-        raise UserError(f"--layers: the network has no layer {unknown[0]!r}; inspect without --image lists them")
     inner = keras.Model(network.input, {_LAST: network.output} | {n: outputs[n] for n in layers if n in outputs})
-    found = dict(inner(preparation(image[np.newaxis])))
+    inside = dict(inner(preparation(image[np.newaxis])))
     of_head = keras.Model(head.input, {_LAST: head.output} | {n: above[n] for n in layers if n in above})
-    found |= of_head(found[_LAST])
-    return [Activation(name, found[name].numpy()[0].astype(np.float32)) for name in layers]
+    found = {name: _of_image(values.numpy(), count) for name, values in inside.items()}
+    found |= {name: values.numpy()[0] for name, values in of_head(views.averaged(inside[_LAST], count)).items()}
+    return [Activation(name, found[name].astype(np.float32)) for name in layers]
+
+
+def _of_image(values: np.ndarray, count: int) -> np.ndarray:
+    """What a layer gives for the views of an image, [count, ...], as one."""
+    if values.ndim == 4:
+        return values.reshape(count * values.shape[1], *values.shape[2:])
+    return values.astype(np.float32).mean(axis=0)
 
 
 def layer_names(classifier: keras.Model, *, every: bool = False) -> list[str]:
@@ -48,20 +53,27 @@ def layer_names(classifier: keras.Model, *, every: bool = False) -> list[str]:
         classifier: of a model directory, ``model.keras``.
         every: all of them, in order; if not, the last one of each size of maps, or all of the head if there are none.
     """
-    _, network = _parts(classifier)
-    above = [layer.name for layer in classifier.layers[2].layers[1:]]
-    inside = network.layers[1:]
+    parts = _network(classifier), classifier.layers[2]
     if every:
-        return [*(layer.name for layer in inside), *above]
-    maps = [layer for layer in inside if len(layer.output.shape) == 4]
-    sides = {layer.output.shape[1]: layer.name for layer in maps if not isinstance(layer, keras.layers.ZeroPadding2D)}
-    return list(sides.values()) or above  # of a network without maps what its dense layers give
+        return [name for part in parts for name in _outputs(part)]
+    inside, above = (_outputs(part, with_input=False) for part in parts)
+    padded = {layer.name for layer in _network(classifier).layers if isinstance(layer, keras.layers.ZeroPadding2D)}
+    sides = {tensor.shape[1]: name for name, tensor in inside.items() if len(tensor.shape) == 4 and name not in padded}
+    return list(sides.values()) or list(above)  # of a network without maps what its dense layers give
 
 
-def _parts(classifier: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The layer that prepares pixels, and the network on them."""
-    preparation, network = classifier.layers[1].layers[-2:]
-    return preparation, network
+def _network(classifier: keras.Model) -> keras.Model:
+    return classifier.layers[1].layers[-1]
+
+
+def _outputs(part: keras.Model, *, with_input: bool = True) -> dict[str, keras.KerasTensor]:
+    """What the layers and operations of a part of a classifier give, by their names, in order."""
+    nodes = in_order(part)
+    return {
+        node.operation.name: node.outputs[0]
+        for node in nodes
+        if with_input or not isinstance(node.operation, keras.layers.InputLayer)
+    }
 
 
 def heat_map(classifier: keras.Model, image: np.ndarray, label: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import keras
 
 from catalogue.cli.errors import UserError
 from trainer.networks import views
+from trainer.networks.nodes import in_order
 
 
 def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
@@ -16,9 +17,7 @@ def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
 
     All that comes after such a layer sees nothing but its output.
     """
-    # By node, not by layer: `layer.output` of a nested model names a tensor inside it.
-    by_depth = backbone.layers[-1]._nodes_by_depth
-    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    nodes = in_order(backbone.layers[-1])
     producer = {id(output): position for position, node in enumerate(nodes) for output in node.outputs}
     last_use: dict[int, int] = {}
     for position, node in enumerate(nodes):

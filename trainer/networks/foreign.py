@@ -31,26 +31,33 @@ def load(file: str) -> keras.Model:
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{file} cannot be read as a model of Keras {keras.__version__}: {message}") from error
-    shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
+    try:
+        shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
+    except AttributeError as error:
+        raise UserError(f"{file} is no graph of layers, or was saved before it had seen an image") from error
     if [len(shape) for shape in shapes] != [4, 2] or shapes[0][3] not in (1, 3):
         raise UserError(
             f"{file} is no classifier of images: it takes and gives {', '.join(map(str, shapes))} instead of "
             "(None, height, width, 3) and (None, classes)"
         )
-    images = keras.Input(model.inputs[0].shape[1:])
-    return keras.Model(images, _through(model, images), name="imported")
+    return model
 
 
 def _through(model: keras.Model, x: keras.KerasTensor) -> keras.KerasTensor:
     """What a model gives for an input, the layers of models inside it in their place, where all can be looked into."""
-    graph = model._functional if isinstance(model, keras.Sequential) else model
 
     def run(operation: Any) -> Callable[..., Any]:
-        is_graph = isinstance(operation, keras.Sequential) or hasattr(operation, "_run_through_graph")
-        return (lambda inputs, **_: _through(operation, inputs)) if is_graph else operation
+        return operation if _graph(operation) is None else lambda inputs, **_: _through(operation, inputs)
 
-    (found,) = keras.tree.flatten(graph._run_through_graph([x], operation_fn=run))
+    (found,) = keras.tree.flatten(_graph(model)._run_through_graph([x], operation_fn=run))
     return found
+
+
+def _graph(operation: Any) -> Any:
+    """The graph of layers that a model is; None for anything else, and where it takes or gives several things."""
+    graph = operation._functional if isinstance(operation, keras.Sequential) else operation
+    is_plain = hasattr(graph, "_run_through_graph") and len(graph.inputs) == len(graph.outputs) == 1
+    return graph if is_plain else None
 
 
 def image_size(model: keras.Model, given: int | None) -> int:
@@ -90,7 +97,9 @@ def network(model: keras.Model, side: int, preparation: str) -> Network:
         pixels = keras.ops.image.rgb_to_grayscale(pixels)
     prepared = keras.Model(images, _prepared(pixels, preparation), name="preparation")
     images = keras.Input(shape, dtype="uint8", name="images")
-    backbone = keras.Model(images, model(prepared(images)), name=model.name)
+    inputs = keras.Input((side, side, model.input_shape[3]))
+    inlined = keras.Model(inputs, _through(model, inputs), name="imported")
+    backbone = keras.Model(images, inlined(prepared(images)), name=inlined.name)
     return Network.with_own_top(backbone, gives_probabilities=_gives_probabilities(backbone))
 
 

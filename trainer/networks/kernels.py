@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from catalogue.cli.errors import UserError
-
 
 def kernels(classifier: keras.Model, layers: Sequence[str] | None) -> dict[str, np.ndarray]:
     """Kernels by the names of their layers.
@@ -19,17 +17,11 @@ def kernels(classifier: keras.Model, layers: Sequence[str] | None) -> dict[str, 
 
     Returns:
         Of each layer float32 [h, w, channels that go in, filters]; of a depthwise convolution, whose filters take one
-        channel each, [h, w, 1, filters].
-
-    Raises:
-        UserError: no layer has kernels.
+        channel each, [h, w, 1, filters]. None of them where no layer has kernels.
     """
     network = classifier.layers[1].layers[-1]
     found = {layer.name: kernel for layer in network.layers if (kernel := _kernel(layer)) is not None}
     chosen = list(found)[:1] if layers is None else [name for name in layers if name in found]
-    if not chosen:
-        which = "the network" if layers is None else f"{', '.join(layers)}"
-        raise UserError(f"--kernels: {which} has no kernels: only convolutions have")
     return {name: found[name] for name in chosen}
 
 

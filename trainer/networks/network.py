@@ -10,6 +10,7 @@ import keras
 
 from trainer.networks import cutting
 from trainer.networks.names import EVERYTHING, NOTHING, TOP
+from trainer.networks.nodes import in_order
 
 _LEAST_PROBABILITY = 1e-30
 
@@ -85,8 +86,7 @@ class Network:
         """
         last: list[str] = []
         for part in (self.backbone.layers[-1], self.head):
-            by_depth = part._nodes_by_depth
-            nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+            nodes = in_order(part)
             for number, node in enumerate(nodes):
                 layer = node.operation
                 sources = [tensor._keras_history.operation.name for tensor in node.input_tensors]

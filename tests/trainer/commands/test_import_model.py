@@ -16,6 +16,7 @@ from catalogue import model_dir
 from catalogue.images.reader import read_image
 from catalogue.images.spec import ImageSpec
 from trainer.__main__ import main
+from trainer.data import idx
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 LABELS = ("dress", "hat", "shoes")
@@ -135,12 +136,54 @@ def test_a_network_inside_a_model_can_be_looked_into(
     assert (words[0], float(words[1])) == (OUTPUTS[expected.argmax()], pytest.approx(expected.max(), abs=1e-3))
 
 
+def test_labels_of_idx_files_are_their_names(tmp_path: Path, shared: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import keras
+
+    digits = f"{shared}/datasets/mnist/t10k-images-idx3-ubyte.gz"
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    images, numbers = idx.read_labeled(digits)
+    model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(images[..., np.newaxis] / 255.0, numbers, epochs=1, verbose=0)
+    model.save(tmp_path / "digits.keras")
+    words = ["--model", str(tmp_path / "digits.keras"), "--labels", ",".join(names), "--data", digits]
+    assert main(["import", *words, "--preparation", "unit", "--model-dir", str(tmp_path / "model")]) == 0
+    info = model_dir.read(tmp_path / "model").info
+    assert info.labels == tuple(names)
+    expected = model.predict(images[..., np.newaxis] / 255.0, verbose=0).argmax(1) == numbers
+    assert info.metrics["accuracy"] == pytest.approx(expected.mean(), abs=2e-3)
+    assert info.metrics["accuracy"] > 0.8
+
+
+def test_a_model_of_images_of_any_size(drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import keras
+
+    images = keras.Input((None, None, 3))
+    maps = keras.layers.Conv2D(4, 3, name="first")(images)
+    one, other = keras.layers.Conv2D(4, 3, name="second")(maps), keras.layers.Conv2D(4, 3, name="third")(maps)
+    both = keras.Model(images, [one, other], name="two_outputs")  # a model inside, which gives two things
+    inputs = keras.Input((None, None, 3))
+    total = keras.layers.Add()(both(inputs))
+    outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(total))
+    keras.Model(inputs, outputs).save(tmp_path / "any.keras")
+    flags = ["--preparation", "unit"]
+    assert run(tmp_path / "any.keras", drawn, tmp_path / "model", *flags) == 2
+    assert "the model takes images of any size: give --image-size" in capfd.readouterr().err
+    assert run(tmp_path / "any.keras", drawn, tmp_path / "model", *flags, "--image-size", 4) == 2
+    assert "an image size of 4 is too small" in capfd.readouterr().err
+    assert run(tmp_path / "any.keras", drawn, tmp_path / "model", *flags, "--image-size", 32) == 0
+    network = model_dir.read(tmp_path / "model").info.network
+    assert all(None not in layer["output"] for layer in network)
+
+
 def test_what_does_not_fit_is_refused(
     trained: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import keras
 
     (tmp_path / "no.keras").write_bytes(b"no model")
+    with pytest.warns(UserWarning, match="not yet been built"):
+        keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)]).save(tmp_path / "unbuilt.keras")
     keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]).save(tmp_path / "numbers.keras")
     keras.Sequential([keras.Input((20, 30, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]).save(
         tmp_path / "wide.keras"
@@ -149,6 +192,7 @@ def test_what_does_not_fit_is_refused(
     for words, message in (
         (["--model", tmp_path / "none.h5"], "there is no such file on this machine"),
         (["--model", tmp_path / "no.keras"], "cannot be read as a model of Keras"),
+        (["--model", tmp_path / "unbuilt.keras"], "was saved before it had seen an image"),
         (["--model", tmp_path / "numbers.keras"], "is no classifier of images"),
         (["--model", tmp_path / "wide.keras"], "images of 30 × 20 pixels: only square ones are possible"),
         (["--labels", "dress,hat,shoes,spoon"], "the model has 3 classes, --labels names 4: name all"),

@@ -61,6 +61,46 @@ def test_activations_are_those_of_the_layers(classifier: Any) -> None:
     np.testing.assert_allclose(last.values, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_activations_of_views_are_those_that_decide() -> None:
+    import keras
+
+    keras.backend.clear_session()  # layers are numbered from one again
+    made = Network.on(backbones.build("residual", "none", SIDE, view_count=2), 3, hidden_units=(5,)).calibrated(1.0)
+    image = np.random.default_rng(0).integers(0, 256, (2 * SIDE, SIDE, 3), dtype=np.uint8)
+    found = {item.layer: item.values for item in activations.activations(made, image, None)}
+    assert [values.shape[:2] for values in found.values()] == [(64, 32), (32, 16), (16, 8)]
+    names = ["global_average_pooling2d", "hidden_1", "logits"]
+    features, _, logits = (item.values for item in activations.activations(made, image, names))
+    expected = made.layers[1](image[np.newaxis])
+    np.testing.assert_allclose(features, expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, made.layers[2](expected)[0], rtol=1e-4, atol=1e-5)
+    (name, *_) = found
+    single = Network.on(backbones.build("residual", "none", SIDE), 3).calibrated(1.0)
+    single.layers[1].set_weights(made.layers[1].get_weights())
+    last = [layer.name for layer in single.layers[1].layers[-1].layers if layer.output.shape[1] == 32][-1]
+    for number, values in enumerate(np.split(found[name], 2)):
+        view = image[number * SIDE : (number + 1) * SIDE]
+        np.testing.assert_allclose(
+            values, activations.activations(single, view, [last])[0].values, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_operations_can_be_looked_at() -> None:
+    import keras
+
+    pixels = keras.Input((8, 8, 3))
+    network = keras.Model(pixels, keras.layers.Flatten()(pixels * 2.0))
+    images = keras.Input((8, 8, 3), dtype="uint8")
+    preparation = keras.Model(images, keras.ops.cast(images, "float32"), name="preparation")
+    outer = keras.Input((8, 8, 3), dtype="uint8")
+    network_on = Network.on(keras.Model(outer, network(preparation(outer))), 2)
+    made, image = network_on.calibrated(1.0), np.full((8, 8, 3), 7, np.uint8)
+    listed = [layer["name"] for layer in network_on.layers()]
+    assert activations.layer_names(made, every=True) == listed
+    (found,) = activations.activations(made, image, [name for name in listed if name.startswith("multiply")])
+    assert (found.values == 14).all()
+
+
 def test_layers_of_the_head_and_networks_without_maps() -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     made = Network.on(backbones.build("pixels", "none", 8), 3, hidden_units=(5,)).calibrated(1.0)
@@ -146,6 +186,10 @@ def test_all_layers_a_filter_kernels_and_photos_and_models_side_by_side(
     assert text.count("filter 4 of 7<br>") >= 2 + 1  # maps of two photos, and a kernel
     assert "filter 1 of" not in text
     assert f"<h2>{other} kernels of conv2d: 3 × 3 × 3 × 7</h2>" in text
+    look = ["--model-dir", str(tiny_model), str(other), "--output", str(tmp_path / "one"), "--kernels"]
+    assert main(["inspect", *look, "--layers", "conv2d", "conv2d_4"]) == 0  # the other network has two of them
+    assert main(["inspect", *look[:-2], str(tmp_path / "two"), "--kernels", "--layers", "conv2d", "typo"]) == 2
+    assert "there is no layer 'typo'" in capfd.readouterr().err
     assert text.count("filter 4 of 5, channel ") == 3  # the first of seven channels
 
 
@@ -174,14 +218,17 @@ def test_a_depthwise_convolution_has_a_kernel_for_each_channel() -> None:
     ("flags", "words"),
     [
         (["--kernels"], "--kernels needs --output"),
-        (["--kernels", "--output", "{new}", "--layers", "logits"], "--kernels: logits has no kernels"),
+        (
+            ["--kernels", "--output", "{new}", "--layers", "logits"],
+            "--kernels: logits has no kernels: only convolutions",
+        ),
         (["--filters", "1", "--all-filters"], "--filters and --all-filters do not go together"),
         (["--image", "{drawn}/hat/00.jpg"], "--image needs --output"),
         (["--output", "{drawn}"], "exists: choose another folder"),
         (["--image", "{drawn}/none.jpg", "--output", "{new}"], "cannot be read as a photo: not_found"),
         (
             ["--image", "{drawn}/hat/00.jpg", "--output", "{new}", "--layers", "conv9"],
-            "the network has no layer 'conv9'",
+            "--layers: there is no layer 'conv9'; inspect without --layers lists them",
         ),
     ],
 )
