@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,14 +16,14 @@ from catalogue.cli.progress import Progress
 from catalogue.html import page
 from catalogue.images.spec import ImageSpec, Limits
 from trainer.commands import data_flags, image_flags
-from trainer.data import checks
+from trainer.data.checks import check_sides
 from trainer.data.examples import Example, own_image_size
-from trainer.data.photos import Photo, content_hashes, read_photo
-from trainer.data.sides import Sides, find_sides
-from trainer.data.split import Split, held_out_test, split_by_content
+from trainer.data.photos import NO_IMAGE, Photo, Unreadable, read_photo, read_photos
+from trainer.data.sides import find_sides
 from trainer.evaluation import split_sections
-from trainer.fitting import augmentation
+from trainer.fitting import augmentation, checks
 from trainer.fitting.augmentation import Augmentation
+from trainer.fitting.encoded import Encoded
 from trainer.networks import names
 
 COPIES = 23
@@ -31,17 +31,23 @@ _WHOLE_ARRAY = 1024  # numbers; of larger ones the edges are shown
 
 
 def preview(arguments: argparse.Namespace) -> None:
-    """Prints how many photos of each class are on each side; writes a page to look at."""
+    """Says how many photos of each class are on each side; writes a page to look at."""
     a, limits = arguments, flags.limits(arguments)
     data_flags.check(a)
     storage.check_new_folder(a.output, "--output")
     found = find_sides(a.data, a.validation_data, a.test_data, a.drop, class_names=a.class_names or ())
-    checks.check_sides(found)
+    check_sides(found)
     size = a.image_size or own_image_size(a.data) or names.default_image_size("")
     spec = image_flags.image_spec(size, a.resize, a.views)
-    sides = _divided(found, a.validation_fraction, a.test_fraction or 0.0, limits)
-    _print_counts(sides, found.labels)
-    photo = _first(sides["training"], spec, limits)
+    read = _read(found.all, spec, limits)
+    checks.report_unreadable(read, len(found.all))
+    validation, test = ({example.uri for example in own} for own in (found.validation, found.test))
+    split = checks.choose_split(read, validation, test, None, a.validation_fraction, a.test_fraction or 0.0)
+    checks.report_classes(read, split, found.labels)
+    sides = split.sides(read.examples)
+    photo = read_photo(sides["training"][0], spec, limits)
+    if isinstance(photo, Unreadable):
+        raise UserError(f"{photo.example.uri} was changed while it was being read")
     image = photo.image
     about = f"{' × '.join(map(str, image.shape))}, {image.dtype}, {image.min()} to {image.max()}"
     print_line(f"the first photo: {about}")
@@ -59,50 +65,19 @@ def preview(arguments: argparse.Namespace) -> None:
     say(f"written to {a.output}")
 
 
-def _divided(sides: Sides, validation: float, test: float, limits: Limits) -> dict[str, list[Example]]:
-    """The photos by what they are for, as ``train`` divides them but for near-duplicates, which only it looks for."""
-    if sides.validation and (sides.test or not test):
-        given = {"training": sides.training, "validation": sides.validation, "test": sides.test}
-        return {name: list(examples) for name, examples in given.items() if examples}
-    hashed = list(_hashed(sides.training, limits))
-    examples, labels = [example for example, _ in hashed], np.array([example.label for example, _ in hashed])
-    hashes = np.array([content_hash for _, content_hash in hashed])
-    tests = held_out_test(labels, hashes, 0.0 if sides.test else test)
-    validates = np.zeros(len(examples), bool)
-    if not sides.validation:
-        validates[~tests] = split_by_content(labels[~tests], hashes[~tests], validation)
-    split = Split.of(validates, tests)
-    found = {
-        "training": [examples[row] for row in split.training],
-        "validation": [*sides.validation, *(examples[row] for row in split.validation)],
-        "test": [*sides.test, *(examples[row] for row in split.test)],
-    }
-    return {name: own for name, own in found.items() if own}
-
-
-def _hashed(examples: Sequence[Example], limits: Limits) -> Iterator[tuple[Example, str]]:
-    """The photos that can be read, with the hashes of their contents."""
+def _read(examples: Sequence[Example], spec: ImageSpec, limits: Limits) -> Encoded:
+    """The photos as ``train`` reads them, without their pixels."""
+    good: list[Photo] = []
+    unreadable: list[Unreadable] = []
     with Progress("reading photos", len(examples), "photos") as progress:
-        for example, content_hash in zip(examples, content_hashes(examples, limits), strict=True):
-            if content_hash:
-                yield example, content_hash
+        for photo in read_photos(examples, spec, limits):
+            if isinstance(photo, Photo):
+                good.append(dataclasses.replace(photo, image=NO_IMAGE))
+            else:
+                unreadable.append(photo)
             progress.advance(1)
-
-
-def _print_counts(sides: Mapping[str, Sequence[Example]], labels: Sequence[str]) -> None:
-    width, counts = max(map(len, labels)), [Counter(example.label for example in own) for own in sides.values()]
-    print_line(f"{'class':{width}}  {'  '.join(f'{name:>10}' for name in sides)}")
-    for label in labels:
-        print_line(f"{label:{width}}  {'  '.join(f'{count[label]:10,}' for count in counts)}")
-
-
-def _first(examples: Sequence[Example], spec: ImageSpec, limits: Limits) -> Photo:
-    """The first photo that can be read. Raises UserError if none can."""
-    for example in examples:
-        photo = read_photo(example, spec, limits)
-        if isinstance(photo, Photo):
-            return photo
-    raise UserError("none of the files can be read as a photo")
+    uris, hashes = tuple(photo.example for photo in good), tuple(photo.content_hash for photo in good)
+    return Encoded(np.zeros((len(good), 0)), None, uris, hashes, tuple(unreadable))
 
 
 def _array(photo: Photo) -> str:

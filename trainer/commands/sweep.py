@@ -63,7 +63,8 @@ def sweep(arguments: argparse.Namespace) -> None:
                 say("importing TensorFlow and building the network")
                 from trainer.commands.sweep_runner import Runner
 
-                run = Runner(arguments, Path(folder), sides)
+                has_earlier = any(trial.accuracy is not None for trial in (*trials, *finished))
+                run = Runner(arguments, Path(folder), sides, has_earlier=has_earlier)
             trial, about = run(values)
             trials.append(trial)
             show(trial, len(trials))

@@ -36,13 +36,14 @@ class Runner:
         arguments: of ``sweep``.
         folder: a local one, for the outputs of the frozen layers.
         sides: the photos.
+        has_earlier: whether an earlier command has made trials that did not fail.
     """
 
-    def __init__(self, arguments: argparse.Namespace, folder: Path, sides: Sides) -> None:
+    def __init__(self, arguments: argparse.Namespace, folder: Path, sides: Sides, *, has_earlier: bool) -> None:
         self._arguments, self._folder, self._sides = arguments, folder, sides
         self._devices = distribution.find()
         self._prepared: dict[str, tuple[Path, Prepared]] = {}
-        self._fitted, self.contents = False, ""
+        self._fitted, self.contents = has_earlier, ""
 
     def __call__(self, values: Values) -> tuple[Trial, str | None]:
         """Makes one trial. Returns it with a page about it; None if it failed."""

@@ -144,13 +144,9 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
 
 def _sides(job: Job, prepared: Prepared, sides: Sides) -> list[str]:
     """Sections of the report about the division of the photos."""
-    examples, split = prepared.encoded.examples, prepared.split
-    found = {
-        "training": [examples[row] for row in split.training],
-        "validation": [examples[row] for row in split.validation],
-        "test": [*sides.test, *(examples[row] for row in split.test)],
-    }
-    found = {name: own for name, own in found.items() if own}
+    found = prepared.split.sides(prepared.encoded.examples)
+    if sides.test:
+        found["test"] = list(sides.test)
     shown = {name: own for name, own in found.items() if name != "validation"}  # which have samples with their scores
     return [split_sections.counts(found, job.labels), *split_sections.photos(shown)]
 
@@ -189,8 +185,7 @@ def _tested(job: Job, examples: Sequence[Example], prepared: Prepared, run: infe
     checks.report_unreadable(tested, len(examples))
     seen = np.concatenate([prepared.split.training, prepared.split.validation])
     same = len(set(tested.content_hashes) & {encoded.content_hashes[row] for row in seen})
-    if same:
-        say(f"warning: {counted(same, 'photo')} of --test-data were trained or validated on: leave them out")
+    checks.warn_of_tested(same)
     return tested
 
 

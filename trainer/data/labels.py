@@ -6,6 +6,7 @@ import argparse
 import datetime
 import decimal
 import math
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def class_names(text: str) -> tuple[str, ...]:
         ArgumentTypeError: a name is empty or stands there twice, or the file cannot be read.
     """
     try:
-        is_file = Path(text).is_file()
+        is_file = os.path.isfile(text)  # not that of Path, which raises what a long list of names gives
         words = Path(text).read_text(encoding="utf-8-sig").splitlines() if is_file else text.split(",")
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{text} cannot be read: {error}") from error

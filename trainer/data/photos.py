@@ -23,6 +23,10 @@ from trainer.data.examples import Example
 Found = TypeVar("Found")
 
 
+NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+"""In the place of the pixels of photos that are not needed any more."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Photo:
     """An example that was read: its image uint8 [H, W, 3] and the SHA-256 of its bytes, hexadecimal."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
 from catalogue.cli.text import counted
+from trainer.data import idx
 from trainer.data.examples import Example, find_examples, without
 from trainer.data.identity import names_digest
 
@@ -61,8 +62,15 @@ def find_sides(
     Raises:
         UserError: there are none, or a list cannot be read.
     """
-    found = [find_examples(data, labelled=labelled, class_names=class_names)]
-    found += [find_examples(where, class_names=class_names) if where else [] for where in (validation_data, test_data)]
+    numbered = {where: idx.is_images_file(where) for where in (data, validation_data, test_data) if where}
+    if class_names and not any(numbered.values()):
+        raise UserError(f"--class-names is for IDX files, whose labels are numbers; {data} is none")
+
+    def names(where: str) -> Sequence[str]:
+        return class_names if numbered[where] else ()
+
+    found = [find_examples(data, labelled=labelled, class_names=names(data))]
+    found += [find_examples(where, class_names=names(where)) if where else [] for where in (validation_data, test_data)]
     if drop:
         kept = [without(examples, drop) for examples in found]
         left_out = sum(map(len, found)) - sum(map(len, kept))

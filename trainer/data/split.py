@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from catalogue.cli.errors import UserError
+from trainer.data.examples import Example
 from trainer.data.groups import components
 
 _TOLERANCE = 0.25
@@ -31,6 +32,11 @@ class Split:
     def of(cls, validates: np.ndarray, tests: np.ndarray) -> Split:
         """The split that masks say, bool [N]; what is in neither is trained on."""
         return cls(*(np.flatnonzero(mask) for mask in (~validates & ~tests, validates & ~tests, tests)))
+
+    def sides(self, examples: Sequence[Example]) -> dict[str, list[Example]]:
+        """The photos of each side that has some, by its name."""
+        rows = {"training": self.training, "validation": self.validation, "test": self.test}
+        return {name: [examples[row] for row in own] for name, own in rows.items() if len(own)}
 
 
 def held_out_test(

@@ -12,10 +12,9 @@ from catalogue.cli.progress import Progress
 from catalogue.images.spec import ImageSpec, Limits
 from trainer.data.examples import Example
 from trainer.data.identity import Contents, contents
-from trainer.data.photos import Photo, Unreadable, read_photos
+from trainer.data.photos import NO_IMAGE, Photo, Unreadable, read_photos
 
 BATCH_SIZE = 32
-_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 Network = Callable[[np.ndarray], np.ndarray]
 """uint8 [N, H, W, 3] -> probabilities float32 [N, K]."""
@@ -67,7 +66,7 @@ def classify(
             unreadable += [photo for photo in batch if isinstance(photo, Unreadable)]
             if readable:
                 rows.append(probabilities(np.stack([photo.image for photo in readable])))
-                good += [dataclasses.replace(photo, image=_NO_IMAGE) for photo in readable]
+                good += [dataclasses.replace(photo, image=NO_IMAGE) for photo in readable]
             progress.advance(len(batch))
     return Classified(
         tuple(photo.example for photo in good),

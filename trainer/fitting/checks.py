@@ -59,11 +59,13 @@ def choose_split(
     labels, hashes = np.array(encoded.labels), np.array(encoded.content_hashes)
     groups = duplicates.groups if duplicates else np.unique(hashes, return_inverse=True)[1]
     validates = np.array([example.uri in held_out for example in encoded.examples])
-    tests = np.array([example.uri in test for example in encoded.examples])
+    given = np.array([example.uri in test for example in encoded.examples], bool)
+    tests = given.copy()
     own = np.flatnonzero(~validates & ~tests)
     tests[own] = held_out_test(labels[own], hashes[own], test_fraction, groups[own])
+    warn_of_tested(len(np.intersect1d(hashes[given], hashes[~given])))
     if held_out:
-        both = np.intersect1d(hashes[validates], hashes[~validates])
+        both = np.intersect1d(hashes[validates], hashes[~validates & ~given])
         if len(both):
             say(
                 f"warning: {len(both):,} photos are in --data and in --validation-data: "
@@ -73,6 +75,12 @@ def choose_split(
         rest = np.flatnonzero(~tests)
         validates[rest] = split_by_content(labels[rest], hashes[rest], validation_fraction, groups[rest])
     return Split.of(validates, tests)
+
+
+def warn_of_tested(count: int) -> None:
+    """Says how many photos of --test-data are among those to train or validate on, if any are."""
+    if count:
+        say(f"warning: --test-data shares {counted(count, 'photo')} with those to train or validate on: leave them out")
 
 
 def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) -> None:

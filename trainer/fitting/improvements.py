@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from catalogue import storage
-from catalogue.cli.errors import UserError
+from catalogue.cli.logs import say
 from catalogue.reasons import StorageError
 
 Improved = Callable[[str, int, dict[str, float]], None]
@@ -34,6 +34,6 @@ def kept(folder: str | None, classifier: Callable[[], keras.Model]) -> Improved 
             try:
                 storage.write_bytes(f"{folder.rstrip('/')}/{name}", file.read_bytes())
             except StorageError as error:
-                raise UserError(f"--improvements {folder} cannot be written: {error.message}") from error
+                say(f"warning: --improvements {folder} cannot be written, going on without {name}: {error.message}")
 
     return keep

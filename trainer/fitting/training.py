@@ -122,8 +122,9 @@ def prepare(
     encoded = encoder.encode([*examples, *held_out, *test], with_features=config.head_stage is not None)
     job.devices.check_same("photos", [encoded.labels, encoded.content_hashes])
     checks.report_unreadable(encoded, len(examples) + len(held_out) + len(test))
-    duplicates = _duplicates(job, encoded)
     given, tests = ({example.uri for example in own} for own in (held_out, test))
+    others = np.array([row for row, example in enumerate(encoded.examples) if example.uri not in tests], int)
+    duplicates = _duplicates(job, encoded, others)
     split = checks.choose_split(encoded, given, tests, duplicates, config.validation_fraction, config.test_fraction)
     checks.report_classes(encoded, split, job.labels)
     if duplicates:
@@ -138,15 +139,19 @@ def prepare(
     return Prepared(backbone, initial, encoder, encoded, truth, split, copies, varied, duplicates)
 
 
-def _duplicates(job: Job, encoded: Encoded) -> Duplicates | None:
-    """Near-duplicates among photos, if a pretrained network has features for them.
+def _duplicates(job: Job, encoded: Encoded, rows: np.ndarray) -> Duplicates | None:
+    """Near-duplicates among the photos in some rows, if a pretrained network has features for them.
 
     The split depends on them, so that all workers have what the chief finds, and a run that goes on what it found.
+
+    Args:
+        job, encoded: all photos.
+        rows: int, those to train and validate on.
     """
     if encoded.features is None or job.config.weights == names.NONE or encoded.features.size > _MOST_FEATURES:
         return None
     found = job.checkpoints.load(SPLIT) if job.devices.is_chief else None
-    pairs = found[0][0] if found else near_duplicates(encoded.features).pairs
+    pairs = found[0][0] if found else rows[near_duplicates(encoded.features[rows]).pairs]
     if job.devices.is_chief and not found:
         job.checkpoints.save(SPLIT, [pairs], {})
     return Duplicates(np.array(job.devices.json_from_chief(pairs.tolist()), int).reshape(-1, 2), len(encoded.examples))

@@ -18,8 +18,9 @@ def run(data: Path, output: Path, *more: object) -> int:
 
 
 def counts(text: str) -> dict[str, list[int]]:
-    """Class -> photos on each side, of the table that is printed."""
-    return {words[0]: [int(word) for word in words[1:]] for words in map(str.split, text.splitlines()[1:-1])}
+    """Class -> photos on each side, of the table that is shown."""
+    rows = re.findall(r"^(dress|hat|shoes) +([\d ]+)$", text, re.MULTILINE)
+    return {label: list(map(int, numbers.split())) for label, numbers in rows}
 
 
 @pytest.mark.parametrize("more", [(), ("--validation-fraction", 0.3, "--test-fraction", 0.2)])
@@ -27,9 +28,10 @@ def test_the_split_is_that_of_training(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], more: tuple[object, ...]
 ) -> None:
     assert run(drawn, tmp_path / "out", *more) == 0
-    found = counts(capfd.readouterr().out)
+    found = counts(capfd.readouterr().err)
     words = ["--data", str(drawn), "--model-dir", str(tmp_path / "model"), "--backbone", "pixels", "--epochs", "1"]
     assert main(["train", *words, *map(str, more)]) == 0
+    assert counts(capfd.readouterr().err) == found
     data = model_dir.read(tmp_path / "model").info.data
     sides = [data[f"{name}_photos"] for name in ("training", "validation", "test")]
     assert [sum(column) for column in zip(*found.values(), strict=True)] == [count for count in sides if count]
@@ -55,6 +57,26 @@ def test_it_shows_photos_of_each_side_numbers_and_variants(
     varied = (tmp_path / "varied/report.html").read_text()
     pictures = re.findall(r'src="(data:image/jpeg[^"]*)', varied.split("The first photo, varied")[1])
     assert len(set(pictures)) == len(pictures) == 24
+
+
+def test_what_cannot_be_read_is_left_out_as_in_training(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(drawn, tmp_path / "data"))
+    for number in range(6):
+        (data / f"hat/broken-{number}.jpg").write_bytes(b"no picture %d" % number)
+    assert run(data, tmp_path / "out") == 0
+    errors = capfd.readouterr().err
+    assert "skipped 6 of 42 photos that cannot be read: 6 unknown_format" in errors
+    assert sum(counts(errors)["hat"]) == 12
+    for file in (data / "hat").iterdir():
+        file.write_bytes(b"no picture")
+    assert run(data, tmp_path / "none") == 2
+    assert "no readable training photos of 'hat'" in capfd.readouterr().err
+    (tmp_path / "list.csv").write_text("uri,label\n/none/1.jpg,a\n/none/2.jpg,b\n")
+    assert run(tmp_path / "list.csv", tmp_path / "none") == 2
+    assert "none of the 2 files can be read as a photo" in capfd.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_page_that_is_there_is_not_replaced(drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,44 @@ def test_each_trial_has_curves_and_a_page_of_its_own(drawn: Path, tmp_path: Path
     assert own == trains
 
 
+def test_copies_of_training_photos_among_those_to_test_on_are_warned_of(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    test = tmp_path / "test"
+    for kind in drawn.iterdir():
+        shutil.copytree(kind, test / kind.name, ignore=lambda _, names: sorted(names)[2:])
+    assert run(drawn, tmp_path / "out", "--vary", "learning-rate", 0.02, "--test-data", test) == 0
+    errors = capfd.readouterr().err
+    assert "warning: --test-data shares 6 photos with those to train or validate on: leave them out" in errors
+    assert "--validation-data" not in errors
+
+
+def test_a_trial_that_cannot_be_made_does_not_end_a_sweep_that_goes_on(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer.networks import backbones
+
+    weights = tmp_path / "residual.weights.h5"
+    backbones.build("residual", "none", 16).layers[-1].save_weights(weights)
+    words = ["--backbone", "residual", "--weights", weights, "--vary", "fine-tune", "none", "nowhere", "all"]
+    fits, fit = [], training.fit
+
+    def interrupted(*arguments: Any) -> object:
+        fits.append(arguments)
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+
+    monkeypatch.setattr(training, "fit", interrupted)
+    assert run(drawn, tmp_path / "out", *words) == 130
+    content = json.loads((tmp_path / "out/sweep.json").read_text())
+    content["trials"] = content["trials"][:1]  # as if it had been interrupted before the one that fails
+    (tmp_path / "out/sweep.json").write_text(json.dumps(content))
+    assert run(drawn, tmp_path / "out", *words, "--resume") == 0
+    trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
+    assert [trial["accuracy"] is None for trial in trials] == [False, True, False]
+
+
 def test_one_at_a_time_and_the_best_trained_again(drawn: Path, tmp_path: Path) -> None:
     vary = ("--vary", "learning-rate", 0.001, 0.02, "--vary", "dropout", 0.2, 0.5, "--vary", "augment", "no", "yes")
     assert run(drawn, tmp_path / "out", *vary, "--one-at-a-time", "--model-dir", tmp_path / "model") == 0

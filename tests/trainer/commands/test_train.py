@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import threading
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,9 +26,10 @@ from tests.conftest import ObjectStore
 from trainer import task
 from trainer.__main__ import main
 from trainer.commands import train_flags
+from trainer.data import idx
 from trainer.evaluation.report import Evaluated
 from trainer.export import golden
-from trainer.fitting import checkpoints, training
+from trainer.fitting import checkpoints, improvements, training
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Contents = Callable[[Path], dict[str, bytes]]
@@ -279,7 +281,7 @@ def test_photos_to_test_on_are_measured_once_the_model_is_done(
     assert "--test-data measures on photos of its own" in capfd.readouterr().err
     assert train(data, tmp_path / "model", "--test-data", test, "--fail-under", "accuracy=0") == 0
     said = capfd.readouterr().err
-    assert "warning: 1 photo of --test-data were trained or validated on" in said
+    assert "warning: --test-data shares 1 photo with those to train or validate on: leave them out" in said
     assert "skipped 1 of 14 photos that cannot be read" in said
     info = model_dir.read(tmp_path / "model").info
     assert info.id == model_dir.read(tmp_path / "without").info.id
@@ -643,6 +645,38 @@ def test_each_improvement_is_kept(drawn: Path, tmp_path: Path) -> None:
     for one, other in zip(last.get_weights(), final.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert train(drawn, tmp_path / "other", "--improvements", folder) == 2  # the folder is not empty
+
+
+def test_an_improvement_that_cannot_be_kept_does_not_end_the_training(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from catalogue.reasons import Reason, StorageError
+
+    def failing(*_: object) -> None:
+        raise StorageError(Reason.PERMISSION_DENIED, "the token has expired")
+
+    monkeypatch.setattr(improvements, "storage", types.SimpleNamespace(write_bytes=failing))
+    assert train(drawn, tmp_path / "model", "--improvements", tmp_path / "improvements") == 0
+    assert "cannot be written, going on without network-001-" in capfd.readouterr().err
+    assert model_dir.read(tmp_path / "model").info.training["best_epoch"]
+
+
+def test_names_of_numbers_are_for_idx_files_only(
+    drawn: Path, tmp_path: Path, shared: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(drawn, tmp_path / "model", "--class-names", "a,b,c") == 2
+    assert "--class-names is for IDX files" in capfd.readouterr().err
+    digits = Path(f"{shared}/datasets/mnist/t10k-images-idx3-ubyte.gz")
+    names = [f"digit {number}" for number in range(10)]
+    for row in (0, 1, 2):
+        label = names[idx.read_labeled(str(digits))[1][row]]
+        place = tmp_path / "validation" / label / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - idx.pixels(f"{digits}#{row}")).save(place)
+    words = ["--data", str(digits), "--validation-data", str(tmp_path / "validation"), "--epochs", "1"]
+    words += ["--backbone", "pixels", "--color-mode", "grayscale", "--model-dir", str(tmp_path / "model")]
+    assert main(["train", *words, "--class-names", ",".join(names)]) == 0
+    assert model_dir.read(tmp_path / "model").info.labels == tuple(names)
 
 
 def rank(epoch: dict[str, float]) -> tuple[float, float]:

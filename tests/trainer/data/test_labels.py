@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import argparse
 import datetime
 import decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trainer.data import labels
 from trainer.data.labels import as_text
 
 
@@ -33,3 +36,13 @@ from trainer.data.labels import as_text
 )
 def test_what_a_cell_says_as_a_label(value: Any, label: str | None) -> None:
     assert as_text(value) == label
+
+
+def test_names_of_classes_in_a_list_of_any_length_or_in_a_file(tmp_path: Path) -> None:
+    names = tuple(f"a class with a name {number}" for number in range(100))
+    assert labels.class_names(", ".join(names)) == names
+    (tmp_path / "names.txt").write_text("\ufeff" + "\r\n".join(names) + "\r\n", encoding="utf-8")
+    assert labels.class_names(str(tmp_path / "names.txt")) == names
+    for wrong in ("", "a,,b", "a,b,a", "a\0,a\0"):
+        with pytest.raises(argparse.ArgumentTypeError, match="give each class a name of its own"):
+            labels.class_names(wrong)
