@@ -6,7 +6,9 @@ import re
 
 from catalogue.cli.errors import CommandFailed, Fault, UserError
 
-_CANNOT_START = r"java\.io\.IOException: error=(2|13),"  # ENOENT and EACCES, as Java tells them, without the program
+_CANNOT_START = (
+    r"java\.io\.IOException: error=(2|13), [\w ]*"  # ENOENT and EACCES, as Java tells them, without the program
+)
 
 
 class StoppedEarlyError(CommandFailed):
@@ -39,10 +41,12 @@ def of_command(error: Exception) -> Exception:
     if isinstance(error, CommandFailed):
         return error
     kind, message = cause(error)
-    if re.search(_CANNOT_START, message):
+    missing = re.search(_CANNOT_START, message)
+    if missing:
         return UserError(
-            "the engine cannot start its workers: the program that --environment_config names is missing on its "
-            "machines, or cannot be executed there"
+            "the engine cannot start its workers: on its machines the program that starts them is missing, or cannot "
+            "be executed; it is the one of --environment_config with PROCESS, and docker with DOCKER "
+            f"({missing[0].partition(': ')[2]})"
         )
     if kind in ("ModelDirError", UserError.__name__):
         return UserError(message)

@@ -208,7 +208,10 @@ def test_a_program_that_is_missing_on_the_task_managers_is_said_to_be(
         [*words, "--output", str(tmp_path / "run"), *flags], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2, done.stderr
-    assert "the program that --environment_config names is missing on its machines" in done.stderr.splitlines()[-1]
+    assert (
+        "the program that starts them is missing, or cannot be executed; it is the one of --environment_config"
+        in done.stderr.splitlines()[-1]
+    )
     assert not (tmp_path / "run/_lock").exists()
 
 

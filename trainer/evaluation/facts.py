@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from catalogue.cli.text import counted
 from catalogue.model_dir import ModelInfo
 
-FITTED = {"none": "a new head only", "all": "all layers, and a new head"}
+FITTED = {"none": "the head only", "all": "all layers, and the head"}
 SHOWN_PAIRS = 10
 
 
@@ -65,20 +65,16 @@ def settings(info: ModelInfo) -> Iterator[tuple[str, str]]:
     weights = f"weights {training['weights']}"
     yield "network", f"{training['backbone']}, {weights}, images of {info.image.size} pixels ({views})"
     if "validation_photos" in data:
+        own = f"{data['training_photos']:,} to train on, {data['validation_photos']:,} to validate"
+        if not data["training_photos"]:
+            own = f"{data['validation_photos']:,} to measure it on, none to train on here"
         test = f", {data['test_photos']:,} to test" if data.get("test_photos") else ""
-        broken = data.get("unreadable_photos", 0)
-        yield (
-            "photos",
-            (
-                f"{data['training_photos']:,} to train on, {data['validation_photos']:,} to validate{test}; "
-                f"{broken:,} could not be read"
-            ),
-        )
+        yield "photos", f"{own}{test}; {data.get('unreadable_photos', 0):,} could not be read"
     stage = training.get("main")
     if not stage or not training.get("epochs_run"):
         return
     cut = training.get("fine_tune", "")
-    yield "fitted", FITTED.get(cut, f"all above the layer {training.get('cut', cut)}, and a new head")
+    yield "fitted", FITTED.get(cut, f"all above the layer {training.get('cut', cut)}, and the head")
     varied = {name: value for name, value in (training.get("augmentation") or {}).items() if value}
     words = ", ".join(
         name.replace("_", " ") + ("" if value is True else f" up to {value:g}") for name, value in varied.items()

@@ -104,7 +104,7 @@ def evaluation_page(
     subject, tested = evaluated.subject, info.test_metrics if fitting else None
     return page.document(
         "Evaluation",
-        f"{subject}; model {info.id}: {backbone}; trained {info.created}" if info.id else f"{subject}; {backbone}",
+        f"{subject}; model {info.id}: {backbone}; written {info.created}" if info.id else f"{subject}; {backbone}",
         [
             page.cards(figures),
             *(f"<p>{page.text(sentence)}</p>" for sentence in (verdict.sentences(info) if fitting else ())),
