@@ -17,7 +17,7 @@ from pipeline.journal.chunk_names import is_chunk, packets_named
 from pipeline.journal.known import files_in, results_of
 from pipeline.records import Result
 
-_LATER = (15.0, 60.0)
+_LATER = (5.0, 60.0)
 """Seconds after a bundle has begun when it looks again: a lost worker may take some to save what it has."""
 _KEPT = 8
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from pipeline.journal import engine_watch
 from pipeline.journal.chunk_files import Settings
 from pipeline.journal.open_chunks import OpenChunk
 from pipeline.journal.statistics import Statistics
@@ -51,6 +52,9 @@ class _WriteChunksFn(beam.DoFn):
     def __init__(self, folder: str, settings: Settings, max_rows: int) -> None:
         self._folder, self._settings, self._max_rows = folder, settings, max_rows
         self._open: OpenChunk | None = None
+
+    def setup(self) -> None:
+        engine_watch.start()
 
     def start_bundle(self) -> None:
         self.teardown()  # of a bundle that failed

@@ -21,9 +21,11 @@ from pipeline.runner import parent_death
 
 BOOT = "/opt/apache/beam/boot"
 """Beam's own program, where its images have it. The environment variable ``BEAM_BOOT`` names another one."""
+ENGINE_VARIABLE = "CATALOGUE_CLASSIFIER_ENGINE"
+"""The environment variable that tells a worker the id of the process of its engine."""
 _LOOK_SECONDS = 0.5
 _GRACE_SECONDS, _SECONDS_TO_LEAVE = 10.0, 3.0
-"""A worker that has lost its engine saves what it has found, see `pipeline.journal.open_chunks`."""
+"""A worker that has lost its engine saves what it has found, see `pipeline.journal.engine_watch`."""
 
 
 def main() -> int:
@@ -49,7 +51,7 @@ def _run(command: Sequence[str], folder: str) -> int:
     """
     parent = os.getppid()
     # The worker is started with this very Python, and not in an environment of its own.
-    environment = os.environ | {"RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}
+    environment = os.environ | {"RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1", ENGINE_VARIABLE: str(parent)}
     environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment.get('PATH', os.defpath)}"
     words = [*parent_death.command(signal.SIGTERM), *command]
     process = subprocess.Popen(words, env=environment, cwd=folder, start_new_session=True)
