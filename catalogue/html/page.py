@@ -52,6 +52,14 @@ svg .even { stroke: currentColor; stroke-dasharray: 4; } svg .frame { fill: none
 svg { vertical-align: middle; max-width: 100%; height: auto; } svg .bar { fill: var(--bar); }
 svg .line { fill: none; stroke: var(--bar); stroke-width: 2; }
 svg .other { stroke: var(--bad); } svg text { fill: currentColor; font: 11px system-ui, sans-serif; }
+.network { display: flex; } .network ol { list-style: none; margin: 0; padding: 0; flex: 1; min-width: 0; }
+.network svg { flex: none; max-width: none; }
+.network li { box-sizing: border-box; font-size: .8rem; line-height: 1.3; padding: .15rem .4rem; position: relative;
+ border-bottom: 1px solid var(--line); display: grid; grid-template-columns: minmax(0, 1fr) auto; column-gap: .5rem; }
+.network li > * { overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+.network .words { grid-column: 1 / 3; }
+.network .share { position: absolute; left: 0; bottom: 0; height: 3px; background: var(--bar); }
+.network .kept { opacity: .35; }
 details { margin: .5rem 0; } summary { cursor: pointer; }
 """
 
@@ -149,6 +157,28 @@ def side_by_side(parts: Iterable[tuple[str, str]]) -> str:
         f'<figure class="chart"><figcaption>{text(title)}</figcaption>{chart}</figure>' for title, chart in parts
     )
     return '<div class="gallery">' + "".join(figures) + "</div>"
+
+
+LAYER_HEIGHT = 44
+"""Pixels that each `layer` takes, so that a drawing beside a list of them can point at them."""
+
+
+def layer(name: str, words: str, figure: str, share: float, *, fitted: bool) -> str:
+    """A layer of a network as an item of a list.
+
+    Args:
+        name: of the layer.
+        words: below it.
+        figure: beside it.
+        share: the length of the bar, from 0 to 1.
+        fitted: whether the bar has its full colour.
+    """
+    bar_class = "share" if fitted else "share kept"
+    return (
+        f'<li style="height:{LAYER_HEIGHT}px" title="{text(name)}, {text(words)}"><b>{text(name)}</b>'
+        f'<span>{text(figure)}</span><span class="words">{text(words)}</span>'
+        f'<i class="{bar_class}" style="width:{share:.1%}"></i></li>'
+    )
 
 
 def bar(share: float) -> str:

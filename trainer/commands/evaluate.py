@@ -21,10 +21,11 @@ from catalogue.reasons import StorageError
 from trainer.data import labels
 from trainer.data.examples import Example, find_examples
 from trainer.evaluation import inference, metrics
+from trainer.evaluation.evaluated import Comparison, Evaluated
 from trainer.evaluation.gates import check_gate_names, check_gates
 from trainer.evaluation.inference import Classified
 from trainer.evaluation.metrics import measure
-from trainer.evaluation.report import Comparison, Evaluated, evaluation_page
+from trainer.evaluation.report import evaluation_page
 from trainer.export import training_photos
 
 LISTED = 50

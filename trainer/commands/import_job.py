@@ -22,7 +22,8 @@ from trainer.commands.import_flags import FIND_OUT
 from trainer.data.examples import Example
 from trainer.data.identity import contents_digest
 from trainer.evaluation import gates, inference, metrics
-from trainer.evaluation.report import Evaluated, evaluation_page
+from trainer.evaluation.evaluated import Evaluated
+from trainer.evaluation.report import evaluation_page
 from trainer.evaluation.split_sections import spread
 from trainer.export import publishing, writing
 from trainer.export.describing import PACKAGES

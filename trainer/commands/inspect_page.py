@@ -14,37 +14,35 @@ from trainer.networks.activation import Activation
 
 SIDE = 120
 FEW, CHANNELS = 3, 3
+_ARCS = 64  # pixels, the width of the column of skip connections
 
 
 def drawing(info: model_dir.ModelInfo) -> str:
-    """Layer below layer, with a bar for its parameters and an arc for what goes past the next one."""
+    """Draws a network as a list of layers, with a bar for the parameters of each and an arc for each skip connection.
+
+    The arcs are one SVG beside the list, so that the names of layers wrap with the page.
+    """
     position = {layer["name"]: number for number, layer in enumerate(info.network)}
-    row, left, width = 22, 90, 780
     largest = max((layer["parameters"] for layer in info.network), default=0) or 1
-    parts = []
+    arcs, items = [], []
     for number, layer in enumerate(info.network):
-        y = row * number
-        shape = " × ".join(map(str, layer["output"]))
-        words = f"{layer['name']} · {layer['kind']} · {shape}"
-        fitted = "bar" if layer["fitted"] else "frame"
-        bar = 180 * layer["parameters"] / largest
-        parts.append(f'<rect class="frame" x="{left}" y="{y + 2}" width="470" height="{row - 6}"/>')
-        parts.append(f'<text x="{left + 6}" y="{y + 14}">{page.text(words)}</text>')
-        parts.append(f'<rect class="{fitted}" x="{left + 480}" y="{y + 4}" width="{bar:.1f}" height="{row - 10}"/>')
-        if layer["parameters"]:
-            parts.append(f'<text x="{left + 486 + bar:.0f}" y="{y + 14}">{layer["parameters"]:,}</text>')
-        for source in layer["inputs"]:
-            start = position[source]
-            if number - start > 1:
-                reach = min(80, 12 + 6 * (number - start))
-                top, bottom = row * start + row / 2, y + row / 2
-                curve = f"M {left} {top} C {left - reach} {top}, {left - reach} {bottom}, {left} {bottom}"
-                parts.append(f'<path class="line" d="{curve}"/>')
-            else:
-                parts.append(f'<line class="even" x1="{left + 20}" y1="{y - 4}" x2="{left + 20}" y2="{y + 2}"/>')
-    height = row * len(info.network) + 4
-    drawing = f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">{"".join(parts)}</svg>'
-    return f'<p>Bars are parameters, filled where they were fitted.</p><div class="scroll">{drawing}</div>'
+        words, count = f"{layer['kind']} · {' × '.join(map(str, layer['output']))}", layer["parameters"]
+        items.append(
+            page.layer(layer["name"], words, f"{count:,}" * bool(count), count / largest, fitted=layer["fitted"])
+        )
+        arcs += [_arc(position[source], number) for source in layer["inputs"] if number - position[source] > 1]
+    height = page.LAYER_HEIGHT * len(info.network)
+    svg = f'<svg role="img" viewBox="0 0 {_ARCS} {height}" width="{_ARCS}" height="{height}">{"".join(arcs)}</svg>'
+    legend = "<p>Figures and bars are parameters, pale where they stayed frozen. Arcs are skip connections.</p>"
+    return f'{legend}<div class="network">{svg if arcs else ""}<ol>{"".join(items)}</ol></div>'
+
+
+def _arc(source: int, target: int) -> str:
+    """A line from one layer to another that is further down, as SVG."""
+    top, bottom = (page.LAYER_HEIGHT * (number + 0.5) for number in (source, target))
+    reach = min(_ARCS - 4, 12 + 6 * (target - source)) * 4 / 3  # a cubic curve reaches three quarters of its controls
+    curve = f"M {_ARCS} {top} C {_ARCS - reach:.0f} {top}, {_ARCS - reach:.0f} {bottom}, {_ARCS} {bottom}"
+    return f'<path class="line" d="{curve}"/>'
 
 
 def shape_of(activation: Activation) -> str:

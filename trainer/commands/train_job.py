@@ -21,8 +21,9 @@ from trainer.data.examples import Example
 from trainer.data.identity import contents_digest, contents_of
 from trainer.data.sides import Sides
 from trainer.evaluation import data_sections, gates, inference, metrics, split_sections
+from trainer.evaluation.evaluated import Evaluated
 from trainer.evaluation.inference import Classified
-from trainer.evaluation.report import Evaluated, evaluation_page
+from trainer.evaluation.report import evaluation_page
 from trainer.export import publishing, training_photos, writing
 from trainer.export.describing import describe, describe_trained
 from trainer.fitting import checkpoints, checks, distribution, events, training

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from trainer.evaluation import metrics
-from trainer.evaluation.report import Evaluated, evaluation_page
+from trainer.evaluation.evaluated import Evaluated
+from trainer.evaluation.report import evaluation_page
 from trainer.export.describing import describe_trained
 from trainer.fitting.training import Job, Prepared, TrainingResult
 

@@ -2,74 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from catalogue.html import charts, page
 from catalogue.model_dir import ModelInfo
-from trainer.evaluation import facts, verdict
-from trainer.evaluation.thumbnails import thumbnail
+from trainer.evaluation import confusion, facts, verdict
+from trainer.evaluation.evaluated import Comparison, Evaluated
+from trainer.evaluation.pictures import Pictures
 
-PICTURES = 12
-CONFUSED_CLASSES, CELLS, PICTURES_OF_CELL = 40, 60, 6
-SAMPLES_OF_CLASS, SAMPLED_CLASSES, UNLABELLED_SAMPLES = 4, 30, 24
-SHOWN_LABELS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluated:
-    """What a model said of labelled photos.
-
-    Attributes:
-        subject: which photos, for the reader.
-        uris: of the N photos.
-        truth: int [N]; -1 where it is not known, of all of them or none.
-        probabilities: float [N, K].
-        unreadable: how many photos more there would have been.
-    """
-
-    subject: str
-    uris: Sequence[str]
-    truth: np.ndarray
-    probabilities: np.ndarray
-    unreadable: int
-
-    @functools.cached_property
-    def predicted(self) -> np.ndarray:
-        """The index of the best label, int [N]."""
-        return self.probabilities.argmax(axis=1)
-
-    @functools.cached_property
-    def most_wrong(self) -> np.ndarray:
-        """The rows that are wrong, the surest first."""
-        score = self.probabilities.max(axis=1)
-        wrong = np.flatnonzero(self.predicted != self.truth)
-        return wrong[np.argsort(-score[wrong], kind="stable")]
-
-    @functools.cached_property
-    def least_sure(self) -> np.ndarray:
-        """All rows, the one with the lowest score first."""
-        return np.argsort(self.probabilities.max(axis=1), kind="stable")
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """What another model said of the same photos.
-
-    Attributes:
-        before: its id.
-        result: what `trainer.evaluation.metrics.compared` gave.
-        old: int [N], the index of its best label; -1 for a label that the model of the page does not know.
-    """
-
-    before: str
-    result: dict[str, Any]
-    old: np.ndarray
+PICTURES, NETWORK_INPUTS = 12, 4
+_INPUTS = "<p>Each photo, and the pixels the network takes of it. Whatever is cut off here cannot be recognized.</p>"
 
 
 def evaluation_page(
@@ -97,9 +42,9 @@ def evaluation_page(
         "unreadable": f"{evaluated.unreadable:,}",
         "classes": f"{len(info.labels):,}",
     }
-    pictures = _Pictures(info, evaluated)
+    pictures = Pictures(info, evaluated)
     least_sure = page.section("Least sure", pictures.gallery(evaluated.least_sure[:PICTURES]))
-    samples = page.section("Samples", pictures.samples())
+    inputs = pictures.as_network_input(evaluated.least_sure[:NETWORK_INPUTS])
     backbone = f"{info.training['backbone']}, {info.image.size} pixels, weights {info.training['weights']}"
     subject, tested = evaluated.subject, info.test_metrics if fitting else None
     return page.document(
@@ -113,7 +58,8 @@ def evaluation_page(
             *(_against_truth(info, metrics, evaluated, pictures) if metrics else []),
             least_sure,
             *([page.section("Calibration", _calibration(info, metrics))] if metrics else []),
-            samples,
+            page.section("Samples", pictures.samples()),
+            *([page.section("As the network sees them", _INPUTS, inputs)] if inputs else []),
             page.section("Settings", _settings(info)),
             *about_data,
             *([page.section("Fitting", _history(info))] if fitting else []),
@@ -133,9 +79,7 @@ def _figures(metrics: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _against_truth(
-    info: ModelInfo, metrics: dict[str, Any], evaluated: Evaluated, pictures: _Pictures
-) -> Iterator[str]:
+def _against_truth(info: ModelInfo, metrics: dict[str, Any], evaluated: Evaluated, pictures: Pictures) -> Iterator[str]:
     yield page.section("Classes", _class_table(info, metrics))
     pairs = facts.confused_pairs(metrics)
     if pairs:
@@ -145,12 +89,12 @@ def _against_truth(
         ]
         table = page.table(["photos of", "taken for", "photos", "of the class"], rows)
         yield page.section("What it confuses most often", table)
-    shown = _confused_classes(evaluated, len(info.labels))
+    shown = confusion.confused_classes(evaluated, len(info.labels))
     which = "" if len(shown) == len(info.labels) else f"The {len(shown)} classes with the most errors. "
     yield page.section(
         "Confusion",
         f"<p>{which}Rows are the truth, columns what was predicted. Choose a number to see its photos.</p>",
-        _confusion_table(info, evaluated, shown),
+        confusion.confusion_table(info, evaluated, shown),
         pictures.of_cells(shown),
     )
     yield page.section("Most wrong", pictures.gallery(evaluated.most_wrong[:PICTURES]) or "<p>None is wrong.</p>")
@@ -179,44 +123,6 @@ def _class_table(info: ModelInfo, metrics: dict[str, Any]) -> str:
     )
 
 
-def _confused_classes(evaluated: Evaluated, count: int) -> list[int]:
-    """The classes that the confusion matrix has room for, in their order: those with the most errors, or photos."""
-    wrong = evaluated.predicted != evaluated.truth
-    errors = np.bincount(np.concatenate([evaluated.truth[wrong], evaluated.predicted[wrong]]), minlength=count)
-    photos = np.bincount(evaluated.truth, minlength=count)
-    return sorted(np.lexsort((-photos, -errors))[:CONFUSED_CLASSES].tolist())
-
-
-def _cells(evaluated: Evaluated, shown: Sequence[int]) -> dict[tuple[int, int], np.ndarray]:
-    """(truth, predicted) -> rows, the surest first; cells off the diagonal first, the fullest first."""
-    score = evaluated.probabilities.max(axis=1)
-    pairs, place = np.unique(np.stack([evaluated.truth, evaluated.predicted]), axis=1, return_inverse=True)
-    found = {}
-    for number, (truth, predicted) in enumerate(pairs.T.tolist()):
-        if truth in shown and predicted in shown:
-            rows = np.flatnonzero(place.ravel() == number)
-            found[truth, predicted] = rows[np.argsort(-score[rows], kind="stable")]
-    return dict(sorted(found.items(), key=lambda item: (item[0][0] == item[0][1], -len(item[1]), item[0])))
-
-
-def _confusion_table(info: ModelInfo, evaluated: Evaluated, shown: Sequence[int]) -> str:
-    cells = _cells(evaluated, shown)
-    pictured = set(list(cells)[:CELLS])
-    totals = np.bincount(evaluated.truth, minlength=len(info.labels))
-
-    def cell(truth: int, predicted: int) -> str:
-        rows = cells.get((truth, predicted))
-        if rows is None:
-            return "·"
-        shade = page.shaded(f"{len(rows):,}", len(rows) / totals[truth], good=truth == predicted)
-        return page.link(f"cell-{truth}-{predicted}", shade) if (truth, predicted) in pictured else shade
-
-    rows = [
-        [f"<b>{page.text(info.labels[truth])}</b>", *(cell(truth, predicted) for predicted in shown)] for truth in shown
-    ]
-    return page.table(["", *(info.labels[number] for number in shown)], rows)
-
-
 def _calibration(info: ModelInfo, metrics: dict[str, Any]) -> str:
     after, before = metrics["calibration_error"], metrics["calibration_error_before"]
     words = (
@@ -226,7 +132,7 @@ def _calibration(info: ModelInfo, metrics: dict[str, Any]) -> str:
     return words + charts.reliability_diagram(metrics["reliability"])
 
 
-def _comparison(info: ModelInfo, comparison: Comparison, evaluated: Evaluated, pictures: _Pictures) -> str:
+def _comparison(info: ModelInfo, comparison: Comparison, evaluated: Evaluated, pictures: Pictures) -> str:
     found = comparison.result
     cards = {
         f"accuracy of {comparison.before}": f"{found['accuracy_before']:.1%}",
@@ -298,42 +204,3 @@ def _network(info: ModelInfo) -> str:
     fitted = sum(layer["parameters"] for layer in info.network if layer["fitted"])
     words = f"{len(rows):,} layers, {total:,} parameters, {fitted:,} of them fitted"
     return page.details(words, page.table(["layer", "kind", "output", "parameters", "fitted"], rows))
-
-
-class _Pictures:
-    """Photos with what was said of them."""
-
-    def __init__(self, info: ModelInfo, evaluated: Evaluated) -> None:
-        self._info, self._evaluated = info, evaluated
-
-    def gallery(self, rows: Iterable[int], notes: Mapping[int, str] = MappingProxyType({})) -> str:
-        """Photos in rows, some with a note; nothing if there are none."""
-        figures = [self._figure(int(row), notes.get(int(row), "")) for row in rows]
-        return page.gallery(figures) if figures else ""
-
-    def of_cells(self, shown: Sequence[int]) -> str:
-        """The photos behind the cells of the confusion matrix, each shown when its cell is chosen."""
-        labels, parts = self._info.labels, []
-        for (truth, predicted), rows in list(_cells(self._evaluated, shown).items())[:CELLS]:
-            more = f", {PICTURES_OF_CELL} of them" if len(rows) > PICTURES_OF_CELL else ""
-            title = f"{len(rows):,} photos of {labels[truth]} taken for {labels[predicted]}{more}"
-            gallery = self.gallery(rows[:PICTURES_OF_CELL])
-            parts.append(page.target(f"cell-{truth}-{predicted}", title, gallery))
-        return "".join(parts)
-
-    def samples(self) -> str:
-        """A few photos of each class, spread over all of them."""
-        rows = []
-        for number in np.unique(self._evaluated.truth)[:SAMPLED_CLASSES].tolist():
-            own = np.flatnonzero(self._evaluated.truth == number)
-            most = SAMPLES_OF_CLASS if number >= 0 else UNLABELLED_SAMPLES
-            rows += own[np.linspace(0, len(own) - 1, min(most, len(own))).astype(int)].tolist()
-        return self.gallery(rows)
-
-    def _figure(self, row: int, note: str) -> str:
-        labels, truth = self._info.labels, int(self._evaluated.truth[row])
-        probabilities, uri = self._evaluated.probabilities[row], self._evaluated.uris[row]
-        shown = np.argsort(-probabilities, kind="stable")[:SHOWN_LABELS].tolist()
-        shown += [truth] if truth not in (-1, *shown) else []
-        bars = [(labels[index], float(probabilities[index]), index == truth) for index in shown]
-        return page.figure(thumbnail(uri), page.text(note) + page.score_bars(bars) + page.file_name(uri), uri)

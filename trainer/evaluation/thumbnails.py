@@ -1,13 +1,17 @@
-"""Small pictures of photos, for reports."""
+"""Small pictures of photos for reports: as people see them, and as a network does."""
 
 from __future__ import annotations
 
 import functools
 
+import numpy as np
+
 from catalogue.html import page
 from catalogue.images.reader import read_thumbnail
+from catalogue.images.spec import ImageSpec
 from catalogue.reasons import DataError
-from trainer.data.photos import data_of
+from trainer.data.examples import Example
+from trainer.data.photos import Photo, data_of, read_photo
 
 SIDE = 160
 
@@ -19,3 +23,11 @@ def thumbnail(uri: str) -> bytes | None:
         return page.jpeg(read_thumbnail(data_of(uri), SIDE))
     except DataError:
         return None
+
+
+def as_network_input(uri: str, spec: ImageSpec) -> list[bytes]:
+    """The pixels a network takes of a photo: one JPEG for each view, none if the photo cannot be read any more."""
+    photo = read_photo(Example(uri, ""), spec)
+    if not isinstance(photo, Photo):
+        return []
+    return [page.jpeg(view) for view in np.split(photo.image, len(spec.views))]

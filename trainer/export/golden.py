@@ -10,7 +10,7 @@ from catalogue.images.spec import ImageSpec, Limits
 from catalogue.model_dir import GOLDEN_MARGIN
 from trainer.data.examples import Example
 from trainer.data.photos import Photo, read_photo
-from trainer.evaluation.report import Evaluated
+from trainer.evaluation.evaluated import Evaluated
 
 GOLDEN_IMAGES = 16
 

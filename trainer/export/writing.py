@@ -19,7 +19,7 @@ from catalogue.images.spec import Limits
 from catalogue.model_dir import INFO_FILE, ModelDir, ModelInfo, file_digest, read, saved_model
 from catalogue.model_dir.info import canonical_json, model_id
 from trainer.evaluation import model_card
-from trainer.evaluation.report import Evaluated
+from trainer.evaluation.evaluated import Evaluated
 from trainer.export import publishing, signatures
 from trainer.export.golden import golden_images
 

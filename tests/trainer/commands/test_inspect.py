@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from catalogue import model_dir
 from trainer.__main__ import main
 from trainer.commands import inspect_page
 from trainer.networks import activations, backbones, kernels
@@ -147,6 +149,15 @@ def test_the_overlay_is_red_where_the_heat_is() -> None:
     assert np.ptp(shown[10, 1]) <= 3
 
 
+def test_the_drawing_has_an_arc_for_each_skip_connection(tiny_model: Path) -> None:
+    network = tuple(Network.on(backbones.build("residual", "none", SIDE), 3).layers())
+    place = {layer["name"]: number for number, layer in enumerate(network)}
+    skips = sum(number - place[name] > 1 for number, layer in enumerate(network) for name in layer["inputs"])
+    text = inspect_page.drawing(dataclasses.replace(model_dir.read(tiny_model).info, network=network))
+    assert text.count("<path") == skips > 0
+    assert text.count("<li ") == len(network)
+
+
 def test_a_page_of_a_photo(tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     photo = drawn / "hat/00.jpg"
     arguments = ["inspect", "--model-dir", str(tiny_model), "--image", str(photo), "--output", str(tmp_path / "out")]
@@ -157,7 +168,7 @@ def test_a_page_of_a_photo(tiny_model: Path, drawn: Path, tmp_path: Path, capfd:
     text = (tmp_path / "out/report.html").read_text()
     assert f"what speaks for {json.loads(last)['label']}" in text
     assert text.count("filter 1 of") >= 3
-    assert "<svg" in text
+    assert text.count("<li ") == len(model_dir.read(tiny_model).info.network)
     few = text.count("<img")
     assert main([*arguments[:-1], str(tmp_path / "all"), "--all-filters", "--layers", "max_pooling2d"]) == 0
     assert (tmp_path / "all/report.html").read_text().count("filter ") >= 2 * 32  # its words and its hint

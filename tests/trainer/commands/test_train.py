@@ -27,7 +27,7 @@ from trainer import task
 from trainer.__main__ import main
 from trainer.commands import train_flags
 from trainer.data import idx
-from trainer.evaluation.report import Evaluated
+from trainer.evaluation.evaluated import Evaluated
 from trainer.export import golden
 from trainer.fitting import checkpoints, improvements, training
 

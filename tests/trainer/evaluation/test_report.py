@@ -9,8 +9,9 @@ import pytest
 
 from catalogue import model_dir
 from catalogue.html import charts, page
+from trainer.evaluation.evaluated import Evaluated
 from trainer.evaluation.metrics import measure
-from trainer.evaluation.report import Evaluated, evaluation_page
+from trainer.evaluation.report import evaluation_page
 
 EMPTY = ("meta", "img", "br", "rect", "polyline", "line")
 
@@ -75,13 +76,24 @@ def test_it_shows_the_most_wrong_first_and_does_without_a_photo_that_is_gone(tin
     assert "<gone>" not in text
 
 
+def test_it_shows_the_pixels_of_every_view(tiny_model: Path, drawn: Path) -> None:
+    info = model_dir.read(tiny_model).info
+    info = dataclasses.replace(info, image=dataclasses.replace(info.image, resize="crop,pad"))
+    paths = [str(drawn / "hat/00.jpg"), str(drawn / "gone.jpg")]
+    evaluated = Evaluated("photos", paths, np.full(2, -1), np.array([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0]]), unreadable=0)
+    section = evaluation_page(info, {}, evaluated).split("As the network sees them")[1].split("<h2>")[0]
+    assert section.count("<figure") == 3  # the photo and its two views; none of the photo that is gone
+    assert section.index("view: crop") < section.index("view: pad")
+
+
 def test_photos_without_a_truth_are_shown_with_what_was_said(tiny_model: Path, drawn: Path) -> None:
     info = model_dir.read(tiny_model).info
     paths = [str(path) for path in sorted((drawn / "hat").iterdir())]
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), len(paths))
     text = evaluation_page(info, {}, Evaluated("photos", paths, np.full(len(paths), -1), probabilities, unreadable=0))
     checked(text)
-    assert text.count("<figure") == 2 * len(paths)
+    before = text.split("As the network sees them")[0]
+    assert before.count("<figure") == 2 * len(paths)
     for words in ("Confusion", "accuracy", "Most wrong", "Calibration error"):
         assert words not in text
     assert "Least sure" in text

@@ -1,0 +1,72 @@
+"""Photos of a report, with the labels and scores that a model gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from catalogue.html import page
+from catalogue.model_dir import ModelInfo
+from trainer.evaluation import confusion
+from trainer.evaluation.evaluated import Evaluated
+from trainer.evaluation.thumbnails import as_network_input, thumbnail
+
+PICTURES_OF_CELL = 6
+SAMPLES_OF_CLASS, SAMPLED_CLASSES, UNLABELLED_SAMPLES = 4, 30, 24
+SHOWN_LABELS = 3
+
+
+class Pictures:
+    """Draws galleries of evaluated photos."""
+
+    def __init__(self, info: ModelInfo, evaluated: Evaluated) -> None:
+        self._info, self._evaluated = info, evaluated
+
+    def gallery(self, rows: Iterable[int], notes: Mapping[int, str] = MappingProxyType({})) -> str:
+        """Photos in rows, some with a note; nothing if there are none."""
+        figures = [self._figure(int(row), notes.get(int(row), "")) for row in rows]
+        return page.gallery(figures) if figures else ""
+
+    def of_cells(self, shown: Sequence[int]) -> str:
+        """The photos behind the cells of the confusion matrix, each shown when its cell is chosen."""
+        labels, parts = self._info.labels, []
+        for (truth, predicted), rows in list(confusion.cells(self._evaluated, shown).items())[
+            : confusion.MOST_PICTURED_CELLS
+        ]:
+            more = f", {PICTURES_OF_CELL} of them" if len(rows) > PICTURES_OF_CELL else ""
+            title = f"{len(rows):,} photos of {labels[truth]} taken for {labels[predicted]}{more}"
+            gallery = self.gallery(rows[:PICTURES_OF_CELL])
+            parts.append(page.target(confusion.cell_name(truth, predicted), title, gallery))
+        return "".join(parts)
+
+    def as_network_input(self, rows: Iterable[int]) -> str:
+        """Photos beside the pixels that the network takes of them, one picture for each view."""
+        figures = []
+        for row in map(int, rows):
+            uri, spec = self._evaluated.uris[row], self._info.image
+            views = as_network_input(uri, spec)
+            if views:
+                figures.append(page.figure(thumbnail(uri), page.file_name(uri), uri))
+                figures += [
+                    page.figure(view, f"view: {name}", uri) for name, view in zip(spec.views, views, strict=True)
+                ]
+        return page.gallery(figures) if figures else ""
+
+    def samples(self) -> str:
+        """A few photos of each class, spread over all of them."""
+        rows = []
+        for number in np.unique(self._evaluated.truth)[:SAMPLED_CLASSES].tolist():
+            own = np.flatnonzero(self._evaluated.truth == number)
+            most = SAMPLES_OF_CLASS if number >= 0 else UNLABELLED_SAMPLES
+            rows += own[np.linspace(0, len(own) - 1, min(most, len(own))).astype(int)].tolist()
+        return self.gallery(rows)
+
+    def _figure(self, row: int, note: str) -> str:
+        labels, truth = self._info.labels, int(self._evaluated.truth[row])
+        probabilities, uri = self._evaluated.probabilities[row], self._evaluated.uris[row]
+        shown = np.argsort(-probabilities, kind="stable")[:SHOWN_LABELS].tolist()
+        shown += [truth] if truth not in (-1, *shown) else []
+        bars = [(labels[index], float(probabilities[index]), index == truth) for index in shown]
+        return page.figure(thumbnail(uri), page.text(note) + page.score_bars(bars) + page.file_name(uri), uri)
