@@ -66,9 +66,10 @@ def test_what_is_wrong_with_the_data_is_said_shown_and_left_out(
     assert "Photos that are there twice" in report
     assert "Labels that may be wrong" in report
     with (tmp_path / "drop.csv").open("w") as file:
-        file.writelines(["uri\n", *(f"{uri}\n" for uri in wrong)])
+        file.writelines(["uri\n", *(f"{uri}\n" for uri in wrong), "gone.jpg\n"])
     said = train(tmp_path / "without", "--drop", tmp_path / "drop.csv")
-    assert f"left out 2 photos that {tmp_path / 'drop.csv'} names" in said
+    assert f"left out 2 photos that {tmp_path / 'drop.csv'} names; 1 other row of it" in said
+    assert "gone.jpg" in said
     counts = [
         sum(json.loads((tmp_path / name / "model.json").read_text())["data"][f"{side}_photos"]
             for side in ("training", "validation"))

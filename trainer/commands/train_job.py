@@ -133,7 +133,8 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
     try:
         gates.check_gates(info.test_metrics or info.metrics, config.fail_under)
     except CommandFailed as error:
-        raise BelowGateError(f"{error}; {job.checkpoints.keep_report(report)}") from error
+        where = job.checkpoints.keep_report(report, found.files.get(label_issues.FILE))
+        raise BelowGateError(f"{error}; {where}") from error
     written = writing.write_and_publish(
         workplace, config.model_dir, model, info, validated, config.limits, report, found.files
     )

@@ -8,14 +8,17 @@ next pair, at 0.87, shows two T-shirts. Saved again as JPEG with quality 75 all 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import numpy as np
 
+from catalogue.cli.progress import Progress
 from trainer.data.groups import components
 
 THRESHOLD = 0.9
 MOST_PHOTOS = 100_000
+_PHOTOS_IN_SECONDS = 20_000  # fewer are compared before anybody looks for progress
 _MOST_SHARE, _MOST_PAIRS = 0.5, 10
 _MOST_VALUES = 20_000_000  # at a time, 80 MB
 
@@ -55,12 +58,17 @@ def near_duplicates(features: np.ndarray) -> Duplicates:
     centred = np.asarray(features, np.float32) - np.mean(features, axis=0, dtype=np.float64).astype(np.float32)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
     block, found = max(1, _MOST_VALUES // count), list[np.ndarray]()
-    for start in range(0, count, block):
-        similar = centred[start : start + block] @ centred[start:].T
-        here, there = np.nonzero(np.triu(similar >= THRESHOLD, 1))
-        found.append(np.stack([here + start, there + start, similar[here, there]], axis=1))
-        if sum(map(len, found)) > _MOST_PAIRS * count:
-            return nothing
+    with contextlib.ExitStack() as stack:
+        slow = count > _PHOTOS_IN_SECONDS
+        progress = stack.enter_context(Progress("looking for near-duplicates", count, "photos")) if slow else None
+        for start in range(0, count, block):
+            similar = centred[start : start + block] @ centred[start:].T
+            here, there = np.nonzero(np.triu(similar >= THRESHOLD, 1))
+            found.append(np.stack([here + start, there + start, similar[here, there]], axis=1))
+            if sum(map(len, found)) > _MOST_PAIRS * count:
+                return nothing
+            if progress:
+                progress.advance(len(similar))
     pairs = np.concatenate(found)
     pairs = pairs[np.argsort(-pairs[:, 2], kind="stable"), :2].astype(int)
     return nothing if len(np.unique(pairs)) > _MOST_SHARE * count else Duplicates(pairs, count)

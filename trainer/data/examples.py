@@ -71,11 +71,10 @@ def find_examples(data: str, *, labelled: bool = True, class_names: Sequence[str
     return examples
 
 
-def without(examples: Sequence[Example], dropped: str) -> list[Example]:
-    """The examples that a list does not name.
+def dropped_names(dropped: str) -> set[str]:
+    """Reads the names of the photos to leave out, as `name_of` gives them.
 
     Args:
-        examples: some.
         dropped: a list with the column ``uri``, such as ``label_issues.csv`` of a model directory.
 
     Raises:
@@ -88,11 +87,11 @@ def without(examples: Sequence[Example], dropped: str) -> list[Example]:
         rows = [row for part in inputs.parts_of(dropped, columns) for row in inputs.rows(part, columns)]
     except StorageError as error:
         raise UserError(f"--drop {dropped} cannot be read: {error.message}") from error
-    names = {_same_name(row.location) for row in rows if isinstance(row, Row)}
-    return [example for example in examples if _same_name(example.uri) not in names]
+    return {name_of(row.location) for row in rows if isinstance(row, Row)}
 
 
-def _same_name(uri: str) -> str:
+def name_of(uri: str) -> str:
+    """One name for all the ways to write the same place."""
     return uri if storage.is_remote(uri) else os.path.realpath(uri)
 
 

@@ -9,7 +9,7 @@ from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
 from catalogue.cli.text import counted
 from trainer.data import idx
-from trainer.data.examples import Example, find_examples, without
+from trainer.data.examples import Example, dropped_names, find_examples, name_of
 from trainer.data.identity import names_digest
 
 
@@ -57,7 +57,7 @@ def find_sides(
     Args:
         data, labelled, class_names: see `trainer.data.examples.find_examples`.
         validation_data, test_data: the like; None for none.
-        drop: a list of photos to leave out, see `trainer.data.examples.without`; None for none.
+        drop: a list of photos to leave out, see `trainer.data.examples.dropped_names`; None for none.
 
     Raises:
         UserError: there are none, or a list cannot be read.
@@ -72,10 +72,18 @@ def find_sides(
     found = [find_examples(data, labelled=labelled, class_names=names(data))]
     found += [find_examples(where, class_names=names(where)) if where else [] for where in (validation_data, test_data)]
     if drop:
-        kept = [without(examples, drop) for examples in found]
-        left_out = sum(map(len, found)) - sum(map(len, kept))
-        if not left_out:
-            raise UserError(f"--drop {drop} names none of the photos")
-        say(f"left out {counted(left_out, 'photo')} that {drop} names")
-        found = kept
+        found = _without(found, drop)
     return Sides(*map(tuple, found))
+
+
+def _without(sides: Sequence[Sequence[Example]], drop: str) -> list[list[Example]]:
+    """Leaves out the photos that a list names."""
+    dropped = dropped_names(drop)
+    named = [[example for example in examples if name_of(example.uri) in dropped] for examples in sides]
+    left_out = sum(map(len, named))
+    if not left_out:
+        raise UserError(f"--drop {drop} names none of the photos")
+    unknown = sorted(dropped - {name_of(example.uri) for examples in named for example in examples})
+    also = f"; {counted(len(unknown), 'other row')} of it name no photo here, such as {unknown[0]}" if unknown else ""
+    say(f"left out {counted(left_out, 'photo')} that {drop} names{also}")
+    return [[example for example in examples if name_of(example.uri) not in dropped] for examples in sides]

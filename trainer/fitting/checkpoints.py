@@ -20,6 +20,7 @@ from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
 from catalogue.reasons import StorageError
+from trainer.data import label_issues
 
 HEAD_STAGE, FINAL_STAGE = "head", "network"
 """The stages of fitting, as the files of their checkpoints are called."""
@@ -32,7 +33,7 @@ SPLIT = "split"
 
 _RUN, _META, FEATURES, REPORT = "checkpoints.json", "meta", "features", "report.html"
 _STAGES = {f"{prefix}{stage}.npz" for prefix in ("", REFIT_PREFIX) for stage in (HEAD_STAGE, FINAL_STAGE)}
-_OURS = {_RUN, FEATURES, REPORT, f"{SPLIT}.npz", *_STAGES}
+_OURS = {_RUN, FEATURES, REPORT, label_issues.FILE, f"{SPLIT}.npz", *_STAGES}
 
 
 @dataclasses.dataclass
@@ -65,11 +66,13 @@ class Checkpoints:
         storage.write_bytes(f"{self.folder}/{name}.npz", buffer.getvalue())
         self._last = time.monotonic()
 
-    def keep_report(self, page: str) -> str:
-        """Keeps the report of a model that is not written. Returns words about where it is."""
+    def keep_report(self, page: str, issues: bytes | None) -> str:
+        """Keeps the report of a model that is not written, and its list of label issues. Says where they are."""
         if self.folder is None:
             return ""
         storage.write_text(f"{self.folder}/{REPORT}", page)
+        if issues is not None:
+            storage.write_bytes(f"{self.folder}/{label_issues.FILE}", issues)
         return (
             f"its report and checkpoints are in {self.folder}, and with --resume and other gates the same command "
             "writes the model"

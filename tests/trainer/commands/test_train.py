@@ -340,6 +340,15 @@ def test_a_refitted_model_has_learnt_from_the_photos_that_validated_too(
     assert len(known) == 36
 
 
+def test_a_failed_gate_keeps_the_label_issues(
+    drawn: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.data.label_issues.LEAST_PER_CLASS", 5)
+    flags = ("--weights", tiny_model / "model.keras", "--hidden-units", 3, "--learning-rate", "1e-6")
+    assert train(drawn, tmp_path / "model", "--fail-under", "accuracy=1", *flags) == 1
+    assert (tmp_path / "checkpoints-model/label_issues.csv").read_text().startswith("uri,label,suggested,confidence")
+
+
 def test_a_failed_gate_keeps_report_and_checkpoints(
     drawn: Path, tmp_path: Path, contents: Contents, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
