@@ -196,7 +196,11 @@ def test_an_interrupted_command_says_how_to_follow_and_to_end_its_job(
     assert cancelled.returncode == 1
     assert "was cancelled; finished work is kept" in cancelled.stderr
     wait_for(lambda: all(job["state"] == "CANCELED" or job["state"] == "FINISHED" for job in flink.jobs()))
-    assert {file.name.split("-")[0] for file in run.glob("_temporary/*/*")} == {"started", "chunk"}
+    left = {file.name.split("-")[0] for file in run.glob("_temporary/*/*")}
+    assert left - {"progress"} == {
+        "started",
+        "chunk",
+    }  # a worker in the middle of a bundle may write its counts once more
     assert not (run / "_lock").exists()
 
 
