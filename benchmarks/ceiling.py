@@ -1,10 +1,10 @@
-"""What ``classify`` loses around the network: images a second, against a ceiling measured in the same run.
+"""Measure the overhead of ``classify``: images per second, against a ceiling measured in the same run.
 
-In turns, several times: photos read and decoded by a process for each core, and nothing else; batches classified by a
-process for each core, and nothing else; the whole command, from files to ``_SUCCESS``. One after the other on the same
-cores, decoding and inference would reach 1 / (1 / decoding + 1 / inference) images a second. What a command takes for a
-single photo is its start-up, and left out. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder,
-see CONTRIBUTING.md.
+Each round measures, in turn: only reading and decoding photos, with one process per core; only classifying batches,
+with one process per core; and the whole command, from files to ``_SUCCESS``. Decoding and inference in sequence on the
+same cores would reach 1 / (1 / decoding + 1 / inference) images per second. Start-up, which is the time of the command
+for a single photo, is excluded. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see
+CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ ENGINES = ("openvino", "tensorflow")
 
 
 class Alone:
-    """What a process has at hand to decode, or to classify.
+    """State of a process for decoding or classifying alone.
 
     Args:
-        name: of the engine.
-        model: its directory.
-        files: photos, some of which are decoded for it.
+        name: name of the engine.
+        model: model directory.
+        files: photos, some of which are decoded for inference.
     """
 
     def __init__(self, name: str, model: Path, files: Sequence[Path]) -> None:
@@ -51,25 +51,25 @@ _alone: Alone
 
 
 def prepare(*arguments: Any) -> None:
-    """Makes this process ready."""
+    """Initialize this process."""
     global _alone
     _alone = Alone(*arguments)
 
 
 def precision() -> str:
-    """That the engine computes in."""
+    """Return the precision of the engine."""
     return _alone.engine.choice.precision
 
 
 def decode(files: Sequence[Path]) -> int:
-    """Reads and decodes photos. Returns how many."""
+    """Read and decode photos. Return their number."""
     for file in files:
         read_image(file.read_bytes(), _alone.spec)
     return len(files)
 
 
 def infer(files: Sequence[Path]) -> int:
-    """Classifies as many images, in batches. Returns how many."""
+    """Classify about as many images as there are files, in batches. Return their number."""
     images = _alone.images
     for number in range(len(files) // BATCH):
         first = number * BATCH % len(images)
@@ -80,7 +80,7 @@ def infer(files: Sequence[Path]) -> int:
 def rate(
     work: Callable[[Sequence[Path]], int], files: Sequence[Path], processes: Sequence[ProcessPoolExecutor]
 ) -> float:
-    """Images a second that the processes get through together."""
+    """Return the images per second of all processes together."""
     start = time.perf_counter()
     parts = [files[number :: len(processes)] for number in range(len(processes))]
     done = [process.submit(work, part) for process, part in zip(processes, parts, strict=True)]
@@ -88,7 +88,7 @@ def rate(
 
 
 def measured(name: str, model: Path, photos: Path, folder: Path) -> dict[str, Any]:
-    """The speeds of one engine, medians of several rounds, and how near the command comes to its ceiling."""
+    """Return the speeds of one engine as medians of several rounds, and the command's share of its ceiling."""
     files = sorted(photos.rglob("*.jpg"))[:ALONE]
     found: dict[str, list[float]] = {"decoding": [], "inference": [], "classify": [], "of_ceiling": []}
     with contextlib.ExitStack() as stack:
@@ -113,7 +113,7 @@ def measured(name: str, model: Path, photos: Path, folder: Path) -> dict[str, An
 
 
 def main() -> None:
-    """Measures and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     with scratch() as folder:
         model, photos = trained(folder), catalogue(folder, PHOTOS)
         result = {name: measured(name, model, photos, folder) for name in ENGINES}

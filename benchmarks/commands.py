@@ -1,4 +1,4 @@
-"""What the benchmarks share: where the real photos are, catalogues made of them, and whole commands run and timed."""
+"""Helpers of the benchmarks: paths of the real photos, catalogues made of them, and timed commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRAINING, VALIDATION = (SHARED / "datasets/clothing" / name for name in ("train"
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for the while. Its ``keras`` has the ImageNet weights; Keras writes a file of its own beside them."""
+    """Create a temporary folder. Its ``keras`` links to the ImageNet weights, as Keras writes a file beside them."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "keras")
         home.mkdir()
@@ -32,7 +32,7 @@ def scratch() -> Iterator[Path]:
 
 
 def timed(module: str, *arguments: object, keras_home: Path) -> tuple[float, str]:
-    """Runs a module as a command. Returns its seconds and its standard output."""
+    """Run a module as a command. Return its seconds and its standard output."""
     start = time.monotonic()
     environment = os.environ | {"KERAS_HOME": str(keras_home), "TF_CPP_MIN_LOG_LEVEL": "3"}
     words = [sys.executable, "-m", module, *map(str, arguments)]
@@ -41,7 +41,7 @@ def timed(module: str, *arguments: object, keras_home: Path) -> tuple[float, str
 
 
 def trained(folder: Path, *flags: object, on_few: bool = False) -> Path:
-    """A model directory: MobileNetV2 at 224 with a head for the real photos, or for a few, unless the flags differ."""
+    """Train a model directory on the real photos, or a few of them: by default MobileNetV2 at 224 pixels."""
     model = folder / "model"
     photos = ("--data", VALIDATION) if on_few else ("--data", TRAINING, "--validation-data", VALIDATION)
     timed("trainer", "train", *photos, "--model-dir", model, *flags, keras_home=folder / "keras")
@@ -49,9 +49,9 @@ def trained(folder: Path, *flags: object, on_few: bool = False) -> Path:
 
 
 def catalogue(folder: Path, count: int) -> Path:
-    """A folder with so many images: the real photos, each with a number behind its end, a thousand to a sub-folder.
+    """Create a folder of `count` images: the real photos, each with a number appended, a thousand per sub-folder.
 
-    Identical files would be classified once.
+    The number makes the files differ, because identical files would be classified only once.
     """
     photos, target = sorted([*TRAINING.rglob("*.jpg"), *VALIDATION.rglob("*.jpg")]), folder / f"catalogue-{count}"
     for number in range(count):
@@ -62,7 +62,7 @@ def catalogue(folder: Path, count: int) -> Path:
 
 
 def classified(where: Path, model: Path, folder: Path, *flags: object) -> tuple[float, dict[str, Any]]:
-    """Classifies images. Returns the seconds that the whole command took, and ``run.json``."""
+    """Classify images. Return the seconds of the whole command, and ``run.json``."""
     run = folder / "run"
     arguments = ("classify", "--input", where, "--model-dir", model, "--output", run, "--overwrite", *flags)
     seconds, _ = timed("pipeline", *arguments, keras_home=folder / "keras")
@@ -70,21 +70,21 @@ def classified(where: Path, model: Path, folder: Path, *flags: object) -> tuple[
 
 
 def finish(result: dict[str, Any], wanted: Mapping[str, bool] | None = None) -> None:
-    """Prints the one JSON line of a benchmark, and fails if what must hold does not.
+    """Print the one JSON line of a benchmark, and exit with an error if it misses a limit.
 
     Args:
-        result: what was measured, not rounded; name, cores and versions are added.
-        wanted: what must hold, in words -> whether it does.
+        result: measurements, not rounded; the name, cores and versions are added.
+        wanted: description of each limit -> whether it is met.
     """
     about = {"benchmark": Path(sys.argv[0]).stem, "cores": cores(), "versions": versions(_PACKAGES)}
     print(json.dumps(_rounded(about | result)), flush=True)
     missed = [words for words, holds in (wanted or {}).items() if not holds]
     if missed:
-        sys.exit("not reached: " + "; ".join(missed))
+        sys.exit("limits not met: " + "; ".join(missed))
 
 
 def _rounded(value: Any) -> Any:
-    """With four significant digits in all that it holds."""
+    """Round all floats in a nested value to four significant digits."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):

@@ -1,10 +1,9 @@
-"""What ``train`` loses around the frozen network while it encodes the photos: photos a second, against a ceiling.
+"""Measure the overhead of ``train`` while it encodes the photos: photos per second, against a ceiling.
 
-In turns, several times: photos read and decoded on all cores, and nothing else; batches run through the frozen network
-on all cores, and nothing else, in the precision that `train` takes by itself; `trainer.fitting.encoder.Encoder`,
-which does
-both at once. One after the other on the same cores they would reach 1 / (1 / decoding + 1 / network) photos a second.
-Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+Each round measures, in turn: only reading and decoding photos, on all cores; only running batches through the frozen
+network, on all cores and in the default precision of `train`; and `trainer.fitting.encoder.Encoder`, which does both
+concurrently. In sequence on the same cores both would reach 1 / (1 / decoding + 1 / network) photos per second.
+Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ ROUNDS, BATCH, SPEC = 5, 32, ImageSpec(224)
 
 
 def main() -> None:
-    """Measures and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     found: dict[str, list[float]] = collections.defaultdict(list)
     with scratch() as folder:
         os.environ["KERAS_HOME"] = str(folder / "keras")

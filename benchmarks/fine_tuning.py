@@ -1,8 +1,8 @@
-"""What the README's recipe for fine-tuning reaches with three seeds, and what it reaches with other flags.
+"""Measure the accuracy of the fine-tuning recipe with three seeds, optionally with other flags.
 
-``python -m benchmarks.fine_tuning`` runs the recipe as it stands in the README; ``python -m benchmarks.fine_tuning ''
-'--views crop' '--ema 0.997'`` also runs it with each of these flags added. A run takes some minutes. Real photos are
-needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+``python -m benchmarks.fine_tuning`` runs the recipe of docs/guides/recipes.md. ``python -m benchmarks.fine_tuning ''
+'--views crop' '--ema 0.997'`` also runs it with each of these flags added. A run takes some minutes. Requires real
+photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SEEDS = (1, 2, 3)
 
 
 def main(variants: list[str]) -> None:
-    """Measures all and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     measured = {}
     with scratch() as folder:
         for number, variant in enumerate(variants):
@@ -32,7 +32,7 @@ def main(variants: list[str]) -> None:
 
 
 def of_variant(folder: Path, keras_home: Path, flags: list[str]) -> dict[str, Any]:
-    """Accuracies, seconds, and the mean of the accuracies with its standard error, for the recipe with more flags."""
+    """Return the accuracies of the recipe with more flags, their mean and standard error, and the seconds."""
     accuracies, seconds = [], []
     for seed in SEEDS:
         place = folder / str(seed)

@@ -1,13 +1,13 @@
-"""What the graph of ``classify`` costs by itself, and whether its memory grows with the catalogue.
+"""Measure the cost of the ``classify`` graph alone, and whether its memory grows with the catalogue.
 
-Reading, decoding and the network only wait, a twentieth of the time that they take (`benchmarks.stand_ins`); everything
-else is as always: a CSV with two other columns, the grouping, the journal, the parts, and the commit. On 200,000 and on
-2,000,000 rows, on this machine, and on an embedded Flink whose workers are processes (where there is Java, and
-``make test-flink`` has fetched it).
+Stand-ins for reading, decoding and the network wait a twentieth of the real time (`benchmarks.stand_ins`). Everything
+else is unchanged: a CSV with two other columns, the grouping, the journal, the part files and the commit. The runs have
+200,000 and 2,000,000 rows, on the local runner and on an embedded Flink with worker processes (if there is Java, and
+``make test-flink`` has downloaded Flink).
 
-Measured: the processor time of all processes together for each row, against what a worker takes for a real photo in the
-same minutes; the peak memory of each process. Java may use a heap of 1 GB, and in time it does. Real photos are needed:
-``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+The measures are the CPU time per row of all processes together, against a worker's time for a real photo in the same
+minutes, and the peak memory of each process. Java may use a heap of 1 GB, and eventually does. Requires real photos in
+the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Measures both runners."""
+    """Measure both runners and print one JSON line."""
     with scratch() as folder:
         model = trained(folder, on_few=True)
         runners: dict[str, list[str]] = {"local": ["--direct_num_workers=2"]}
@@ -55,12 +55,12 @@ def main() -> None:
         many["bytes_per_row"] = growth
         most = MOST_BYTES_PER_ROW[runner]
         wanted |= {f"{runner}, {role}: at most {most} bytes a row": growth[role] <= most for role in OURS}
-        wanted[f"{runner}: Java's heap and what is around it"] = many["peak_bytes"].get("engine", 0) <= MOST_JAVA_BYTES
+        wanted[f"{runner}: memory of Java within its limit"] = many["peak_bytes"].get("engine", 0) <= MOST_JAVA_BYTES
     finish({"worker_seconds_per_photo": real, "runs": runs}, wanted)
 
 
 def measured(folder: Path, model: Path, count: int, flags: list[str]) -> dict[str, Any]:
-    """One run: its seconds, processor seconds for each row, and the peak memory of each kind of process."""
+    """Run once. Return the seconds, the CPU seconds per row, and the peak memory of each kind of process."""
     run, manifest = folder / "run", folder / f"{count}.csv"
     shutil.rmtree(run, ignore_errors=True)
     if not manifest.exists():
@@ -87,7 +87,7 @@ def measured(folder: Path, model: Path, count: int, flags: list[str]) -> dict[st
     peaks = {
         role: max(own.peak for own in seen.values() if own.role == role) for role in {u.role for u in seen.values()}
     }
-    print(f"{count:,} {flags[:2]}: {seconds:.0f} s, {total:.0f} s of processors, {peaks}", file=sys.stderr)
+    print(f"{count:,} {flags[:2]}: {seconds:.0f} s, {total:.0f} s of CPU time, {peaks}", file=sys.stderr)
     return {
         "seconds": seconds,
         "seconds_per_row": total / count,
@@ -97,14 +97,14 @@ def measured(folder: Path, model: Path, count: int, flags: list[str]) -> dict[st
 
 
 class Usage:
-    """What a process has used so far.
+    """Resources that a process has used so far.
 
     Args:
-        pid: of the process.
-        role: of the process, if it is known.
+        pid: id of the process.
+        role: role of the process; empty to infer it from its name.
 
     Raises:
-        OSError, IndexError: it has ended.
+        OSError, IndexError: the process has ended.
     """
 
     def __init__(self, pid: int, role: str) -> None:
@@ -117,7 +117,7 @@ class Usage:
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all that it has started, and that these have."""
+    """Return the ids of a process and all its descendants."""
     return [pid, *(inner for child in children(pid) for inner in descendants(child))]
 
 

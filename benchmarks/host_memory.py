@@ -1,10 +1,10 @@
-"""How much memory a machine needs for a run: all processes of ``classify`` together, at their peak.
+"""Measure the memory that a machine needs for a run: the peak of all ``classify`` processes together.
 
-A small network with 1, 2 and 4 workers, for each engine and precision that this machine has; and a large one, whose
-workers are processes, each with weights of its own, or threads of one process, which share them.
+The runs use a small network with 1, 2 and 4 workers, for each engine and precision that this machine supports, and a
+large network, whose workers are either processes with their own weights or threads of one process that share them.
 
-What processes share, such as libraries, is divided among them (Linux calls that PSS), so that the sum is what the
-machine must have. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+Memory that processes share, such as libraries, is divided among them (PSS in Linux), so the sum is what the machine
+must have. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FEW = 4
 
 
 def main() -> None:
-    """Measures all of them."""
+    """Run the benchmark and print one JSON line."""
     runs = dict[str, Any]()
     with scratch() as folder:
         trained(folder, on_few=True).rename(folder / SMALL)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def few_photos(folder: Path) -> Path:
-    """A folder with a few photos of each class: what a network has learnt does not matter."""
+    """Create a folder with a few photos of each class; the quality of the network does not matter."""
     for kind in VALIDATION.iterdir():
         for file in sorted(kind.glob("*.jpg"))[:_FEW]:
             place = folder / "few" / kind.name / file.name
@@ -63,7 +63,7 @@ def few_photos(folder: Path) -> Path:
 
 
 def peak(folder: Path, network: str, photos: Path, *flags: str) -> dict[str, Any]:
-    """One run: the most bytes that all processes had together, those of each at that moment, and images a second."""
+    """Run once. Return the peak bytes of all processes together, those of each at that time, and images per second."""
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     words = ["classify", "--input", photos, "--model-dir", folder / network, "--output", run, *flags]
@@ -83,7 +83,7 @@ def peak(folder: Path, network: str, photos: Path, *flags: str) -> dict[str, Any
 
 
 def bytes_of(pid: int) -> int:
-    """The memory of a process, and its part of what it shares with others; 0 if it has ended."""
+    """Return the PSS of a process, in bytes; 0 if the process has ended."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

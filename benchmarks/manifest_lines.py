@@ -1,7 +1,7 @@
-"""How fast the lines of a manifest are read, and in how much memory: a list of each kind with 10 million lines.
+"""Measure how fast manifests are read, and in how much memory: a list of each format with 10 million lines.
 
-Each is read by the step that `classify` begins with, on Beam's local runner with all cores, in a process of its own,
-once with a tenth of the lines and once with all. The peak is that of the process and its children. Needs 5 GB of disk.
+Each list is read by the first step of `classify`, on Beam's local runner with all cores, in a separate process, once
+with a tenth of the lines and once with all. The peak is that of this process, without its workers. Needs 5 GB of disk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOCK = 100_000
 
 
 def rows(count: int) -> Iterator[list[tuple[str, str, float, str]]]:
-    """Rows as a shop has them, in blocks: URI, number, price, name."""
+    """Yield typical rows of a shop in blocks: URI, number, price, name."""
     for start in range(0, count, BLOCK):
         yield [
             (f"gs://shop/photos/{n % 1000:03}/{n:09}.jpg", f"{n:08}", n % 9973 / 100, f"Garment no. {n % 77}, blue")
@@ -34,22 +34,22 @@ def rows(count: int) -> Iterator[list[tuple[str, str, float, str]]]:
 
 
 def as_text(row: tuple[str, str, float, str]) -> str:
-    """A line with nothing but the URI."""
+    """Format a row as its URI alone."""
     return row[0]
 
 
 def as_csv(row: tuple[str, str, float, str]) -> str:
-    """A line without quotes."""
+    """Format a row as CSV without quotes."""
     return f"{row[0]},{row[1]},{row[2]},{row[3].replace(',', '')}"
 
 
 def as_quoted_csv(row: tuple[str, str, float, str]) -> str:
-    """A line with a quoted cell, which makes the places where a file may be divided harder to find."""
+    """Format a row as CSV with a quoted cell, which makes split points of the file harder to find."""
     return f'{row[0]},{row[1]},{row[2]},"{row[3]}"'
 
 
 def as_json(row: tuple[str, str, float, str]) -> str:
-    """An object."""
+    """Format a row as a JSON object."""
     return json.dumps(dict(zip(("uri", "sku", "price", "name"), row, strict=True)))
 
 
@@ -65,7 +65,7 @@ KINDS: dict[str, tuple[str, str, Callable[..., str] | None]] = {
 
 
 def write(path: Path, header: str, line: Callable[..., str] | None, count: int) -> None:
-    """Writes a list of so many rows."""
+    """Write a list of `count` rows."""
     if line is None:
         schema = pa.schema([("uri", pa.string()), ("sku", pa.string()), ("price", pa.float64()), ("name", pa.string())])
         with pq.ParquetWriter(path, schema) as writer:
@@ -80,7 +80,7 @@ def write(path: Path, header: str, line: Callable[..., str] | None, count: int) 
 
 
 def read(path: str) -> None:
-    """Reads a list as `classify` does, and prints how many rows, seconds and bytes of memory it took."""
+    """Read a list as `classify` does, and print the number of rows, the seconds and the peak memory."""
     import apache_beam as beam
 
     from pipeline.config import Manifest
@@ -103,14 +103,14 @@ def read(path: str) -> None:
 
 
 def measured(path: Path) -> dict[str, float]:
-    """What `read` prints, of a process of its own."""
+    """Run `read` in a separate process and return its output."""
     words = [sys.executable, "-m", "benchmarks.manifest_lines", str(path)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
-    """Measures all and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     result: dict[str, dict[str, float]] = {}
     for kind, (name, header, line) in KINDS.items():
         found = {}
@@ -126,7 +126,7 @@ def main() -> None:
             "peak_ratio": all_["peak_mb"] / few["peak_mb"],
         }
         print(kind, result[kind], file=sys.stderr)
-    wanted = {f"{kind}: a peak that does not grow": own["peak_ratio"] <= 1.1 for kind, own in result.items()}
+    wanted = {f"{kind}: constant peak memory": own["peak_ratio"] <= 1.1 for kind, own in result.items()}
     finish({"lines": LINES, "kinds": result}, wanted)
 
 

@@ -1,12 +1,12 @@
-"""``classify`` against what else labels a folder of photos: the same network, photos and batch size, interleaved.
+"""Compare ``classify`` with other tools on a folder of photos: same network and batch size, alternating runs.
 
-`PEERS` are the tools, each with a script in ``benchmarks/peer_scripts`` that is written as its documentation says, in
-an environment of its own, which this command makes below ``build/peers``. In each round every tool is run on a few
-photos and on all of them, as a command of its own: what it does a second is what the other photos take longer, and its
-start-up what is left over. Each writes its labels to a file. They are compared with those of the network in float32 on
-photos as it was trained on, so what a tool reads and resizes in another way shows there, too.
+`PEERS` are the tools. Each has a script in ``benchmarks/peer_scripts``, which follows its documentation, and a separate
+environment, which this command creates below ``build/peers``. Each round runs every tool as a command on a few photos
+and on all of them: the difference gives its speed, and the rest is its start-up. Each tool writes its labels to a file.
+They are compared with those of the network in float32 on photos read as in training, so differences in decoding and
+resizing show up, too.
 
-Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TENSORFLOW = ("tensorflow==2.21.0", "keras==3.15.1")
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What is run: flags for ``train``, pixels along each side, how many photos, few and all, and which weights."""
+    """Network to run: flags of ``train``, side in pixels, photo counts of the short and full run, and its weights."""
 
     flags: tuple[object, ...]
     size: int
@@ -52,7 +52,7 @@ keras.utils.set_random_seed(0)
 shape = (int(sys.argv[2]), int(sys.argv[2]), 3)
 getattr(keras.applications, sys.argv[1])(weights=None, include_top=False, input_shape=shape).save_weights(sys.argv[3])
 """
-# Stretched to the square, as every one of the tools does by itself.
+# Stretched to a square, as all of the tools do by default.
 NETWORKS = {
     "MobileNetV2": Network(("--resize", "stretch"), 224, 341, 3409),
     "Xception": Network(
@@ -77,11 +77,11 @@ Tool = Callable[[Path], tuple[float, Labels]]
 
 
 def environment(name: str) -> Path:
-    """The Python of a peer, with all that it needs; made if it is not there."""
+    """Return the Python executable of a peer's environment, which is created if necessary."""
     folder = ENVIRONMENTS / name
     done, wanted = folder / "requirements.txt", "\n".join(PEERS[name])
     if not done.exists() or done.read_text() != wanted:
-        print(f"making an environment for {name} in {folder}", file=sys.stderr)
+        print(f"creating an environment for {name} in {folder}", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)
         subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", *PEERS[name]], check=True)
@@ -90,7 +90,7 @@ def environment(name: str) -> Path:
 
 
 def peer(name: str, python: Path, model: Path, network: Network, batch_size: int, folder: Path) -> Tool:
-    """A peer's script as a `Tool`: a folder of photos to the seconds it took and the labels it found."""
+    """Return a peer's script as a `Tool`, which maps a folder of photos to seconds and labels."""
     names = model_dir.read(model).info.labels
     output = folder / f"{name}.csv"
 
@@ -112,7 +112,7 @@ def peer(name: str, python: Path, model: Path, network: Network, batch_size: int
 
 
 def own(engine: str, precision: str, model: Path, batch_size: int, folder: Path) -> Tool:
-    """``classify`` as a `Tool`."""
+    """Return ``classify`` as a `Tool`."""
 
     def run(photos: Path) -> tuple[float, Labels]:
         flags = ("--engine", engine, "--precision", precision, "--batch-size", batch_size)
@@ -127,7 +127,7 @@ def own(engine: str, precision: str, model: Path, batch_size: int, folder: Path)
 
 
 def weights(name: str, network: Network, folder: Path) -> tuple[object, ...]:
-    """The flag for random weights, which serve to measure speed, or none: ImageNet's."""
+    """Return the flag for random weights, which suffice to measure speed, or no flag for those of ImageNet."""
     if not network.random_weights:
         return ()
     file = folder / "random.weights.h5"
@@ -136,7 +136,7 @@ def weights(name: str, network: Network, folder: Path) -> tuple[object, ...]:
 
 
 def compared(name: str, rounds: int, batch_size: int, folder: Path) -> dict[str, Any]:
-    """All tools on one network: what each does a second, its start-up, and how many labels are those of float32."""
+    """Run all tools on one network. Return their speed, start-up, and share of labels that match float32."""
     network = NETWORKS[name]
     model = trained(folder, *network.flags, *weights(name, network, folder), on_few=network.random_weights)
     few, all_ = catalogue(folder, network.few), catalogue(folder, network.all)
@@ -172,9 +172,11 @@ def compared(name: str, rounds: int, batch_size: int, folder: Path) -> dict[str,
 
 
 def main() -> None:
-    """Measures and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=NETWORKS, action="append", help="that one only (default: all)")
+    parser.add_argument(
+        "--network", choices=NETWORKS, action="append", help="network to run, may be repeated (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
     arguments = parser.parse_args()
@@ -184,7 +186,9 @@ def main() -> None:
         with scratch() as folder:
             result[name] = compared(name, arguments.rounds, arguments.batch_size, folder)
         ratios = result[name]["times_the_fastest_peer"]
-        wanted |= {f"{name}: {tool}: {ratio} times": ratios[tool] >= ratio for tool, ratio in WANTED.items()}
+        wanted |= {
+            f"{name}: {tool}: {ratio} times the fastest peer": ratios[tool] >= ratio for tool, ratio in WANTED.items()
+        }
     finish(result | {"batch_size": arguments.batch_size, "peers": PEERS}, wanted)
 
 

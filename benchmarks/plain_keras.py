@@ -1,7 +1,7 @@
-"""What people copy today: transfer learning with Keras as its guide shows it, the frozen network run in every epoch.
+"""Baseline: transfer learning as in the guide of Keras, with the frozen network run in every epoch.
 
-``python -m benchmarks.plain_keras TRAIN VALIDATION EPOCHS`` prints the best validation accuracy. It caches nothing, as
-the guide does not, and reads, batches and prefetches with `tf.data`.
+``python -m benchmarks.plain_keras TRAIN VALIDATION EPOCHS`` prints the best validation accuracy. Like the guide, it
+caches nothing, and reads, batches and prefetches with `tf.data`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import keras
 
 
 def main(training_folder: str, validation_folder: str, epochs: int) -> float:
-    """Trains and returns the best validation accuracy."""
+    """Train, and return the best validation accuracy."""
     keras.utils.set_random_seed(0)
     options = {"image_size": (224, 224), "batch_size": 32}
     training = keras.utils.image_dataset_from_directory(training_folder, **options, seed=0)

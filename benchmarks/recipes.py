@@ -1,8 +1,8 @@
-"""The recipes of the README, run as they stand there: what each reaches, and in what time.
+"""Measure the accuracy and the time of the recipes of the docs, run exactly as written.
 
-``python -m benchmarks.recipes`` runs all, which takes hours; ``python -m benchmarks.recipes "dense network" ...`` runs
-those that are named. One that fails is said to. Recipes on IDX files are measured on the published test files, those on
-photos of clothes on the validation photos. Every model then classifies a few photos with the pipeline.
+``python -m benchmarks.recipes`` runs all of them, which takes hours; ``python -m benchmarks.recipes "dense network"
+...`` runs the named ones. Failures are reported. Recipes on IDX files are measured on the published test files, those
+on photos of clothes on the validation photos. Every model then classifies a few photos with the pipeline.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from pathlib import Path
 
 from benchmarks.commands import SHARED, TRAINING, VALIDATION, finish, scratch, timed
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs/guides/recipes.md"
 PHOTOS = 8
-PLAIN_EPOCHS = 2  # of the plain script, which the sweep of heads is compared with
+PLAIN_EPOCHS = 2  # epochs of the plain script, the baseline for the sweep of heads
 
 
 def recipes() -> dict[str, list[str]]:
-    """Name -> the words of its command, from the README's table."""
-    section = README.read_text(encoding="utf-8").split("\n### Recipes\n")[1].split("\n### ")[0]
-    rows = re.findall(r"^\| ([^|]+) \| `([^`]+)` \|$", section, flags=re.MULTILINE)
+    """Return the recipes of docs/guides/recipes.md: name -> words of its command."""
+    rows = re.findall(r"^\| ([^|]+) \| `([^`]+)` \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {name: shlex.split(command) for name, command in rows}
 
 
 def run(words: list[str], folder: Path, keras_home: Path) -> dict[str, object]:
-    """Runs a recipe. Returns its seconds, and the accuracies it reached."""
+    """Run a recipe. Return its seconds and accuracies."""
     placed = [str(SHARED / "datasets" / word) if (SHARED / "datasets" / word).exists() else word for word in words[3:]]
     places = {flag: words[words.index(flag) + 1] for flag in ("--model-dir", "--output") if flag in words}
     placed = [str(folder / word) if word in places.values() else word for word in placed]
@@ -57,7 +56,7 @@ def run(words: list[str], folder: Path, keras_home: Path) -> dict[str, object]:
 
 
 def classified(model: Path, output: Path, keras_home: Path) -> int:
-    """How many of a few photos the pipeline classifies with a model."""
+    """Classify a few photos with a model. Return the number of predictions."""
     listed = output.with_suffix(".txt")
     listed.parent.mkdir(exist_ok=True)
     listed.write_text("\n".join(map(str, sorted(VALIDATION.rglob("*.jpg"))[:PHOTOS])))
@@ -66,14 +65,14 @@ def classified(model: Path, output: Path, keras_home: Path) -> int:
 
 
 def main(names: list[str]) -> None:
-    """Runs recipes and prints one JSON line."""
+    """Run recipes and print one JSON line."""
     known = recipes()
     results: dict[str, dict[str, object]] = {}
     with scratch() as folder:
         for name in names or known:
             try:
                 results[name] = run(known[name], folder, folder / "keras")
-            except subprocess.CalledProcessError as error:  # such as weights that are not to be had here
+            except subprocess.CalledProcessError as error:  # such as unavailable weights
                 results[name] = {"failed": error.stderr.splitlines()[-1]}
             print(name, results[name], file=sys.stderr, flush=True)
     finish({"recipes": results})

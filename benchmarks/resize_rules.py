@@ -1,7 +1,7 @@
-"""Which resize rule classifies best, or which two together: `train` with each on real photos, with three seeds each.
+"""Compare the accuracy of the resize rules, and of two of them together: `train` on real photos, with three seeds each.
 
-Whole commands with their defaults otherwise: MobileNetV2 at 224 pixels, ImageNet weights. Real photos are needed:
-``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+All other flags have their defaults: MobileNetV2 at 224 pixels, ImageNet weights. Requires real photos in the folder
+``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VIEWS = (*RESIZE_RULES, "crop,pad")
 
 
 def main() -> None:
-    """Measures all and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     measured: dict[str, dict[str, list[float]]] = {}
     with scratch() as folder:
         for rule in VIEWS:

@@ -1,8 +1,8 @@
-"""Whether ``classify`` stays as fast and as small when a catalogue grows, and gains from a second process.
+"""Measure whether ``classify`` keeps its speed and memory as a catalogue grows, and gains from a second process.
 
-Catalogues of 10,000 and of 100,000 images, the real photos again and again: images a second from the first prediction
-on, and the most memory that the worker had. One worker process with one thread against two, in turns.
-``CATALOGUE_CLASSIFIER_SHARED`` names the folder of the photos, see CONTRIBUTING.md.
+Catalogues of 10,000 and 100,000 images repeat the real photos. The measures are images per second from the first
+prediction on, and the worker's peak memory. One worker process with one thread is compared with two, alternating.
+Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FEW, MANY, ROUNDS = 10_000, 100_000, 3
 
 
 def main() -> None:
-    """Measures and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     result: dict[str, Any] = {}
     with scratch() as folder:
         model = trained(folder)
@@ -39,15 +39,15 @@ def main() -> None:
     for key in ("images_per_second", "peak_mib"):
         result[f"{key}_ratio"] = result["many"][key] / result["few"][key]
     wanted = {
-        "as fast with many": result["images_per_second_ratio"] >= 0.95,
-        "no more memory with many": result["peak_mib_ratio"] <= 1.05,
+        "same speed with many images": result["images_per_second_ratio"] >= 0.95,
+        "same memory with many images": result["peak_mib_ratio"] <= 1.05,
         "1.8 times as fast with two processes": result["processes"]["ratio"] >= 1.8,
     }
     finish(result, wanted)
 
 
 def speed(record: dict[str, Any]) -> float:
-    """Images a second, start-up left out."""
+    """Return the images per second without start-up."""
     return record["timings"]["images_per_second_from_then_on"]
 
 

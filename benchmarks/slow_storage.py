@@ -1,11 +1,11 @@
-"""Whether ``classify`` waits for its storage: images a second from object stores that answer after 50 ms.
+"""Measure whether ``classify`` waits for its storage: images per second from object stores with a latency of 50 ms.
 
-A server on loopback takes the place of ``gs://``, ``s3://`` and ``az://``; it holds the photos in memory and answers
-each GET 50 ms after it came, as many at a time as come. In turns with the same photos on the local disk; start-up is
-left out. The server has no cores of its own, so its work counts as lost speed.
+A server on loopback stands in for ``gs://``, ``s3://`` and ``az://``. It holds the photos in memory and answers each
+GET after 50 ms, with unlimited concurrency. The runs alternate with runs on the same photos on the local disk; start-up
+is excluded. The server shares the cores with the client, so its work counts as lost speed.
 
-Also the CPU time of the client for each object, of `catalogue.storage` and of the stores' own libraries, 64 reads at a
-time. Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+Also measures the client's CPU time per object, for `catalogue.storage` and the stores' own libraries, with 64
+concurrent reads. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _HEADERS = 'Last-Modified: Sun, 22 Nov 2026 12:00:00 GMT\r\nETag: "1"\r\nx-goog-
 
 
 class Storage(asyncio.Protocol):
-    """One connection to the server, as HTTP/1.1 without anything that no client here needs.
+    """One connection to the server, with the subset of HTTP/1.1 that the clients need.
 
     Args:
-        answers: what is served, whole answers by the last part of the path.
+        answers: complete responses by the last part of their path.
     """
 
     def __init__(self, answers: dict[str, bytes]) -> None:
@@ -67,7 +67,7 @@ class Storage(asyncio.Protocol):
 
 
 async def serve(port: int, folder: Path) -> None:
-    """Serves the photos of a folder until the process is stopped."""
+    """Serve the photos of a folder until the process is stopped."""
     answers = {}
     for file in folder.rglob("*.jpg"):
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {file.stat().st_size}\r\n{_HEADERS}\r\n"
@@ -79,7 +79,7 @@ async def serve(port: int, folder: Path) -> None:
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[None]:
-    """Runs the server in a process of its own, and leads this one's commands to it."""
+    """Run the server in a separate process, and point the storage clients of this process to it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "benchmarks.slow_storage", str(port), str(folder)]
@@ -104,8 +104,8 @@ def served(folder: Path) -> Iterator[None]:
 
 
 def cpu_milliseconds(read: Callable[[str], object], names: Sequence[str]) -> float:
-    """The CPU time of this process for each object, with many reads at a time."""
-    read(names[0])  # which opens the client
+    """Return the CPU time of this process per object, with concurrent reads."""
+    read(names[0])  # opens the client
     start = time.process_time()
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in pool.map(read, names):
@@ -114,7 +114,7 @@ def cpu_milliseconds(read: Callable[[str], object], names: Sequence[str]) -> flo
 
 
 def client_cpu(names: Sequence[str]) -> dict[str, float]:
-    """Client -> milliseconds of CPU time for each object."""
+    """Return the CPU time per object: client -> milliseconds."""
     bucket = google.cloud.storage.Client(
         project="none", credentials=google.auth.credentials.AnonymousCredentials()
     ).bucket(BUCKET)
@@ -136,7 +136,7 @@ def _read(scheme: str, name: str) -> object:
 
 
 def main() -> None:
-    """Measures and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     with scratch() as folder:
         model, photos = trained(folder), catalogue(folder, PHOTOS)
         lists = {}
@@ -156,7 +156,7 @@ def main() -> None:
                     print(name, round(found[name][-1], 1), file=sys.stderr)
     medians = {name: statistics.median(values) for name, values in found.items()}
     ratios = {f"{name}_of_local": statistics.median(np.divide(found[name], found["local"]).tolist()) for name in STORES}
-    wanted = {f"{name}: {LEAST}": ratio >= LEAST for name, ratio in ratios.items()}
+    wanted = {f"{name}: {LEAST} of the local speed": ratio >= LEAST for name, ratio in ratios.items()}
     finish(medians | ratios | {"seconds_to_answer": SECONDS, "client_cpu_milliseconds": cpu}, wanted)
 
 

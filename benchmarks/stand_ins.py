@@ -1,6 +1,6 @@
-"""``classify`` with stand-ins that only wait, in place of reading, decoding and the network: what is left is the graph.
+"""Stand-ins for reading, decoding and the network, so that ``benchmarks.graph`` measures only the pipeline graph.
 
-``python -m benchmarks.graph`` measures it. The workers, which are other processes, must be able to import this module.
+The worker processes must be able to import this module.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from pipeline.reading.outcome import FINISHED, Outcome
 from pipeline.records import DecodedImage, EngineChoice, FetchedImage, ListedImage
 
 READING_SECONDS, INFERENCE_SECONDS = 0.000_05, 0.000_2
-"""For each image: a twentieth of what they take with `MobileNetV2` on a core of two."""
+"""Seconds per image: a twentieth of the real times of `MobileNetV2` on one of two cores."""
 _READ_TOGETHER = 16
 _PIXELS = np.zeros((1, 1, 3), np.uint8)
 
 
 def install() -> None:
-    """Builds all later graphs of this process with stand-ins."""
+    """Use the stand-ins in all graphs that this process builds later."""
     for name, stand_in in (("ReadAhead", Reading), ("Decode", Decoding), ("SavedModelHandler", Handler)):
         setattr(graph, name, stand_in)
 
 
 class Reading(beam.PTransform):
-    """Stands in for `pipeline.reading.read_ahead.ReadAhead`: each image has other bytes, of which there are none."""
+    """Stand-in for `pipeline.reading.read_ahead.ReadAhead`: images without bytes, each with its own content hash."""
 
     def __init__(self, config: ReadConfig, meter: MeterHandle) -> None:
         super().__init__()
         self._meter = meter
 
     def expand(self, listed: beam.PCollection) -> Outcome:
-        """PCollection of `ListedImage`s to one of `FetchedImage`s, and an empty one."""
+        """Map a PCollection of `ListedImage`s to one of `FetchedImage`s and an empty one."""
         outputs = listed | beam.ParDo(_ReadingFn(self._meter)).with_outputs(FINISHED, main="results")
         return Outcome(outputs.results, outputs[FINISHED])
 
@@ -64,7 +64,7 @@ class _ReadingFn(beam.DoFn):
 
 
 class Decoding(decode.Decode):
-    """Gives all images the same pixel."""
+    """Stand-in for decoding: all images are the same pixel."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -79,15 +79,15 @@ class _DecodingFn(decode._DecodeFn):
 
 
 class Handler(SavedModelHandler):
-    """Loads no network."""
+    """Stand-in for the model handler, which loads no network."""
 
     def load_model(self) -> _Network:
-        """One that waits."""
+        """Return a network that only waits."""
         return _Network()
 
 
 class _Network:
-    """An engine whose probabilities are drawn by lot."""
+    """Engine with random probabilities."""
 
     choice = EngineChoice("stand-in", "float32", "CPU", "it only waits")
     labels = tuple(f"class {number}" for number in range(10))

@@ -1,6 +1,6 @@
-"""From the command to the first prediction: ``classify`` on one photo, with each engine, in turns.
+"""Measure the time from the command to the first prediction: ``classify`` on one photo, with alternating engines.
 
-Real photos are needed: ``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LIMITS = {"openvino": 5.0, "tensorflow": 10.0}  # seconds
 
 
 def main() -> None:
-    """Measures and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     photo = next(VALIDATION.rglob("*.jpg"))
     seconds: dict[str, list[float]] = {name: [] for name in LIMITS}
     with scratch() as folder:

@@ -1,9 +1,9 @@
-"""Measure fine-tuning techniques that `train` does not offer against the README's recipe, with three seeds each.
+"""Measure fine-tuning techniques that `train` does not offer against the recipe for fine-tuning, with three seeds each.
 
 ``python -m benchmarks.techniques`` measures all of them; names as arguments choose some. The recipe runs with one view
 of each photo (``--views crop``), which halves the time. Each technique replaces a function of `trainer.fitting` in the
-process that trains; the rest of the trainer is unchanged. A run takes some minutes. Real photos are needed:
-``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+process that trains; the rest of the trainer is unchanged. A run takes some minutes. Requires real photos in the folder
+``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ TEACHER_SHARE, TEACHER_TEMPERATURE = 0.5, 2.0
 
 
 def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
-    """Replaces a function of a module or a class for the rest of the process."""
+    """Replace a function of a module or a class for the rest of the process."""
     setattr(owner, name, function)
 
 
 def random_resized_crop() -> None:
-    """Replaces turns, shifts and zoom with crops of 35 % to 100 % of the area (Szegedy et al., CVPR 2015)."""
+    """Replace rotation, shifts, shear and zoom with crops of 35% to 100% of the area (Szegedy et al., CVPR 2015)."""
     from trainer.fitting import augmentation
 
     varied = augmentation.variation
@@ -57,7 +57,7 @@ def random_resized_crop() -> None:
 
 
 def randaugment() -> None:
-    """Replaces the variations, but for the flip, with Keras's RandAugment (Cubuk et al., NeurIPS 2020)."""
+    """Replace the augmentation, except for the flip, with Keras's RandAugment (Cubuk et al., NeurIPS 2020)."""
     import keras
 
     from trainer.fitting import augmentation
@@ -80,14 +80,14 @@ def randaugment() -> None:
 
 
 def _augmented(layer: Any, images: np.ndarray) -> np.ndarray:
-    """Applies RandAugment to a few images at a time: the layer draws its operations once a call."""
+    """Apply RandAugment to a few images at a time, because the layer draws its operations once per call."""
     parts = [images[start : start + RANDAUGMENT_IMAGES] for start in range(0, len(images), RANDAUGMENT_IMAGES)]
     varied = np.concatenate([layer(part.astype(np.float32), training=True).numpy() for part in parts])
     return np.clip(np.rint(varied), 0, 255).astype(np.uint8)
 
 
 def cutmix() -> None:
-    """Pastes a box of another photo's activations at the cut into each photo's (Yun et al., ICCV 2019)."""
+    """Paste a box of another photo's activations at the cut into those of each photo (Yun et al., ICCV 2019)."""
     import tensorflow as tf
 
     from trainer.fitting import batches
@@ -108,16 +108,16 @@ def cutmix() -> None:
 
 
 def layerwise_rates() -> None:
-    """Lowers the learning rate by a fifth for each block below the last one (Howard and Ruder, ACL 2018)."""
+    """Lower the learning rate by a fifth for each block below the last one (Howard and Ruder, ACL 2018)."""
     import keras
 
     from trainer.fitting import optimizers
 
     class LayerwiseAdam(keras.optimizers.Adam):
-        """Adam, with a learning rate for each block."""
+        """Adam with a learning rate per block."""
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            """Updates one variable, with its block's learning rate."""
+            """Update one variable with the learning rate of its block."""
             path = self._trainable_variables[self._get_variable_index(variable)].path
             super().update_step(gradient, variable, learning_rate * RATE_PER_BLOCK ** _blocks_above(path))
 
@@ -134,7 +134,7 @@ def layerwise_rates() -> None:
 
 
 def _blocks_above(path: str) -> int:
-    """Blocks of MobileNetV2 above the one a variable belongs to; 0 for the head, 1 for the last convolution."""
+    """Count the blocks of MobileNetV2 above that of a variable: 0 for the head, 1 for the last convolution."""
     block = re.search(r"block_(\d+)", path)
     if block:
         return 18 - int(block[1])
@@ -142,10 +142,10 @@ def _blocks_above(path: str) -> int:
 
 
 def distillation(teachers: str) -> None:
-    """Fits half of each target to the ensemble of the recipe's three models (Hinton et al., 2015).
+    """Distill the ensemble of the recipe's three models, which provides half of each target (Hinton et al., 2015).
 
     Args:
-        teachers: the folder of their model directories.
+        teachers: folder of the model directories of the ensemble.
     """
     from trainer.fitting import batches, training
 
@@ -165,7 +165,7 @@ def distillation(teachers: str) -> None:
 
 
 def _ensemble_scores(teachers: Path, examples: Sequence[Any], config: Any) -> np.ndarray:
-    """Mean probabilities of several models, softened by a temperature: float [N, K]."""
+    """Return the mean probabilities of several models, softened by a temperature: float [N, K]."""
     from catalogue import model_dir
     from catalogue.model_dir import saved_model
     from trainer.evaluation import inference
@@ -185,9 +185,9 @@ class Variant:
     """The recipe with one change.
 
     Attributes:
-        flags: added to the recipe's.
-        change: replaces a function of the trainer; None for flags alone.
-        needs_teachers: whether `change` takes the folder of the recipe's own models.
+        flags: flags added to the recipe.
+        change: function that patches the trainer; None for flags alone.
+        needs_teachers: whether `change` accepts the folder of the recipe's models.
     """
 
     flags: tuple[str, ...] = ()
@@ -208,7 +208,7 @@ VARIANTS = {
 
 
 def train(name: str, teachers: str, arguments: list[str]) -> int:
-    """Trains with a variant in this process. Returns the exit code."""
+    """Train with a variant in this process. Return the exit code."""
     from trainer import task
 
     variant = VARIANTS[name]
@@ -218,7 +218,7 @@ def train(name: str, teachers: str, arguments: list[str]) -> int:
 
 
 def accuracies(name: str, folder: Path, keras_home: Path) -> list[float]:
-    """Accuracy on the validation photos with each seed."""
+    """Return the accuracy on the validation photos for each seed."""
     found = []
     for seed in SEEDS:
         model = folder / name / str(seed)
@@ -230,7 +230,7 @@ def accuracies(name: str, folder: Path, keras_home: Path) -> list[float]:
 
 
 def main(names: list[str]) -> None:
-    """Measures variants and prints one JSON line; the recipe is always the first of them."""
+    """Measure variants, the recipe always first, and print one JSON line."""
     measured: dict[str, dict[str, Any]] = {}
     with scratch() as folder:
         for name in dict.fromkeys(["recipe", *(names or VARIANTS)]):

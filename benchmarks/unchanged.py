@@ -1,9 +1,9 @@
-"""A night in which nothing has changed: ``classify --previous`` on 100,000 and on 1,000,000 images.
+"""Measure a nightly run in which nothing has changed: ``classify --previous`` on 100,000 and 1,000,000 images.
 
-The images are small files; the earlier run is one on a few real photos, whose journal is replaced by one that knows all
-of the images. Measures seconds, and the peak memory of the largest process, which is a worker. It depends on how the
-workers share the images, so the smaller run is made several times. Real photos are needed:
-``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+The images are small files. The previous run is one on a few real photos, with its journal replaced by one that holds
+all of the images. Measures seconds, and the peak memory of the largest process, which is a worker. The peak depends on
+how the workers share the images, so the smaller run is repeated. Requires real photos in the folder
+``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PART = 100_000
 
 
 def main() -> None:
-    """Measures both."""
+    """Measure both catalogues and print one JSON line."""
     with scratch() as folder:
         model = trained(folder, on_few=True)
         runs = {count: [night(folder, model, count) for _ in range(times)] for count, times in RUNS.items()}
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def night(folder: Path, model: Path, count: int) -> dict[str, Any]:
-    """One run on so many images, all of which are known."""
+    """Run once on `count` images that are all in the journal."""
     images, previous, run = folder / f"images-{count}", folder / "previous", folder / "run"
     for path in (previous, run):
         shutil.rmtree(path, ignore_errors=True)
@@ -71,12 +71,12 @@ def night(folder: Path, model: Path, count: int) -> dict[str, Any]:
     shutil.rmtree(images)
     return {
         "seconds": round(seconds, 1),
-        "peak_bytes": usage.ru_maxrss * 1024,  # of the largest of its processes
+        "peak_bytes": usage.ru_maxrss * 1024,  # of its largest process
     }
 
 
 def results(images: Path, count: int) -> Iterator[Result]:
-    """Writes the images, and gives a result for each."""
+    """Write the images, and yield a result for each."""
     for number in range(count):
         path = images / f"{number // 1000:04}" / f"{number:07}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

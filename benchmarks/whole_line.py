@@ -1,8 +1,8 @@
-"""How long the commands take on real photos, and ``train`` against a plain Keras script.
+"""Measure the duration of the commands on real photos, and of ``train`` against a plain Keras script.
 
-The script runs the frozen network in every one of 10 epochs. All are whole commands in processes of their own,
-start-up and export included, one after the other on the same photos. Real photos are needed:
-``CATALOGUE_CLASSIFIER_SHARED`` names their folder, see CONTRIBUTING.md.
+The script runs the frozen network in each of its 10 epochs. All are whole commands in separate processes, including
+start-up and export, run sequentially on the same photos. Requires real photos in the folder
+``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EPOCHS_OF_PLAIN = 10
 
 
 def main() -> None:
-    """Measures all and prints one JSON line."""
+    """Run the benchmark and print one JSON line."""
     with scratch() as folder:
         home, model = folder / "keras", folder / "model"
         arguments = ("train", "--data", TRAINING, "--validation-data", VALIDATION, "--model-dir", model)

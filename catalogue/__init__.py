@@ -1,1 +1,1 @@
-"""What the trainer and the pipeline share: images, lists, storage, the model directory, the command line, HTML."""
+"""Code shared by the trainer and the pipeline: images, lists, storage, model directory, command line and HTML."""

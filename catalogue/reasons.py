@@ -1,4 +1,4 @@
-"""The closed list of reasons for which an image is refused, and the base of the errors that carry one."""
+"""The closed list of reasons for rejecting an image, and the base class of errors that carry a reason."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import enum
 
 
 class Reason(enum.Enum):
-    """Why an image could not be classified: its code in files, whether a later run may succeed, a sentence."""
+    """Reason for a failed image: its code in output files, whether it is transient, and a sentence for people."""
 
-    NOT_FOUND = ("not_found", False, "There is no such file or object, or its scheme is not one that is read here.")
+    NOT_FOUND = ("not_found", False, "The file or object does not exist, or its URI scheme is not supported.")
     PERMISSION_DENIED = (
         "permission_denied",
         False,
-        "Reading is not allowed: by its storage, by --allow-uri, or because of its address.",
+        "Access is denied: by the storage, by --allow-uri, or because of the network address.",
     )
-    READ_FAILED = ("read_failed", True, "Reading failed; it may succeed in a later run.")
-    EMPTY = ("empty", False, "The file has no bytes.")
-    TOO_MANY_BYTES = ("too_many_bytes", False, "The file, or what is packed in it, is larger than the limit.")
-    UNKNOWN_FORMAT = ("unknown_format", False, "The content is in no image format that is read here.")
-    UNSUPPORTED = ("unsupported", False, "The format is known, and this kind of it is not read here.")
-    TRUNCATED = ("truncated", False, "The file ends before its picture does.")
-    CORRUPT = ("corrupt", False, "The file is damaged and gives no picture.")
-    TOO_MANY_PIXELS = ("too_many_pixels", False, "The picture has more pixels than the limit.")
-    TOO_SMALL = ("too_small", False, "The picture is too small to show anything.")
-    BAD_MANIFEST_ROW = ("bad_manifest_row", False, "The line of the manifest names no image.")
+    READ_FAILED = ("read_failed", True, "Reading failed; a later run may succeed.")
+    EMPTY = ("empty", False, "The file is empty.")
+    TOO_MANY_BYTES = ("too_many_bytes", False, "The file, or its decompressed content, is larger than the limit.")
+    UNKNOWN_FORMAT = ("unknown_format", False, "The content is not in a supported image format.")
+    UNSUPPORTED = ("unsupported", False, "The image format is supported, but this variant of it is not.")
+    TRUNCATED = ("truncated", False, "The file is truncated: the image data is incomplete.")
+    CORRUPT = ("corrupt", False, "The file is damaged and cannot be decoded.")
+    TOO_MANY_PIXELS = ("too_many_pixels", False, "The image has more pixels than the limit.")
+    TOO_SMALL = ("too_small", False, "The image is too small to classify.")
+    BAD_MANIFEST_ROW = ("bad_manifest_row", False, "The manifest row does not name an image.")
 
     def __init__(self, code: str, transient: bool, sentence: str) -> None:
         self.code = code
@@ -35,12 +35,12 @@ class DataError(Exception):
     """An image or a file that cannot be used.
 
     Attributes:
-        reason: the kind of problem.
-        message: what is wrong with this very one.
+        reason: kind of problem.
+        message: details of the problem.
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(reason, message)  # both, so that the error survives pickling
+        super().__init__(reason, message)  # both arguments, so that the error can be pickled
         self.reason = reason
         self.message = message
 
@@ -49,8 +49,8 @@ class DataError(Exception):
 
 
 class ImageError(DataError):
-    """The bytes of an image file do not give a picture."""
+    """The bytes of an image file cannot be decoded."""
 
 
 class StorageError(DataError):
-    """A storage does not give, or does not take, the bytes."""
+    """A read from or a write to a storage failed."""

@@ -1,1 +1,1 @@
-"""Pictures for ``make demo``: drawn, so that nothing needs to be downloaded and nobody's photos be shipped."""
+"""Pictures for ``make demo``, drawn so that no photos need to be downloaded or shipped."""

@@ -1,10 +1,10 @@
-"""Draws labelled pictures of clothes in ten classes, and a catalogue of more of them with a few broken files among it.
+"""Draw labeled pictures of clothes in ten classes, and a catalogue of more pictures with a few broken files.
 
 ``python -m demo.draw FOLDER`` writes::
 
-    FOLDER/photos/<class>/*.jpg     to train on
-    FOLDER/catalogue/*              to classify: mostly JPEGs, a few other formats, a few broken files
-    FOLDER/catalogue.csv            uri, sku, supplier: one of the pictures twice, and one that is not there
+    FOLDER/photos/<class>/*.jpg     training photos
+    FOLDER/catalogue/*              images to classify: mostly JPEGs, a few other formats, a few broken files
+    FOLDER/catalogue.csv            uri, sku, supplier: one of the pictures twice, and one that does not exist
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Polygon = list[Point]
 
 
 def _torso(bottom: float, width: float, neck: float = 0.1) -> Polygon:
-    """Shoulders to hem, in a square of side one."""
+    """Return the outline from shoulders to hem, in a unit square."""
     return [
         (0.5 - neck, 0.14),
         (0.5, 0.19),
@@ -61,14 +61,14 @@ _BRIM = [(0.5 + 0.42 * np.cos(a), 0.55 + 0.09 * np.sin(a)) for a in np.linspace(
 
 
 def _polygon(corners: str) -> Polygon:
-    """Corners as ``x,y`` in hundredths of the side."""
+    """Parse corners given as ``x,y`` in hundredths of the side."""
     return [(int(x) / 100, int(y) / 100) for x, y in (corner.split(",") for corner in corners.split())]
 
 
 _WAISTBAND = _polygon("30,12 70,12 70,16 30,16")
 _BUTTONS = [_polygon(f"48,{y} 52,{y} 52,{y + 3} 48,{y + 3}") for y in range(33, 80, 10)]
 
-# What each garment is made of: the polygons of its cloth, and those drawn over it in a second colour.
+# Polygons of each garment: those of its cloth, and those drawn over it in a second color.
 _GARMENTS: dict[str, tuple[list[Polygon], list[Polygon]]] = {
     "dress": (
         [_polygon("38,8 42,8 44,20 56,20 58,8 62,8 64,26 60,42 80,93 20,93 40,42 36,26")],
@@ -103,7 +103,7 @@ CLASSES = tuple(_GARMENTS)
 
 
 def draw(label: str, random_: random.Random) -> Image.Image:
-    """One picture of a garment: its colours, cloth, place, size, tilt and background are left to chance."""
+    """Draw a picture of a garment with random colors, cloth, position, size, tilt and background."""
     cloth, trim = (tuple(random_.randrange(256) for _ in range(3)) for _ in range(2))
     place = _placement(random_)
     shape, details = (_mask([[place(corner) for corner in polygon] for polygon in part]) for part in _GARMENTS[label])
@@ -115,7 +115,7 @@ def draw(label: str, random_: random.Random) -> Image.Image:
 
 
 def _mask(polygons: list[Polygon]) -> Image.Image:
-    """Polygons with smooth edges: drawn twice as large and shrunk."""
+    """Draw polygons with antialiased edges: at twice the size, then reduced."""
     mask = Image.new("L", (2 * WIDTH, 2 * HEIGHT))
     for polygon in polygons:
         ImageDraw.Draw(mask).polygon([(2 * x, 2 * y) for x, y in polygon], fill=255)
@@ -136,7 +136,7 @@ def _placement(random_: random.Random) -> Callable[[Point], Point]:
 
 
 def _background(random_: random.Random) -> Image.Image:
-    """A wall or a floor: a gradient between two pale or dark colours, with grain."""
+    """Draw a wall or a floor: a gradient between two pale or dark colors, with grain."""
     base = random_.choice((40, 150, 200))
     ends = [np.array([base + random_.randrange(55) for _ in range(3)], float) for _ in range(2)]
     ramp = np.linspace(0, 1, HEIGHT)[:, None, None]
@@ -145,7 +145,7 @@ def _background(random_: random.Random) -> Image.Image:
 
 
 def _cloth(colour: tuple[int, ...], trim: tuple[int, ...], random_: random.Random) -> Image.Image:
-    """A plain, striped or checked cloth."""
+    """Draw a plain, striped or checked cloth."""
     cloth = Image.new("RGB", (WIDTH, HEIGHT), colour)
     pen, step = ImageDraw.Draw(cloth), random_.randrange(12, 30)
     pattern = random_.choice(("plain", "plain", "stripes", "checks"))
@@ -159,7 +159,7 @@ def _cloth(colour: tuple[int, ...], trim: tuple[int, ...], random_: random.Rando
 
 
 def write(folder: Path, seed: int = 0) -> None:
-    """Draws everything into `folder`."""
+    """Draw all photos and the catalogue into `folder`."""
     random_ = random.Random(seed)
     for label in CLASSES:
         (folder / "photos" / label).mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ def write(folder: Path, seed: int = 0) -> None:
 
 
 def _write_catalogue(folder: Path, random_: random.Random) -> list[str]:
-    """Pictures without their labels, under names that say nothing; a few in other formats than JPEG."""
+    """Draw unlabeled pictures under neutral names, a few of them in formats other than JPEG."""
     pictures = [draw(label, random_) for label in CLASSES for _ in range(CATALOGUE_PER_CLASS)]
     random_.shuffle(pictures)
     names = []
@@ -188,7 +188,7 @@ def _write_catalogue(folder: Path, random_: random.Random) -> list[str]:
         names.append(f"item-{number:04}.{suffix}")
         if number == 67:
             picture.convert("CMYK").save(folder / names[-1])
-        elif number % 40 == 3:  # as a phone that was held upright writes it
+        elif number % 40 == 3:  # like a photo from a phone held upright
             exif = Image.Exif()
             exif[ExifTags.Base.Orientation] = 6
             picture.transpose(Image.Transpose.ROTATE_90).save(folder / names[-1], exif=exif)
@@ -198,7 +198,7 @@ def _write_catalogue(folder: Path, random_: random.Random) -> list[str]:
 
 
 def _write_broken(folder: Path, random_: random.Random) -> list[str]:
-    """Files that give no picture, each for another reason."""
+    """Write files that cannot be classified, each for a different reason."""
     whole = folder / "item-0000.jpg"
     data = whole.read_bytes()
     broken = {
@@ -215,4 +215,4 @@ def _write_broken(folder: Path, random_: random.Random) -> list[str]:
 
 if __name__ == "__main__":
     write(Path(sys.argv[1]))
-    print(f"drew {PHOTOS_PER_CLASS * len(CLASSES)} labelled pictures and a catalogue to classify in {sys.argv[1]}")
+    print(f"drew {PHOTOS_PER_CLASS * len(CLASSES)} labeled pictures and a catalogue to classify in {sys.argv[1]}")

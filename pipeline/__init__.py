@@ -1,1 +1,1 @@
-"""A catalogue and a model directory to a run directory: batch classification with Apache Beam."""
+"""Batch classification with Apache Beam: label every image of a catalogue and write a run directory."""

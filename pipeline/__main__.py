@@ -1,4 +1,4 @@
-"""``python -m pipeline classify`` and ``merge``."""
+"""Command-line entry point: ``python -m pipeline classify`` and ``python -m pipeline merge``."""
 
 from __future__ import annotations
 
@@ -12,34 +12,49 @@ from catalogue.cli.logs import prepare_process
 from pipeline import classify_flags, merge_flags
 
 
+def build_parser() -> tuple[flags.Parser, dict[str, flags.Parser]]:
+    """Return the parser of ``python -m pipeline``, and those of its commands by name."""
+    parser = flags.Parser(prog="python -m pipeline", description=pipeline.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    classify = commands.add_parser(
+        "classify",
+        help="classify a catalogue",
+        description="Classify a catalogue with a model.",
+        example="python -m pipeline classify --input catalogue.csv --model-dir models/clothes --output runs/1",
+    )
+    classify_flags.add_arguments(classify)
+    merge = commands.add_parser(
+        "merge",
+        help="merge finished runs",
+        description="Merge finished run directories, such as those of all shards.",
+        example="python -m pipeline merge runs/shards --output runs/1",
+    )
+    merge_flags.add_arguments(merge)
+    for one in (classify, merge):
+        flags.add_output_arguments(one)
+    return parser, {"classify": classify, "merge": merge}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command that the arguments name. Returns the exit code."""
+    """Run the command named by the arguments and return its exit code."""
     prepare_process()
     is_last = argv is None
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = flags.Parser(prog="python -m pipeline", description=pipeline.__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    chosen = commands.add_parser("classify", help="label a catalogue", description="Label a catalogue with a model.")
-    classify_flags.add_arguments(chosen)
-    flags.add_output_arguments(chosen)
-    joined = commands.add_parser(
-        "merge", help="join finished runs", description="Join finished run directories, such as those of all shards."
-    )
-    merge_flags.add_arguments(joined)
-    flags.add_output_arguments(joined)
+    parser, parsers = build_parser()
     arguments, beam_flags = parser.parse_known_args(argv)
+    chosen = parsers[arguments.command]
     words = ["python", "-m", "pipeline", *argv]
 
     def merge() -> None:
         if beam_flags:
-            joined.error(f"unrecognized arguments: {' '.join(beam_flags)}")
+            chosen.error(f"unrecognized arguments: {' '.join(beam_flags)}")
         from pipeline.merge import merge_command
 
         merge_command(arguments.runs, arguments.output, words, overwrite=arguments.overwrite)
 
     def classify() -> None:
         settings = None if arguments.attach else classify_flags.config_from(arguments, beam_flags)
-        from pipeline.classify import attach_command, run_command  # Beam, which takes seconds to import
+        from pipeline.classify import attach_command, run_command  # Beam takes seconds to import
         from pipeline.runner import runners
 
         if beam_flags:
@@ -49,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             attach_command(arguments.attach, cancel=arguments.cancel)
 
-    command, prog = (merge, joined.prog) if arguments.command == "merge" else (classify, chosen.prog)
-    return run(command, prog=prog, verbose=arguments.verbose, log_file=arguments.log_file, is_last=is_last)
+    command = merge if arguments.command == "merge" else classify
+    return run(command, prog=chosen.prog, verbose=arguments.verbose, log_file=arguments.log_file, is_last=is_last)
 
 
 if __name__ == "__main__":

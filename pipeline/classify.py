@@ -1,4 +1,4 @@
-"""The work of ``classify``: checks, the Beam job, and what is said at its end."""
+"""The ``classify`` command: check the settings, run the Beam job and print the summary table."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from pipeline.summary import print_summary
 
 
 def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
-    """Classifies, prints the closing table, and fails if the run is not a success.
+    """Classify a catalogue, print the summary table, and fail if the run did not succeed.
 
     Args:
-        config: the settings.
-        command: as it was typed, for ``run.json``.
+        config: settings of the run.
+        command: command line as typed, for ``run.json``.
 
     Raises:
-        UserError, CommandFailed, Interrupted: see `classify`.
+        UserError, CommandFailed, Interrupted: the run failed or was interrupted, see `classify`.
     """
     try:
         with _ending_alone():
@@ -57,14 +57,14 @@ def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
 
 
 def attach_command(output: str, *, cancel: bool) -> None:
-    """Follows the job of a run whose command has ended, and prints the closing table.
+    """Follow the job of a run whose command has ended, then print the summary table.
 
     Args:
-        output: the run directory.
-        cancel: whether to end the job instead.
+        output: path of the run directory.
+        cancel: whether to cancel the job instead.
 
     Raises:
-        UserError, CommandFailed, Interrupted: see `pipeline.remote_run.attach`.
+        UserError, CommandFailed, Interrupted: the run failed or was interrupted, see `pipeline.remote_run.attach`.
     """
     storage.check(output)
     output = storage.absolute(output)
@@ -75,7 +75,7 @@ def attach_command(output: str, *, cancel: bool) -> None:
 
 @contextlib.contextmanager
 def _ending_alone() -> Iterator[None]:
-    """Turns the news that a job goes on without its command into the error that the command ends with."""
+    """Convert a `JobGoesOnError` into the error that the command exits with."""
     try:
         yield
     except JobWrittenError:
@@ -85,20 +85,20 @@ def _ending_alone() -> Iterator[None]:
 
 
 def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
-    """Classifies a catalogue.
+    """Classify a catalogue.
 
     Args:
-        config: the settings.
-        command: as it was typed, for ``run.json``.
+        config: settings of the run.
+        command: command line as typed, for ``run.json``.
 
     Returns:
-        The run directory, and the content of its ``run.json``. A run that failed is in a folder of its own if `output`
-        holds a finished one. None if the graph was only to be built.
+        The run directory and the content of its ``run.json``. A failed run is written to a separate folder if `output`
+        holds a finished one. None for a dry run, which only builds the graph.
 
     Raises:
-        UserError: something the user can fix; nothing has been written.
-        CommandFailed: the run failed, or is not a success.
-        JobGoesOnError: the command ends, and its job, elsewhere, does not.
+        UserError: a problem that the user can fix; nothing has been written.
+        CommandFailed: the run failed or did not succeed.
+        JobGoesOnError: the command ends while its remote job keeps running.
     """
     config = _with_public_key(config)
     options = runners.beam_options(config.beam_flags)
@@ -114,7 +114,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
     reading.check(config.manifest)
     preflight.check(config.output, overwrite=config.overwrite)
     if reading.names(config.manifest, f"{config.output}/{RUN_FILE}"):
-        raise UserError(f"--output {config.output} is among the files of --input: choose a folder elsewhere")
+        raise UserError(f"--output {config.output} would be read as part of --input: choose a folder elsewhere")
     with _scratch(config.output, here=is_local) as (token, scratch):
         run = Run(
             output=config.output,
@@ -140,7 +140,7 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
 
 
 def _with_public_key(config: ClassifyConfig) -> ClassifyConfig:
-    """The settings with the key that the model must be signed with, which the workers need, too. Raises UserError."""
+    """Return the settings with the content of the public key, which the workers need too. Raises UserError."""
     if config.require_signature is None:
         return config
     try:
@@ -153,7 +153,7 @@ def _with_public_key(config: ClassifyConfig) -> ClassifyConfig:
 
 @contextlib.contextmanager
 def _scratch(output: str, *, here: bool) -> Iterator[tuple[str, str | None]]:
-    """A token for a run, and a local folder for what the local runner groups; None for a job that runs elsewhere."""
+    """Yield a token for the run, and a local folder for the local runner to group in; None for a remote job."""
     token = uuid.uuid4().hex[:12]
     if not here:
         yield token, None
@@ -165,13 +165,13 @@ def _scratch(output: str, *, here: bool) -> Iterator[tuple[str, str | None]]:
 
 
 def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[str, dict[str, Any]]:
-    """Runs the job. Returns and raises as `classify` does."""
+    """Run the job. Returns and raises as `classify` does."""
     with (
         preflight.new_folders(run.output),
         held(run.output, run.token, run.started, remote_run.is_at_work),
         preflight.attempt(run),
     ):
-        preflight.check(run.output, overwrite=run.overwrite)  # a run may have finished while this one waited
+        preflight.check(run.output, overwrite=run.overwrite)  # another run may have finished during the wait
         has_results = bool(run.previous) or preflight.has_chunks(run)
         runner = options.view_as(StandardOptions).runner
         say(f"classifying {shown(config.manifest.inputs)} with model {run.model.id} on {runner}")
@@ -179,8 +179,8 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
         start(config, run, options)
         folder = committed_to(run)
         if folder is None:
-            raise CommandFailed(f"{run.output} has no {RUN_FILE} of this run: it has not finished")
+            raise CommandFailed(f"the run did not finish: {run.output} has no {RUN_FILE} of this run")
         record = verify(folder)
         if has_results and not any(record["counts"]["reused"].values()):
-            say("none of the earlier results could be reused: the images, the model or the limits are others")
+            say("none of the earlier results could be reused: the images, the model or the limits have changed")
         return folder, record

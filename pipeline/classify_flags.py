@@ -1,4 +1,4 @@
-"""Command-line flags of ``classify``, which are parsed into a `ClassifyConfig`."""
+"""Command-line flags of ``classify``, and the `ClassifyConfig` they are parsed into."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RETRIES = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of ``classify`` that are not Beam's."""
+    """Add the flags of ``classify`` that are not Beam's."""
     _add_manifest_arguments(parser)
     _add_reading_arguments(parser)
     _add_model_arguments(parser)
@@ -32,13 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_failure_arguments(parser)
     _add_job_arguments(parser)
     parser.epilog = (
-        "Any other flag is Beam's: --runner, --direct_num_workers, --project and so on. Without --runner the job runs "
-        "on this machine, in a process for each core, or in threads of one process where there is a GPU."
+        "All other flags are passed to Beam: --runner, --direct_num_workers, --project and so on. Without --runner the "
+        "job runs on this machine, in one process per core, or in threads of one process if there is a GPU."
     )
 
 
 def _add_manifest_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what is classified").add_argument
+    add = parser.add_argument_group("images to classify").add_argument
     add(
         "--input",
         type=flags.path,
@@ -46,31 +46,31 @@ def _add_manifest_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         required=True,
         metavar="WHERE",
-        help="folders, globs, images, or lists of URIs: text, CSV, TSV, JSON Lines, Parquet",
+        help="folders, globs, images, or lists of URIs (text, CSV, TSV, JSON Lines, Parquet)",
     )
-    add("--uri-column", default=URI_COLUMN, metavar="NAME", help="the column of a list that names the image")
+    add("--uri-column", default=URI_COLUMN, metavar="NAME", help="column of a list that holds the image's URI")
     add(
         "--base-uri",
         type=flags.path,
         metavar="URI",
-        help="base of relative URIs (default: the folder of their list)",
+        help="base of relative URIs (default: the folder of the list)",
     )
     add(
         "--uri-separator",
         type=flags.separator,
         metavar="TEXT",
-        help="text between the URIs of one cell; each becomes an image, its place is in the column uri_position",
+        help="separator of several URIs in one cell; each is an image, its position is in the column uri_position",
     )
     add(
         "--skip-empty-uri",
         action="store_true",
-        help="leave out rows without a URI and count them apart; otherwise they are dead letters",
+        help="skip rows without a URI and count them separately (default: they are dead letters)",
     )
     add(
         "--shard",
         type=_shard,
         metavar="I/N",
-        help="classify one of N shares of the images, such as 2/8; `merge` joins the runs of all shares",
+        help="classify only shard I of N of the images, such as 2/8; `merge` joins the runs of all shards",
     )
 
 
@@ -81,14 +81,14 @@ def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.path,
         action="append",
         metavar="PREFIX",
-        help="read images only below this folder, bucket or host, with or without a path; may be repeated",
+        help="only read images below this folder, bucket or host, with or without a path; may be repeated",
     )
     add(
         "--read-timeout",
         type=flags.positive_float,
         default=READ_SECONDS,
         metavar="SECONDS",
-        help="time that reading an image may take, all retries included; in object stores at most the default",
+        help="timeout for reading an image, including all retries; at most the default for object stores",
     )
     flags.add_limit_arguments(parser)
 
@@ -100,9 +100,9 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--require-signature",
         type=flags.path,
         metavar="KEY",
-        help="refuse a model that is not signed by the owner of this public key, see trainer sign",
+        help="refuse a model that is not signed with the private key of this public key, see `trainer sign`",
     )
-    add("--top-k", type=flags.positive_int, default=TOP_K, metavar="N", help="labels kept of each image")
+    add("--top-k", type=flags.positive_int, default=TOP_K, metavar="N", help="number of labels to keep per image")
     add(
         "--engine",
         choices=ENGINES,
@@ -115,13 +115,13 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.positive_int,
         default=BATCH_SIZE,
         metavar="N",
-        help="images handed to the engine at once; halved where they do not fit into the memory of a GPU",
+        help="images per batch; halved if a batch does not fit into GPU memory",
     )
     add(
         "--engine-threads",
         type=flags.positive_int,
         metavar="N",
-        help="cores for each batch (default: those of this machine divided by its workers; 1 on other runners)",
+        help="cores per batch (default: the cores of this machine divided by its workers; 1 on other runners)",
     )
 
 
@@ -135,19 +135,19 @@ def _add_result_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN_DIR",
         help="reuse the results of unchanged images from this run, or from the newest finished run in this folder",
     )
-    add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="file format of the rows")
+    add("--output-format", choices=OUTPUT_FORMATS, default=OUTPUT_FORMATS[0], help="file format of the output rows")
     add(
         "--rows-per-part",
         type=flags.positive_int,
         default=ROWS_PER_PART,
         metavar="N",
-        help="about how many rows a file of the run directory has",
+        help="approximate number of rows per file of the run directory",
     )
     add(
         "--price-per-hour",
         type=flags.non_negative_float,
         metavar="P",
-        help="price of all machines together, to show the cost of a million images",
+        help="hourly price of all machines together, to report the cost of a million images",
     )
 
 
@@ -158,19 +158,19 @@ def _add_failure_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.rate,
         default=MAX_FAILURE_RATE,
         metavar="R",
-        help="share of images that may fail in a successful run",
+        help="largest share of failed images in a successful run",
     )
     add(
         "--keep-going",
         action="store_true",
-        help="on this machine: classify the rest although too many images have failed already; others always do",
+        help="on this machine: classify all images even if too many have failed already; other runners always do",
     )
     add(
         "--retries",
         type=flags.non_negative_int,
         default=RETRIES,
         metavar="N",
-        help="how often a local run continues with half the workers if the system kills one for its memory",
+        help="number of retries with half the workers after a worker of a local run is killed for lack of memory",
     )
 
 
@@ -180,7 +180,7 @@ def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
         "--accelerator",
         type=_accelerator,
         metavar="TYPE",
-        help="on Dataflow: run the network on machines with this GPU, such as nvidia-l4, and read and decode on others",
+        help="on Dataflow: run the network on machines with this GPU, such as nvidia-l4; others read and decode",
     )
     add(
         "--inference-ram",
@@ -191,20 +191,20 @@ def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--cancel-on-interrupt",
         action="store_true",
-        help="end the job if this command is interrupted; otherwise it goes on elsewhere",
+        help="cancel the remote job if this command is interrupted (default: it keeps running)",
     )
     add(
         "--attach",
         type=flags.path,
         action=_Attach,
         metavar="RUN_DIR",
-        help="follow the job of a run whose command has ended; needs no other flag",
+        help="follow the job of a run whose command has ended; no other flag is required",
     )
-    add("--cancel", action="store_true", help="with --attach: end that job")
+    add("--cancel", action="store_true", help="with --attach: cancel that job")
 
 
 class _Attach(argparse.Action):
-    """A flag with which no other one is required."""
+    """A flag that makes all other flags optional."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
@@ -217,22 +217,22 @@ class _Attach(argparse.Action):
 def _shard(given: str) -> Shard:
     found = re.fullmatch(r"(\d+)/(\d+)", given)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a share: give I/N, such as 2/8, with I from 1 to N")
+        raise argparse.ArgumentTypeError(f"{given!r} is not a shard: give I/N, such as 2/8, with I from 1 to N")
     return Shard(int(found[1]), int(found[2]))
 
 
 def _accelerator(given: str) -> str:
-    """One GPU of a type, or all that Beam's hint can say, which begins with ``type:``."""
+    """Return Beam's resource hint for one GPU of a type. A complete hint, which begins with ``type:``, is kept."""
     if given.startswith("type:"):
         return given
     if not re.fullmatch(r"[a-z0-9-]+", given):
-        raise argparse.ArgumentTypeError(f"{given!r} is not the name of a GPU, such as nvidia-l4")
+        raise argparse.ArgumentTypeError(f"{given!r} is not the name of a GPU: give one such as nvidia-l4")
     return f"type:{given};count:1;install-nvidia-driver"
 
 
 def _memory(given: str) -> str:
     if not re.fullmatch(r"\d+(\.\d+)?[MGT]i?B", given):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a size, such as 16GB")
+        raise argparse.ArgumentTypeError(f"{given!r} is not a size: give one such as 16GB")
     return given
 
 
@@ -242,13 +242,13 @@ def _inference_hints(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
-    """Flags to a `ClassifyConfig`, with paths that mean the same on every worker.
+    """Return the `ClassifyConfig` for parsed flags, with absolute paths, which are valid on every worker.
 
     Raises:
-        UserError: a path is of a kind that cannot be used.
+        UserError: a path is of an unsupported kind, a folder does not exist, or --attach is missing.
     """
     if arguments.cancel:
-        raise UserError("--cancel: give --attach RUN_DIR, too")
+        raise UserError("--cancel requires --attach: add --attach RUN_DIR")
     for path in (*arguments.input, arguments.model_dir, arguments.output, arguments.previous):
         if path is not None:
             storage.check(path)
@@ -289,8 +289,8 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
 
 
 def _prefix(given: str) -> str:
-    """A value of ``--allow-uri``, absolute. Raises UserError for what was most likely meant to be a host."""
+    """Return a value of ``--allow-uri`` as an absolute path. Raises UserError for a value that looks like a host."""
     found = storage.absolute(given)
     if not storage.is_remote(found) and not os.path.isabs(given) and not os.path.exists(found):
-        raise UserError(f"--allow-uri {given}: there is no such folder; a host is written as https://{given}")
+        raise UserError(f"--allow-uri {given} does not exist: give a folder, or https://{given} for a host")
     return found

@@ -1,4 +1,4 @@
-"""The settings of a run of ``classify``. They travel to its workers."""
+"""Settings of a run of ``classify``, as frozen dataclasses. They are pickled and sent to the workers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Manifest:
     """The images to classify.
 
     Attributes:
-        inputs: folders, globs and lists.
-        uri_column: the column of a list that names the image.
-        base_uri: what relative URIs are relative to; None for the folder of the list they are in.
-        uri_separator: what stands between the URIs of one cell; None if there is one URI.
-        skip_empty_uri: whether rows without a URI are left out; else they are dead letters.
-        access: which images may be read.
-        shard: the share of the rows that is classified; None for all.
+        inputs: folders, globs, images and lists of URIs.
+        uri_column: column of a list that holds the image's URI.
+        base_uri: base of relative URIs; None for the folder of their list.
+        uri_separator: separator of several URIs in one cell; None if a cell holds one URI.
+        skip_empty_uri: whether rows without a URI are skipped; otherwise they are dead letters.
+        access: rules for the images that may be read.
+        shard: the shard of the rows to classify; None for all rows.
     """
 
     inputs: tuple[str, ...]
@@ -36,12 +36,12 @@ class Manifest:
 
 @dataclasses.dataclass(frozen=True)
 class ReadConfig:
-    """How images are read.
+    """Settings for reading images.
 
     Attributes:
-        limits: which images are too large.
-        timeout: seconds that reading one may take, with all redirects and retries.
-        access: which may be read.
+        limits: size limits of an image.
+        timeout: time limit for reading an image in seconds, including redirects and retries.
+        access: rules for the images that may be read.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -51,16 +51,16 @@ class ReadConfig:
 
 @dataclasses.dataclass(frozen=True)
 class InferenceConfig:
-    """How the network is run.
+    """Settings for running the network.
 
     Attributes:
         engine: one of `pipeline.records.ENGINES`.
         precision: one of `pipeline.records.PRECISIONS`.
-        batch_size: images that go through the network at once.
-        top_k: labels kept of each image.
-        threads: cores for each batch; None to choose.
-        callers: threads of a worker process that run batches at the same time; None for one for each of its cores.
-        public_key: the content of a PEM file, of the key that the model must be signed with; None for none.
+        batch_size: images per batch.
+        top_k: number of labels to keep per image.
+        threads: cores per batch; None to choose automatically.
+        callers: threads of a worker process that run batches concurrently; None for one per core.
+        public_key: PEM text of the public key that verifies the model's signature; None to skip the check.
     """
 
     engine: str
@@ -74,26 +74,26 @@ class InferenceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ClassifyConfig:
-    """The settings of a run.
+    """Settings of a run.
 
     Attributes:
         manifest: the images to classify.
-        model_dir: the model directory.
-        require_signature: the path of the public key that it must be signed with; None for none.
-        output: the run directory.
-        inference: how the network is run.
-        max_failure_rate: the share of dead letters above which a run is not a success.
-        keep_going: whether a run goes on although too many images have failed for it to be a success.
-        previous: a run directory, or a folder of them, whose results are reused; None for none.
+        model_dir: path of the model directory.
+        require_signature: path of the public key that verifies the model's signature; None to skip the check.
+        output: path of the run directory.
+        inference: settings for running the network.
+        max_failure_rate: largest share of dead letters in a successful run.
+        keep_going: whether a run continues after too many images have failed for it to succeed.
+        previous: run directory, or folder of run directories, whose results are reused; None for none.
         overwrite: whether a finished run at `output` may be replaced.
-        output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
-        rows_per_part: about how many rows a file has.
-        reading: how images are read.
-        retries: how often the run continues with fewer workers if the system kills one.
-        price_per_hour: of all machines together, for the cost of the run; None to leave it out.
+        output_format: file format of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
+        rows_per_part: approximate number of rows per file.
+        reading: settings for reading images.
+        retries: number of times that the run continues with fewer workers after a worker was killed.
+        price_per_hour: hourly price of all machines together, for the cost of the run; None to omit the cost.
         inference_hints: Beam's resource hints for the machines that run the network; empty for none.
-        cancel_on_interrupt: whether a job of a runner of many machines ends if the command is interrupted.
-        beam_flags: Beam's own flags, as they were typed.
+        cancel_on_interrupt: whether a remote job is cancelled if the command is interrupted.
+        beam_flags: Beam's own flags, as typed.
     """
 
     manifest: Manifest

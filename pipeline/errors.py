@@ -1,4 +1,4 @@
-"""The errors that a run ends with, and what can be learnt from those of a runner."""
+"""Errors of a run, and their extraction from the exceptions that Beam's runners raise."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import re
 from catalogue.cli.errors import CommandFailed, Fault, UserError
 
 _CANNOT_START = (
-    r"java\.io\.IOException: error=(2|13), [\w ]*"  # ENOENT and EACCES, as Java tells them, without the program
+    r"java\.io\.IOException: error=(2|13), [\w ]*"  # ENOENT and EACCES in Java's wording, without the program
 )
 
 
 class StoppedEarlyError(CommandFailed):
-    """A run that could not succeed any more was stopped."""
+    """A run was stopped because it could no longer succeed."""
 
 
 class JobFailedError(Exception):
-    """A job of a runner of many machines has ended, and not well."""
+    """A remote job has failed or was cancelled."""
 
 
 class JobGoesOnError(Exception):
-    """The command ends, and its job, which runs elsewhere, does not, or may not. Its files must stay.
+    """The command ends, but its remote job keeps running or may do so. The job's files must be kept.
 
     Args:
-        message: one line for the terminal.
-        signal: the number of the signal that ended the command; None if something else did.
+        message: one-line message for the terminal.
+        signal: number of the signal that ended the command; None for any other cause.
     """
 
     def __init__(self, message: str, signal: int | None = None) -> None:
@@ -33,19 +33,19 @@ class JobGoesOnError(Exception):
 
 
 class JobWrittenError(JobGoesOnError):
-    """The command ends as it should: it has written the job to a file, and an engine is to run it."""
+    """The command has succeeded: it has written the job to a file for an engine to run."""
 
 
 def of_command(error: Exception) -> Exception:
-    """The error of the command for one that a job failed by."""
+    """Convert the exception that a job failed with into an error of the command."""
     if isinstance(error, CommandFailed):
         return error
     kind, message = cause(error)
     missing = re.search(_CANNOT_START, message)
     if missing:
         return UserError(
-            "the engine cannot start its workers: on its machines the program that starts them is missing, or cannot "
-            "be executed; it is the one of --environment_config with PROCESS, and docker with DOCKER "
+            "the engine cannot start its workers: the program that starts them is missing on its machines or cannot be "
+            "executed; install the command in --environment_config for PROCESS, or docker for DOCKER "
             f"({missing[0].partition(': ')[2]})"
         )
     if kind in ("ModelDirError", UserError.__name__):
@@ -57,13 +57,14 @@ def of_command(error: Exception) -> Exception:
 
 
 def cause(error: Exception) -> tuple[str, str]:
-    """The name and the message of the error that a run failed by.
+    """Return the name and the message of the error that a run failed with.
 
-    Runners pass a worker's exception on as text, some with more text around it, or as it is where the worker is the
-    very thread that runs the job.
+    Runners pass on a worker's exception as text, some with more text around it. If the worker is the thread that runs
+    the job, the exception is passed on unchanged.
 
     Returns:
-        The class without its module, and the message; of the traceback that ends the text of `error`, if there is one.
+        The class name without its module, and the message. They are taken from the last traceback in the text of
+        `error`, if there is one.
     """
     text = str(error)
     found = re.findall(r"^((?:\w+\.)*\w*(?:Error|Exception|Failed)): (.*)$", text, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The Beam graph of ``classify``: manifest and model directory to a committed run directory."""
+"""Beam graph of ``classify``, from the manifest to the committed run directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pipeline.run_dir.write_parts import WriteParts
 
 
 def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) -> beam.PCollection:
-    """Builds the graph. Its one element at the end is the content of ``run.json``."""
+    """Build the graph. Returns a PCollection of one element, the content of ``run.json``."""
     meter = MeterHandle(run.temporary)
     results = ResultsByContentHandle(ContentIndex(run.journals.parts, run.settings))
     saved = SavedResults(run.temporary, run.settings)
@@ -53,7 +53,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
     decoded = fetched.results | "Decode" >> Decode(run.model.image, config.reading.limits, meter, results)
     classified, measurements = decoded.results | "Classify" >> Classify(handler, results, meter, config.inference_hints)
 
-    journal = {  # each by itself: Beam's local runner keeps all that is flattened until its stage is done
+    journal = {  # not flattened: Beam's local runner buffers flattened elements until the stage ends
         "wrong rows": rows.finished,
         "images finished unread": unknown.finished,
         "images finished by reading": fetched.finished,
@@ -80,7 +80,7 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
         statistics
         | "Examples" >> beam.FlatMap(_examples)
         | beam.Reshuffle()
-        | "Read examples" >> ReadAhead(config.reading, MeterHandle(f"{run.temporary}/examples"))  # which nobody counts
+        | "Read examples" >> ReadAhead(config.reading, MeterHandle(f"{run.temporary}/examples"))  # not counted
     )
     thumbnails = (
         pictured.results | "Thumbnails" >> beam.Map(report.thumbnail, limits=config.reading.limits) | beam.Filter(bool)
@@ -103,7 +103,9 @@ def classification(pipeline: beam.Pipeline, config: ClassifyConfig, run: Run) ->
 
 
 def _begins(run: Run) -> bool:
-    """Notes that the job begins. Returns whether there is anything to do: an engine may start a job that has ended.
+    """Record the start of the job and return True, or return False if its run has already been committed.
+
+    An engine may restart a job that has ended.
 
     Raises:
         UserError: another run has taken over the run directory.
@@ -116,7 +118,7 @@ def _begins(run: Run) -> bool:
 
 
 def _examples(statistics: Statistics) -> Iterator[ListedImage]:
-    """The photos that the report shows, as images of no line of the manifest."""
+    """Yield the photos for the report as images without manifest lines."""
     found = [
         (own.count, [photo.location for photo in own.surest + own.least_sure]) for own in statistics.classes().values()
     ]

@@ -1,4 +1,4 @@
-"""A run on this machine: on Beam's local runner, again with fewer workers if memory runs out, or stopped early."""
+"""Runs on this machine with Beam's local runner. A run is retried with fewer workers if memory runs out."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from pipeline.runner.worker_processes import WorkerKilledError
 
 
 def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
-    """Runs the job to its end, or finds that it was at its end already when something ended it.
+    """Run the job until it is committed. An interrupt after the commit is ignored.
 
     Args:
-        config: the settings.
+        config: settings of the run.
         own: the run.
-        options: Beam's.
+        options: Beam's options.
 
     Raises:
-        UserError, CommandFailed, Fault, KeyboardInterrupt: what ended it before.
+        UserError, CommandFailed, Fault, KeyboardInterrupt: the job ended before the commit.
     """
     try:
         _run_with_retries(config, own, options)
         ignore_interrupts()
-    except KeyboardInterrupt:  # perhaps at the very end
+    except KeyboardInterrupt:  # possibly after the commit
         if not _is_finished(own):
             raise
         ignore_interrupts()
 
 
 def _run_with_retries(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
-    """Runs the job, and again with fewer workers if the system kills one, as it does where memory runs out."""
+    """Run the job, and retry with fewer workers if the system kills one, usually because memory ran out."""
     retries = config.retries
     while True:
         workers = options.view_as(DirectOptions).direct_num_workers
@@ -52,12 +52,12 @@ def _run_with_retries(config: ClassifyConfig, own: Run, options: PipelineOptions
             with Watch(own.temporary, 1.0 if config.keep_going else own.max_failure_rate):
                 _run_job(config, own, options)
         except WorkerKilledError as error:
-            if _is_finished(own):  # it was killed at the very end
+            if _is_finished(own):  # it was killed after the commit
                 return
             if not retries or workers < 2:
                 raise Fault(f"the run failed: {error}") from error
             retries, workers = retries - 1, workers // 2
-            say(f"a worker process was killed, as the system does where memory runs out: continuing with {workers}")
+            say(f"a worker process was killed, probably because memory ran out: continuing with {workers}")
             preflight.keep_chunks(own.temporary)
             options = runners.beam_options([*config.beam_flags, f"--direct_num_workers={workers}"])
             config = with_cores(config, options)
@@ -66,7 +66,7 @@ def _run_with_retries(config: ClassifyConfig, own: Run, options: PipelineOptions
 
 
 def _is_finished(own: Run) -> bool:
-    """Whether a run has been committed. What its last worker has left to do is done here."""
+    """Return whether a run has been committed, after completing the last steps of the commit."""
     folder = committed_to(own)
     if folder is None:
         return False
@@ -75,7 +75,7 @@ def _is_finished(own: Run) -> bool:
 
 
 def with_cores(config: ClassifyConfig, options: PipelineOptions) -> ClassifyConfig:
-    """The settings with the division of the cores among workers and batches."""
+    """Return the settings with the cores divided among workers and batches."""
     callers, threads = runners.division_of_cores(options, config.inference.threads)
     inference = dataclasses.replace(config.inference, callers=callers, threads=threads)
     return dataclasses.replace(config, inference=inference)
@@ -90,4 +90,4 @@ def _run_job(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None
     except Exception as error:
         raise of_command(error) from error
     finally:
-        save_all()  # where the workers are threads of this process
+        save_all()  # if the workers are threads of this process

@@ -1,4 +1,4 @@
-"""The machine of this process: cores and memory, also where a container gives it less than there is; GPUs; the heap."""
+"""Cores, memory and GPUs available to this process, within the limits of its container; tuning of the heap."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ _DEVICES = Path("/dev")
 
 
 def cores() -> int:
-    """How many cores there are for this process, one at least."""
+    """Return the number of cores available to this process, at least 1."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, period = _limit("cpu.max", 2)
     return max(1, min(available, quota // period)) if quota and period else available
 
 
 def memory() -> int:
-    """How many bytes of memory there are for this process and its children."""
+    """Return the memory available to this process and its children, in bytes."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     (limit,) = _limit("memory.max", 1)
     return min(physical, limit) if limit else physical
 
 
 def has_gpu() -> bool:
-    """Whether there is a GPU of NVIDIA's; whether TensorFlow can use it takes seconds to find out."""
+    """Return whether there is an NVIDIA GPU. Checking whether TensorFlow can use it would take seconds."""
     return any(_DEVICES.glob("nvidia[0-9]*"))
 
 
 def freeze_heap() -> None:
-    """Spares the garbage collector what this process has loaded by now and will keep: libraries, the model.
+    """Exclude all objects loaded so far, such as libraries and the model, from garbage collection.
 
-    Else it goes through all of that again and again while objects are read, each of which leaves a little: a fifth of
-    the time that reading them takes.
+    Otherwise every collection traverses them again. Reading objects triggers many collections, which take a fifth of
+    the time spent on reading.
     """
     gc.collect()
     gc.freeze()
 
 
 def _limit(name: str, count: int) -> list[int]:
-    """The numbers of a file of Linux's control groups, version 2; zeros where it sets no limit.
+    """Return the numbers in a cgroup v2 file; 0 where no limit is set.
 
     Source: https://docs.kernel.org/admin-guide/cgroup-v2.html
     """

@@ -1,6 +1,6 @@
-"""The work of ``merge``: several finished run directories to one, such as those of the shards of a manifest.
+"""The ``merge`` command: join several finished run directories, such as those of all shards, into one.
 
-Rows are copied, not made anew. No image is read but for the photos of the report.
+Rows are copied, not recomputed. The only images read are the photos in the report.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _SHOWN = 5
 
 
 def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, overwrite: bool) -> None:
-    """Merges run directories and prints the closing table.
+    """Merge run directories and print the summary table.
 
     Args:
-        given: run directories, or folders of them.
-        output: the new run directory.
-        command: as it was typed, for ``run.json``.
+        given: run directories, or folders that contain them.
+        output: path of the new run directory.
+        command: command line as typed, for ``run.json``.
         overwrite: whether a finished run at `output` may be replaced.
 
     Raises:
-        UserError: the runs do not belong together, or cannot be read; nothing has been written.
-        CommandFailed: the rows are not those that a run has counted, or too many have failed.
+        UserError: the runs cannot be merged or cannot be read; nothing has been written.
+        CommandFailed: the number of rows differs from the counts of a run, or too many images have failed.
     """
     for path in (*given, output):
         storage.check(path)
@@ -71,11 +71,11 @@ def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, 
                 contents = _contents(attempt, runs, records)
             except StorageError as error:
                 raise CommandFailed(str(error)) from error
-        ignore_interrupts()  # from here on a run that is replaced is being removed
+        ignore_interrupts()  # `publish` removes the run that it replaces
         try:
             record = publish(attempt, lambda: contents)
-        except StorageError as error:  # what is there is recognised as an attempt
-            raise CommandFailed(f"{error}; the same command completes {output}") from error
+        except StorageError as error:  # the unfinished output is recognized as an attempt
+            raise CommandFailed(f"{error}; run the same command again to complete {output}") from error
         except UserError:
             preflight.abandon(attempt)
             raise
@@ -84,7 +84,7 @@ def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, 
 
 
 def _found(given: Sequence[str], output: str) -> list[str]:
-    """The run directories that are given, and those in folders that are given. Raises StorageError, UserError."""
+    """Return the given run directories and those inside the given folders. Raises StorageError, UserError."""
     runs: list[str] = []
     for path in given:
         if storage.is_file(f"{path}/{RUN_FILE}"):
@@ -93,33 +93,33 @@ def _found(given: Sequence[str], output: str) -> list[str]:
         inner = [f"{path}/{name}" for name in sorted(storage.folders(path) or ())]
         inside = [run for run in inner if run != output and storage.is_file(f"{run}/{RUN_FILE}")]
         if not inside:
-            raise UserError(f"{path} is neither a run directory nor a folder of them")
+            raise UserError(f"{path} is neither a run directory nor a folder of run directories: give another path")
         runs += inside
     if output in runs:
-        raise UserError(f"--output {output} is one of the runs that are to be merged: choose another folder")
+        raise UserError(f"--output {output} is one of the runs to merge: choose another folder")
     return runs
 
 
 def _record(run: str) -> dict[str, Any]:
-    """The content of ``run.json`` of a run that is a success. Raises StorageError, UserError."""
+    """Return the content of ``run.json`` of a successful run. Raises StorageError, UserError."""
     if not storage.is_file(f"{run}/{SUCCESS_FILE}"):
-        raise UserError(f"{run} has no {SUCCESS_FILE}: finish this run first, the command that began it does")
+        raise UserError(f"{run} has no {SUCCESS_FILE}: finish this run first by running its command again")
     try:
         record = verify(run)
     except CommandFailed as error:
         raise UserError(str(error)) from error
     if "merged_from" not in record:
-        raise UserError(f"{run} was written by an older version, which merge cannot read")
+        raise UserError(f"{run} was written by an older version and cannot be merged: classify it again")
     return record
 
 
 def _check_together(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> None:
-    """Refuses runs whose rows are not those of one run. Raises UserError."""
+    """Check that the runs can be merged: same model and format, no overlapping rows. Raises UserError."""
     for name, words in (("model_id", "model"), ("output_format", "output format")):
         found = {record[name]: run for run, record in zip(runs, records, strict=True)}
         if len(found) > 1:
             values = ", ".join(f"{value} in {run}" for value, run in list(found.items())[:_SHOWN])
-            raise UserError(f"the runs differ in their {words}: {values}")
+            raise UserError(f"the runs have different {words}s: {values}")
     _refuse_twice("run", [(record["attempt"], run) for run, record in zip(runs, records, strict=True)])
     shards = [record["shard"] for record in records]
     if any(shards):
@@ -134,7 +134,7 @@ def _check_shards(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Non
     for run, record in zip(runs, records, strict=True):
         if not record["shard"] or not first["shard"]:
             whole = run if not record["shard"] else runs[0]
-            raise UserError(f"{whole} has all of its rows, and others are shards: merge either kind by itself")
+            raise UserError(f"{whole} is a complete run, but other runs are shards: merge each kind separately")
         if record["shard"]["count"] != first["shard"]["count"]:
             raise UserError(
                 f"{run} is one of {record['shard']['count']} shards, {runs[0]} one of {first['shard']['count']}"
@@ -146,7 +146,7 @@ def _check_shards(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Non
         if (rows, digest) != (first["shard"]["rows"], first["shard"]["digest"]):
             raise UserError(
                 f"{run} and {runs[0]} are shards of different rows, {rows:,} and {first['shard']['rows']:,}: the "
-                "inputs have changed in between, or were read with other flags"
+                "inputs or the flags for reading them have changed between the runs"
             )
     _refuse_twice("shard", [(record["shard"]["index"], run) for run, record in zip(runs, records, strict=True)])
     count = first["shard"]["count"]
@@ -154,25 +154,25 @@ def _check_shards(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Non
     if missing:
         shown = ", ".join(f"{index}/{count}" for index in missing[:_SHOWN])
         more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
-        raise UserError(f"shards are missing: {shown}{more}")
+        raise UserError(f"shards are missing, classify them first: {shown}{more}")
 
 
 def _refuse_twice(what: str, found: Sequence[tuple[object, str]]) -> None:
-    """Refuses runs of which two have the same. Raises UserError."""
+    """Check that no two runs share a value. Raises UserError."""
     first = dict[object, str]()
     for value, run in found:
         if value in first:
-            raise UserError(f"{first[value]} and {run} have the same {what}, {value}: its rows would be doubled")
+            raise UserError(f"{first[value]} and {run} have the same {what}, {value}: its rows would be duplicated")
         first[value] = run
 
 
 def _contents(attempt: Attempt, runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Contents:
-    """What the run directory is to hold; its parts are copied below ``_temporary``.
+    """Return the contents of the new run directory, after copying the parts below ``_temporary``.
 
     Raises:
-        StorageError: something cannot be read or copied.
+        StorageError: a file cannot be read or copied.
         UserError: the columns of the runs differ.
-        CommandFailed: rows are missing, or there are too many.
+        CommandFailed: a run has fewer or more rows than it counted, or a damaged file.
     """
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="merge") as pool:
         parts = [
@@ -189,7 +189,7 @@ def _contents(attempt: Attempt, runs: Sequence[str], records: Sequence[dict[str,
 def _parts(
     attempt: Attempt, folder: str, runs: Sequence[str], records: Sequence[dict[str, Any]], pool: ThreadPoolExecutor
 ) -> Iterator[Part]:
-    """The parts of a folder of all runs, copied. Raises as `_contents`."""
+    """Copy the parts of a folder from all runs and yield the copies. Raises as `_contents` does."""
     files = [
         (run, file.location)
         for run in runs
@@ -201,7 +201,7 @@ def _parts(
         one, other = list(dict.fromkeys(columns for columns, _ in found))[:2]
         differ = sorted(set(re.split(r"[,\n]", one)) ^ set(re.split(r"[,\n]", other)))
         raise UserError(f"the columns of {folder} differ: {', '.join(differ[:_SHOWN]) or 'in their order'}")
-    if folder != JOURNAL:  # of which a run does not say how many there are
+    if folder != JOURNAL:  # ``run.json`` does not count the rows of the journal
         rows = collections.Counter[str]()
         for (run, _), (_, count) in zip(files, found, strict=True):
             rows[run] += count
@@ -209,7 +209,7 @@ def _parts(
             counts = record["counts"]
             counted = counts["predictions"] if folder == PREDICTIONS else sum(counts["dead_letters"].values())
             if rows[run] != counted:
-                raise CommandFailed(f"{run}/{folder} has {rows[run]:,} rows, and its {RUN_FILE} says {counted:,}")
+                raise CommandFailed(f"{run}/{folder} has {rows[run]:,} rows, but its {RUN_FILE} counts {counted:,}")
     places = [
         f"{attempt.temporary}/{folder}-{number}.{path.rpartition('.')[2]}" for number, (_, path) in enumerate(files)
     ]
@@ -242,7 +242,7 @@ def _pictured(class_stats: Mapping[str, Any]) -> Iterator[str]:
 def _thumbnail(location: str) -> tuple[str, bytes] | None:
     try:
         content = storage.read(location, DEFAULT_LIMITS.max_bytes)
-    except (StorageError, UserError):  # gone, or not to be read from here
+    except (StorageError, UserError):  # deleted, or not readable from this machine
         return None
     assert content is not None
     return report.thumbnail(FetchedImage(ListedImage(location, ()), content.data, "", None), limits=DEFAULT_LIMITS)

@@ -8,8 +8,8 @@ from catalogue.cli import flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``merge``."""
+    """Add the arguments of ``merge``."""
     add = parser.add_argument
-    add("runs", type=flags.path, nargs="+", metavar="RUN_DIR", help="finished run directories, or folders of them")
+    add("runs", type=flags.path, nargs="+", metavar="RUN_DIR", help="finished run directories, or their parent folders")
     add("--output", type=flags.path, required=True, metavar="RUN_DIR", help="the new run directory")
     add("--overwrite", action="store_true", help="replace the finished run that is there")

@@ -1,4 +1,4 @@
-"""The values that travel between the steps of the pipeline, as frozen dataclasses."""
+"""Elements passed between the steps of the pipeline, most of them frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FLOAT32, BFLOAT16 = "float32", "bfloat16"
 ENGINES, PRECISIONS = (AUTO, TENSORFLOW, OPENVINO), (AUTO, FLOAT32, BFLOAT16)
 
 FRESH, IDENTICAL = "fresh", "identical"
-"""Sources of results of this run: classified, or for bytes identical to those of an image that was classified."""
+"""Sources of new results: the image was classified, or its bytes are identical to those of a classified image."""
 UNREAD, CONDITIONAL, CONTENT = "unread", "conditional", "content"
 REUSED = (UNREAD, CONDITIONAL, CONTENT)
-"""Sources of reused results: without a read, after a conditional read, because the bytes are identical."""
+"""Sources of reused results: without a read, after a conditional read, or because the bytes are identical."""
 
 Fields = dict[str, Any]
 Top = tuple[tuple[str, float], ...]
@@ -29,10 +29,10 @@ class ManifestRow:
     """One line of a manifest.
 
     Attributes:
-        uri: as the manifest gives it; the key of every row that is written about it.
-        location: where the image is read: the URI made absolute.
+        uri: URI as written in the manifest; the key of every output row of the image.
+        location: absolute URI to read the image from.
         fields: the manifest's other columns.
-        version: of the image, where a listing gives it.
+        version: version of the image; None if the listing does not provide it.
     """
 
     uri: str
@@ -43,47 +43,47 @@ class ManifestRow:
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """What the inputs hold beside images: numbers of hidden files, and of rows without a URI that may be left out."""
+    """Numbers of skipped inputs: hidden files, and rows without a URI that the settings skip."""
 
     hidden_files: int = 0
     rows_without_uri: int = 0
 
 
 def total_left_out(counts: Iterable[LeftOut]) -> LeftOut:
-    """The sum of several counts."""
+    """Return the sum of several counts."""
     found = list(counts)
     return LeftOut(sum(one.hidden_files for one in found), sum(one.rows_without_uri for one in found))
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One of several shares of a manifest, each of which is classified by itself.
+    """One of several shards of a manifest, each classified in a separate run.
 
     Attributes:
-        index: which one, from 1.
-        count: how many there are.
+        index: index of the shard, from 1.
+        count: total number of shards.
     """
 
     index: int
     count: int
 
     def has(self, key: int) -> bool:
-        """Whether what has this key belongs to it, see `row_key`."""
+        """Return whether the row with this key belongs to the shard, see `row_key`."""
         return key % self.count == self.index - 1
 
 
 def row_key(text: str) -> int:
-    """A number of 64 bits for what identifies a row: the same on every machine."""
+    """Return a 64-bit hash of the text that identifies a row; the same on every machine."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 @dataclasses.dataclass(frozen=True)
 class Whole:
-    """All rows of a manifest of which a shard is a share; shards of the same rows have the same.
+    """Fingerprint of all rows of a sharded manifest; shards of the same rows have the same fingerprint.
 
     Attributes:
-        rows: how many there are.
-        digest: the sum of their keys, of 64 bits.
+        rows: number of rows.
+        digest: sum of the row keys modulo 2**64.
     """
 
     rows: int = 0
@@ -91,22 +91,22 @@ class Whole:
 
 
 def total_whole(parts: Iterable[Whole]) -> Whole:
-    """The sum of several parts."""
+    """Return the sum of several parts."""
     found = list(parts)
     return Whole(sum(one.rows for one in found), sum(one.digest for one in found) % 2**64)
 
 
 class Result(NamedTuple):
-    """What was found for an image: its best labels, or the reason why it has none.
+    """Result for an image: its best labels, or the reason why it was not classified.
 
     Attributes:
-        location: of the image, with credentials masked; empty for a line of a manifest that names none.
-        version: the state that the storage said the image has; None where it is not known.
-        content_hash: the SHA-256 of its bytes, hexadecimal; None if they were not read.
-        top: the best labels and their calibrated probabilities, best first; empty if it was not classified.
-        reason: the code of a `catalogue.reasons.Reason`; None if it was classified.
-        transient: whether a later run may succeed although the image is the same.
-        message: the details of the reason.
+        location: location of the image with credentials masked; empty for a manifest line without an image.
+        version: version reported by the storage, such as an ETag or a generation; None if unknown.
+        content_hash: hexadecimal SHA-256 of the image's bytes; None if they were not read.
+        top: best labels and their calibrated probabilities, best first; empty if not classified.
+        reason: code of a `catalogue.reasons.Reason`; None if classified.
+        transient: whether a later run may succeed with the same image.
+        message: details of the reason.
     """
 
     location: str
@@ -118,20 +118,20 @@ class Result(NamedTuple):
     message: str = ""
 
     def with_version(self, version: str | None) -> Result:
-        """The same result for another version of the image."""
+        """Return the same result for another version of the image."""
         return self._replace(version=version)
 
 
 @dataclasses.dataclass(frozen=True)
 class ListedImage:
-    """An image and every line of the manifest that names it, however it spells its URI.
+    """An image and all manifest lines that refer to it, even if they spell its URI differently.
 
     Attributes:
-        location: where it is read.
-        rows: the URI and the fields of each line.
-        version: of the image, where a listing gave it.
+        location: absolute URI to read the image from.
+        rows: URI and fields of each line.
+        version: version of the image; None if the listing does not provide it.
         known: results of earlier attempts and runs.
-        packet: with which it travels, see `pipeline.manifest.partitions`; 0 on the local runner.
+        packet: number of the image's packet, see `pipeline.manifest.partitions`; 0 on the local runner.
     """
 
     location: str
@@ -143,7 +143,7 @@ class ListedImage:
 
 @dataclasses.dataclass(frozen=True)
 class FetchedImage:
-    """The undecoded bytes of an image, their SHA-256, hexadecimal, and the version that the storage gave with them."""
+    """The undecoded bytes of an image, their hexadecimal SHA-256 and the version that the storage reported."""
 
     listed: ListedImage
     data: bytes
@@ -167,8 +167,8 @@ class FinishedImage:
 
     Attributes:
         listed: the image.
-        result: what was found.
-        source: where the result is from: `FRESH`, `IDENTICAL`, or one of `REUSED`.
+        result: the result of the image.
+        source: source of the result: `FRESH`, `IDENTICAL` or one of `REUSED`.
     """
 
     listed: ListedImage
@@ -177,18 +177,18 @@ class FinishedImage:
 
     @property
     def is_retried(self) -> bool:
-        """Whether the image was tried again after a transient failure in an earlier attempt or run."""
+        """Whether the image was retried after a transient failure in an earlier attempt or run."""
         return self.source in (FRESH, IDENTICAL) and any(result.transient for result in self.listed.known)
 
     def predictions(self, model_id: str) -> Iterator[Prediction]:
-        """The rows of a classified image, one for each line of the manifest that names it."""
+        """Yield the rows of a classified image, one for each of its manifest lines."""
         if self.result.top:
             label, score = self.result.top[0]
             for uri, fields in self.listed.rows:
                 yield Prediction(uri, label, score, self.result.top, model_id, self.result.content_hash, fields)
 
     def dead_letters(self) -> Iterator[DeadLetter]:
-        """The rows of an image that was not classified, one for each line of the manifest that names it."""
+        """Yield the rows of an image that was not classified, one for each of its manifest lines."""
         if self.result.reason is not None:
             for uri, fields in self.listed.rows:
                 yield DeadLetter(uri, self.result.reason, self.result.transient, self.result.message, fields)
@@ -207,14 +207,14 @@ class Prediction:
     fields: Fields
 
     def to_row(self) -> dict[str, Any]:
-        """The row as it is written."""
+        """Return the row in the form that is written to files."""
         top = [{"label": label, "score": score} for label, score in self.top]
         return dict(vars(self), top=top)
 
 
 @dataclasses.dataclass(frozen=True)
 class DeadLetter:
-    """A row of ``dead_letters/``: an image that was not classified, and why."""
+    """A row of ``dead_letters/``: an image that was not classified, with the reason."""
 
     uri: str
     reason: str
@@ -223,13 +223,13 @@ class DeadLetter:
     fields: Fields
 
     def to_row(self) -> dict[str, Any]:
-        """The row as it is written."""
+        """Return the row in the form that is written to files."""
         return dict(vars(self))
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportPhoto:
-    """A photo that the report shows of a class."""
+    """An example photo of a class in the report."""
 
     score: float
     uri: str
@@ -238,13 +238,13 @@ class ReportPhoto:
 
 @dataclasses.dataclass(frozen=True)
 class ClassStats:
-    """The statistics of one class.
+    """Statistics of one class.
 
     Attributes:
-        count: predictions with this label.
-        score_sum: of their scores.
-        histogram: how many scores lie in each of equal parts of [0, 1].
-        surest, least_sure: a few examples, the most telling first.
+        count: number of predictions with this label.
+        score_sum: sum of their scores.
+        histogram: number of scores in each of several equal bins of [0, 1].
+        surest, least_sure: a few examples with the highest and the lowest scores, most extreme first.
     """
 
     count: int
@@ -256,13 +256,13 @@ class ClassStats:
 
 @dataclasses.dataclass(frozen=True, order=True)
 class EngineChoice:
-    """What runs the network.
+    """The engine that runs the network.
 
     Attributes:
         engine: one of `ENGINES`, but not ``auto``.
         precision: one of `PRECISIONS`, but not ``auto``.
         device: ``CPU`` or ``GPU``.
-        reason: why it and no other.
+        reason: reason for the choice.
     """
 
     engine: str
@@ -271,7 +271,7 @@ class EngineChoice:
     reason: str = ""
 
     def in_words(self) -> str:
-        """For a log, and for people."""
+        """Return a description for logs and messages."""
         return f"{self.engine} in {self.precision} on the {self.device} ({self.reason})"
 
 
@@ -280,9 +280,9 @@ class Chunk:
     """A file of the journal.
 
     Attributes:
-        path: where it is.
-        images: how many it has.
-        predictions, dead_letters: how many rows these become.
+        path: path of the file.
+        images: number of images in the file.
+        predictions, dead_letters: number of output rows that the images become.
     """
 
     path: str
@@ -293,14 +293,14 @@ class Chunk:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A file of rows that has not been put in its place.
+    """A finished file of rows that has not been moved to its final path.
 
     Attributes:
-        folder: where it belongs.
-        number: its place there, from 0.
-        path: where it is.
-        rows: how many it has.
-        digest: of the chunks of the whole run, see `pipeline.run_dir.write_parts.Assignment`.
+        folder: destination folder in the run directory.
+        number: number of the part in that folder, from 0.
+        path: current path of the file.
+        rows: number of rows.
+        digest: digest of all chunks of the run, see `pipeline.run_dir.write_parts.Assignment`.
     """
 
     folder: str

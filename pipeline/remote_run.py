@@ -1,6 +1,6 @@
-"""A run on a runner of many machines. Its job may outlive the command, and be followed again, or cancelled, by another.
+"""Runs on remote runners. The job may outlive its command; another command can follow or cancel it.
 
-What it is found by is in ``job.json`` among the files of the attempt.
+Its name is stored in ``job.json`` among the files of the attempt.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ _LOOK_SECONDS, _SECONDS_TO_END = 5.0, 60.0
 
 
 def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
-    """Submits the job and follows it to its end.
+    """Submit the job and follow it until it ends.
 
     Args:
-        config: the settings.
+        config: settings of the run.
         own: the run.
-        options: Beam's.
+        options: Beam's options.
 
     Raises:
-        UserError, CommandFailed, Fault: the job failed, or could not be submitted.
-        Interrupted: the command was interrupted, and the job ends with it.
-        JobGoesOnError: the command ends, and the job does not, or may not; or it has not begun, but was written to a
-            file.
+        UserError, CommandFailed, Fault: the job failed or could not be submitted.
+        Interrupted: the command was interrupted and its job has ended.
+        JobGoesOnError: the command ends, but the job keeps running or may do so.
+        JobWrittenError: the job was written to a file and has not started.
     """
     ends_here, file = remote_options.ends_with_command(options), remote_options.written_to(options)
     try:
         with jobs.submitted(lambda pipeline: classification(pipeline, config, own), options) as job:
             if file:
-                if job.name.id:  # a job server writes it; to Beam that is a job which ends
+                if job.name.id:  # to Beam, a job server that writes the file runs a job
                     job.wait()
-                raise JobWrittenError(f"{file} holds the job, which completes {own.output} when an engine runs it")
+                raise JobWrittenError(f"the job was written to {file}: run it on an engine to complete {own.output}")
             say(f"Created job with id: [{job.name.id}]")
             _follow(job, own, ends_here=ends_here, cancels=config.cancel_on_interrupt)
     except (UserError, CommandFailed, Fault, JobGoesOnError):
@@ -67,11 +67,11 @@ def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
 
 
 def dry_run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> bool:
-    """Builds the graph for Dataflow and nothing else, if ``--dry_run`` says so. Returns whether it did."""
+    """Build the graph for Dataflow without running it if ``--dry_run`` is set. Returns whether it is set."""
     if not options.view_as(TestOptions).dry_run:
         return False
     if options.view_as(StandardOptions).runner != remote_options.DATAFLOW:
-        raise UserError(f"--dry_run works with --runner {remote_options.DATAFLOW} only")
+        raise UserError(f"--dry_run requires --runner {remote_options.DATAFLOW}")
     try:
         pipeline = beam.Pipeline(options=options)
         classification(pipeline, config, own)
@@ -82,18 +82,18 @@ def dry_run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> bool:
 
 
 def attach(output: str, *, cancel: bool) -> str:
-    """Follows the job of a run whose command has ended, until the run is committed.
+    """Follow the job of a run whose command has ended, until the run is committed.
 
     Args:
-        output: the run directory.
-        cancel: whether to end the job instead.
+        output: path of the run directory.
+        cancel: whether to cancel the job instead.
 
     Returns:
-        The folder that the run is in.
+        The folder that holds the run.
 
     Raises:
-        UserError: there is no such job.
-        CommandFailed, Fault, JobGoesOnError: see `run`.
+        UserError: there is neither a finished run nor a job to follow.
+        CommandFailed, Fault, JobGoesOnError: the job failed or keeps running, see `run`.
     """
     try:
         holder = read_holder(output)
@@ -110,15 +110,15 @@ def attach(output: str, *, cancel: bool) -> str:
         _wait(job, output, holder.token)
         folder = _committed(output, holder.token)
         if folder is None:
-            raise JobFailedError(f"{name} has ended without {RUN_FILE}")
+            raise JobFailedError(f"{name} ended without writing {RUN_FILE}")
         return folder
 
 
 def is_at_work(output: str, token: str) -> bool:
-    """Whether a run whose command has ended has a job that goes on, as far as is known.
+    """Return whether the job of a run whose command has ended is still running.
 
     Raises:
-        UserError: nothing that knows the job can be reached.
+        UserError: neither the job server nor the engine can be reached.
     """
     name = _job_name(output, token)
     if name is None:
@@ -126,19 +126,19 @@ def is_at_work(output: str, token: str) -> bool:
     job = jobs.find(name)
     if job is None:
         file = f"{output}/{TEMPORARY}/{token}/{JOB_FILE}"
-        raise UserError(f"{name} may be at work in {output}, and cannot be reached: if it has ended, delete {file}")
+        raise UserError(f"{name} cannot be reached and may still write to {output}: if it has ended, delete {file}")
     return not job.has_ended()
 
 
 def _finished(output: str, holder: Holder | None) -> str:
-    """The folder of a run that has finished; its lock may have been left. Raises UserError if there is none."""
+    """Return the folder of a finished run and release its lock. Raises UserError if there is no finished run."""
     folder = _committed(output, holder.token) if holder else output
     if folder is None or not storage.is_file(f"{folder}/{RUN_FILE}"):
         if not storage.exists(output):
-            raise UserError(f"--attach {output}: there is no such folder")
+            raise UserError(f"--attach {output} does not exist: give a run directory")
         raise UserError(
-            f"--attach {output}: no run has finished there, and none has a job that goes on elsewhere; if its job was "
-            "written to a file, ask the engine"
+            f"--attach {output} has neither a finished run nor a running job: if the job was written to a file, "
+            "ask the engine"
         )
     if holder:
         release(output, holder.token)
@@ -146,7 +146,7 @@ def _finished(output: str, holder: Holder | None) -> str:
 
 
 def _job_name(output: str, token: str) -> JobName | None:
-    """The file that identifies the job of an attempt; None if there is none, or it is over. Raises StorageError."""
+    """Return the name of an attempt's job; None if its file is missing or damaged. Raises StorageError."""
     try:
         return JobName.from_json(storage.read_text(f"{output}/{TEMPORARY}/{token}/{JOB_FILE}"))
     except StorageError as error:
@@ -158,13 +158,13 @@ def _job_name(output: str, token: str) -> JobName | None:
 
 
 def _follow(job: Job, own: Run, *, ends_here: bool, cancels: bool) -> None:
-    """Waits for a job. Its files and its lock stay, whatever happens, unless it is certain that it has ended.
+    """Wait for a job. Its files and its lock are kept on any error unless the job has certainly ended.
 
     Args:
-        job: to wait for.
+        job: the job to wait for.
         own: the run.
-        ends_here: whether the engine, or its workers, end with this command.
-        cancels: whether the job is to end if the command is interrupted.
+        ends_here: whether the engine or its workers end with this command.
+        cancels: whether to cancel the job if the command is interrupted.
     """
     try:
         if not ends_here:
@@ -173,10 +173,10 @@ def _follow(job: Job, own: Run, *, ends_here: bool, cancels: bool) -> None:
     except JobFailedError:
         raise
     except BaseException as error:
-        ignore_interrupts()  # what follows must not be interrupted half-way
+        ignore_interrupts()  # the cleanup must not be interrupted
         if _is_committed(own.output, own.token):
             return
-        if ends_here:  # perhaps its job server has gone already: nothing to wait for
+        if ends_here:  # its job server may have ended already: do not wait
             with contextlib.suppress(CommandFailed):
                 job.cancel()
         elif not (_end(job) if cancels and isinstance(error, KeyboardInterrupt) else job.has_ended()):
@@ -189,12 +189,12 @@ def _follow(job: Job, own: Run, *, ends_here: bool, cancels: bool) -> None:
 
 @contextlib.contextmanager
 def _attached(output: str, token: str) -> Iterator[None]:
-    """Leaves a job and its files alone, whatever happens, but cleans up if the job is certain to have failed."""
+    """Keep a job and its files on any error, but clean up if the job has certainly failed."""
     try:
         yield
     except JobFailedError as error:
         kept = preflight.keep_chunks(f"{output}/{TEMPORARY}/{token}")
-        words = "; finished work is kept: the command that began the run continues it" if kept else ""
+        words = "; finished work is kept: run the original command again to continue" if kept else ""
         found = of_command(error)
         raise type(found)(f"{found}{words}") from error
     except JobGoesOnError:
@@ -205,26 +205,26 @@ def _attached(output: str, token: str) -> Iterator[None]:
 
 
 def _going_on(error: BaseException, name: JobName | None, output: str) -> JobGoesOnError:
-    """The error with which a command ends whose job does not, or may not."""
+    """Return the error of a command whose job keeps running or may do so."""
     words = shlex.join(["python", "-m", "pipeline", "classify", "--attach", output])
-    job = f"; {name} goes on" if isinstance(error, KeyboardInterrupt) and name else ""
+    job = f"; {name} is still running" if isinstance(error, KeyboardInterrupt) and name else ""
     number = error.signal if isinstance(error, Interrupted) else None
     if number is None and isinstance(error, KeyboardInterrupt):
         number = signal.SIGINT
     what = str(error) or type(error).__name__
-    return JobGoesOnError(f"{what}{job}; to follow it: {words}; to end it: {words} --cancel", number)
+    return JobGoesOnError(f"{what}{job}; to follow it: {words}; to cancel it: {words} --cancel", number)
 
 
 def _wait(job: Job | None, output: str, token: str) -> None:
-    """Waits until a job has ended, or has committed its run.
+    """Wait until a job has ended or has committed its run.
 
-    A job server of Beam forgets to say that a job has ended if a command that followed it was killed (2.62:
-    ``JobInvocation`` fails to tell the one that is gone, and then tells nobody).
+    The run directory is polled because Beam's job server does not report the end of a job after a client that followed
+    it was killed (Beam 2.62: ``JobInvocation`` fails to notify the dead client and then notifies no other).
 
     Args:
-        job: to wait for; None if nothing that knows it can be reached.
-        output: the run directory.
-        token: of the attempt.
+        job: the job to wait for; None if neither the job server nor the engine can be reached.
+        output: path of the run directory.
+        token: token of the attempt.
     """
     errors, ended = list[BaseException](), threading.Event()
 
@@ -233,12 +233,12 @@ def _wait(job: Job | None, output: str, token: str) -> None:
             if job:
                 job.wait()
                 ended.set()
-        except BaseException as error:  # raised in the thread of the command
+        except BaseException as error:  # raised again in the command's thread
             errors.append(error)
             ended.set()
 
     if job is None:
-        say("the job server cannot be reached: waiting for the files of the run, without a limit")
+        say("the job server cannot be reached: waiting for the files of the run, without a timeout")
     threading.Thread(target=wait, name="job", daemon=True).start()
     counters = functools.partial(job.counters, NAMESPACE) if job else None
     with Watch(f"{output}/{TEMPORARY}/{token}", counters=counters):
@@ -251,17 +251,17 @@ def _wait(job: Job | None, output: str, token: str) -> None:
 
 
 def _cancel(job: Job | None, name: JobName) -> None:
-    """Ends a job. Raises JobFailedError once it has ended, CommandFailed if it has not."""
+    """Cancel a job. Raises JobFailedError once it has ended, CommandFailed if it keeps running."""
     if job is None:
         raise CommandFailed(f"{name} cannot be cancelled: its job server cannot be reached")
     job.cancel()
     if not _has_ended_soon(job):
-        raise CommandFailed(f"{name} was told to end, and has not ended yet")
+        raise CommandFailed(f"{name} was cancelled but has not ended yet")
     raise JobFailedError(f"{name} was cancelled")
 
 
 def _end(job: Job) -> bool:
-    """Cancels a job. Returns whether it has ended."""
+    """Cancel a job. Returns whether it has ended."""
     with contextlib.suppress(CommandFailed):
         job.cancel()
     return _has_ended_soon(job)
@@ -279,12 +279,12 @@ def _has_ended_soon(job: Job) -> bool:
 def _is_committed(output: str, token: str) -> bool:
     try:
         return _committed(output, token) is not None
-    except (StorageError, OSError):  # the next look may succeed
+    except (StorageError, OSError):  # polling may succeed next time
         return False
 
 
 def _committed(output: str, token: str) -> str | None:
-    """The folder in which a run is complete; None as long as it is not. Raises StorageError."""
+    """Return the folder that holds the complete run; None if the run is incomplete. Raises StorageError."""
     for folder in (output, f"{output}/{FAILED}"):
         record = read_record(folder) if storage.is_file(f"{folder}/{RUN_FILE}") else None
         if record and record["attempt"] == token:

@@ -170,7 +170,7 @@ def test_the_job_of_a_launcher_that_is_killed_completes_the_run_and_is_found_aga
         process.wait()
         again = subprocess.run([*words, "--output", str(run)], capture_output=True, text=True, check=False)
         assert again.returncode == 2, again.stderr
-        assert f"goes on elsewhere: follow it with --attach {run}" in again.stderr
+        assert f"is still running elsewhere: follow it with --attach {run}" in again.stderr
         attached = subprocess.run([*words[:4], "--attach", str(run)], capture_output=True, text=True, check=False)
         assert attached.returncode == 0, attached.stderr
         assert "following job " in attached.stderr
@@ -189,7 +189,7 @@ def test_an_interrupted_command_says_how_to_follow_and_to_end_its_job(
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 130
         how = f"python -m pipeline classify --attach {run}"
-        assert errors.splitlines()[-1].endswith(f"goes on; to follow it: {how}; to end it: {how} --cancel")
+        assert errors.splitlines()[-1].endswith(f"is still running; to follow it: {how}; to cancel it: {how} --cancel")
     cancelled = subprocess.run(
         [*words[:4], "--attach", str(run), "--cancel"], capture_output=True, text=True, check=False
     )
@@ -213,7 +213,7 @@ def test_a_program_that_is_missing_on_the_task_managers_is_said_to_be(
     )
     assert done.returncode == 2, done.stderr
     assert (
-        "the program that starts them is missing, or cannot be executed; it is the one of --environment_config"
+        "the program that starts them is missing on its machines or cannot be executed; install the command in"
         in done.stderr.splitlines()[-1]
     )
     assert not (tmp_path / "run/_lock").exists()
@@ -228,7 +228,7 @@ def test_a_job_that_is_to_end_with_its_command_does(
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 143
-        assert "interrupted; finished work is kept, to continue:" in errors.splitlines()[-1]
+        assert "interrupted; finished work is kept; to continue, run:" in errors.splitlines()[-1]
     assert {job["state"] for job in flink.jobs()} <= {"CANCELED", "FINISHED", "FAILED"}
     assert not (run / "_lock").exists()
 

@@ -50,9 +50,9 @@ def test_what_is_wrong_with_the_data_is_said_shown_and_left_out(
     said = train(tmp_path / "model")
     one, other = (str(photos / name) for name in TWICE)
     assert "of near-duplicate photos, such as" in said
-    twice = f"warning: the same photo, twice, with two labels: {one} (shorts), {other} (skirt)"
+    twice = f"warning: near-duplicates with different labels: {one} (shorts), {other} (skirt)"
     assert twice in said or f"{other} (skirt), {one} (shorts)" in said
-    assert "divided between" not in said
+    assert "split between" not in said
     with (tmp_path / "model/label_issues.csv").open() as file:
         issues = list(csv.DictReader(file))
     wrong = {
@@ -63,12 +63,12 @@ def test_what_is_wrong_with_the_data_is_said_shown_and_left_out(
     assert wrong.keys() | {one, other} <= first.keys()
     assert {first[uri] for uri in (one, other)} == {"shorts", "skirt"}
     report = (tmp_path / "model/report.html").read_text()
-    assert "Photos that are there twice" in report
+    assert "Near-duplicates" in report
     assert "Labels that may be wrong" in report
     with (tmp_path / "drop.csv").open("w") as file:
         file.writelines(["uri\n", *(f"{uri}\n" for uri in wrong), "gone.jpg\n"])
     said = train(tmp_path / "without", "--drop", tmp_path / "drop.csv")
-    assert f"left out 2 photos that {tmp_path / 'drop.csv'} names; 1 other row of it" in said
+    assert f"omitted 2 photos named by --drop {tmp_path / 'drop.csv'}; no photo matches 1 other row" in said
     assert "gone.jpg" in said
     counts = [
         sum(json.loads((tmp_path / name / "model.json").read_text())["data"][f"{side}_photos"]
@@ -87,5 +87,5 @@ def test_photos_to_validate_on_that_were_only_saved_again_are_said(
         place.write_bytes(saved_again(file, quality=75))
     count = len(list((tmp_path / "again").rglob("*.jpg")))
     said = train(tmp_path / "model", "--validation-data", tmp_path / "again")
-    (line,) = (line for line in said.splitlines() if "divided between --data and --validation-data" in line)
+    (line,) = (line for line in said.splitlines() if "split between --data and --validation-data" in line)
     assert int(line.split()[1]) >= count

@@ -64,5 +64,5 @@ def test_the_run_is_a_success_that_accounts_for_every_line(demo: tuple[Path, str
 
 def test_it_ends_with_the_table(demo: tuple[Path, str]) -> None:
     folder, printed = demo
-    for words in ("mean score", "dead letters", "truncated", "images a second", str(folder / "run"), "t-shirt"):
+    for words in ("mean score", "dead letters", "truncated", "images per second", str(folder / "run"), "t-shirt"):
         assert words in printed

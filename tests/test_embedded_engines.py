@@ -121,7 +121,7 @@ def test_a_job_in_a_jar_completes_its_run_and_does_nothing_when_it_is_started_ag
     jar, output = tmp_path / "job.jar", tmp_path / "run"
     flags = [*engines.processes(), "--environment_cache_millis=10000", f"--output_executable_path={jar}"]
     said = run(output, *engine_of_java, *flags)
-    assert said.splitlines()[-1] == f"{jar} holds the job, which completes {output} when an engine runs it"
+    assert said.splitlines()[-1] == f"the job was written to {jar}: run it on an engine to complete {output}"
     assert not (output / "run.json").exists()
     for _ in range(2):
         engines.run_jar(engine_of_java, jar)

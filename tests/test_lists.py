@@ -120,14 +120,14 @@ def test_both_sides_read_the_same(tmp_path: Path, case: str) -> None:
 
 WRONG: dict[str, tuple[str, bytes, str]] = {
     "no URI": ("list.csv", b"uri,label\n/a.jpg,hat\n,hat\n", "line 3 of {} has no URI"),
-    "too many cells": ("list.csv", b"uri,label\n/a.jpg,hat,red\n", "line 2 of {}: 3 cells, the header 2"),
+    "too many cells": ("list.csv", b"uri,label\n/a.jpg,hat,red\n", "line 2 of {}: 3 cells, but the header has 2"),
     "too few cells for a URI": (
         "list.csv",
         b"label,size,uri\nhat,M,/a.jpg\nhat,M\n",
-        "line 3 of {}: 2 cells, the header 3",
+        "line 3 of {}: 2 cells, but the header has 3",
     ),
-    "an open quote": ("list.csv", b'uri,label\n/a.jpg,"hat\n', "line 2 of {}: not CSV"),
-    "not JSON": ("list.jsonl", b'{"uri": "/a.jpg", "label": "hat"}\n{"uri"\n', "line 2 of {}: not JSON"),
+    "an open quote": ("list.csv", b'uri,label\n/a.jpg,"hat\n', "line 2 of {}: invalid CSV"),
+    "not JSON": ("list.jsonl", b'{"uri": "/a.jpg", "label": "hat"}\n{"uri"\n', "line 2 of {}: invalid JSON"),
     "700 levels": (
         "list.jsonl",
         b'{"uri": "/a.jpg", "label": "hat", "x": ' + b"[" * 700 + b"]" * 700 + b"}\n",
@@ -137,7 +137,7 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
     "a key twice": (
         "list.jsonl",
         b'{"uri": "/a.jpg", "label": "hat", "uri": "/b.jpg"}\n',
-        "line 1 of {}: the key 'uri' twice",
+        "line 1 of {}: duplicate key 'uri'",
     ),
     "not UTF-8": ("list.csv", b"uri,label\n/\xe9.jpg,hat\n", "line 2 of {} is not UTF-8"),
 }
@@ -162,13 +162,13 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "lines of old Macs": (
         "list.csv",
         b"uri,label\ra.jpg,hat\r",
-        "has lines that end in CR, as on old Macs: save it with LF",
+        "has CR line endings, as on old Macs: save it with LF",
     ),
     "half of UTF-16": ("list.csv", "uri,label\n/a.jpg,hat\n".encode("utf-16")[:-1], "is damaged"),
     "the URI column twice": ("list.csv", b"uri,label,uri\na.jpg,hat,b.jpg\n", "has two columns of the same name"),
     "one JSON object": ("list.json", b'{\n"uri": "a.jpg"\n}\n', "is one JSON value: write JSON Lines"),
-    "half a Parquet": ("list.parquet", parquet(uri=["a"], label=["b"])[:-9], "is not a whole Parquet file"),
-    "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip: save it as CSV"),
+    "half a Parquet": ("list.parquet", parquet(uri=["a"], label=["b"])[:-9], "is not a complete Parquet file"),
+    "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip file: save it as CSV"),
     "another column": ("list.csv", b"url,label\n", "has no column 'uri', only url, label"),
     "a column twice": ("list.csv", b"uri,label,label\n", "has two columns of the same name: uri, label, label"),
     "nothing": ("list.csv", b"", "is empty: it names no images"),

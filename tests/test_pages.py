@@ -42,7 +42,7 @@ frame.onload = async () => {
     element.scrollWidth > element.clientWidth + 1).map(element => element.outerHTML.slice(0, 80));
   found.nonsense = (page.body.innerText.match(/\\b(nan|NaN|None|undefined|null|inf)\\b/g) || []);
   found.cells = [];
-  for (const link of page.querySelectorAll('a[href^="#"]')) {
+  for (const link of page.querySelectorAll('a[href^="#cell-"]')) {
     frame.contentWindow.location.hash = link.getAttribute("href");
     await new Promise(done => setTimeout(done, 5));
     const shown = [...page.querySelectorAll(".target")].filter(part => part.getBoundingClientRect().height > 20);
@@ -89,7 +89,9 @@ def test_the_evaluation_of_a_model(width: str, tiny_model: Path, look: Callable[
     found = look(tiny_model / "report.html", width)
     in_order(found)
     assert found["images"] > 4
-    assert {"Classes", "Confusion", "Most wrong", "Calibration", "Fitting", "Network"} <= set(found["titles"])
+    assert {"Classes", "Confusion matrix", "Most confident errors", "Calibration", "Training curves", "Network"} <= set(
+        found["titles"]
+    )
     assert found["cells"]
     for link, shown, count, images in found["cells"]:
         assert shown == [link]  # the photos behind this cell, and no others

@@ -107,13 +107,13 @@ def test_inspect_and_a_head_that_is_trained_on_the_model(
     words = ("--backbone", "residual", "--image-size", 32, "--epochs", 1, "--weights", model / "model.keras")
     done = command("trainer", "train", *train_arguments(drawn, tmp_path / "one", *words, "--fine-tune", "none"))
     assert done.returncode == 0, done.stderr
-    assert "going on from the residual" in done.stderr
+    assert "starting from the residual" in done.stderr
 
 
 def test_views_and_resize_exclude_each_other(command: Command, drawn: Path, tmp_path: Path) -> None:
     for flags, message in (
-        (["--views", "crop,pad", "--resize", "pad"], "--views says how photos are resized: leave --resize out"),
-        (["--views", "crop,fit"], "argument --views: unknown resize rule 'fit': one of crop, pad, stretch"),
+        (["--views", "crop,pad", "--resize", "pad"], "--views and --resize cannot be combined"),
+        (["--views", "crop,fit"], "argument --views: unknown resize rule 'fit': choose from crop, pad, stretch"),
     ):
         done = command("trainer", "train", *train_arguments(drawn, tmp_path / "model", *flags))
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr

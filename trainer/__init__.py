@@ -1,1 +1,1 @@
-"""Labelled photos to a model directory: transfer learning with TensorFlow and Keras."""
+"""Train image classifiers on labeled photos: transfer learning with TensorFlow and Keras."""

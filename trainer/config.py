@@ -1,4 +1,4 @@
-"""The settings of a training."""
+"""`TrainConfig`, the settings of a training run."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ _FORMAT_1_KEYS = {"keep_top": "as_it_is", "head_stage": "head", "final_stage": "
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Everything that ``train`` is told.
+    """Settings of a training run.
 
     Attributes:
-        data: labelled photos, see `trainer.data.examples.find_examples`.
-        validation_data: the like, to choose the best epoch by; None for a part of `data`.
-        test_data: the like, to measure the finished model on; None for none.
-        validation_fraction, test_fraction: how much of `data` is held out; not used where there is other data.
-        refit: whether to fit again with the photos that validated, too, once the best epoch is known.
-        drop: a list of photos to leave out; None for none.
-        class_names: what the numbers of an IDX file stand for, from 0; empty to have the numbers as labels.
-        model_dir: where the model directory is written.
-        backbone, weights, color_mode, layers: see `trainer.networks.backbones.build`.
-        weights_hash: SHA-256 of the file of weights, hexadecimal; None if they are not in one.
-        keep_top: whether the network keeps its own head and classes, see `trainer.networks.pretrained`; then nothing
-            is fitted.
-        fine_tune, hidden_units, dropout, freeze_batch_norm: see `trainer.networks.network.Network.on`.
-        image: the images the network takes.
-        limits: which photos are too large.
-        augmentation: how photos are varied.
-        copies: how many varied copies of each photo go through a frozen network.
-        head_stage: how the head is trained alone, before a pretrained network is fine-tuned; None otherwise.
-        final_stage: how all layers that are not frozen are trained.
-        batch_size, seed: of fitting.
-        precision: see `trainer.fitting.precision.dtype_policy`.
-        checkpoint_dir: where what has been done is kept until all is done.
-        checkpoint_seconds: how often.
-        resume: whether to go on from there.
-        log_dir: where TensorBoard's files go, if anywhere.
-        improvements: where the network of each epoch that is the best so far goes, if anywhere.
-        fail_under: metrics and what they must reach for the model to be written.
+        data: path of the labeled photos, see `trainer.data.examples.find_examples`.
+        validation_data: path of the validation photos, in the same forms; None to hold out part of `data`.
+        test_data: path of the test photos, in the same forms; None for none.
+        validation_fraction, test_fraction: shares of `data` held out; ignored where `validation_data` or `test_data`
+            is set.
+        refit: whether to fit again on training and validation photos together, up to the best epoch.
+        drop: path of a list of photos to omit; None for none.
+        class_names: class names of an IDX file's numeric labels, from 0; empty to use the numbers as labels.
+        model_dir: path of the model directory to write.
+        backbone, weights, color_mode, layers: arguments of `trainer.networks.backbones.build`.
+        weights_hash: SHA-256 of the weights file, hexadecimal; None if `weights` is not a file.
+        keep_top: whether the network keeps its own head and classes, see `trainer.networks.pretrained`; nothing is
+            fitted then.
+        fine_tune, hidden_units, dropout, freeze_batch_norm: arguments of `trainer.networks.network.Network.on`.
+        image: format of the network's input images.
+        limits: size limits of photos.
+        augmentation: settings of the augmentation.
+        copies: number of augmented copies of each photo that the frozen layers encode.
+        head_stage: settings for fitting the head alone before fine-tuning a pretrained network; None otherwise.
+        final_stage: settings for fitting all layers that are not frozen.
+        batch_size, seed: batch size and random seed of fitting.
+        precision: number format, see `trainer.fitting.precision.dtype_policy`.
+        checkpoint_dir: folder of the checkpoints, which are removed once the model is written.
+        checkpoint_seconds: time between two checkpoints, in seconds.
+        resume: whether to resume from `checkpoint_dir`.
+        log_dir: folder of the TensorBoard event files; None for none.
+        improvements: folder for the network of each epoch that is the best so far; None for none.
+        fail_under: metrics and the values that they must reach for the model to be written.
         overwrite: whether a model directory at `model_dir` may be replaced.
     """
 
@@ -86,9 +87,9 @@ class TrainConfig:
 
     @property
     def result_settings(self) -> dict[str, Any]:
-        """The settings that change the result: not the data, nor where things are kept. Anything JSON can write.
+        """JSON-serializable settings that change the result, without data and output paths.
 
-        The keys are those that ``model.json`` has had since its first format.
+        The keys are those of ``model.json`` since its first format.
         """
         elsewhere = {
             "data",

@@ -1,4 +1,4 @@
-"""``python -m trainer.task``: ``train`` under the name that Vertex AI gives a trainer's entry module."""
+"""``python -m trainer.task``: the ``train`` command under the module name that Vertex AI expects."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from trainer.commands import train, train_flags
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m trainer.task") -> int:
-    """Parses the command line and trains. Returns the exit code."""
+    """Parse the command line, train, and return the exit code."""
     logs.prepare_process()
-    parser = flags.Parser(prog=prog, description="Train a classifier on labelled photos and write a model directory.")
+    parser = flags.Parser(prog=prog, description="Train a classifier on labeled photos and write a model directory.")
     train_flags.add_arguments(parser)
     flags.add_output_arguments(parser)
     arguments, unknown = parser.parse_known_args(argv)

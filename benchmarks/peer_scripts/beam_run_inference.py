@@ -1,4 +1,4 @@
-"""Beam's ``RunInference`` with its TensorFlow handler, on all cores of the machine, as its notebooks show it.
+"""Beam's ``RunInference`` with its TensorFlow handler on all cores, as in its notebooks.
 
 https://beam.apache.org/documentation/ml/inference-overview/
 https://github.com/apache/beam/blob/master/examples/notebooks/beam-ml/run_inference_tensorflow.ipynb
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main(model_file: str, photos: str, output: str, size: int, batch_size: int) -> None:
-    """Classifies a folder of JPEGs and writes a CSV file: path, index of the class, probability."""
+    """Classify a folder of JPEGs and write a CSV file: path, class index, probability."""
     import apache_beam as beam
     import numpy as np
     from apache_beam.ml.inference.base import KeyedModelHandler, PredictionResult, RunInference

@@ -1,4 +1,4 @@
-"""Daft: its own image expressions and a class with a batch method, as its guide to custom functions shows it.
+"""Daft: image expressions and a class with a batch method, as in its guide to custom functions.
 
 https://docs.daft.ai/en/stable/custom-code/cls/
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main(model_file: str, photos: str, output: str, size: int, batch_size: int) -> None:
-    """Classifies a folder of JPEGs and writes a CSV file: path, index of the class, probability."""
+    """Classify a folder of JPEGs and write a CSV file: path, class index, probability."""
     import daft
     import numpy as np
     from daft import DataType, Series, col, functions
@@ -21,7 +21,7 @@ def main(model_file: str, photos: str, output: str, size: int, batch_size: int) 
 
     @daft.cls
     class Predictor:
-        """Holds the model."""
+        """Holder of the model."""
 
         def __init__(self) -> None:
             import keras
@@ -30,7 +30,7 @@ def main(model_file: str, photos: str, output: str, size: int, batch_size: int) 
 
         @daft.method.batch(return_dtype=result, unnest=True, batch_size=batch_size)
         def predict(self, images: Series) -> list[dict[str, Any]]:
-            """Images to classes; compiled once, unlike a plain call of the model."""
+            """Classify a batch with `predict_on_batch`, which is compiled once, unlike a plain call of the model."""
             probabilities = self._model.predict_on_batch(np.stack(images.to_pylist()))
             return [{"index": int(row.argmax()), "probability": float(row.max())} for row in probabilities]
 

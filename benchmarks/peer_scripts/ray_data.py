@@ -1,4 +1,4 @@
-"""Ray Data: ``read_images`` and ``map_batches`` with an actor, as its guide to batch inference shows it.
+"""Ray Data: ``read_images`` and ``map_batches`` with an actor, as in its guide to batch inference.
 
 https://docs.ray.io/en/latest/data/batch_inference.html
 """
@@ -11,11 +11,11 @@ from typing import Any
 
 
 def main(model_file: str, photos: str, output: str, size: int, batch_size: int) -> None:
-    """Classifies a folder of JPEGs and writes a CSV file: path, index of the class, probability."""
+    """Classify a folder of JPEGs and write a CSV file: path, class index, probability."""
     import ray
 
     class Predictor:
-        """Holds the model."""
+        """Holder of the model."""
 
         def __init__(self) -> None:
             import keras
@@ -23,7 +23,7 @@ def main(model_file: str, photos: str, output: str, size: int, batch_size: int) 
             self._model = keras.saving.load_model(model_file)
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-            """Images to classes; compiled once, unlike a plain call of the model."""
+            """Classify a batch with `predict_on_batch`, which is compiled once, unlike a plain call of the model."""
             probabilities = self._model.predict_on_batch(batch["image"])
             return {
                 "path": batch["path"],

@@ -1,4 +1,4 @@
-"""``tf.data`` and ``Model.predict``, as TensorFlow's guide to data pipelines and Keras's to prediction show them.
+"""``tf.data`` and ``Model.predict``, as in TensorFlow's guide to data pipelines and Keras's guide to prediction.
 
 https://www.tensorflow.org/guide/data_performance
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main(model_file: str, photos: str, output: str, size: int, batch_size: int) -> None:
-    """Classifies a folder of JPEGs and writes a CSV file: path, index of the class, probability."""
+    """Classify a folder of JPEGs and write a CSV file: path, class index, probability."""
     import keras
     import tensorflow as tf
 

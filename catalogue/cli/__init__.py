@@ -1,1 +1,1 @@
-"""Command-line helpers: errors of one line, argument types, progress, logging."""
+"""Command-line helpers: one-line errors, argument types, progress and logging."""

@@ -1,4 +1,4 @@
-"""Run a command: turn errors into one line and an exit code, and end the process."""
+"""Runs a command, turns errors into one line and an exit code, and ends the process."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def run(
     log_file: str | None = None,
     is_last: bool = False,
 ) -> int:
-    """Runs a command and returns its exit code.
+    """Run a command and return its exit code.
 
     Args:
-        command: what to run.
-        prog: its name, for messages.
-        verbose: whether all logs go to the terminal.
-        log_file: where they go; None for a file that is kept only if the command fails.
+        command: function to run.
+        prog: name of the command, for messages.
+        verbose: whether to show all logs on the terminal.
+        log_file: path of the log file; None for a temporary file, which is kept only after an unexpected error.
         is_last: whether the process ends with the command.
 
     Returns:
-        0: done; 1: failed; 2: the user can put it right; 130, 143, 129: interrupted by SIGINT (Ctrl-C), SIGTERM or
-        SIGHUP.
+        0: success; 1: failure; 2: an error that the user can fix; 130, 143, 129: interrupted by SIGINT (Ctrl-C),
+        SIGTERM or SIGHUP.
     """
     kept = log_file
     try:
@@ -46,7 +46,7 @@ def run(
             if log and folder and not log_file and crashed:
                 kept = _moved(log, os.path.dirname(folder))
     except OSError as error:
-        say(f"{prog}: error: cannot write the log file {log_file}: {error.strerror}")
+        say(f"{prog}: error: --log-file {log_file} cannot be written: {error.strerror}")
         return 2
     if message:
         where = f" (details: {kept})" if kept and crashed else ""
@@ -55,7 +55,7 @@ def run(
 
 
 def _moved(log: str, folder: str) -> str | None:
-    """Moves a log out of the temporary folder of the command. Returns its new place; None if that fails."""
+    """Move a log out of the temporary folder of the command and return its new path; None on failure."""
     target = os.path.join(folder, os.path.basename(log))
     try:
         os.rename(log, target)
@@ -66,7 +66,7 @@ def _moved(log: str, folder: str) -> str | None:
 
 @contextlib.contextmanager
 def _interruptible(is_last: bool) -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP interrupt a command as Ctrl-C does; once, so that it can clean up in peace."""
+    """Make SIGTERM and SIGHUP interrupt a command like Ctrl-C, but only once, so that the cleanup can finish."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -78,7 +78,7 @@ def _interruptible(is_last: bool) -> Iterator[None]:
         raise Interrupted(number)
 
     for number, handler in handlers.items():
-        if handler in (signal.SIG_DFL, signal.default_int_handler):  # nohup has SIGHUP ignored
+        if handler in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores SIGHUP
             signal.signal(number, interrupt)
     try:
         yield
@@ -89,23 +89,23 @@ def _interruptible(is_last: bool) -> Iterator[None]:
 
 
 def ignore_interrupts() -> None:
-    """From now on to its end a command cannot be interrupted: what it was to do is done, and its exit code says so."""
+    """Ignore interrupts until the command ends: its work is done, and its exit code must report that."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process.
+    """End the process with an exit code.
 
-    Threads of a command that failed may still be at work, as those of Beam's workers. They are left where they are and
-    no longer heard: Python's own way out would wait for some of them, and end others, within C++ code, in a way that
-    aborts the process.
+    Threads of a failed command, such as those of Beam's workers, may still be running. They are abandoned and their
+    error output is discarded: a normal interpreter shutdown would wait for some threads and kill others inside C++
+    code, which aborts the process.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # nobody reads any more, or the disk is full
+        except (OSError, ValueError):  # the reader closed the pipe, or the disk is full
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if code == 0:
         sys.exit(0)
@@ -116,7 +116,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _call(command: Callable[[], None]) -> tuple[int, str, bool]:
-    """Returns the exit code, a line for the terminal, and whether the log has more to say."""
+    """Run a command; return its exit code, a line for the terminal, and whether the log has details."""
     try:
         command()
     except UserError as error:

@@ -1,25 +1,25 @@
-"""The errors that end a command with one line and no traceback."""
+"""Exceptions that end a command with a one-line message and no traceback."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can put right: one line that says what is wrong and what to do. Exit code 2."""
+    """An error that the user can fix: one line with the problem and the remedy. Exit code 2."""
 
 
 class CommandFailed(Exception):
-    """A command ran and its result is not good: one line that says why. Exit code 1, no traceback."""
+    """A command ran but did not succeed: one line with the cause. Exit code 1, no traceback."""
 
 
 class Fault(Exception):
-    """Something broke that nobody foresaw; what is known in one line, the rest in the log. Exit code 1."""
+    """An unexpected failure: one line with the known cause, details in the log. Exit code 1."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal told the command to end. Exit code 128 plus the number of the signal.
+    """A signal interrupted the command. Exit code 128 plus the signal number.
 
     Args:
-        signal: its number.
+        signal: signal number.
         message: one line for the terminal.
     """
 

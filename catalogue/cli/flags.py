@@ -1,9 +1,10 @@
-"""The argument parser of every command, argument types, and flags that several commands share."""
+"""The argument parser of all commands, argument types, and flags shared by several commands."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import shutil
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -11,9 +12,15 @@ from catalogue.cli.errors import UserError
 from catalogue.images.spec import DEFAULT_LIMITS, Limits
 from catalogue.storage.paths import without_file_scheme
 
+_FLAG_COLUMNS, _WIDE = 32, 100  # columns for flags and their values, on a terminal that is wide enough
+
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that say something."""
+    """Formats one flag per line where it fits, with non-trivial defaults."""
+
+    def __init__(self, prog: str) -> None:
+        width = min(120, shutil.get_terminal_size().columns) - 2
+        super().__init__(prog, max_help_position=_FLAG_COLUMNS if width >= _WIDE else 24, width=width)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         hidden = action.default is None or action.default is False
@@ -21,77 +28,97 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser without abbreviations, whose errors are one line and name the nearest flag."""
+    """An argument parser without abbreviations.
 
-    def __init__(self, **options: object) -> None:
+    Its help groups the flags and ends with an example; its errors are one line.
+
+    Args:
+        example: a command line that works, for the help and the reference.
+    """
+
+    def __init__(self, *, example: str = "", **options: object) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)  # type: ignore[arg-type]
+        self.example = example
+
+    def format_help(self) -> str:
+        """Return the help, with a usage line that names only the required flags."""
+        self.usage = self._short_usage()
+        return super().format_help() + (f"\nexample: {self.example}\n" if self.example else "")
+
+    def _short_usage(self) -> str | None:
+        if self._subparsers:
+            return None
+        needed = [action for action in self._actions if action.required]
+        values = [a.metavar if isinstance(a.metavar, tuple) else (a.metavar or a.dest.upper(),) for a in needed]
+        words = [word for a, own in zip(needed, values, strict=True) for word in (*a.option_strings[:1], *own)]
+        return " ".join(["%(prog)s", *words, "[options]"])
 
     def error(self, message: str) -> NoReturn:
-        """Ends the command with exit code 2 and one line."""
+        """Exit with code 2 and a one-line message."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
     def flags(self) -> list[str]:
-        """Every ``--flag`` of this parser."""
+        """Return every ``--flag`` of this parser."""
         return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
 
 
 def path(text: str) -> str:
-    """An argument type: a path, also as ``file://``. An unset shell variable gives an empty one, which is refused."""
+    """Parse a path or a ``file://`` URI. Reject an empty path, such as from an unset shell variable."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty")
     return without_file_scheme(text)
 
 
 def separator(text: str) -> str:
-    """An argument type: text between other texts; ``\\t`` and ``\\n`` stand for a tab and the end of a line."""
+    """Parse a separator; ``\\t`` and ``\\n`` stand for a tab and a newline."""
     if not text:
         raise argparse.ArgumentTypeError("the separator is empty")
     return text.replace("\\t", "\t").replace("\\n", "\n")
 
 
 def positive_int(text: str) -> int:
-    """An argument type: a whole number above zero."""
-    return int(_number(text, int, lambda value: 0 < value < 2**31, "a whole number above zero"))
+    """Parse an integer above 0."""
+    return int(_number(text, int, lambda value: 0 < value < 2**31, "an integer from 1 to 2147483647"))
 
 
 def non_negative_int(text: str) -> int:
-    """An argument type: a whole number of at least 0."""
-    return int(_number(text, int, lambda value: 0 <= value < 2**31, "a whole number of at least 0"))
+    """Parse an integer of at least 0."""
+    return int(_number(text, int, lambda value: 0 <= value < 2**31, "an integer from 0 to 2147483647"))
 
 
 def positive_ints(text: str) -> tuple[int, ...]:
-    """An argument type: whole numbers above zero with commas between them; 0 for none."""
+    """Parse comma-separated integers above 0; return an empty tuple for 0."""
     return () if text == "0" else tuple(positive_int(part) for part in text.split(","))
 
 
 def non_negative_float(text: str) -> float:
-    """An argument type: a number of at least 0, not infinite."""
-    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
+    """Parse a finite number of at least 0."""
+    return _number(text, float, lambda value: 0 <= value < float("inf"), "a finite number of at least 0")
 
 
 def positive_float(text: str) -> float:
-    """An argument type: a number above zero, not infinite."""
-    return _number(text, float, lambda value: 0 < value < float("inf"), "a number above zero")
+    """Parse a finite number above 0."""
+    return _number(text, float, lambda value: 0 < value < float("inf"), "a finite number above 0")
 
 
 def rate(text: str) -> float:
-    """An argument type: a number between 0 and 1, both included."""
+    """Parse a number from 0 to 1, both included."""
     return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def fraction(text: str) -> float:
-    """An argument type: a number from 0 to below 1."""
-    return _number(text, float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+    """Parse a number of at least 0 and below 1."""
+    return _number(text, float, lambda value: 0 <= value < 1, "a number of at least 0 and below 1")
 
 
 def share(text: str) -> float:
-    """An argument type: a number between 0 and 1, neither included."""
-    return _number(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
+    """Parse a number between 0 and 1, neither included."""
+    return _number(text, float, lambda value: 0 < value < 1, "a number above 0 and below 1")
 
 
 def seed(text: str) -> int:
-    """An argument type: what NumPy and Keras take for a seed."""
-    return int(_number(text, int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295"))
+    """Parse a random seed in the range that NumPy and Keras accept."""
+    return int(_number(text, int, lambda value: 0 <= value < 2**32, "an integer from 0 to 4294967295"))
 
 
 def _number(text: str, kind: type[int | float], holds: Callable[[float], bool], what: str) -> float:
@@ -105,7 +132,7 @@ def _number(text: str, kind: type[int | float], holds: Callable[[float], bool], 
 
 
 def refuse_unknown(unknown: Sequence[str], known: Sequence[str]) -> None:
-    """Raises UserError if `unknown` is not empty, naming the flag of `known` that looks most like its first one."""
+    """Raise UserError if `unknown` is not empty, and suggest the flag of `known` closest to its first item."""
     if unknown:
         flag = unknown[0].split("=")[0]
         nearest = difflib.get_close_matches(flag, known, n=1)
@@ -113,25 +140,31 @@ def refuse_unknown(unknown: Sequence[str], known: Sequence[str]) -> None:
 
 
 def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say which images are too large; `limits` reads them."""
-    add = parser.add_argument_group("limits of an image").add_argument
-    add("--max-bytes", type=positive_int, default=DEFAULT_LIMITS.max_bytes, metavar="N", help="refuse larger files")
+    """Add the flags for the image limits, which `limits` reads."""
+    add = parser.add_argument_group("image limits").add_argument
+    add(
+        "--max-bytes",
+        type=positive_int,
+        default=DEFAULT_LIMITS.max_bytes,
+        metavar="N",
+        help="maximum size of an image file in bytes",
+    )
     add(
         "--max-pixels",
         type=positive_int,
         default=DEFAULT_LIMITS.max_pixels,
         metavar="N",
-        help="refuse pictures with more",
+        help="maximum number of pixels of an image",
     )
 
 
 def limits(arguments: argparse.Namespace) -> Limits:
-    """What the flags of `add_limit_arguments` say."""
+    """Return the limits set by the flags of `add_limit_arguments`."""
     return Limits(max_bytes=arguments.max_bytes, max_pixels=arguments.max_pixels)
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say where a command's chatter goes."""
+    """Add the flags for log output."""
     group = parser.add_argument_group("logging")
     group.add_argument("--verbose", action="store_true", help="show the logs of TensorFlow, Keras and Beam")
-    group.add_argument("--log-file", metavar="FILE", help="keep those logs here (default: a temporary file)")
+    group.add_argument("--log-file", metavar="FILE", help="write those logs to a file (default: a temporary file)")

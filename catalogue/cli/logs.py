@@ -1,8 +1,8 @@
-"""Where a command's words and its logs go.
+"""Terminal output and log redirection of commands.
 
-A command prints only its own words. The output of TensorFlow, Keras and Beam, warnings and tracebacks go to a log file,
-also where C++ code or a worker process writes to file descriptor 2 directly; ``--verbose`` leaves all of it on the
-terminal. The log file is deleted after a run that succeeded or that the user can fix (exit code 2).
+A command prints only its own messages. The output of TensorFlow, Keras and Beam, warnings and tracebacks go to a log
+file, even if C++ code or a worker process writes them directly to file descriptor 2; ``--verbose`` leaves them on the
+terminal. A temporary log file is kept only after an unexpected error.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ _terminal: TextIO | None = None
 
 
 def prepare_process() -> None:
-    """Makes the process fit to run a command, whatever it was started with.
+    """Prepare the process to run a command, whatever environment it was started in.
 
-    Standard streams that are closed lead nowhere, and characters that they cannot show are replaced. A user without a
-    home, as in some containers, gets that of temporary files: libraries would write into a folder called ``~``.
+    Closed standard streams are redirected to the null device, and characters that cannot be encoded are replaced. For a
+    user without a home directory, as in some containers, HOME is set to the temporary directory: otherwise libraries
+    would write into a folder called ``~``.
     """
     if os.path.expanduser("~") == "~":
         os.environ["HOME"] = tempfile.gettempdir()
@@ -35,7 +36,7 @@ def prepare_process() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest free descriptor, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))
     for stream in (sys.stdout, sys.stderr):
@@ -45,7 +46,7 @@ def prepare_process() -> None:
 
 @contextlib.contextmanager
 def redirected(verbose: bool, log_file: str | None) -> Iterator[str | None]:
-    """Sends standard error, Python's and that of C++, and logging to a file; `say` and progress keep the terminal."""
+    """Redirect logging and standard error, also that of C++ code, to a file; `say` and progress keep the terminal."""
     global _terminal
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
@@ -80,20 +81,20 @@ def redirected(verbose: bool, log_file: str | None) -> Iterator[str | None]:
 
 
 class _MaskingFormatter(logging.Formatter):
-    """Formats records without the credentials of URIs, in tracebacks, too."""
+    """Log formatter that masks the credentials in URIs, also in tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         return masked(super().format(record))
 
 
 def _lenient(descriptor: int, encoding: str) -> TextIO:
-    """A stream for remarks and logs: that they cannot be written is no reason to fail."""
+    """Return a stream for messages and logs that ignores write errors."""
     raw = io.BufferedWriter(_LenientFile(descriptor, "a"))
     return io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
 class _LenientFile(io.FileIO):
-    """A file on a disk that may be full, or a pipe whose reader may have gone."""
+    """File that ignores write errors, such as those of a full disk or a closed pipe."""
 
     def write(self, data: Any) -> int:
         try:
@@ -103,7 +104,7 @@ class _LenientFile(io.FileIO):
 
 
 def _opened(log_file: str | None) -> tuple[int, str | None]:
-    """The descriptor and the path of a log file; without a place for a temporary one what is logged is lost."""
+    """Open a log file; return its descriptor and path. Logs are discarded if no temporary file can be created."""
     if log_file:
         return os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), log_file
     try:
@@ -113,30 +114,30 @@ def _opened(log_file: str | None) -> tuple[int, str | None]:
 
 
 def terminal() -> TextIO:
-    """The stream for progress and remarks: the terminal's standard error, also while the logs are in a file."""
+    """Return the stream for progress and messages: the original standard error, even while logs go to a file."""
     return _terminal or sys.stderr
 
 
 def say(text: str = "") -> None:
-    """A remark to the person at the terminal, who may have gone. Results go to standard output with `print_line`."""
+    """Print a message to the terminal, which may be closed. Results go to standard output with `print_line`."""
     with contextlib.suppress(OSError):
         print(_shown(masked(text)), file=terminal(), flush=True)
 
 
 def print_line(text: str) -> None:
-    """A line of a command's results, on standard output. If its reader has gone, as ``head`` does, it is dropped.
+    """Print a line of results to standard output; drop it if the reader, such as ``head``, has closed the pipe.
 
     Raises:
-        CommandFailed: it cannot be written, as on a full disk.
+        CommandFailed: the line cannot be written, for example because the disk is full.
     """
     try:
         print(_shown(text), flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would fail at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise the flush at interpreter exit would fail
     except OSError as error:
         raise CommandFailed(f"standard output cannot be written: {error.strerror}") from error
 
 
 def _shown(text: str) -> str:
-    """Names of files and labels may hold characters that would act on the terminal."""
+    """Escape the control characters of file names and labels, which could affect the terminal."""
     return "\n".join(map(visible, text.split("\n")))

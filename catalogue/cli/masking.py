@@ -1,4 +1,4 @@
-"""Credentials in URIs, which must not get into messages, logs, reports and records."""
+"""Masks credentials in URIs, so that they do not appear in messages, logs, reports and records."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-# A user alone is a token on the web, and a container in Azure's URIs.
+# A user name without a password is a token in web URLs, but a container in Azure URIs.
 _USER = re.compile(
     r"((?:\bhttps?:|(?<![\w:/]))//)[^/?#\s]*@|([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*:[^/?#\s]*@", re.IGNORECASE
 )
-# As in signed URLs of Amazon, Google and Azure, and the usual names of tokens.
+# Query parameters of signed Amazon, Google and Azure URLs, and common names of tokens.
 _PARAMETER = re.compile(
     r"([?&;](?:[\w.-]*(?:signature|token|secret|password|passwd|credential|apikey|accesskeyid|hmac|jwt)"
     r"|(?:[\w.-]*[_.-])?(?:sig|key|auth))=)[^&;\s#'\"<>]+",
@@ -24,14 +24,14 @@ _SECRET_FLAG = re.compile(
 
 
 def masked(text: str) -> str:
-    """The text with asterisks for the user and password of URIs, and for signatures and tokens in their queries."""
+    """Mask the user and password of URIs in a text, and the signatures and tokens in their queries."""
     if "@" in text:
         text = _USER.sub(lambda found: f"{found[1] or found[2]}***@", text)
     return _PARAMETER.sub(r"\1***", text) if "=" in text else text
 
 
 def masked_command(words: Sequence[str]) -> list[str]:
-    """The words of a command with asterisks for the values of flags that are secrets, and for those in URIs."""
+    """Mask the values of secret flags in the words of a command, and the credentials in URIs."""
     shown: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         flag, equals, _ = word.partition("=")
@@ -43,13 +43,13 @@ def masked_command(words: Sequence[str]) -> list[str]:
 
 
 def masked_key(uri: str) -> str:
-    """A URI masked, with a hash behind it that tells it from others which are masked alike."""
+    """Mask a URI and, if that changes it, append a hash that keeps it distinct from other masked URIs."""
     shown = masked(uri)
     return uri if shown == uri else f"{shown}#{hashlib.sha256(uri.encode()).hexdigest()[:32]}"
 
 
 def masked_within(value: Any) -> Any:
-    """A value of JSON with all its text masked."""
+    """Mask the credentials in all strings of a JSON value."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, dict):

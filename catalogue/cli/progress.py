@@ -1,4 +1,4 @@
-"""The progress display of long steps."""
+"""Progress display for long steps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _REDRAWN, _FIRST_LINE, _NEXT_LINE = 0.2, 2.0, 10.0  # seconds
 
 
 class Progress:
-    """How far a long step is: one line that is redrawn on a terminal; elsewhere a line after two seconds and every ten.
+    """Progress of a long step: one redrawn line on a terminal; elsewhere a line after 2 seconds, then every 10.
 
     Args:
-        title: what is being done, such as ``"reading photos"``.
-        total: how many steps there are; None where nobody knows.
-        unit: what one step is, for the rate: ``"photos"``.
-        done: how many of them an earlier run has done.
+        title: description of the step, such as ``"reading photos"``.
+        total: number of items; None if unknown.
+        unit: plural noun for the items, such as ``"photos"``.
+        done: number of items that an earlier run has finished.
     """
 
     def __init__(self, title: str, total: int | None, unit: str, done: int = 0) -> None:
@@ -37,11 +37,11 @@ class Progress:
         self._show(final=True)
 
     def expect(self, total: int | None) -> None:
-        """Says how many steps there are, where that comes to be known, or grows, on the way."""
+        """Set the number of items, if it becomes known or grows during the step."""
         self._total = total
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Counts `steps` more as done; `note` stands at the end of the line."""
+        """Count `steps` more items as done; `note` is shown at the end of the line."""
         self._done += steps
         self._note = note
         pause = _REDRAWN if self._redraws else _NEXT_LINE if self._last_text else _FIRST_LINE
@@ -49,12 +49,12 @@ class Progress:
             self._show(final=False)
 
     def close(self) -> None:
-        """Leaves it as it was shown last, where nobody knows how far it came in the end."""
+        """Keep the line as last shown, for a step whose final count is unknown."""
         if self._last_text and self._redraws:
             say()
 
     def milestone(self, note: str) -> None:
-        """Says at once how far it is, unless that was said within the last second."""
+        """Show the progress immediately; outside a terminal, at most once a second."""
         self._note = note
         if time.monotonic() - self._shown >= (0.0 if self._redraws else 1.0):
             self._show(final=False)
@@ -67,7 +67,7 @@ class Progress:
             if len(text) >= columns and not final:  # a line that wraps cannot be redrawn
                 text = self._text(final, short=True)[: columns - 1]
             padding = " " * max(0, len(self._last_text) - len(text))
-            with contextlib.suppress(OSError):  # the terminal may have gone
+            with contextlib.suppress(OSError):  # the terminal may be closed
                 print(f"\r{text}{padding}", end="\n" if final else "", file=terminal(), flush=True)
         else:
             say(text)

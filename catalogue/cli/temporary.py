@@ -1,4 +1,4 @@
-"""A folder for the temporary files of a command, its libraries and its child processes."""
+"""Temporary folder of a command, its libraries and its child processes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[str | None]:
-    """Makes a folder in ``TMPDIR`` and points ``TMPDIR`` to it; removes it at the end, with all that is in it.
+    """Create a folder in ``TMPDIR`` and point ``TMPDIR`` to it; remove it and its contents at the end.
 
-    Folders of commands that were killed are removed as well: they are the ones that no process has locked.
+    Folders of killed commands, which no process has locked, are removed too.
 
-    Returns:
-        The folder; None if there is no place for one.
+    Yields:
+        The folder; None if it could not be created.
     """
     outer, variable = tempfile.tempdir, os.environ.get("TMPDIR")
     try:
@@ -43,28 +43,28 @@ def temporary_folder() -> Iterator[str | None]:
 
 
 def _locked_folder() -> tuple[str, int]:
-    """A new folder, and a descriptor that holds its lock."""
+    """Create a folder; return its path and a descriptor that holds its lock."""
     while True:
         folder = tempfile.mkdtemp(prefix=_prefix())
         try:
             lock = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
             continue
-        with contextlib.suppress(OSError):  # file systems without locks
+        with contextlib.suppress(OSError):  # some file systems do not support locks
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.path.isdir(folder):  # else another command found it before it was locked, and removed it
+        if os.path.isdir(folder):  # another command may have removed it before it was locked
             return folder, lock
         os.close(lock)
 
 
 def _prefix() -> str:
-    """With the host: locks may not reach from one to another on a disk that they share."""
+    """Return a prefix with the host name, because locks on a shared disk may not work across hosts."""
     return f"catalogue-classifier-running-{platform.node()}-"
 
 
 def _remove_abandoned(base: str) -> None:
     for folder in Path(base).glob(f"{glob.escape(_prefix())}*"):
-        with contextlib.suppress(OSError):  # another user's, locked, or removed in the meantime
+        with contextlib.suppress(OSError):  # owned by another user, locked, or already removed
             descriptor = os.open(folder, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

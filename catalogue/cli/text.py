@@ -1,30 +1,30 @@
-"""Small helpers for messages."""
+"""Helpers for the text of messages."""
 
 from __future__ import annotations
 
 import re
 
-# Controls, which can redraw a terminal; marks that turn the direction of what follows; separators of lines.
+# Control characters, which can redraw a terminal; bidirectional marks; line separators.
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things in words: ``1 dead letter``, ``2,000 dead letters``."""
+    """Return a number with its noun: ``1 dead letter``, ``2,000 dead letters``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """`text` with its line breaks and runs of spaces folded, cut at `limit` characters."""
+    """Collapse the line breaks and runs of spaces in `text`, and cut it at `limit` characters."""
     folded = " ".join(text.split())
     return folded if len(folded) <= limit else folded[: limit - 1] + "…"
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Text with escapes for the characters that would act on what shows it instead of being shown: ``\\x1b``.
+    """Escape the control characters of a text, such as ``\\x1b``, which would affect the terminal or page.
 
     Args:
-        text: of one line.
-        keep: which of them to keep.
+        text: one line of text.
+        keep: control characters to keep.
     """
     return _INVISIBLE.sub(lambda found: found[0] if found[0] in keep else _escaped(ord(found[0])), text)
 

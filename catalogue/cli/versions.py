@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Of those packages that are installed."""
+    """Return the versions of those packages that are installed."""
     from importlib import metadata
 
     found = {}

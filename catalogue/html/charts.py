@@ -10,7 +10,7 @@ from catalogue.html.page import text
 
 
 def reliability_diagram(bins: Sequence[dict[str, Any]]) -> str:
-    """Accuracy over score: a bar for each bin that has photos, and the line on which both are equal."""
+    """Draw accuracy by score: a bar for each non-empty bin, and the line of perfect calibration."""
     side, left = 260, 34
     width = side / len(bins)
     bars = "".join(
@@ -29,13 +29,13 @@ def reliability_diagram(bins: Sequence[dict[str, Any]]) -> str:
 
 
 def dots(points: Sequence[tuple[str, float]]) -> str:
-    """Values over what was chosen: numbers in their order, anything else in that of its first appearance."""
+    """Draw values by setting: numbers in ascending order, other settings in order of first appearance."""
     try:
         chosen = sorted({name for name, _ in points}, key=float)
     except ValueError:
         chosen = list(dict.fromkeys(name for name, _ in points))
     if not points:
-        return "<p>Nothing to show.</p>"
+        return "<p>No data.</p>"
     width, height, left = 420, 170, 44
     low, high = min(value for _, value in points), max(value for _, value in points)
     span, step = (high - low) or 1.0, (width - left) / len(chosen)
@@ -54,7 +54,7 @@ def dots(points: Sequence[tuple[str, float]]) -> str:
 
 
 def _short(name: str) -> str:
-    """A number with four digits, the beginning of anything else that is long."""
+    """Shorten a number to four digits, and other text to ten characters."""
     try:
         return f"{float(name):.4g}" if len(name) > 6 else name
     except ValueError:
@@ -62,7 +62,7 @@ def _short(name: str) -> str:
 
 
 def histogram(counts: Sequence[int], hint: str) -> str:
-    """A small bar chart of counts from left to right."""
+    """Draw a small bar chart of counts, with a tooltip."""
     top, width = max(counts, default=0) or 1, 5
     heights = [22 * count / top for count in counts]
     bars = "".join(
@@ -77,13 +77,12 @@ def histogram(counts: Sequence[int], hint: str) -> str:
 def curves(
     series: Mapping[str, Sequence[float]], *, best: int | None = None, bounds: tuple[float, float] | None = None
 ) -> str:
-    """One or two lines over the epochs.
+    """Draw one or two lines over the epochs.
 
     Args:
-        series: name -> a value for each epoch; all are of the same length.
-        best: the number of an epoch, from one, to mark; None for none.
-        bounds: the least and the greatest value to show, so that several charts have one scale; None for those that
-            there are.
+        series: name -> a value per epoch; all of the same length.
+        best: number of the epoch to mark, from one; None for none.
+        bounds: limits of the y axis, so that several charts share a scale; None for the range of the values.
     """
     width, height, left, bottom, top = 420, 180, 44, 34, 10
     values = [value for line in series.values() for value in line]
@@ -108,7 +107,7 @@ def curves(
         for epoch in sorted({1, *range(step, count + 1, step)})
     ]
     if best:
-        hint = f"<title>the best epoch is {best}</title>"
+        hint = f"<title>best epoch: {best}</title>"
         marks.append(
             f'<line class="even best" x1="{x(best):.1f}" x2="{x(best):.1f}" y1="{top}" y2="{height - bottom}"/>'
         )
@@ -126,10 +125,10 @@ def curves(
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two others, two to six of them.
+    """Return two to six round numbers for the ticks of an axis.
 
     Args:
-        low, high: where the axis begins and ends; the second is the greater.
+        low, high: limits of the axis, low < high.
     """
     size = 10.0 ** math.floor(math.log10(high - low))
     step = next(own for own in (size / 5, size / 2, size, 2 * size) if (high - low) / own <= 5)

@@ -1,1 +1,1 @@
-"""The image policy: bytes of an image file to RGB pixels, or an error with one of a closed list of reasons."""
+"""The image policy: decodes image files to RGB pixels, or raises an error with one of a closed list of reasons."""

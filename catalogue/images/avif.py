@@ -1,4 +1,4 @@
-"""AVIF and HEIC files before they are decoded: colours and crop of their primary picture, which Pillow passes over.
+"""Reads the colors and crop of the primary image from AVIF and HEIC headers, which Pillow ignores.
 
 Source: ISO/IEC 14496-12 (boxes), 23008-12 (items and their properties), 23000-22 (the order of properties).
 """
@@ -16,10 +16,10 @@ Box = tuple[int, int, int, int]
 
 
 def conversion(data: bytes) -> Conversion | None:
-    """The way from the file's colours to sRGB, as its ``nclx`` says; None if it has none, or an embedded profile.
+    """Return the conversion to sRGB given by the file's ``nclx``; None without one, or with an embedded profile.
 
     Raises:
-        ImageError: colours that are not supported.
+        ImageError: the colors are not supported.
     """
     colours = [body for kind, body in _properties(data) if kind == b"colr"]
     if any(body[:4] in (b"prof", b"rICC") for body in colours):
@@ -29,10 +29,10 @@ def conversion(data: bytes) -> Conversion | None:
 
 
 def crop(data: bytes, width: int, height: int) -> Box | None:
-    """The part of the picture that is to be shown, by its ``clap``: left, top, right, bottom; None for all of it.
+    """Return the visible part of the image given by ``clap``: left, top, right, bottom; None for the whole image.
 
     Raises:
-        ImageError: it is not a part of the picture, or not one of whole pixels.
+        ImageError: the clean aperture is invalid, or its edges are outside the image or not on whole pixels.
     """
     body = next((body for kind, body in _properties(data) if kind == b"clap" and len(body) >= 32), None)
     if body is None:
@@ -41,19 +41,19 @@ def crop(data: bytes, width: int, height: int) -> Box | None:
     try:
         wide, high, right, down = (Fraction(numbers[at], numbers[at + 1]) for at in range(0, 8, 2))
     except ZeroDivisionError as error:
-        raise ImageError(Reason.CORRUPT, "its clean aperture (clap) is not one") from error
+        raise ImageError(Reason.CORRUPT, "the clean aperture (clap) has a zero denominator") from error
     left, top = (width - wide) / 2 + right, (height - high) / 2 + down
     edges = (left, top, left + wide, top + high)
     if any(edge.denominator != 1 for edge in edges):
-        raise ImageError(Reason.UNSUPPORTED, "its clean aperture (clap) is not of whole pixels")
+        raise ImageError(Reason.UNSUPPORTED, "the edges of the clean aperture (clap) are not on whole pixels")
     found = (int(left), int(top), int(left + wide), int(top + high))
     if not (0 <= found[0] < found[2] <= width and 0 <= found[1] < found[3] <= height):
-        raise ImageError(Reason.CORRUPT, "its clean aperture (clap) is not within the picture")
+        raise ImageError(Reason.CORRUPT, "the clean aperture (clap) is not within the image")
     return None if found == (0, 0, width, height) else found
 
 
 def _properties(data: bytes) -> list[tuple[bytes, bytes]]:
-    """The properties of the primary picture, as type and body; none if the boxes cannot be read."""
+    """Return the type and body of each property of the primary image; none if the boxes cannot be parsed."""
     try:
         meta = dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
         primary = meta[b"pitm"]
@@ -62,7 +62,7 @@ def _properties(data: bytes) -> list[tuple[bytes, bytes]]:
         properties = list(_boxes(dict(inner)[b"ipco"]))
         indices = [index for kind, body in inner if kind == b"ipma" for index in _indices(body, item)]
         return [properties[index - 1] for index in indices if 0 < index <= len(properties)]
-    except (KeyError, IndexError, struct.error):  # Pillow will say what is wrong with it
+    except (KeyError, IndexError, struct.error):  # Pillow reports the damage
         return []
 
 
@@ -82,7 +82,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _indices(body: bytes, item: int) -> Iterator[int]:
-    """The numbers of an item's properties, from one, by the box ``ipma``."""
+    """Yield the property indices of an item, counted from one, from the body of an ``ipma`` box."""
     has_long_ids, has_long_indices = body[0] > 0, bool(body[3] & 1)
     (entries,) = struct.unpack_from(">I", body, 4)
     position = 8

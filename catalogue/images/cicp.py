@@ -1,9 +1,9 @@
-"""Colours that a file describes by numbers instead of an embedded profile, to sRGB. Part of the image policy.
+"""Conversion to sRGB of colors given as numbers instead of an embedded profile. Part of the image policy.
 
-PNG has the chunks ``cICP``, ``gAMA`` and ``cHRM``, AVIF the box ``colr`` with ``nclx``. The numbers are the code points
-of ITU-T H.273. Converted are all primaries in `_CHROMATICITIES`; and the transfer characteristics of sRGB and
-television, which are taken for the same, powers, linear light, PQ and HLG. White of PQ and HLG is at 203 cd/m², as
-ITU-R BT.2408 has it; what is brighter becomes white.
+PNG has the chunks ``cICP``, ``gAMA`` and ``cHRM``, AVIF the box ``colr`` with ``nclx``. Code points are those of ITU-T
+H.273. Supported are all primaries in `_CHROMATICITIES`, and these transfer characteristics: sRGB and television, which
+are treated as equal, powers, linear light, PQ and HLG. White of PQ and HLG is at 203 cd/m², following ITU-R BT.2408;
+brighter values are clipped to white.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Chromaticities = tuple[tuple[float, float], tuple[float, float], tuple[float, fl
 
 
 class CodePoints(NamedTuple):
-    """Code points of H.273: colour primaries, transfer characteristics, and whether all values, 0 to 255, are used."""
+    """Code points of H.273: color primaries, transfer characteristics, and whether the range is full (0 to 255)."""
 
     primaries: int
     transfer: int
@@ -50,12 +50,12 @@ class CodePoints(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """A way to sRGB for pictures in RGB.
+    """Conversion of RGB images to sRGB.
 
     Attributes:
-        linear: float64 [256], what a value stands for in light; 1 is white.
-        matrix: float64 [3, 3], linear light to that of sRGB.
-        is_hlg: whether `linear` is light of a scene, of which the brightness of a display is still to be computed.
+        linear: float64 [256], linear light of each value; 1 is white.
+        matrix: float64 [3, 3], from linear light to linear sRGB.
+        is_hlg: whether `linear` is HLG scene light, which still has to be converted to display light.
     """
 
     linear: np.ndarray
@@ -64,7 +64,7 @@ class Conversion:
     mode: str = "RGB"
 
     def to_srgb(self, picture: Image.Image) -> Image.Image:
-        """A picture in RGB to sRGB."""
+        """Convert an RGB image to sRGB."""
         light = self.linear[np.asarray(picture)]
         if self.is_hlg:
             brightness = np.maximum(light @ _BT2020_LUMINANCE, 0)[..., None]
@@ -76,17 +76,18 @@ class Conversion:
 
 @functools.lru_cache(maxsize=64)
 def conversion_of(points: CodePoints) -> Conversion | None:
-    """The conversion for some code points; None if they are sRGB's, or say nothing.
+    """Return the conversion for code points; None if they are those of sRGB, or unspecified.
 
     Raises:
-        ImageError: they are not supported.
+        ImageError: the code points are not supported.
     """
     primaries = _BT709 if points.primaries == _UNSPECIFIED else points.primaries
     transfer = _AS_SRGB[0] if points.transfer == _UNSPECIFIED else points.transfer
     if primaries not in _CHROMATICITIES or transfer not in (*_AS_SRGB, *_POWERS, _LINEAR, _PQ, _HLG):
         raise ImageError(
             Reason.UNSUPPORTED,
-            f"colour primaries {points.primaries} with transfer characteristics {points.transfer} (ITU-T H.273)",
+            f"color primaries {points.primaries} with transfer characteristics {points.transfer} (ITU-T H.273) are not "
+            "supported",
         )
     if primaries == _BT709 and transfer in _AS_SRGB and points.is_full_range:
         return None
@@ -98,11 +99,11 @@ def conversion_of(points: CodePoints) -> Conversion | None:
 
 @functools.lru_cache(maxsize=64)
 def conversion_of_gamma(gamma: float, chromaticities: Chromaticities | None) -> Conversion | None:
-    """The conversion for the ``gAMA`` and ``cHRM`` of a PNG; None if they are near sRGB's.
+    """Return the conversion for ``gAMA`` and ``cHRM`` of a PNG; None if they are close to sRGB, or invalid.
 
     Args:
-        gamma: the exponent from light to values.
-        chromaticities: of white, red, green and blue; None for those of sRGB.
+        gamma: exponent that encodes linear light as values.
+        chromaticities: chromaticities of white, red, green and blue; None for those of sRGB.
     """
     chromaticities = chromaticities or _CHROMATICITIES[_BT709]
     has_own_primaries = np.abs(np.subtract(chromaticities, _CHROMATICITIES[_BT709])).max() > 0.01
@@ -113,12 +114,12 @@ def conversion_of_gamma(gamma: float, chromaticities: Chromaticities | None) -> 
     linear = _srgb_to_linear(values) if is_near_srgb else values ** (1 / gamma)
     try:
         return Conversion(linear, _to_srgb_matrix(chromaticities))
-    except (np.linalg.LinAlgError, ZeroDivisionError):  # primaries that are not: browsers ignore them, too
+    except (np.linalg.LinAlgError, ZeroDivisionError):  # invalid primaries, which browsers ignore too
         return None
 
 
 def _linear(transfer: int, values: np.ndarray) -> np.ndarray:
-    """Values from 0 to 1 to light, of which 1 is white; for HLG, light of the scene."""
+    """Convert values from 0 to 1 to linear light, where 1 is white; for HLG, to scene light."""
     if transfer in _POWERS:
         return values ** _POWERS[transfer]
     if transfer == _LINEAR:
@@ -138,7 +139,7 @@ def _srgb_to_linear(values: np.ndarray) -> np.ndarray:
 
 
 def _to_srgb_matrix(chromaticities: Chromaticities) -> np.ndarray:
-    """Linear light of some primaries to that of sRGB's, adapted to its white after Bradford."""
+    """Return the matrix from linear light to linear sRGB, with Bradford adaptation to the white of sRGB."""
     white, srgb_white = (_xyz(found[0]) for found in (chromaticities, _CHROMATICITIES[_BT709]))
     adapted = np.linalg.inv(_BRADFORD) @ np.diag((_BRADFORD @ srgb_white) / (_BRADFORD @ white)) @ _BRADFORD
     return np.linalg.inv(_to_xyz(_CHROMATICITIES[_BT709])) @ adapted @ _to_xyz(chromaticities)

@@ -1,4 +1,4 @@
-"""Colours: pictures as files hold them, in any of Pillow's modes, to RGB in sRGB. Part of the image policy."""
+"""Conversion of images in any Pillow mode to RGB in sRGB. Part of the image policy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageFile
 
-# Tags of TIFF 6.0 and a value of one.
+# Two tags of TIFF 6.0, and a value of PhotometricInterpretation.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
-# What the raw modes of PNG make of a grey value or a colour that stands for transparency: Pillow scales the pixels to
-# 8 bits, but not this value.
+# Scaling of the transparent gray value or color, by raw mode of a PNG: Pillow scales the pixels to 8 bits, but not this
+# value.
 _TRANSPARENT_TO_8_BITS = {
     "1": lambda value: value * 255,
     "L;2": lambda value: value * 85,
@@ -23,7 +23,7 @@ _TRANSPARENT_TO_8_BITS = {
 
 
 def prepare_transparency(image: ImageFile.ImageFile) -> None:
-    """Brings the value that stands for transparency to the scale that the pixels will have."""
+    """Scale the transparent value to 8 bits, as Pillow scales the pixels."""
     if "transparency" in image.info and image.tile:
         to_8_bits = _TRANSPARENT_TO_8_BITS.get(str(image.tile[0].args))
         if to_8_bits and not isinstance(image.info["transparency"], str):
@@ -31,9 +31,9 @@ def prepare_transparency(image: ImageFile.ImageFile) -> None:
 
 
 def drop_odd_metadata(image: ImageFile.ImageFile) -> None:
-    """Forgets a colour profile or a transparency that is none: Pillow keeps the texts of a PNG in the same place.
+    """Remove an invalid color profile or transparency: Pillow stores the text chunks of a PNG in the same dict.
 
-    A text chunk may be called ``transparency``, and a TIFF may say that its profile is a number.
+    A text chunk may be called ``transparency``, and a TIFF may have a number as its profile.
     """
     transparency = image.info.get("transparency")
     whole = isinstance(transparency, (int, bytes)) or (
@@ -48,14 +48,14 @@ def drop_odd_metadata(image: ImageFile.ImageFile) -> None:
 
 
 def without_empty_alpha(image: Image.Image) -> Image.Image:
-    """A BMP whose every pixel is transparent is not: its writer has left the fourth byte empty."""
+    """Drop the alpha channel of a fully transparent BMP: its writer left the fourth byte empty."""
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         return image.convert("RGB")
     return image
 
 
 def to_rgb(image: Image.Image, white: float) -> Image.Image:
-    """Any mode to RGB; `white` is what `white_of` says of the whole picture."""
+    """Convert an image of any mode to RGB; `white` is the result of `white_of` for the whole image."""
     if _is_deep(image):
         image = _scale_to_8_bits(image, white)
     if image.has_transparency_data:
@@ -67,15 +67,15 @@ def to_rgb(image: Image.Image, white: float) -> Image.Image:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether a picture is grey with more than 8 bits; Pillow scales deep colours itself."""
+    """Return whether an image is gray with more than 8 bits; Pillow scales deep color images itself."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def white_of(image: Image.Image) -> float:
-    """The value that stands for white in a picture with more than 8 bits; below zero if zero is white and it is black.
+    """Return the value of white in an image; if zero is white (TIFF), return the value of black, negated.
 
-    16 bits unless a TIFF says fewer. Numbers of 32 bits have no white of their own: the smallest of the usual ones that
-    no pixel exceeds.
+    Deep images have 16 bits unless their TIFF tags state another depth. For 32-bit values white is not defined: use the
+    smallest common white value that no pixel exceeds.
     """
     if not _is_deep(image):
         return 255.0
@@ -91,13 +91,13 @@ def white_of(image: Image.Image) -> float:
 
 
 def _deep_values(image: Image.Image) -> np.ndarray:
-    """The values of a picture with more than 8 bits; Pillow has those of 32 bits as numbers with a sign."""
+    """Return the values of an image with more than 8 bits; Pillow stores unsigned 32-bit values as signed."""
     values = np.asarray(image)
     return values.view(np.uint32) if values.dtype == np.int32 and image.mode == "I" else values
 
 
 def _scale_to_8_bits(image: Image.Image, white: float) -> Image.Image:
-    """Grey with more than 8 bits to 8. Pillow's own conversion clips at 255 what it should scale."""
+    """Scale a gray image with more than 8 bits to 8 bits. Pillow's own conversion clips at 255 instead."""
     values = np.nan_to_num(_deep_values(image).astype(np.float64), nan=0.0, posinf=abs(white), neginf=0.0)
     scaled = np.rint(values.clip(0, abs(white)) * (255.0 / abs(white))).astype(np.uint8)
     grey = Image.fromarray(255 - scaled if white < 0 else scaled)
@@ -107,20 +107,20 @@ def _scale_to_8_bits(image: Image.Image, white: float) -> Image.Image:
 
 
 class IccProfile(NamedTuple):
-    """The way to sRGB that an embedded profile describes, for pictures of one mode."""
+    """Conversion to sRGB by an embedded profile, for images of one mode."""
 
     mode: str
     transform: ImageCms.ImageCmsTransform
 
     def to_srgb(self, picture: Image.Image) -> Image.Image:
-        """A picture in RGB, or in CMYK if that is the mode, to RGB."""
+        """Convert an RGB image, or a CMYK image if that is the mode, to sRGB."""
         converted = ImageCms.applyTransform(picture.convert(self.mode), self.transform)
-        assert converted is not None  # it is None only where a picture is changed in place
+        assert converted is not None  # None is returned only for in-place conversions
         return converted
 
 
 def profile_of(image: Image.Image) -> IccProfile | None:
-    """The embedded profile; None if there is none, or it is sRGB, broken, or not one for pictures of this kind."""
+    """Return the embedded profile; None if it is missing, sRGB, broken, or does not fit the image mode."""
     data = image.info.get("icc_profile")
     profile = _read_profile(data) if data else None
     if profile is None or (profile.mode == "CMYK") != (image.mode == "CMYK"):
@@ -141,5 +141,5 @@ def _read_profile(data: bytes) -> IccProfile | None:
         OSError,
         ValueError,
         ImageCms.PyCMSError,
-    ):  # browsers show such pictures without their profile, and so do we
+    ):  # ignore broken profiles, as browsers do
         return None

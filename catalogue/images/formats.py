@@ -1,4 +1,4 @@
-"""Image files up to their pixels: formats told by content, headers checked, damage found before anything is decoded."""
+"""Format detection by content, header checks before decoding, and `ImageError` for the exceptions of Pillow."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from catalogue.reasons import ImageError, Reason
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 
-# Pillow warns of what `Limits` checks, and of broken metadata beside good pixels.
+# Pillow warns about sizes, which `Limits` checks, and about broken metadata of images with intact pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
-# What Pillow raises for a file that is broken, beside OSError. EOFError: no frame; RuntimeError: AVIF; the others: a
-# field of the file used as an index, a length or a type before it was checked.
+# Exceptions that Pillow raises for a broken file, besides OSError. EOFError: no frame; RuntimeError: AVIF; the others:
+# a field of the file is used as an index, a length or a type before it is checked.
 BROKEN_FILE = (
     OSError,
     SyntaxError,
@@ -39,7 +39,7 @@ BROKEN_FILE = (
     zlib.error,
 )
 
-_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # the last two are BigTIFF's
+_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # the last two are BigTIFF
 _SIGNATURES = (
     b"\xff\xd8\xff",
     png.SIGNATURE,
@@ -49,7 +49,7 @@ _SIGNATURES = (
     *_TIFF,
 )
 _HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
-# How files begin that people take for photos, and that are not read.
+# Signatures of unsupported files that users take for photos.
 _NOT_READ = {
     "JPEG XL": re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "),
     "JPEG 2000": re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
@@ -63,7 +63,7 @@ _NOT_READ = {
 
 @contextlib.contextmanager
 def broken_file(limits: Limits) -> Iterator[None]:
-    """Turns what Pillow raises for a broken file into an ImageError."""
+    """Convert the exceptions that Pillow raises for a broken file to ImageError."""
     try:
         yield
     except Image.DecompressionBombError as error:
@@ -71,16 +71,16 @@ def broken_file(limits: Limits) -> Iterator[None]:
         size = f"{int(found[1]):,} pixels, " if found else ""
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{size}the limit is {limits.max_pixels:,}") from error
     except MemoryError as error:
-        raise ImageError(Reason.TOO_MANY_PIXELS, "decoding needs more memory than there is") from error
+        raise ImageError(Reason.TOO_MANY_PIXELS, "not enough memory to decode the image") from error
     except BROKEN_FILE as error:
         reason, words = _reason_of(error), str(error) or type(error).__name__
-        if words.startswith("image file is truncated"):  # and how many bytes the decoder has not looked at
-            words = "the file ends before its picture does"
+        if words.startswith("image file is truncated"):  # followed by the number of unprocessed bytes
+            words = "the file ends before the image data is complete"
         raise ImageError(reason, words) from error
 
 
 def _reason_of(error: Exception) -> Reason:
-    """Pillow tells one kind of broken file from another by its words only."""
+    """Return the reason for an exception of Pillow, which distinguishes kinds of damage only in the message."""
     words = str(error).lower()
     if "max_text" in words:  # MAX_TEXT_CHUNK or MAX_TEXT_MEMORY
         return Reason.TOO_MANY_BYTES
@@ -89,9 +89,9 @@ def _reason_of(error: Exception) -> Reason:
 
 
 def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
-    """Reads the header only, and checks it."""
+    """Open an image file and check its header, without decoding pixels. Raises ImageError."""
     if Image.MAX_IMAGE_PIXELS is not None and limits.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = limits.max_pixels  # or Pillow would refuse what was asked for
+        Image.MAX_IMAGE_PIXELS = limits.max_pixels  # otherwise Pillow would reject images within the limit
     if data.startswith(_TIFF):
         tiff.check(data)
     elif data.startswith(png.SIGNATURE):
@@ -102,7 +102,7 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
             image = Image.open(io.BytesIO(data), formats=formats)
         except Image.UnidentifiedImageError as error:
             if data.startswith(b"RIFF") and len(data) < 8 + int.from_bytes(data[4:8], "little"):
-                raise ImageError(Reason.TRUNCATED, f"{len(data):,} bytes, the header says more") from error
+                raise ImageError(Reason.TRUNCATED, f"{len(data):,} bytes, the header declares more") from error
             if data.startswith(_TIFF):
                 raise tiff.why_refused(data) from error
             if has_known_signature(data):
@@ -113,13 +113,13 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
                 words = "HEIC needs the extra heif: pip install -e '.[heif]'"
                 raise ImageError(Reason.UNKNOWN_FORMAT, words) from error
             name = next((name for name, pattern in _NOT_READ.items() if pattern.match(data)), None)
-            words = f"{name} is not read: convert it to JPEG or PNG" if name else "not an image of a known format"
+            words = f"{name} is not supported: convert it to JPEG or PNG" if name else "not a supported image format"
             raise ImageError(Reason.UNKNOWN_FORMAT, words) from error
     width, height = image.size
     if width * height > limits.max_pixels:
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{width} × {height} pixels, the limit is {limits.max_pixels:,}")
     if min(width, height) < limits.min_side:
-        raise ImageError(Reason.TOO_SMALL, f"{width} × {height} pixels, at least {limits.min_side} along each side")
+        raise ImageError(Reason.TOO_SMALL, f"{width} × {height} pixels, the minimum side is {limits.min_side}")
     if image.format == "PNG":
         png.check_sums(data)
     return image
@@ -127,7 +127,7 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
 
 @functools.cache
 def _can_read_heic() -> bool:
-    """Whether the extra ``heif`` is installed; then Pillow reads HEIC, too."""
+    """Return whether the extra ``heif`` is installed, and if so, register its decoder with Pillow."""
     try:
         import pi_heif
     except ImportError:
@@ -137,6 +137,6 @@ def _can_read_heic() -> bool:
 
 
 def has_known_signature(data: bytes) -> bool:
-    """Whether a file begins as those of one of `FORMATS` do."""
+    """Return whether a file begins with the signature of one of `FORMATS`."""
     container = (data[:4] == b"RIFF" and data[8:12] == b"WEBP") or data[4:12] in (b"ftypavif", b"ftypavis")
     return data.startswith(_SIGNATURES) or container

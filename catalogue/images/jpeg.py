@@ -1,4 +1,4 @@
-"""JPEG files before they are decoded: finds where the picture ends, and whether all of it is there."""
+"""Checks JPEG files before decoding: finds the end of the image data, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from catalogue.reasons import ImageError, Reason
 
 _MAX_SCANS = 100
 _SEQUENTIAL, _PROGRESSIVE, _START_OF_SCAN = (0xC0, 0xC1), 0xC2, 0xDA
-_BEFORE_A_SCAN = (0xC4, _START_OF_SCAN, 0xDB, 0xDD)  # tables and the header itself
+_BEFORE_A_SCAN = (0xC4, _START_OF_SCAN, 0xDB, 0xDD)  # tables, and the scan header itself
 _END = b"\xff\xd9"
 # A decoder reads a few bytes ahead. No Huffman code consists of ones only; in a scan FF is written as FF 00.
 _READ_AHEAD = b"\xff\0" * 8
@@ -26,13 +26,13 @@ _STRIP_ROWS = 64
 
 @dataclass
 class _Scans:
-    """The scans of one picture read so far.
+    """The scans of one image read so far.
 
     Attributes:
-        progressive: a scan gives some of the bits of some of the coefficients (ITU-T T.81, G.1).
-        components: how many the frame has; None before its header.
-        count: the scans.
-        lowest_bits: the lowest bit given so far of each coefficient, by (component, coefficient).
+        progressive: whether a scan holds only some bits of some coefficients (ITU-T T.81, G.1).
+        components: number of components of the frame; None before its header.
+        count: number of scans.
+        lowest_bits: lowest bit read so far of each coefficient, by (component, coefficient).
     """
 
     progressive: bool = False
@@ -41,7 +41,7 @@ class _Scans:
     lowest_bits: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def add(self, header: bytes) -> None:
-        """Counts a scan, from its header without the length."""
+        """Count a scan, given its header without the length field."""
         self.count += 1
         listed = header[1 : 1 + 2 * header[0] : 2] if header else b""
         first, last, bits = header[1 + 2 * len(listed) : 4 + 2 * len(listed)].ljust(3, b"\0")
@@ -51,25 +51,25 @@ class _Scans:
 
     @property
     def complete(self) -> bool:
-        """All bits of all coefficients of all components have been in a scan."""
+        """Whether the scans hold all bits of all coefficients of all components."""
         return len(self.lowest_bits) == 64 * (self.components or 0) > 0 and not any(self.lowest_bits.values())
 
 
 def with_clear_end(data: bytes, limits: Limits) -> bytes:
-    """Changes the end of a JPEG so that a decoder notices a truncated picture, and only that.
+    """Change the end of a JPEG so that a decoder reports truncated images, and only those.
 
-    A decoder that meets the end marker too early paints the rest of the picture grey without an error; one that runs
-    out of data reports it. A JPEG of one scan therefore loses its end marker and everything after it. So a file that
-    lacks only this marker, or has a phone's trailer in its place, is read, and a truncated one is not.
+    A decoder that meets the end marker too early paints the rest of the image gray without an error; one that runs out
+    of data reports it. So the end marker of a JPEG with one scan is removed, with everything after it. A file that
+    lacks only this marker, or has a phone's trailer in its place, can then be read, and a truncated one cannot.
 
-    With several scans the decoder waits for the end marker. Where it is missing although every coefficient has been
-    coded, it is added if the pixels do not depend on the bytes that would follow.
+    With several scans the decoder waits for the end marker. If the marker is missing although every coefficient has
+    been coded, it is added, provided that the pixels do not depend on the bytes that would follow.
 
     Returns:
-        `data` itself if it is no JPEG or there is nothing to change.
+        The changed file; `data` itself if it is not a JPEG or needs no change.
 
     Raises:
-        ImageError: there are so many scans that the file is made to be slow, or as `open_image` raises it.
+        ImageError: the file has so many scans that it must be crafted to slow down decoding.
     """
     scans = _Scans()
     found = _MARKER.search(data, 2) if data.startswith(b"\xff\xd8") else None
@@ -83,7 +83,7 @@ def with_clear_end(data: bytes, limits: Limits) -> bytes:
         if marker == _START_OF_SCAN:
             scans.add(data[end + 2 : end + length])
             if scans.count > _MAX_SCANS:
-                raise ImageError(Reason.CORRUPT, f"more than {_MAX_SCANS} scans: made to be slow")
+                raise ImageError(Reason.CORRUPT, f"more than {_MAX_SCANS} scans, which would take too long to decode")
             if scans.complete and not (following and following[0][1] in _BEFORE_A_SCAN):
                 picture = data[: following.start()] if following else _without_padding(data)
                 if scans.count == 1 and not scans.progressive:
@@ -95,15 +95,15 @@ def with_clear_end(data: bytes, limits: Limits) -> bytes:
 
 
 def _is_whole(picture: bytes, limits: Limits) -> bool:
-    """Whether the last scan has all the bits that its decoder reads: then no noise behind it changes a pixel."""
+    """Return whether the last scan has all bits that its decoder reads: then noise after it changes no pixel."""
     try:
         return len({_pixels(picture + noise + _END, limits) for noise in _NOISES}) == 1
-    except ImageError:  # the noise was read, and is no code
+    except ImageError:  # the noise was read, and is not a valid code
         return False
 
 
 def _pixels(data: bytes, limits: Limits) -> bytes:
-    """A digest of the pixels of a JPEG, which takes no second copy of them."""
+    """Return a digest of the pixels of a JPEG, without a second copy of them in memory."""
     image = open_image(data, limits)
     digest = hashlib.sha256()
     with broken_file(limits):
@@ -115,8 +115,8 @@ def _pixels(data: bytes, limits: Limits) -> bytes:
 
 
 def _without_padding(data: bytes) -> bytes:
-    """A file that ends within a scan, without half a marker and all but the first zero bytes at its end.
+    """Remove half a marker, or all but the first zero bytes, from the end of a file that ends within a scan.
 
-    A scan may end with a few zero bytes. More of them are what a download that broke off left of its file.
+    A scan may end with a few zero bytes. More of them are the remains of an interrupted download.
     """
     return data[:-1] if data.endswith(b"\xff") else data[: len(data.rstrip(b"\0")) + _MAX_ZEROS]

@@ -1,4 +1,4 @@
-"""PNG files before they are decoded: the checksums and the colours in their chunks.
+"""Reads the chunks of PNG files before decoding: their checksums and colors.
 
 Source: https://www.w3.org/TR/png-3/
 """
@@ -13,14 +13,14 @@ from catalogue.images.cicp import CodePoints, Conversion, conversion_of_gamma
 from catalogue.reasons import ImageError, Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# What the picture looks like depends on these; all other chunks with a small first letter are remarks.
+# Ancillary chunks that affect the pixels; all others, with a lowercase first letter, are only metadata.
 _OF_PIXELS = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"eXIf")
 _ANCILLARY = 0x20
-_LEAST_GAMMA, _MOST_GAMMA = 16, 625_000_000  # those that libpng takes, in hundred thousandths
+_LEAST_GAMMA, _MOST_GAMMA = 16, 625_000_000  # range that libpng accepts, in units of 1/100,000
 
 
 class _Chunk(NamedTuple):
-    """A chunk: its type, and where it, its data and its checksum begin and end."""
+    """A chunk: its type, and the offsets of its start, the end of its data and the end of its checksum."""
 
     kind: bytes
     start: int
@@ -42,15 +42,15 @@ def _is_sound(data: bytes, chunk: _Chunk) -> bool:
 
 
 def check_sums(data: bytes) -> None:
-    """Checks what Pillow does not: the checksums of the chunks that hold the pixels. Raises ImageError."""
+    """Check the checksums of the chunks that hold pixels, which Pillow does not check. Raises ImageError."""
     for chunk in _chunks(data):
         if chunk.kind == b"IDAT" and len(data) > chunk.data_end and not _is_sound(data, chunk):
             cut = len(data) < chunk.end
-            raise ImageError(Reason.TRUNCATED if cut else Reason.CORRUPT, "a checksum does not fit its chunk")
+            raise ImageError(Reason.TRUNCATED if cut else Reason.CORRUPT, "the checksum of a chunk is wrong")
 
 
 def without_damaged_remarks(data: bytes) -> bytes:
-    """The file without the texts and the like whose checksums do not fit, for which Pillow would refuse all of it."""
+    """Remove metadata chunks with wrong checksums, for which Pillow would reject the whole file."""
     sound, position = [], 0
     for chunk in _chunks(data):
         is_remark = chunk.kind[0] & _ANCILLARY and chunk.kind not in _OF_PIXELS
@@ -61,13 +61,13 @@ def without_damaged_remarks(data: bytes) -> bytes:
 
 
 def code_points(data: bytes) -> CodePoints | None:
-    """The colours by ``cICP``, which goes before an embedded profile; None without it."""
+    """Return the code points of ``cICP``, which overrides an embedded profile; None without it."""
     points = _before_pixels(data).get(b"cICP", b"")
     return CodePoints(points[0], points[1], bool(points[3])) if len(points) == 4 else None
 
 
 def gamma_conversion(data: bytes) -> Conversion | None:
-    """The way to sRGB by ``gAMA`` and ``cHRM``; None without them, and where a profile or ``sRGB`` goes before them."""
+    """Return the conversion for ``gAMA`` and ``cHRM``; None without ``gAMA``, or if ``iCCP`` or ``sRGB`` exist."""
     found = _before_pixels(data)
     gamma = int.from_bytes(found.get(b"gAMA", b""), "big")
     if b"iCCP" in found or b"sRGB" in found or not _LEAST_GAMMA <= gamma <= _MOST_GAMMA:
@@ -79,7 +79,7 @@ def gamma_conversion(data: bytes) -> Conversion | None:
 
 
 def _before_pixels(data: bytes) -> dict[bytes, bytes]:
-    """The first chunk of each type before the pixels."""
+    """Return the data of the first chunk of each type before the pixels."""
     found: dict[bytes, bytes] = {}
     for chunk in _chunks(data):
         if chunk.kind == b"IDAT":

@@ -1,21 +1,21 @@
-"""The image reader: bytes to uint8 pixels, the same for training and for classifying.
+"""Image reader: decodes image files to uint8 pixels, identically for training and classification.
 
-Every rule about odd images lives here. An image ends as the right picture or as an `ImageError` with one of the reasons
-of `Reason`, never as half a picture and never as a placeholder. Pillow and NumPy only: no TensorFlow.
+All rules about odd images are implemented in this package. An image is decoded correctly, or raises an `ImageError`
+with a `Reason`; it never becomes a partial image or a placeholder. Uses only Pillow and NumPy, not TensorFlow.
 
-The policy (`POLICY` is its version; a model directory records it):
+The policy (its version is `POLICY`, which model directories record):
 
-* the format is told by content, never by name: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, and HEIC with the extra
-  ``heif``; of an animation the first frame, on its canvas;
-* bytes, format and size are checked in the header, before a pixel is decoded;
-* large JPEGs are scaled in the DCT domain while they are read, never below one and a half times the size wanted;
-* orientation is applied, from EXIF or XMP; transparency is laid over white; colours are brought to sRGB, from those of
-  an embedded profile or of the numbers that a file gives; CMYK is read with Adobe's inversion; channels of more than 8
-  bits are scaled, not clipped; grey becomes RGB;
-* the picture is brought to the network's shape by one of `RESIZE_RULES`, bilinear with antialiasing; for a network that
-  takes several views, by each of them, from one decoded picture.
+* the format is detected from the content, never from the name: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, and HEIC with the
+  extra ``heif``; of an animation, the first frame is read, on its canvas;
+* file size, format and dimensions are checked before a pixel is decoded;
+* large JPEGs are scaled in the DCT domain during decoding, never below 1.5 times the requested size;
+* orientation is applied, from EXIF or XMP; transparency is composited over white; colors are converted to sRGB, from an
+  embedded profile or from the numbers in a file; CMYK is read with Adobe's inversion; channels of more than 8 bits are
+  scaled, not clipped; gray becomes RGB;
+* the image is resized to the network's input shape by one of `RESIZE_RULES`, bilinear with antialiasing; for a network
+  with several views, by each of them, from one decoded image.
 
-Pictures are converted strip by strip and shrink at once, so that one takes little more memory than its own pixels.
+Images are converted and shrunk strip by strip, so that an image needs little more memory than its own pixels.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ _TRANSPOSE = {
 
 
 def read_image(data: bytes, spec: ImageSpec, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
-    """Decodes the bytes of an image file for a network.
+    """Decode the bytes of an image file for a network.
 
     Args:
-        data: the whole file.
-        spec: the shape that is wanted.
-        limits: what is refused.
+        data: content of the file.
+        spec: input format of the network.
+        limits: limits beyond which images are rejected.
 
     Returns:
         uint8 [H, W, 3], RGB, of `ImageSpec.shape`.
 
     Raises:
-        ImageError: with the reason, for everything that gives no picture.
+        ImageError: the image cannot be decoded, with the reason.
     """
     pictures = _decode(data, [functools.partial(_FITS[view], spec.size) for view in spec.views], limits)
     squares = [np.asarray(_on_square(picture, spec.size)) for picture in pictures]
@@ -67,7 +67,7 @@ def read_image(data: bytes, spec: ImageSpec, limits: Limits = DEFAULT_LIMITS) ->
 
 
 def _on_square(picture: Image.Image, side: int) -> Image.Image:
-    """A picture in the middle of a white square, if it does not fill it."""
+    """Center an image on a white square, unless it fills the square."""
     if picture.size == (side, side):
         return picture
     square = Image.new("RGB", (side, side), "white")
@@ -76,7 +76,7 @@ def _on_square(picture: Image.Image, side: int) -> Image.Image:
 
 
 def read_thumbnail(data: bytes, side: int, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
-    """Decodes the bytes of an image file for people: its shape is kept.
+    """Decode the bytes of an image file for display, with its aspect ratio kept.
 
     Returns:
         uint8 [h, w, 3], RGB, with neither h nor w above `side`.
@@ -112,7 +112,7 @@ _FITS = {"stretch": _stretched, "crop": _cropped, "pad": _within}
 
 
 def _decode(data: bytes, fits: Sequence[Callable[[int, int], Fit]], limits: Limits) -> list[Image.Image]:
-    """Bytes to upright RGB pictures, the part and the size that each of `fits` says for the width and the height."""
+    """Decode bytes to upright RGB images, one for each of `fits`, which map width and height to a `Fit`."""
     if not data:
         raise ImageError(Reason.EMPTY, "0 bytes")
     if len(data) > limits.max_bytes:
@@ -120,31 +120,31 @@ def _decode(data: bytes, fits: Sequence[Callable[[int, int], Fit]], limits: Limi
     image = open_image(with_clear_end(data, limits), limits)
     frame = image.tile[0].extents if image.format == "GIF" else None
     box = avif.crop(data, *image.size) if image.format == "AVIF" else None
-    # One and a half times the size that is wanted, so that the resize, not the DCT, decides how the picture looks.
+    # 1.5 times the requested size, so that the resize, not the DCT, determines how the image looks.
     scale = 1.5 * max(_scale(fit(*image.size)) for fit in fits)
     with broken_file(limits):
         colors.prepare_transparency(image)
         image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-        image.load()  # first: Pillow decodes when asked for metadata too, and then what is broken shows only once
+        image.load()  # first: reading metadata may decode too, and a decoding error is raised only once
     colors.drop_odd_metadata(image)
     orientation, profile = _orientation(image), _profile(data, image)
     whole = image.crop(box) if box else colors.without_empty_alpha(image)
     try:
         pictures = [shrink(whole, fit(*whole.size), frame, profile) for fit in fits]
     except MemoryError as error:
-        raise ImageError(Reason.TOO_MANY_PIXELS, "shrinking needs more memory than there is") from error
+        raise ImageError(Reason.TOO_MANY_PIXELS, "not enough memory to shrink the image") from error
     turn = _TRANSPOSE.get(orientation) if orientation else None
     return [picture.transpose(turn) for picture in pictures] if turn is not None else pictures
 
 
 def _scale(fit: Fit) -> float:
-    """By how much the part that is wanted is magnified along the side where that is more."""
+    """Return the factor by which the requested part is scaled, the larger one of both sides."""
     (left, top, right, bottom), (width, height) = fit
     return max(width / (right - left), height / (bottom - top))
 
 
 def _profile(data: bytes, image: ImageFile.ImageFile) -> Profile | None:
-    """The way from a file's colours to sRGB; None if they are sRGB, or nothing says what they are."""
+    """Return the conversion from a file's colors to sRGB; None if they are sRGB or unspecified."""
     if image.format in ("AVIF", "HEIF"):
         return avif.conversion(data) or colors.profile_of(image)
     if image.format == "PNG":
@@ -154,10 +154,10 @@ def _profile(data: bytes, image: ImageFile.ImageFile) -> Profile | None:
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """What EXIF says, or XMP where EXIF says nothing or is broken. TIFFs have been turned by Pillow already."""
+    """Return the EXIF orientation, or that of XMP if EXIF has none or is broken. Pillow has already rotated TIFFs."""
     if image.format == "TIFF":
         return None
-    # Pillow reads the XMP, too, but not after it has come upon broken EXIF. A text chunk of a PNG may have its name.
+    # Pillow reads XMP too, but not after broken EXIF. A text chunk of a PNG may have the same key.
     kinds = {"xmp": bytes, "XML:com.adobe.xmp": str}
     bare = Image.new("1", (1, 1))
     bare.info = {key: image.info[key] for key, kind in kinds.items() if isinstance(image.info.get(key), kind)}

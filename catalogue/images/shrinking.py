@@ -1,4 +1,4 @@
-"""Loaded pictures in any mode to RGB in the size that is wanted, strip by strip, so that little memory is needed."""
+"""Converts decoded images of any mode to RGB and shrinks them, strip by strip to save memory."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ _STRIP_PIXELS = 1 << 20
 
 
 class Fit(NamedTuple):
-    """Which part of a picture is wanted, (left, top, right, bottom), and the (width, height) it is brought to."""
+    """Part of an image to keep, (left, top, right, bottom), and the (width, height) that it is resized to."""
 
     box: tuple[int, int, int, int]
     target: tuple[int, int]
 
 
 class Profile(Protocol):
-    """A way to sRGB for pictures of one mode, RGB or CMYK."""
+    """Conversion to sRGB for images of one mode."""
 
     @property
     def mode(self) -> str:
-        """RGB or CMYK."""
+        """Pillow mode of the images, such as RGB or CMYK."""
 
     def to_srgb(self, picture: Image.Image) -> Image.Image:
-        """A picture in RGB, or in CMYK if that is the mode, to RGB."""
+        """Convert an RGB image, or a CMYK image if that is the mode, to sRGB."""
 
 
 def shrink(
     image: Image.Image, fit: Fit, frame: tuple[int, int, int, int] | None, profile: Profile | None
 ) -> Image.Image:
-    """The wanted part of a loaded picture in RGB, in the size that is wanted.
+    """Return the requested part of a decoded image in RGB, at the requested size.
 
     Args:
-        image: in any mode.
-        fit: what is wanted.
-        frame: the part of the canvas that has been drawn on; all of it if None.
-        profile: the way to sRGB; None if the picture is in sRGB.
+        image: decoded image of any mode.
+        fit: requested part and size.
+        frame: part of the canvas that is drawn on; None for all of it.
+        profile: conversion to sRGB; None if the image is in sRGB.
     """
     (left, top, right, bottom), target = fit
-    # Averages of whole blocks first, and three times the size at least left to the filter: as good, and much faster.
+    # Average whole blocks first, down to 3 times the target size or more, then filter: as good, and much faster.
     blocks = (max(1, (right - left) // (3 * target[0])), max(1, (bottom - top) // (3 * target[1])))
     white = colors.white_of(image)
 
     def converted(part: Image.Image) -> Image.Image:
         return part if profile and profile.mode == "CMYK" else colors.to_rgb(part, white)
 
-    if blocks == (1, 1) and frame is None:  # most photos, which strips would copy three times for nothing
+    if blocks == (1, 1) and frame is None:  # most photos: strips would copy them three times without need
         is_whole = image.mode == "RGB" and (left, top, right, bottom) == (0, 0, *image.size)
         shrunk = converted(image if is_whole else image.crop((left, top, right, bottom)))
     else:
@@ -67,7 +67,7 @@ def shrink(
 
 
 def _on_canvas(part: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
-    """White wherever a part of a picture lies outside its frame."""
+    """Return a part of an image with everything outside its frame in white."""
     box = (max(0, frame[0]), max(0, frame[1]), min(part.width, frame[2]), min(part.height, frame[3]))
     if box == (0, 0, *part.size):
         return part

@@ -1,6 +1,6 @@
-"""TIFFs: which kinds are decoded right, and what the others are called. Part of the image policy.
+"""Detects the kinds of TIFF that Pillow does not decode correctly, and describes them. Part of the image policy.
 
-A TIFF may hold its samples in hundreds of ways. Pillow refuses some, and decodes a few wrongly and without a word;
+A TIFF can store its samples in hundreds of ways. Pillow rejects some, and silently decodes a few wrongly;
 `tests/catalogue/images/test_tiff.py` compares each with another decoder.
 """
 
@@ -18,8 +18,8 @@ _GREY, _RGB, _CMYK, _YCBCR = (0, 1), 2, 5, 6
 _UNCOMPRESSED, _SEPARATE, _SIGNED, _REDUCED, _UNASSOCIATED_ALPHA = 1, 2, 2, 1, 2
 _EXTRAS = {1: "associated alpha", 2: "alpha"}
 _PHOTOMETRICS = {
-    0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "ICC Lab",
-    10: "ITU Lab", 32803: "colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw",
+    0: "gray", 1: "gray", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "ICC Lab",
+    10: "ITU Lab", 32803: "color filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw",
 }  # fmt: skip
 _FORMATS = {1: "", 2: " signed", 3: " floating-point", 4: " untyped", 5: " complex", 6: " complex"}
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -27,7 +27,7 @@ _NUMBERS, _MOST_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}, 16
 
 
 class _Kind(NamedTuple):
-    """How a TIFF holds its samples."""
+    """Sample layout of a TIFF."""
 
     bits: tuple[int, ...]
     sample_format: int
@@ -47,20 +47,20 @@ class _Kind(NamedTuple):
 
 
 def check(data: bytes) -> None:
-    """Refuses what Pillow would decode, and wrongly. Raises ImageError."""
+    """Reject a TIFF that Pillow would decode wrongly. Raises ImageError."""
     kind = _kind(data)
     if kind and not _is_decoded_right(kind):
         raise _unsupported(kind)
 
 
 def why_refused(data: bytes) -> ImageError:
-    """The error for a TIFF that Pillow refuses: a kind that it does not know, or a damaged header."""
+    """Return the error for a TIFF that Pillow rejects: an unsupported kind, or a damaged header."""
     kind = _kind(data)
     return _unsupported(kind) if kind else ImageError(Reason.CORRUPT, "the header is damaged")
 
 
 def _unsupported(kind: _Kind) -> ImageError:
-    return ImageError(Reason.UNSUPPORTED, f"a TIFF of this kind is not read: {kind}")
+    return ImageError(Reason.UNSUPPORTED, f"this kind of TIFF is not supported: {kind}")
 
 
 def _is_decoded_right(kind: _Kind) -> bool:
@@ -77,16 +77,17 @@ def _is_decoded_right(kind: _Kind) -> bool:
 
 
 def _kind(data: bytes) -> _Kind | None:
-    """How a TIFF holds its samples; None if its header is damaged.
+    """Return the sample layout of a TIFF; None if its header is damaged.
 
     Raises:
-        ImageError: it is a camera's raw file, whose first picture is only a thumbnail, or it is made to take memory.
+        ImageError: the file is a camera raw file, whose first image is only a thumbnail, or it is crafted to use up
+            memory.
     """
     tags = _tags(data)
     if not tags:
         return None
     if _DNG_VERSION in tags or (_SUB_IFDS in tags and tags.get(_SUBFILE, (0,))[0] == _REDUCED):
-        raise ImageError(Reason.UNSUPPORTED, "a camera's raw file (DNG, NEF and the like): develop it to JPEG or TIFF")
+        raise ImageError(Reason.UNSUPPORTED, "a camera raw file, such as DNG or NEF: export it as JPEG or TIFF")
     return _Kind(
         bits=tags.get(_BITS, (1,)),
         sample_format=max(tags.get(_SAMPLE_FORMAT, (1,))),
@@ -98,10 +99,10 @@ def _kind(data: bytes) -> _Kind | None:
 
 
 def _tags(data: bytes) -> dict[int, tuple[int, ...]]:
-    """The whole numbers in the first directory, at most 16 to a tag; none if it is damaged.
+    """Return the integers in the tags of the first directory, at most 16 per tag; none if it is damaged.
 
     Raises:
-        ImageError: all tags together claim more than the file has; Pillow would take memory for each of them.
+        ImageError: the tags together claim more bytes than the file has; Pillow would allocate memory for each of them.
     """
     order = "<" if data[:2] == b"II" else ">"
     is_big = b"+" in data[2:4]
@@ -118,7 +119,7 @@ def _tags(data: bytes) -> dict[int, tuple[int, ...]]:
                 (place,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, place)
                 claimed += size
             if claimed > len(data):
-                raise ImageError(Reason.CORRUPT, "its tags claim more than the file has")
+                raise ImageError(Reason.CORRUPT, "its tags claim more bytes than the file has")
             if kind in _NUMBERS and length:
                 tags[tag] = struct.unpack_from(f"{order}{min(length, _MOST_NUMBERS)}{_NUMBERS[kind]}", data, place)
             at += struct.calcsize(entry) + word

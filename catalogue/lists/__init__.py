@@ -1,1 +1,1 @@
-"""Image lists: folders, globs, text, CSV, TSV, JSON Lines and Parquet files to records."""
+"""Image lists: reads folders, globs, text, CSV, TSV, JSON Lines and Parquet files as records."""

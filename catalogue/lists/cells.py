@@ -1,4 +1,4 @@
-"""Values of columns as JSON, as text, and as cells of a CSV file that no spreadsheet runs as formulas."""
+"""Column values as JSON, as text, and as CSV cells that no spreadsheet executes as formulas."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import re
 import uuid
 from typing import Any
 
-# With apostrophes before it, so that whoever takes one away gets the text again.
-_FORMULA = re.compile(r"'*[\"\ufeff]*[=+\-@＝＋－＠]")  # behind a quote that a program may take for that of a cell
-_BLANK_START = re.compile(r"'*[\t\r\n]")  # which a spreadsheet may leave out
-# Where a spreadsheet with other settings begins a new cell: the quotes around the cell do not count for it then.
+# Apostrophes in front are matched too, so that removing one always restores the text.
+_FORMULA = re.compile(r"'*[\"\ufeff]*[=+\-@＝＋－＠]")  # or after a quote that a program may take as that of a cell
+_BLANK_START = re.compile(r"'*[\t\r\n]")  # leading characters that a spreadsheet may strip
+# A spreadsheet with other settings begins a new cell here, because it then ignores the quotes around the cell.
 _SEPARATOR = re.compile(r"([;|\t\r\n])")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON on one line; what JSON has no form for as text, and as null what is no number."""
+    """Return a value as JSON on one line: types unknown to JSON as text, NaN and infinity as null."""
     try:
         return _ENCODER.encode(value)
     except ValueError:
@@ -34,14 +34,14 @@ def _plain(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, (decimal.Decimal, datetime.timedelta, uuid.UUID)):
         return str(value)
-    raise TypeError(f"a manifest's column holds a {type(value).__name__}, which has no form in JSON")
+    raise TypeError(f"a manifest column holds a {type(value).__name__}, which JSON cannot represent")
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def as_text(value: Any) -> str:
-    """A value as text: itself, as JSON, or in the form that JSON's text has for it."""
+    """Return a value as text: a string unchanged, JSON types as JSON, and others as the text used in JSON."""
     if isinstance(value, str):
         return value
     return as_json(value) if isinstance(value, (bool, int, float, list, tuple, dict)) else _plain(value)
@@ -56,15 +56,15 @@ def _without_nan(value: Any) -> Any:
 
 
 def as_cell(value: Any) -> Any:
-    """A value as a cell of a CSV that no spreadsheet runs as a formula, whatever it takes for the separator.
+    """Return a value as a CSV cell that no spreadsheet executes as a formula, whatever separator it assumes.
 
-    Text that begins as one gets an apostrophe before it, and so does what follows a semicolon, a bar, a tab or a new
-    line and begins as one. Whoever takes one apostrophe away at each of these places gets the text again.
+    Text that begins like a formula is prefixed with an apostrophe, also after a semicolon, a bar, a tab or a newline
+    within the text. Removing one apostrophe at each of these places restores the text.
     """
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
     text = as_text(value)
-    pieces = _SEPARATOR.split(text)  # every other one is a separator
+    pieces = _SEPARATOR.split(text)  # odd indices are separators
     inert = "".join(piece if number % 2 else _inert(piece) for number, piece in enumerate(pieces))
     return f"'{inert}" if _BLANK_START.match(text) else inert
 

@@ -1,4 +1,4 @@
-"""The records of CSV files, with quotes that span lines, quotes that are never closed, and cells that are too long."""
+"""Reads CSV records, and handles quotes that span lines, quotes that are never closed, and overlong cells."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import NamedTuple
 from catalogue.lists.values import BATCH_ROWS
 
 MAX_CELL = 16 * 2**20
-"""Characters that a cell may have."""
+"""Maximum number of characters in a cell."""
 
-NOT_CLOSED = "not CSV, a quote is not closed or has text after it"
+NOT_CLOSED = "invalid CSV, a quote is not closed or is followed by text"
 TOO_LONG = f"a cell has more than {MAX_CELL:,} characters"
 
 _AHEAD_CHARACTERS = 4 * 2**20
 
-csv.field_size_limit(MAX_CELL)  # of this process: the default of 131,072 is less than a shop's descriptions may have
+csv.field_size_limit(MAX_CELL)  # process-wide: the default of 131,072 is too small for some product descriptions
 
 
 def cells_of(line: str, delimiter: str) -> list[str]:
-    """The cells of one line, stripped; none if it is not CSV."""
+    """Return the stripped cells of one line; an empty list if it is not CSV."""
     try:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
     except csv.Error:
@@ -34,10 +34,10 @@ class CsvRecord(NamedTuple):
     """A record of a CSV.
 
     Attributes:
-        lines: how many lines it has.
-        cells: of the record; none for a blank line, and if it cannot be read.
-        problem: why it cannot be read; empty if it can.
-        start: the first line of a record that cannot be read.
+        lines: number of lines.
+        cells: cells of the record; empty for a blank line and for an unreadable record.
+        problem: reason why the record is unreadable; empty otherwise.
+        start: first line of an unreadable record.
     """
 
     lines: int
@@ -47,17 +47,17 @@ class CsvRecord(NamedTuple):
 
 
 def csv_records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
-    """The records of a CSV.
+    """Yield the records of a CSV.
 
-    A quote that is never closed would swallow all lines after it. Its line becomes a record that cannot be read, and
-    the lines after it are read again. A record with a cell above `MAX_CELL` cannot be read either, with all its lines.
+    A quote that is never closed would swallow all lines after it. Its line becomes an unreadable record, and the lines
+    after it are parsed again. A record with a cell longer than `MAX_CELL` is unreadable too, with all its lines.
     """
     source = _Lines(lines)
     while ahead := source.ahead(BATCH_ROWS):
         whole = 0
         reader = csv.reader(ahead, delimiter=delimiter, strict=True)
         try:
-            for cells in reader:  # as long as each line is a record
+            for cells in reader:  # as long as each record is one line
                 if reader.line_num > whole + 1:
                     break
                 whole += 1
@@ -70,7 +70,7 @@ def csv_records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
 
 
 class _Lines(Iterator[str]):
-    """Lines that can be looked at ahead, and given back."""
+    """Iterator over lines with lookahead and pushback."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -80,7 +80,7 @@ class _Lines(Iterator[str]):
         return self._ahead.popleft() if self._ahead else next(self._lines)
 
     def ahead(self, count: int) -> collections.deque[str]:
-        """The next lines: `count` of them, or fewer if they are long, or the last."""
+        """Return the lines ahead, reading until there are `count`; fewer if they are long, or at the end."""
         size = sum(map(len, self._ahead)) if len(self._ahead) < count else 0
         while len(self._ahead) < count and size < _AHEAD_CHARACTERS:
             line = next(self._lines, None)
@@ -91,12 +91,12 @@ class _Lines(Iterator[str]):
         return self._ahead
 
     def drop(self, count: int) -> None:
-        """Goes past some of the lines that were looked at ahead."""
+        """Skip the first `count` of the lines ahead."""
         for _ in range(count):
             self._ahead.popleft()
 
     def give_back(self, lines: list[str], more: Iterable[str] = ()) -> None:
-        """Puts lines, and more of them that are not in memory, before all others."""
+        """Put lines back in front of all others, followed by `more` lines, which need not be in memory."""
         if more:
             self._lines = itertools.chain(more, self._ahead, self._lines)
             self._ahead = collections.deque()
@@ -104,7 +104,7 @@ class _Lines(Iterator[str]):
 
 
 def _one_record(source: _Lines, delimiter: str) -> CsvRecord:
-    """A record that has several lines, or cannot be read; the lines that it does not take go back to `source`."""
+    """Return a record that has several lines or is unreadable; unused lines go back to `source`."""
     taken: list[str] = []
     try:
         cells = next(csv.reader(_remembered(source, taken), delimiter=delimiter, strict=True))
@@ -117,12 +117,12 @@ def _one_record(source: _Lines, delimiter: str) -> CsvRecord:
 
 
 def _too_long(source: _Lines, taken: list[str], delimiter: str) -> CsvRecord:
-    """A record with a cell that is too long: it ends where its quotes are closed.
+    """Return a record with an overlong cell; it ends where its quotes are closed.
 
     Args:
-        source: the lines after `taken`. They are kept in a file: only a later one may show that a quote is not closed.
-        taken: the first lines of the record.
-        delimiter: of the cells.
+        source: lines after `taken`. They are kept in a file: only a later line may show that a quote is not closed.
+        taken: first lines of the record.
+        delimiter: delimiter of the cells.
     """
     if len(taken) > 1 and _opens_a_quote(taken[-1], delimiter):
         source.give_back(taken[1:])
@@ -140,7 +140,7 @@ def _too_long(source: _Lines, taken: list[str], delimiter: str) -> CsvRecord:
 
 
 class _KeptLines:
-    """Lines that are kept in memory, or in a temporary file if they are many, which is closed with this object."""
+    """Lines kept in memory, or in a temporary file if there are many, which is closed with this object."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(
@@ -148,7 +148,7 @@ class _KeptLines:
         )
 
     def append(self, line: str) -> None:
-        """Adds a line after the others."""
+        """Append a line."""
         self._file.write(line)
 
     def __iter__(self) -> Iterator[str]:
@@ -160,7 +160,7 @@ class _KeptLines:
 
 
 def _opens_a_quote(line: str, delimiter: str) -> bool:
-    """Whether a line within quotes has one that text follows: it opens a cell, and the quotes before never close."""
+    """Return whether a line within quotes has a quote before text: it opens a cell, so the earlier one never closes."""
     if '"' not in line:
         return False
     try:
@@ -171,7 +171,7 @@ def _opens_a_quote(line: str, delimiter: str) -> bool:
 
 
 def _remembered(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
-    """The same lines, each appended to `taken`."""
+    """Yield the same lines, and append each to `taken`."""
     for line in lines:
         taken.append(line)
         yield line

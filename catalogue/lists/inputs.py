@@ -1,12 +1,12 @@
-"""Folders, globs and lists to rows: each a URI, where the image is, and the other columns of its list.
+"""Expands folders, globs and lists to rows, each with a URI, an image location and the other columns of its list.
 
 ======  =============================================================================
-input   names
+input   images
 ======  =============================================================================
-folder  every file below it whose name does not begin with a dot
-glob    every file that matches: ``*`` within a folder, ``**`` across folders; lists
-        if it has the ending of one
-list    what its lines or rows name, see `catalogue.lists.kinds`
+folder  all files below it that are not hidden, see `catalogue.storage.paths.HIDDEN`
+glob    all files that match: ``*`` within a folder, ``**`` across folders; if it has
+        the extension of a list, the files are lists
+list    images named in its lines or rows, see `catalogue.lists.kinds`
 ======  =============================================================================
 """
 
@@ -39,11 +39,11 @@ class Row:
     """A row of an input.
 
     Attributes:
-        uri: as the input gives it, letter for letter.
-        location: where the image is read: the URI made absolute.
-        columns: the other columns.
-        where: the line or row, for messages.
-        version: of the image, where it was found in a listing.
+        uri: URI exactly as in the input.
+        location: location of the image: the URI made absolute.
+        columns: other columns.
+        where: line or row, for messages.
+        version: version of the image, if known from a listing.
     """
 
     uri: str
@@ -55,13 +55,13 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class BadRow:
-    """A row that names no image.
+    """A row that does not name an image.
 
     Attributes:
-        uri: as the input gives it, as far as it does.
-        columns: the other columns, as far as there are any.
-        message: the line or row, and what is wrong with it.
-        is_without_uri: whether it is only the URI that is missing.
+        uri: URI as in the input; empty if it has none.
+        columns: other columns; empty if they cannot be read.
+        message: line or row, and the problem.
+        is_without_uri: whether the only problem is a missing URI.
     """
 
     uri: str
@@ -72,21 +72,21 @@ class BadRow:
 
 @dataclasses.dataclass(frozen=True)
 class HiddenFiles:
-    """The hidden files of a folder, which are not read: hidden file or folder -> number of files."""
+    """The hidden files of a folder, which are skipped: hidden file or folder -> number of files."""
 
     files: dict[str, int]
 
     def __str__(self) -> str:
         shown = ", ".join(sorted(self.files)[:_SHOWN]) + (", …" if len(self.files) > _SHOWN else "")
-        return f"{counted(sum(self.files.values()), 'hidden file')} left out: {shown}"
+        return f"{counted(sum(self.files.values()), 'hidden file')} skipped: {shown}"
 
 
 def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
-    """Divides an input where it can be divided: the parts of a list, or a folder or glob as it is.
+    """Yield the parts of an input: those of a list, or a folder or glob as a whole.
 
     Raises:
-        UserError: there is no such input, or it is a list that cannot be read.
-        StorageError: its storage does not answer.
+        UserError: the input does not exist, or is a list that cannot be read.
+        StorageError: the storage cannot be accessed.
     """
     if is_list(where):
         yield from parts.parts(kinds.recognise(where, columns))
@@ -98,11 +98,11 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
 
 
 def is_list(where: str) -> bool:
-    """Whether an input is a file, and not a folder or a glob.
+    """Return whether an input is a file, not a folder or a glob.
 
     Raises:
-        UserError: there is nothing of that name on the local disk.
-        StorageError: its storage does not answer.
+        UserError: the local path does not exist.
+        StorageError: the storage cannot be accessed.
     """
     if storage.is_remote(where):
         return not where.endswith("/") and storage.is_file(where)
@@ -112,7 +112,7 @@ def is_list(where: str) -> bool:
 
 
 def holds_lists(where: str) -> bool:
-    """Whether the first files of a folder or glob are all lists, as data warehouses write them. Raises StorageError."""
+    """Return whether the first files of a folder or glob are all lists, such as exports. Raises StorageError."""
     if storage.is_glob(where):
         if kinds.is_list_by_name(where):
             return False
@@ -127,22 +127,23 @@ def holds_lists(where: str) -> bool:
 def rows(
     part: str | Part, columns: ListColumns, base_uri: str | None = None, access: Access = EVERYTHING
 ) -> Iterator[Row | BadRow | HiddenFiles]:
-    """The rows of a part, in a stream; last, for a folder with hidden files, what was left out.
+    """Yield the rows of a part; for a folder with hidden files, `HiddenFiles` comes last.
 
     Args:
-        part: one of `parts_of`.
-        columns: names the column of the URI.
-        base_uri: what relative URIs are relative to; None for the folder of the list they are in.
-        access: what may be read. A remote list can name local files only below one of its prefixes, or `base_uri`.
+        part: part from `parts_of`.
+        columns: columns of the list, including that of the URI.
+        base_uri: base of relative URIs; None for the folder of their list.
+        access: locations that may be read. A remote list can name local files only below one of its prefixes, or below
+            `base_uri`.
 
     Raises:
         UserError: the list is damaged.
-        StorageError: it cannot be read.
+        StorageError: the part cannot be read.
     """
     if isinstance(part, str):
         left_out = collections.Counter[str]()
         files = globs.matches(part) if storage.is_glob(part) else globs.in_folder(part, left_out)
-        yield from (_row(file.location, {}, "", "the file's name", file.version) for file in files)
+        yield from (_row(file.location, {}, "", "the file name", file.version) for file in files)
         if left_out:
             yield HiddenFiles(dict(left_out))
         return
@@ -157,12 +158,12 @@ def rows(
 
 
 def _may_name(location: str, base: str, access: Access) -> bool:
-    """Whether a remote list may name a location: whoever wrote it need not be who may read this machine's files."""
+    """Return whether a remote list may name a location: its author may not be trusted to read local files."""
     return storage.is_remote(location) or is_below(location, base) or access.names(location)
 
 
 def _rows_of(record: Record, columns: ListColumns, base: str, where: str) -> Iterator[Row | BadRow]:
-    """A record's row; with a separator of URIs, one for each of them, with its position."""
+    """Yield the row of a record; with a URI separator, one row per URI, with its position."""
     others = record.columns
     if record.problem:
         yield BadRow("", {}, f"{where}: {record.problem}")
@@ -179,7 +180,7 @@ def _rows_of(record: Record, columns: ListColumns, base: str, where: str) -> Ite
     elif isinstance(uri, str):
         yield _row(uri, others, base, where)
     else:
-        hint = " (--uri-separator reads each of a list)" if _is_text_list(uri) and columns.label is None else ""
+        hint = " (use --uri-separator to read URI lists)" if _is_text_list(uri) and columns.label is None else ""
         yield BadRow("", others, f"{where}: the URI {uri!r} is not text{hint}")
 
 
@@ -193,24 +194,24 @@ def _row(uri: str, columns: dict[str, Any], base: str, where: str, version: str 
     if not uri.strip():
         return BadRow(uri, columns, f"{where} has no URI", is_without_uri=True)
     if uri.lstrip()[:5].lower() == "data:":
-        return BadRow(uri, columns, f"{where} holds an image itself (data:): save it and name the file")
+        return BadRow(uri, columns, f"{where} holds a data: URI: save the image to a file and name the file")
     try:
         return Row(uri, location_of(uri.strip(), base), columns, where, version)
-    except ValueError as error:  # a host that cannot be one, below a base on the web
+    except ValueError as error:  # an invalid host, with a base on the web
         return BadRow(uri, columns, f"{where}: {uri!r} is not a URI: {error}")
 
 
 def location_of(uri: str, base: str) -> str:
-    """Where an image is: its URI made absolute, with its scheme in lower case and without ``..``.
+    """Return the location of an image: its URI made absolute, with a lowercase scheme and without ``..``.
 
-    A URI that begins with ``//`` and a host is read with the scheme of `base`, or as ``https:``.
+    A URI that begins with ``//`` and a host gets the scheme of `base` if that is on the web, else ``https:``.
 
     Args:
-        uri: of the image.
-        base: a folder, or empty for the working directory.
+        uri: URI of the image.
+        base: folder, or an empty string for the working directory.
 
     Raises:
-        ValueError: it is not a URI.
+        ValueError: the URI is invalid.
     """
     uri = storage.without_file_scheme(uri)
     if storage.is_remote(uri):
@@ -227,11 +228,11 @@ def location_of(uri: str, base: str) -> str:
 
 
 def _is_unicode_within(value: Any) -> bool:
-    """Whether all text in a value, however deep, can be written as UTF-8."""
+    """Return whether all text in a value, at any depth, can be encoded as UTF-8."""
     if isinstance(value, str):
         return storage.is_unicode(value)
     if isinstance(value, dict):
-        for name, inner in value.items():  # noqa: SIM110, a generator takes twice as long, and this is for every line
+        for name, inner in value.items():  # noqa: SIM110, a generator takes twice as long, and this runs for every line
             if not (storage.is_unicode(name) and _is_unicode_within(inner)):
                 return False
         return True

@@ -1,20 +1,20 @@
-"""The kinds of files that list images, one to a line or row, and how each is recognised.
+"""Detects the kinds of files that list images, one per line or row.
 
 ============  =====================================================================================================
 kind          recognised by
 ============  =====================================================================================================
 Parquet       its first bytes
-image         its first bytes, or the ending of one: a list of one, itself
+image         its first bytes or its extension; a list of one image, itself
 JSON Lines    ``.jsonl``, ``.ndjson``, ``.json``; or a first line that begins with ``{``
-CSV           ``.csv``; or a first line with the URI column in it. Its delimiter is the one of comma, semicolon, tab and
-              bar that gives this column
+CSV           ``.csv``; or the URI column in its first line. The delimiter is the comma, semicolon, tab or bar that
+              separates this column
 TSV           ``.tsv``, ``.tab``
-text          ``.txt``, ``.text``, ``.list``, ``.lst``, unless the first line has the URI column beside others; and
+text          ``.txt``, ``.text``, ``.list``, ``.lst``, unless the first line has the URI column and others; and
               everything else
 ============  =====================================================================================================
 
-All but Parquet may be gzipped, whatever their name; ``.gz`` is not counted as an ending. Text is UTF-8, or UTF-16 with
-a byte order mark.
+JSON Lines, CSV, TSV and text may be gzipped, whatever their name; the extension ``.gz`` is ignored. Text is UTF-8, or
+UTF-16 with a byte order mark.
 """
 
 from __future__ import annotations
@@ -79,19 +79,19 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 DELIMITERS = ",;\t|"
 _LOOKED_AT_BYTES = 1 << 16
 _NO_COLUMNS = pa.schema([])
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # by which Excel is told of the delimiter
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # what text does not have, beside tabs and ends of lines
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # tells Excel the delimiter
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not in text, unlike tabs and line endings
 
 
 def recognise(path: str, columns: ListColumns) -> ImageList:
-    """Tells what kind of list a file is, by its ending and its content.
+    """Detect the kind of a list from its extension and its content.
 
     Args:
-        path: local or remote.
-        columns: that the list must have.
+        path: local or remote path.
+        columns: columns that the list must have.
 
     Raises:
-        UserError: it is not a list that can be read, or lacks a column.
+        UserError: the file is not a list that can be read, or lacks a column.
     """
     with open_bytes(path) as file:
         first_bytes = file.read(_LOOKED_AT_BYTES)
@@ -111,7 +111,7 @@ def recognise(path: str, columns: ListColumns) -> ImageList:
         raise UserError(f"{path} is empty: it names no images")
     encoding, first_bytes = _in_utf_8(path, first_bytes)
     if first_bytes.startswith(b"PK\3\4"):
-        raise UserError(f"{path} is a spreadsheet or another zip: save it as CSV in UTF-8")
+        raise UserError(f"{path} is a spreadsheet or another zip file: save it as CSV in UTF-8")
     first, second = _first_lines(path, first_bytes)
     separator = _SEPARATOR_LINE.fullmatch(first)
     if separator:
@@ -128,7 +128,7 @@ def recognise(path: str, columns: ListColumns) -> ImageList:
 
 
 def _in_utf_8(path: str, first_bytes: bytes) -> tuple[str, bytes]:
-    """The encoding of a file by its byte order mark, and its first bytes in UTF-8. Raises UserError for UTF-32."""
+    """Return the encoding given by the byte order mark, and the first bytes in UTF-8. Raises UserError for UTF-32."""
     if first_bytes.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         raise UserError(f"{path} is UTF-32: save it as UTF-8")
     if first_bytes.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -137,7 +137,7 @@ def _in_utf_8(path: str, first_bytes: bytes) -> tuple[str, bytes]:
 
 
 def _first_lines(path: str, first_bytes: bytes) -> tuple[str, str]:
-    """The first two lines that are not blank, or empty text for them. Raises UserError if it is not text."""
+    """Return the first two lines that are not blank, or empty strings. Raises UserError if the file is not text."""
     text = first_bytes.removeprefix(b"\xef\xbb\xbf").lstrip().decode("utf-8", "replace")
     first, _, rest = text.partition("\n")
     first = first.strip()
@@ -146,12 +146,12 @@ def _first_lines(path: str, first_bytes: bytes) -> tuple[str, str]:
     if _CONTROL.search(first):
         raise UserError(f"{path} is not text: give a folder, a glob, or a list of URIs, see the README")
     if "\r" in first:
-        raise UserError(f"{path} has lines that end in CR, as on old Macs: save it with LF or CR LF")
+        raise UserError(f"{path} has CR line endings, as on old Macs: save it with LF or CR LF")
     return first, rest.lstrip().partition("\n")[0].strip()
 
 
 def _check_has_labels(path: str, columns: ListColumns) -> None:
-    """Refuses a file that names images and nothing else, where labels are asked for."""
+    """Reject a file that names only images if labels are required."""
     if columns.label is not None:
         raise UserError(
             f"{path} has no column {columns.label!r}: give a CSV, TSV, JSON Lines or Parquet file with the columns "
@@ -160,15 +160,15 @@ def _check_has_labels(path: str, columns: ListColumns) -> None:
 
 
 def _kind(path: str, first: str, uri_column: str) -> tuple[str, str]:
-    """The kind of a text file and the delimiters that it may have."""
+    """Return the kind of a text file and its possible delimiters."""
     ending = os.path.splitext(path.lower().removesuffix(".gz"))[1]
     if ending in PARQUET_ENDINGS:
-        raise UserError(f"{path} is not a Parquet file, whatever its name says")
+        raise UserError(f"{path} is not a Parquet file, unlike its extension: rename it")
     if ENDINGS.get(ending) == JSON_LINES and (first.startswith("[") or first == "{"):
         rows = ".[]" if first.startswith("[") else ".NAME[]"
-        raise UserError(f"{path} is one JSON value: write JSON Lines, an object on each line (jq -c '{rows}')")
+        raise UserError(f"{path} is one JSON value: write JSON Lines, with one object per line (jq -c '{rows}')")
     header = max((cells_of(first, mark) for mark in DELIMITERS), key=lambda cells: (uri_column in cells, len(cells)))
-    if ENDINGS.get(ending) == TEXT and not (uri_column in header and len(header) > 1):  # spreadsheets write tables, too
+    if ENDINGS.get(ending) == TEXT and not (uri_column in header and len(header) > 1):  # spreadsheets export such .txt
         return TEXT, ""
     if ENDINGS.get(ending, TEXT) != TEXT:
         return ENDINGS[ending], "\t" if ending in (".tsv", ".tab") else DELIMITERS
@@ -178,7 +178,7 @@ def _kind(path: str, first: str, uri_column: str) -> tuple[str, str]:
 
 
 def _check_keys(path: str, first_bytes: bytes, columns: ListColumns) -> None:
-    """Refuses JSON Lines of which none of the first has a column that is wanted: another one is meant."""
+    """Reject JSON Lines if the first lines all lack a required column, which then has another name."""
     keys: dict[str, None] = {}
     for line in first_bytes.split(b"\n")[:BATCH_ROWS]:
         with contextlib.suppress(ValueError, RecursionError):
@@ -189,7 +189,7 @@ def _check_keys(path: str, first_bytes: bytes, columns: ListColumns) -> None:
 
 
 def is_list_by_name(path: str) -> bool:
-    """Whether a path or a glob has the ending of a list."""
+    """Return whether a path or a glob has the extension of a list."""
     return os.path.splitext(path.lower().removesuffix(".gz"))[1] in (*ENDINGS, *PARQUET_ENDINGS)
 
 
@@ -202,14 +202,14 @@ def _with_header(found: ImageList, first: str, delimiters: str, wanted: ListColu
             lines += header.lines
             if _SEPARATOR_LINE.fullmatch(delimiter.join(header.cells)):
                 continue
-            if header.cells or header.problem:  # the first line that is not blank
+            if header.cells or header.problem:  # the first record that is not blank
                 break
     if not header.cells:
-        raise UserError(f"{found.path}: the first line is not CSV: {first[:100]!r}")
+        raise UserError(f"{found.path}: the first line is not valid CSV: {first[:100]!r}")
     if not _is_utf8(header.cells):
         raise UserError(f"{found.path} is not UTF-8 in its first line: save it as UTF-8")
     columns = tuple(cell.strip() for cell in header.cells)
-    while columns and not columns[-1]:  # as spreadsheets write them
+    while columns and not columns[-1]:  # spreadsheets write empty cells at the end
         columns = columns[:-1]
     wanted.check(found.path, columns)
     schema = pa.schema([(name, pa.string()) for name in columns if name != wanted.uri])

@@ -1,4 +1,4 @@
-"""The records of Parquet files."""
+"""Reads the records of Parquet files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from catalogue.cli.errors import UserError
 from catalogue.lists.streams import open_bytes
 from catalogue.lists.values import BATCH_ROWS, ListColumns, Part, Record
 
-# What turning a cell of Parquet into a value of Python raises: a year 10,000, an unknown time zone, bytes as text.
+# Exceptions for cells that have no Python value: the year 10,000, an unknown time zone, bytes as text.
 _NO_VALUE = (ValueError, OverflowError, KeyError, pa.ArrowException)
 
 
 def schema_of(path: str, columns: ListColumns) -> pa.Schema:
-    """The columns of a Parquet file beside the URI, see `_plain_field`. Raises UserError."""
+    """Return the schema of a Parquet file without the URI column, see `_plain_field`. Raises UserError."""
     with open_bytes(path) as file:
         schema = open_parquet(file, path).schema_arrow
     columns.check(path, schema.names)
@@ -25,7 +25,7 @@ def schema_of(path: str, columns: ListColumns) -> pa.Schema:
 
 
 def parquet_records(part: Part) -> Iterator[Record]:
-    """The rows of a row group, in a stream."""
+    """Yield the rows of a row group."""
     number = part.line
     with open_bytes(part.list.path) as file:
         for batch in _batches(file, part):
@@ -42,7 +42,7 @@ def _batches(file: Any, part: Part) -> Iterator[pa.RecordBatch]:
     try:
         yield from open_parquet(file, part.list.path).iter_batches(BATCH_ROWS, row_groups=[part.start])
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{part.list.path} is damaged or not readable: {error}") from error
+        raise UserError(f"{part.list.path} is damaged or cannot be read: {error}") from error
 
 
 def _record_of(row: pa.RecordBatch) -> Record:
@@ -51,19 +51,19 @@ def _record_of(row: pa.RecordBatch) -> Record:
     except UnicodeDecodeError:
         return Record(0, {}, "not UTF-8")
     except _NO_VALUE as error:
-        return Record(0, {}, f"a value that Python cannot hold: {error}")
+        return Record(0, {}, f"a value that Python cannot represent: {error}")
 
 
 def open_parquet(file: Any, path: str) -> pq.ParquetFile:
-    """Reads the footer of a Parquet file. Raises UserError."""
+    """Open a Parquet file and read its footer. Raises UserError."""
     try:
         return pq.ParquetFile(file)
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} is not a whole Parquet file: {error}") from error
+        raise UserError(f"{path} is not a complete Parquet file: {error}") from error
 
 
 def _plain_field(field: pa.Field) -> pa.Field:
-    """A field with the type that its values have after `_plain`."""
+    """Return a field with the type that its values have after `_plain`."""
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         kind = pa.timestamp("us", kind.tz)
@@ -71,13 +71,13 @@ def _plain_field(field: pa.Field) -> pa.Field:
         kind = pa.time64("us")
     elif kind == pa.duration("ns"):
         kind = pa.duration("us")
-    elif pa.types.is_fixed_size_list(kind):  # of which Parquet cannot read back a row without one
+    elif pa.types.is_fixed_size_list(kind):  # null rows of this type cannot be read back from Parquet
         kind = pa.list_(kind.value_field)
     return pa.field(field.name, kind)
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Times of nanoseconds to microseconds, since Python's own have no more."""
+    """Cast columns to the types of `_plain_field`: the times of Python have no nanoseconds."""
     fields = [_plain_field(field) for field in batch.schema]
     columns = [
         column.cast(field.type, safe=False) if column.type != field.type else column

@@ -1,4 +1,4 @@
-"""Lists in parts of some megabytes, each a stream that any worker can read: Parquet by row groups, others by lines."""
+"""Splits lists into parts of about 16 MiB that workers read as streams: Parquet by row groups, others by lines."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from catalogue.lists.streams import decoded, lines_of, measured, open_bytes, ski
 from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, Part, Record
 
 PART_BYTES = 16 * 2**20
-MAX_DEPTH = 100  # of a JSON row; pickles and PyArrow fail at several hundred levels
+MAX_DEPTH = 100  # of a JSON row; pickle and PyArrow fail at several hundred levels
 
 
 def parts(found: ImageList) -> Iterator[Part]:
-    """Divides a list where it can be divided."""
+    """Yield the parts of a list, or the whole list if it cannot be split."""
     if found.kind == IMAGE or found.gzipped or found.encoding != UTF_8:
         yield Part(found, found.start, None, found.line)
     elif found.kind == PARQUET:
@@ -49,7 +49,7 @@ def _line_parts(found: ImageList) -> Iterator[Part]:
 
 
 def _whole_records(file: io.BufferedIOBase, delimiter: str, least: int) -> tuple[int, int]:
-    """How many bytes and lines the records have that begin in the next `least` bytes; a record may have many lines."""
+    """Return the number of bytes and lines of the records, each of one or more lines, that begin in `least` bytes."""
     lengths: list[int] = []
     size = taken = 0
     for record in csv_records(decoded(measured(file, lengths)), delimiter):
@@ -61,7 +61,7 @@ def _whole_records(file: io.BufferedIOBase, delimiter: str, least: int) -> tuple
 
 
 def records(part: Part, uri_column: str) -> Iterator[Record]:
-    """The records of a part, in a stream. Blank lines are left out."""
+    """Yield the records of a part, without blank lines."""
     if part.list.kind == IMAGE:
         yield Record(1, {uri_column: part.list.path})
     elif part.list.kind == PARQUET:
@@ -86,21 +86,21 @@ def _rows(lines: Iterator[str], part: Part, uri_column: str) -> Iterator[Record]
     for record in csv_records(lines, part.list.delimiter):
         if record.problem:
             yield Record(number, {}, f"{record.problem}: {record.start.strip()[:200]}")
-        elif any(map(str.strip, record.cells)):  # spreadsheets write blank rows, too
+        elif any(map(str.strip, record.cells)):  # spreadsheets write blank rows too
             found = _with_every_cell(record.cells, columns, uri_column)
             if found:
                 yield Record(number, dict(zip(columns, found, strict=True)))
             else:
                 cut = part.list.delimiter.join(record.cells)[:200]
-                yield Record(number, {}, f"{len(record.cells)} cells, the header {len(columns)}: {cut}")
+                yield Record(number, {}, f"{len(record.cells)} cells, but the header has {len(columns)}: {cut}")
         number += record.lines
 
 
 def _with_every_cell(cells: list[str], columns: Sequence[str], uri_column: str) -> list[str] | None:
-    """A row with a cell for each column; None if it has too many cells, or too few to have a URI.
+    """Return a row with a cell for each column; None if it has too many cells, or too few to have a URI.
 
-    Spreadsheets write more empty cells at the end of a row than the header has, and sometimes leave them out: Excel
-    decides that anew for every 16 rows.
+    Spreadsheets write more empty cells at the end of a row than the header has, and sometimes omit them: Excel decides
+    this separately for every 16 rows.
     """
     missing = len(columns) - len(cells)
     if missing <= 0:
@@ -113,7 +113,7 @@ def _names(pairs: list[tuple[str, Any]]) -> list[str]:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether a value of JSON has more than `MAX_DEPTH` levels, which some of what reads it later cannot take."""
+    """Return whether a JSON value has more than `MAX_DEPTH` levels, which some later readers cannot handle."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for one in level if isinstance(one, (dict, list)) for inner in _members(one)]
@@ -132,13 +132,13 @@ def _objects(lines: Iterator[str], number: int, uri_column: str) -> Iterator[Rec
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            yield Record(number, {}, f"not JSON, {error.msg} at column {error.colno}: {line.strip()[:200]}")
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets as deep
-            yield Record(number, {}, f"not JSON that can be read, {error}: {line.strip()[:200]}")
+            yield Record(number, {}, f"invalid JSON, {error.msg} at column {error.colno}: {line.strip()[:200]}")
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or as many brackets
+            yield Record(number, {}, f"unreadable JSON, {error}: {line.strip()[:200]}")
         else:
             problem = "" if isinstance(value, dict) else f"not a JSON object: {line.strip()[:200]}"
             if line.count("[") + line.count("{") > MAX_DEPTH and _is_deep(value):
                 problem = f"nested more than {MAX_DEPTH} levels deep: {line.strip()[:200]}"
             if line.count(key) > 1 and json.loads(line, object_pairs_hook=_names).count(uri_column) > 1:
-                problem = f"the key {uri_column!r} twice: {line.strip()[:200]}"
+                problem = f"duplicate key {uri_column!r}: {line.strip()[:200]}"
             yield Record(number, {} if problem else value, problem)

@@ -1,4 +1,4 @@
-"""Lists as streams of lines, unpacked and decoded."""
+"""Reads lists as streams of lines, decompressed and decoded."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from catalogue.cli.errors import UserError
 from catalogue.lists.values import UTF_8, Part
 
 _BLOCK = 1 << 16
-_END_OF_FILE = b"\x1a"  # of DOS, as the last line
+_END_OF_FILE = b"\x1a"  # end-of-file mark of DOS, as the last line
 
 
 @contextlib.contextmanager
 def open_bytes(path: str, *, gzipped: bool = False, encoding: str = UTF_8) -> Iterator[Any]:
-    """A file's bytes, unpacked if it is gzipped, and in UTF-8 if it is text in another encoding.
+    """Open a file as bytes, decompressed if it is gzipped, and as UTF-8 if it is text in another encoding.
 
     Raises:
-        StorageError: it cannot be read.
-        UserError: it is cut short or damaged, which must end a run: nobody knows what the rest would have listed.
+        StorageError: the file cannot be read.
+        UserError: the file is truncated or damaged, which must end a run: the rest of the list is unknown.
     """
     with contextlib.ExitStack() as stack:
         file: Any = stack.enter_context(storage.open_file(path))
@@ -42,7 +42,7 @@ def open_bytes(path: str, *, gzipped: bool = False, encoding: str = UTF_8) -> It
 
 
 def skip(file: Any, count: int) -> None:
-    """Goes past the first bytes of a file that was just opened."""
+    """Skip the first bytes of a newly opened file."""
     if file.seekable():
         file.seek(count)
     else:
@@ -50,7 +50,7 @@ def skip(file: Any, count: int) -> None:
 
 
 class _AsUtf8(io.RawIOBase):
-    """A text file in another encoding, as UTF-8; half a character becomes bytes that are not UTF-8."""
+    """A text file in another encoding, as UTF-8; a lone surrogate becomes bytes that are not UTF-8."""
 
     def __init__(self, file: Any, encoding: str) -> None:
         self._file, self._decoder = file, codecs.getincrementaldecoder(encoding)("surrogatepass")
@@ -71,7 +71,7 @@ class _AsUtf8(io.RawIOBase):
 
 
 def lines_of(file: Any, part: Part) -> Iterator[bytes]:
-    """The lines of a part."""
+    """Yield the lines of a part."""
     left = part.end - part.start if part.end is not None else None
     for line in file:
         yield line
@@ -82,13 +82,13 @@ def lines_of(file: Any, part: Part) -> Iterator[bytes]:
 
 
 def measured(lines: Iterator[bytes], lengths: list[int]) -> Iterator[bytes]:
-    """The same lines; their lengths in bytes are appended to `lengths`."""
+    """Yield the same lines, and append their lengths in bytes to `lengths`."""
     for line in lines:
         lengths.append(len(line))
         yield line
 
 
 def decoded(lines: Iterator[bytes]) -> Iterator[str]:
-    """Lines as text; bytes that are not UTF-8 become surrogates, so that one bad line harms no other."""
+    """Yield lines as text; bytes that are not UTF-8 become surrogates, so that a bad line affects no other."""
     for line in lines:
         yield "" if line == _END_OF_FILE else line.decode("utf-8", "surrogateescape").removeprefix("\ufeff")

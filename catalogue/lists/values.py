@@ -1,4 +1,4 @@
-"""The values of the list reader: a list, a part of it, a record, the columns that are wanted."""
+"""Data classes of the list reader: a list, its parts and records, and the required columns."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class ListColumns:
     """The columns that a list must have.
 
     Attributes:
-        uri: names the image.
-        label: names its class; None where labels are not asked for.
-        hint: what the user can do if `uri` is missing, at the end of an error message.
-        separator: what stands between the URIs of one cell; None if there is one URI. Each becomes a row, with a column
+        uri: column of the image URI.
+        label: column of the class; None if labels are not required.
+        hint: advice for the user if `uri` is missing, appended to the error message.
+        separator: separator of the URIs in one cell; None for one URI per cell. Each URI becomes a row, with a column
             `POSITION` that counts from one.
     """
 
@@ -34,7 +34,7 @@ class ListColumns:
     separator: str | None = None
 
     def check(self, path: str, names: Sequence[str]) -> None:
-        """Refuses a list that lacks one of them, or has two columns of one name. Raises UserError."""
+        """Reject a list with a missing, duplicate or reserved column. Raises UserError."""
         missing = [name for name in (self.uri, self.label) if name is not None and name not in names]
         shown = ", ".join(names)[:100]
         if missing:
@@ -51,15 +51,15 @@ class ImageList:
     """A file that lists images.
 
     Attributes:
-        path: where it is.
-        kind: one of this module's kinds.
-        schema: of the columns beside the URI; None where only the rows can tell.
-        gzipped: whether it is.
-        encoding: of its text: UTF-8 or UTF-16.
-        columns: of a CSV, in order.
-        delimiter: of a CSV.
-        start: of a CSV, how many bytes its header has.
-        line: the number of the first line after `start`; lines count from one.
+        path: local or remote path.
+        kind: one of the kinds in this module.
+        schema: schema of the columns other than the URI; None if only the rows define them.
+        gzipped: whether the file is gzipped.
+        encoding: text encoding, UTF-8 or UTF-16.
+        columns: column names of a CSV, in order.
+        delimiter: delimiter of a CSV.
+        start: number of bytes of a CSV's header.
+        line: number of the first line after `start`; lines count from one.
     """
 
     path: str
@@ -78,10 +78,10 @@ class Part:
     """Some of the lines of a list.
 
     Attributes:
-        list: the whole.
-        start: the first byte; of Parquet, the row group.
-        end: the byte after the last; None for all there are.
-        line: the number of the first line; of Parquet, of the first row.
+        list: list to which the part belongs.
+        start: first byte; for Parquet, the row group.
+        end: byte after the last; None for no limit.
+        line: number of the first line; for Parquet, of the first row.
     """
 
     list: ImageList
@@ -91,7 +91,7 @@ class Part:
 
 
 class Record(NamedTuple):
-    """A line or row: its number, its columns by name, and what is wrong with it, if anything."""
+    """A line or row: its number, its columns by name, and its problem, if any."""
 
     number: int
     columns: dict[str, Any]

@@ -1,20 +1,20 @@
-"""The model directory: the contract between the trainer and everything that classifies.
+"""Model directory: the contract between the trainer and all classification code.
 
 ::
 
     saved_model.pb  variables/  fingerprint.pb              the SavedModel; its variables are constants
-    model.json                                              everything needed to use it right (`ModelInfo`)
-    golden/NN.png  golden/probabilities.json                a few images and the probabilities the model gave them
-    model.keras                                             the same network for fine-tuning further
-    report.html                                             the evaluation, with pictures
+    model.json                                              all settings needed to use it correctly (`ModelInfo`)
+    golden/NN.png  golden/probabilities.json                a few images with their expected probabilities
+    model.keras                                             the same network for further fine-tuning
+    report.html                                             the evaluation, with images
 
 Signatures of the SavedModel:
 
 * ``serving_default``: ``images`` uint8 [N, H, W, 3] -> ``probabilities`` float32 [N, K], in the order of the labels;
-* ``serve_bytes``: ``data`` string [N] -> ``labels`` string [N, k], ``scores`` float32 [N, k], best first, where k is 5
-  or K, whichever is less.
+* ``serve_bytes``: ``data`` string [N] -> ``labels`` string [N, k], ``scores`` float32 [N, k], best first, with
+  k = min(5, K).
 
-Reading needs neither TensorFlow nor Keras; they are imported where a network is run.
+Reading a directory needs neither TensorFlow nor Keras; they are imported only to run a network.
 """
 
 from catalogue.model_dir.directory import (

@@ -1,11 +1,11 @@
-"""Rounding weights to bfloat16 so that the errors cancel.
+"""Rounding of weights to bfloat16 with error diffusion, so that rounding errors cancel.
 
-A bfloat16 has 8 bits of mantissa. Rounded one by one, the nine weights of an edge detector no longer add up to zero,
-and what was dark becomes grey wherever a photo is bright. The first layers of MobileNetV2 suffer most: of 341 photos
-of clothes, 17 got another label. Here each weight is rounded together with the error that the ones before it have
-left, as Floyd and Steinberg do with the pixels of a picture (Proc. SID 17, 1976), from the largest weight to the
-smallest, so that the sum stays what it was to half the last bit of the smallest. One photo of the 341 gets another
-label then (four with another such network), and the network is as fast.
+A bfloat16 has 8 bits of mantissa. If the nine weights of an edge detector are rounded independently, they no longer
+sum to zero, and dark output turns gray wherever a photo is bright. The first layers of MobileNetV2 suffer most: of 341
+photos of clothes, 17 got another label. Here each weight is rounded after adding the error carried over from the
+previous weights, as Floyd and Steinberg do for pixels (Proc. SID 17, 1976). The order is from the largest weight to the
+smallest, so the sum is preserved to half the last bit of the smallest weight. Then 1 of the 341 photos gets another
+label (4 with another such network), at the same speed.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _KEPT, _HALF = np.uint32(0xFFFF0000), np.uint32(0x7FFF)
 
 
 def is_native() -> bool:
-    """Whether this processor has instructions for bfloat16; Linux says so."""
+    """Return whether this CPU has bfloat16 instructions, according to Linux's ``/proc/cpuinfo``."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
-    """Finite float32 to the nearest number that bfloat16 has, to even where two are as near; float32, same shape."""
+    """Round finite float32 to the nearest bfloat16 value, ties to even. Return float32 of the same shape."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     return ((bits + _HALF + ((bits >> np.uint32(16)) & np.uint32(1))) & _KEPT).view(np.float32)
 
 
 def diffused(values: np.ndarray) -> np.ndarray:
-    """Rounds float32 [..., n] to numbers that bfloat16 has; sums over the last axis stay what they were."""
+    """Round float32 [..., n] to bfloat16 values with error diffusion, which preserves sums over the last axis."""
     order = np.argsort(-np.abs(values), axis=-1, kind="stable")
     wanted = np.take_along_axis(values, order, -1).astype(np.float64)
     found = np.empty(values.shape, np.float32)
@@ -46,16 +46,16 @@ def diffused(values: np.ndarray) -> np.ndarray:
 
 
 def kernels(weights: np.ndarray) -> np.ndarray:
-    """Rounds the weights of a convolution.
+    """Round the weights of a convolution.
 
-    The inputs of one kernel are neighbouring pixels and much alike, so its sum is kept; where a kernel is a single
-    weight, the sum over the input channels, whose values, after a ReLU, all have the same sign.
+    The inputs of a kernel are neighboring pixels with similar values, so the sum of each kernel is preserved. For
+    1x1 kernels, the sum over the input channels is preserved: after a ReLU their values have the same sign.
 
     Args:
-        weights: float32 [..., I, h, w], where I is the input channels.
+        weights: float32 [..., I, h, w], where I is the number of input channels.
 
     Returns:
-        float32 of the same shape, all of them numbers that bfloat16 has.
+        float32 of the same shape, containing only bfloat16 values.
     """
     several = weights.shape[-1] * weights.shape[-2] > 1
     flat = weights.reshape(*weights.shape[: -2 if several else -3], -1)

@@ -1,8 +1,8 @@
-"""Graphs of TensorFlow, rewritten so that their convolutions do what comes after them, and run, in bfloat16 if need be.
+"""TensorFlow graph rewriting: fold batch norm into convolutions, and run the graph, optionally in bfloat16.
 
-TensorFlow itself puts the offset and the activation after a convolution into it, but not what multiplies its channels,
-as batch normalisation does: after a depthwise convolution that stays a pass over all of its output, and the offset and
-the activation two more. MobileNetV2 spends a fifth of its time there in float32, half of it in bfloat16.
+TensorFlow fuses a convolution with the offset and activation after it, but not with per-channel factors, as in batch
+norm. After a depthwise convolution the factors stay a pass over its whole output; offset and activation add two more.
+MobileNetV2 spends a fifth of its time there in float32, and half of it in bfloat16.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _FACTORS, _OFFSETS = ("Mul",), ("Add", "AddV2", "BiasAdd")
 
 
 def constant(function: Any) -> Any:
-    """A concrete function with its variables as constants and what it calls put into it."""
+    """Freeze a concrete function: return it with its variables as constants and its function calls inlined."""
     return convert_variables_to_constants_v2(function)
 
 
 def merged(function: Any) -> Any:
-    """What multiplies and shifts the channels of a convolution becomes part of its weights and one offset for each.
+    """Fold per-channel factors and offsets after each convolution into its weights and one offset per channel.
 
     Args:
-        function: as `constant` gives it.
+        function: frozen function, see `constant`.
 
     Returns:
-        A concrete function that gives the same, up to the rounding of float32.
+        A concrete function with the same outputs, up to float32 rounding.
     """
     graph = _Graph(function)
     chains = [(node, chain) for node in graph.convolutions() if (chain := list(graph.after(node)))]
@@ -61,11 +61,12 @@ def merged(function: Any) -> Any:
 
 
 def with_kernels(function: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """Other weights for the convolutions.
+    """Return a concrete function with the weights of its convolutions replaced.
 
     Args:
-        function: as `constant` gives it.
-        change: weights float32 [..., I, h, w], where I is the input channels, to others of the same shape.
+        function: frozen function, see `constant`.
+        change: function of weights float32 [..., I, h, w], where I is the number of input channels, that returns new
+            weights of the same shape.
     """
     graph = _Graph(function)
     nodes = list(graph.convolutions())
@@ -78,17 +79,18 @@ def with_kernels(function: Any, change: Callable[[np.ndarray], np.ndarray]) -> A
 
 
 def in_session(function: Any, config: Any = None, *, in_bfloat16: bool = False) -> Callable[..., list[np.ndarray]]:
-    """Runs a concrete function in a session of its own, since eager mode has one configuration for all of a process.
+    """Return a callable that runs a concrete function in its own session.
+
+    A session has its own configuration, while eager mode has one per process.
 
     Args:
-        function: as `constant` gives it.
-        config: a `tf.compat.v1.ConfigProto`, as the number of threads.
-        in_bfloat16: whether convolutions, with weights rounded by `catalogue.model_dir.bfloat16.kernels`, and what is
-            between them
-            compute in bfloat16; for processors, see `catalogue.model_dir.bfloat16.is_native`.
+        function: frozen function, see `constant`.
+        config: `tf.compat.v1.ConfigProto`, for example with the number of threads.
+        in_bfloat16: whether convolutions, and the operations between them, run in bfloat16, with weights rounded by
+            `catalogue.model_dir.bfloat16.kernels`. Only for CPUs, see `catalogue.model_dir.bfloat16.is_native`.
 
     Returns:
-        A function of one array for each input to one for each output. Safe to call from several threads.
+        A thread-safe function of one array per input that returns one array per output.
     """
     config = config or tf.compat.v1.ConfigProto()
     if in_bfloat16:
@@ -100,14 +102,19 @@ def in_session(function: Any, config: Any = None, *, in_bfloat16: bool = False) 
 
 
 class _Step(NamedTuple):
-    """An operation with one constant operand, which is named."""
+    """Operation with one constant operand.
+
+    Attributes:
+        node: the operation.
+        constant: name of the constant operand.
+    """
 
     node: Any
     constant: str
 
 
 class _Graph:
-    """The nodes of a concrete function."""
+    """Editable graph of a concrete function."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -115,7 +122,7 @@ class _Graph:
         self._nodes = {node.name: node for node in self._definition.node}
         self._consumers = collections.defaultdict(list)
         for node in self._definition.node:
-            # Whatever else a node waits for has no effects: all that a network reads is constant.
+            # Control dependencies can be dropped: a frozen network has no side effects.
             operands = [name for name in node.input if not name.startswith("^")]
             del node.input[:]
             node.input.extend(operands)
@@ -124,7 +131,7 @@ class _Graph:
         self._constant: dict[str, bool] = {}
 
     def convolutions(self) -> Iterator[tf.compat.v1.NodeDef]:
-        """Those of float32 whose weights are constant."""
+        """Yield the float32 convolutions in NHWC format whose weights are constant."""
         for node in list(self._definition.node):
             if node.op not in (_CONVOLUTION, _DEPTHWISE) or node.attr["T"].type != tf.float32.as_datatype_enum:
                 continue
@@ -132,7 +139,7 @@ class _Graph:
                 yield node
 
     def after(self, convolution: Any) -> Iterator[_Step]:
-        """The operations after a convolution that do something to each channel, in their order."""
+        """Yield, in order, the operations after a convolution that multiply or shift its channels by constants."""
         node, channels = convolution, self._tensor(convolution.name).shape[-1]
         while len(self._consumers[node.name]) == 1 and node.name not in self._outputs():
             (consumer,) = self._consumers[node.name]
@@ -146,20 +153,20 @@ class _Graph:
             node = consumer
 
     def values(self, names: list[str]) -> dict[str, np.ndarray]:
-        """Of constant tensors."""
+        """Return the values of constant tensors by name."""
         config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
         with tf.compat.v1.Session(graph=self._function.graph, config=config) as session:
             return dict(zip(names, session.run([self._tensor(name) for name in names]), strict=True))
 
     def add_constant(self, name: str, value: np.ndarray) -> str:
-        """Adds a float32 constant. Returns its name."""
+        """Add a float32 constant and return its name."""
         node = self._definition.node.add(op="Const", name=name)
         node.attr["dtype"].type = tf.float32.as_datatype_enum
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.astype(np.float32)))
         return name
 
     def replace_by_offset(self, node: Any, convolution: Any, offsets: str) -> None:
-        """A node adds offsets to the output of a convolution and does nothing else any more."""
+        """Turn a node into one that only adds offsets to the output of a convolution."""
         node.op = "BiasAdd"
         del node.input[:]
         node.input.extend([convolution.name, offsets])
@@ -167,7 +174,7 @@ class _Graph:
         node.attr["T"].type = tf.float32.as_datatype_enum
 
     def function(self) -> Any:
-        """A concrete function of the nodes as they are now, without those that nothing needs any more."""
+        """Return a concrete function of the edited graph, without unused nodes."""
         inputs, outputs = self._function.inputs, self._function.outputs
         needed = [tensor.op.name for tensor in (*inputs, *outputs)]
         definition = tf.compat.v1.graph_util.extract_sub_graph(self._definition, needed)
@@ -181,7 +188,7 @@ class _Graph:
         return self._function.graph.get_tensor_by_name(name if ":" in name else f"{name}:0")
 
     def _is_constant(self, name: str) -> bool:
-        """Whether a tensor is the same in every call."""
+        """Return whether a tensor has the same value in every call."""
         name = _node_of(name)
         if name not in self._constant:
             node = self._nodes[name]
@@ -193,14 +200,14 @@ class _Graph:
 
 
 def _node_of(name: str) -> str:
-    """The node that an input names."""
+    """Return the name of the node that an input refers to."""
     return name.partition(":")[0]
 
 
 def folded(function: Any) -> Callable[..., list[tf.Tensor]]:
-    """A concrete function with its variables as constants, from which TensorFlow makes fewer operations.
+    """Freeze a concrete function and fold batch norm into its convolutions, see `merged`.
 
-    It gives a list of tensors. Later changes of the variables do not reach it.
+    The result returns a list of tensors. Later changes of the variables do not affect it.
     """
     frozen = merged(constant(function))
     return lambda *arguments: tf.nest.flatten(frozen(*map(tf.convert_to_tensor, arguments)))

@@ -1,4 +1,4 @@
-"""The content of ``model.json``."""
+"""Content of ``model.json`` as a dataclass, and its id and checksum."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ INFO_FILE = "model.json"
 SIGNATURE_FILE = "model.sig"
 
 SERVE_BYTES_NOTE = (
-    "serve_bytes decodes with TensorFlow's own operations (JPEG, PNG, GIF, BMP): no EXIF orientation, no CMYK, no "
-    "transparency over white, no colour profiles, no scaling while a JPEG is read. Scores differ a little from those "
-    "of serving_default behind catalogue.images.reader."
+    "serve_bytes decodes images with TensorFlow operations (JPEG, PNG, GIF, BMP): no EXIF orientation, no CMYK, no "
+    "transparency over white, no color profiles, no downscaling in the JPEG decoder. Its scores differ slightly from "
+    "those of serving_default on images from catalogue.images.reader."
 )
 
 
 class ModelDirError(UserError):
-    """A directory that is no model directory, or one that must not be used; the message says which and why."""
+    """Error for a directory that is not a model directory, or that must not be used; the message gives the reason."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """The content of ``model.json``.
+    """Content of ``model.json``.
 
-    A field that the first format did not have has a default, so that every model directory ever written can be read.
+    Fields added after the first format have defaults, so that every model directory ever written can be read.
 
     Attributes:
-        id: a hash of all that changes a prediction, see `model_id`. 16 hexadecimal digits.
-        labels: the class names in the order of the probabilities.
-        image: how images must be prepared.
-        policy: the version of the image policy the model was trained with.
-        temperature: what the logits are divided by inside the graph, fitted on validation.
-        class_shares: label -> its share among the training photos; empty if the model was not fitted here.
-        metrics: of the validation photos, see `trainer.evaluation.metrics`.
-        test_metrics: the same of the test photos; None if there were none.
-        training: backbone, weights, options and the history of the epochs.
-        network: of each layer its name, kind, output shape, number of parameters, and whether it was fitted.
-        data: numbers of photos, and a fingerprint of their contents and labels.
-        versions: of Python and the packages that wrote it.
-        created: when it was written, ISO 8601, UTC.
+        id: hash of everything that affects predictions, see `model_id`; 16 hexadecimal digits.
+        labels: class names in the order of the probabilities.
+        image: image preprocessing spec.
+        policy: version of the image policy the model was trained with.
+        temperature: divisor of the logits inside the graph, calibrated on the validation set.
+        class_shares: label -> share of the training photos; empty if the model was not trained here.
+        metrics: metrics on the validation set, see `trainer.evaluation.metrics`.
+        test_metrics: metrics on the test set; None if there was no test set.
+        training: backbone, weights, options and epoch history.
+        network: name, kind, output shape and parameter count of each layer, and whether it was trained.
+        data: photo counts, and a fingerprint of the photos and labels.
+        versions: versions of Python and of the packages that wrote it.
+        created: creation time, ISO 8601, UTC.
         files: path -> SHA-256 of every other file of the directory.
-        network_hash: of the network and its weights; empty in directories that were written without. The id of such a
-            directory is computed from the one that is written in it.
+        network_hash: hash of the network and its weights; empty in directories written by older versions. Their id is
+            recomputed with the stored id in place of this hash.
     """
 
     id: str
@@ -67,7 +67,7 @@ class ModelInfo:
     test_metrics: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``model.json``; its last key is a checksum of the others."""
+        """Return the content of ``model.json``; its last key is a checksum of the others."""
         content = (
             {"format": FORMAT} | dataclasses.asdict(self) | {"labels": list(self.labels), "network": list(self.network)}
         )
@@ -76,7 +76,7 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ModelInfo:
-        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where `content` is something else."""
+        """Parse the output of `to_json`. Raises KeyError, TypeError or ValueError if `content` is invalid."""
         required = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
         values = {
             field.name: content[field.name]
@@ -89,17 +89,17 @@ class ModelInfo:
 
 
 def model_id(info: ModelInfo) -> str:
-    """The id of a model: a hash of what it stands for. Labels, temperature and image spec cannot change without it."""
+    """Return the id of a model: a hash of format, image policy and spec, labels, temperature and network."""
     spec = dataclasses.asdict(info.image)
     stands_for = [FORMAT, info.policy, spec, info.labels, info.temperature, info.network_hash]
     return hashlib.sha256(canonical_json(stands_for)).hexdigest()[:16]
 
 
 def canonical_json(value: Any) -> bytes:
-    """A value as JSON that is the same for equal values: what is hashed."""
+    """Serialize a value as canonical JSON for hashing: equal values yield equal bytes."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def checksum(content: dict[str, Any]) -> str:
-    """The checksum of ``model.json``: SHA-256 of its other keys, hexadecimal."""
+    """Return the checksum of ``model.json``: SHA-256 of its other keys, hexadecimal."""
     return hashlib.sha256(canonical_json(content)).hexdigest()

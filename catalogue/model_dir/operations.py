@@ -1,12 +1,11 @@
-"""The operations of a SavedModel: one that could do more than compute is refused before anything loads it.
+"""Allowlist of SavedModel operations: a model that could do more than compute is rejected before it is loaded.
 
 A SavedModel is a program. TensorFlow has operations that read and write files, open connections or call Python, and
-runs whichever it finds. Here only those pass that compute from their inputs alone.
+runs them unchecked. Only operations that compute from their inputs alone are permitted here.
 
-``saved_model.pb`` is parsed with the few fields of its messages that this takes, since those of TensorFlow come with
-TensorFlow, which takes seconds to import. Their numbers are from tensorflow/core: protobuf/saved_model.proto,
-protobuf/meta_graph.proto, framework/graph.proto, framework/function.proto, framework/node_def.proto and
-framework/attr_value.proto.
+``saved_model.pb`` is parsed with minimal copies of its messages, because TensorFlow's own take seconds to import. The
+field numbers come from tensorflow/core: protobuf/saved_model.proto, protobuf/meta_graph.proto, framework/graph.proto,
+framework/function.proto, framework/node_def.proto and framework/attr_value.proto.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from catalogue.model_dir.info import ModelDirError
 
 SERVING, SERVING_BYTES = "serving_default", "serve_bytes"
 
-# What the networks of keras.applications and of trainer.networks need, and what is like it.
+# Operations of the networks in keras.applications and trainer.networks, and similar ones.
 _COMPUTING = """
 Abs Add AddN AddV2 All Any ArgMax ArgMin AvgPool BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd
 BroadcastTo Cast Ceil ClipByValue Concat ConcatV2 Const Conv2D Cumsum DepthToSpace DepthwiseConv2dNative Div DivNoNan
@@ -36,12 +35,12 @@ Shape ShapeN Sigmoid Sign Size Slice Softmax Softplus Softsign SpaceToBatchND Sp
 SquaredDifference Squeeze StatefulPartitionedCall StopGradient StridedSlice Sub Sum Tanh Tile TopKV2 Transpose Unpack
 Where ZerosLike
 """
-# What decodes files, one after the other, in `SERVING_BYTES`.
+# Operations that decode the image files sequentially in `SERVING_BYTES`.
 _DECODING = """
 Assert DecodeImage StatelessWhile TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
 TensorListStack While
 """
-# What TensorFlow adds to every SavedModel for saving and restoring it; no signature may lead there.
+# Operations that TensorFlow adds to every SavedModel for saving and restoring; no signature may reach them.
 _SAVING = "MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin"
 
 COMPUTING, DECODING = frozenset(_COMPUTING.split()), frozenset(_DECODING.split())
@@ -49,9 +48,7 @@ _INITIALIZING = "__saved_model_init_op"
 _PERMITTED = {SERVING: COMPUTING, SERVING_BYTES: COMPUTING | DECODING, _INITIALIZING: frozenset({"NoOp"})}
 
 _PACKAGE = "catalogue_classifier"
-_MESSAGES: dict[
-    str, dict[str, tuple[int, str]]
-] = {  # message -> field -> its number and type; all repeated or optional
+_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {  # message -> field -> number and type; * marks a repeated field
     "SavedModel": {"meta_graphs": (2, "MetaGraph*")},
     "MetaGraph": {"graph": (2, "Graph"), "signatures": (5, "SignatureEntry*")},
     "SignatureEntry": {"key": (1, "string"), "value": (2, "Signature")},
@@ -71,19 +68,19 @@ _MESSAGES: dict[
 
 
 def check(folder: Path, name: str) -> None:
-    """Refuses a SavedModel that could do more than compute.
+    """Reject a SavedModel that could do more than compute.
 
     Args:
-        folder: of the SavedModel.
-        name: of the model directory, for the message.
+        folder: folder of the SavedModel.
+        name: name of the model directory, for the error message.
 
     Raises:
-        ModelDirError: it has an operation that is not among those that are permitted, or cannot be parsed.
+        ModelDirError: the SavedModel has an operation that is not permitted, or cannot be parsed.
     """
     try:
         (meta_graph,) = _message("SavedModel").FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
     except (DecodeError, ValueError):
-        raise ModelDirError(f"{name}: its saved_model.pb is no SavedModel with one graph") from None
+        raise ModelDirError(f"{name}: its saved_model.pb is not a SavedModel with one graph") from None
     program = _Program(meta_graph.graph)
     found = {signature.key: set(program.reached_from(signature.value)) for signature in meta_graph.signatures}
     if SERVING not in found:
@@ -93,25 +90,25 @@ def check(folder: Path, name: str) -> None:
         refused |= operations - _PERMITTED.get(signature, COMPUTING)
     if refused:
         raise ModelDirError(
-            f"{name}: its SavedModel has operations that do more than compute, or that are not known here: "
-            f"{', '.join(sorted(refused))}; a model is a program: use only those of people you trust"
+            f"{name}: its SavedModel has operations that are not permitted ({', '.join(sorted(refused))}): "
+            "a model is a program, so only use models of people you trust"
         )
 
 
 class _Program:
-    """The nodes of a graph and of the functions it calls."""
+    """Nodes of a graph and of the functions it calls."""
 
     def __init__(self, graph: Any) -> None:
         self._nodes = {node.name: node for node in graph.nodes}
         self._functions = {function.signature.name: function.nodes for function in graph.library.functions}
 
     def operations(self) -> set[str]:
-        """The operations of all nodes, whether anything leads there or not."""
+        """Return the operations of all nodes, reachable or not."""
         nodes = [*self._nodes.values(), *(node for own in self._functions.values() for node in own)]
         return {node.operation for node in nodes} - self._functions.keys()
 
     def reached_from(self, signature: Any) -> Iterator[str]:
-        """The operations that a signature runs."""
+        """Yield the operations that a signature runs."""
         seen: set[str] = set()
         waiting = [_node_of(output.value.name) for output in signature.outputs]
         called: set[str] = set()
@@ -126,7 +123,7 @@ class _Program:
         yield from self._within(called)
 
     def _within(self, called: set[str]) -> Iterator[str]:
-        """The operations of functions, and of those that they call."""
+        """Yield the operations of functions, and of the functions they call, recursively."""
         seen, waiting = set(called), list(called)
         while waiting:
             nodes = self._functions.get(waiting.pop(), [])
@@ -137,7 +134,7 @@ class _Program:
 
 
 def _calls(nodes: Iterable[Any]) -> Iterator[str]:
-    """The names of the functions that nodes call; an operation may be one itself."""
+    """Yield the names of the functions that nodes call; the operation itself may be a function."""
     for node in nodes:
         yield node.operation
         for attribute in node.attributes:
@@ -147,7 +144,7 @@ def _calls(nodes: Iterable[Any]) -> Iterator[str]:
 
 
 def _node_of(name: str) -> str:
-    """The node that an input or output names: ``^node``, ``node:0``."""
+    """Return the node name in an input or output such as ``^node`` or ``node:0``."""
     return name.lstrip("^").partition(":")[0]
 
 
@@ -169,5 +166,5 @@ def _pool() -> descriptor_pool.DescriptorPool:
 
 
 def _message(name: str) -> Any:
-    """The class of a message."""
+    """Return the class of a message."""
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))

@@ -1,10 +1,10 @@
-"""The SavedModel of a model directory, loaded to be run.
+"""Inference with the SavedModel of a model directory.
 
-Its variables are constants and batch normalisation is folded into the convolutions, see `catalogue.model_dir.graph`, so
-that it loads in a third of the time. To train it further there is ``model.keras`` beside it.
+Its variables are constants and batch norm is folded into the convolutions, see `catalogue.model_dir.graph`, so it loads
+in a third of the time. For further training, use the ``model.keras`` beside it.
 
-Only the graph of the one signature is loaded, whose operations `read` has looked at: ``tf.saved_model.load`` would also
-run what the SavedModel says it needs for restoring itself.
+Only the graph of one signature is loaded, whose operations `read` has checked: ``tf.saved_model.load`` would also run
+the SavedModel's own restore operations.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from catalogue.model_dir.operations import SERVING
 
 
 class SavedModel:
-    """The network of a model directory, loaded: uint8 [N, H, W, 3] to probabilities. Safe to call from several threads.
+    """Loaded network of a model directory: uint8 [N, H, W, 3] to probabilities. Thread-safe.
 
     Args:
-        path: the local model directory.
-        config, in_bfloat16: see `catalogue.model_dir.graph.in_session`.
+        path: local model directory.
+        config, in_bfloat16: session options, see `catalogue.model_dir.graph.in_session`.
     """
 
     def __init__(self, path: str | os.PathLike[str], config: Any = None, *, in_bfloat16: bool = False) -> None:
@@ -37,12 +37,12 @@ class SavedModel:
         self._run = graph.in_session(function, config, in_bfloat16=in_bfloat16)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Classifies uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
+        """Classify images uint8 [N, H, W, 3]. Return probabilities, float32 [N, K]."""
         return self._run(images)[0]
 
 
 def _signature(folder: Path, name: str) -> Any:
-    """A signature of a SavedModel whose variables are constants, as a concrete function."""
+    """Load a signature of a frozen SavedModel as a concrete function."""
     (meta_graph,) = SavedModelMessage.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
     signature = meta_graph.signature_def[name]
     inputs = [tensor.name for tensor in signature.inputs.values()]
@@ -54,7 +54,7 @@ def _signature(folder: Path, name: str) -> Any:
 
 
 def _with_own_names(definition: Any) -> Any:
-    """A graph whose functions have names that nothing else in this process has."""
+    """Rename the functions of a graph so that their names are unique in this process."""
     suffix = f"_{uuid.uuid4().hex}"
     functions = definition.library.function
     names = {function.signature.name for function in functions}
@@ -71,10 +71,10 @@ def _with_own_names(definition: Any) -> Any:
 
 
 def load(model: ModelDir) -> SavedModel:
-    """Loads the network of a model directory and lets it reproduce its golden images.
+    """Load the network of a model directory and check that it reproduces its golden images.
 
     Raises:
-        ModelDirError: it does not reproduce them.
+        ModelDirError: the network does not reproduce its golden images.
     """
     network = SavedModel(model.path)
     model.check_golden(network)

@@ -1,7 +1,7 @@
 """Signatures of model directories, in the format of OpenSSF Model Signing. Needs the extra ``signing``.
 
-The signature is the file ``model.sig`` in the directory, over every other file in it. Keys are of elliptic curves, as
-PEM: ``openssl ecparam -name prime256v1 -genkey -noout -out key.pem``, ``openssl ec -in key.pem -pubout -out key.pub``.
+The signature is the file ``model.sig`` in the directory and covers every other file in it. Keys are elliptic-curve PEM
+keys: ``openssl ecparam -name prime256v1 -genkey -noout -out key.pem``, ``openssl ec -in key.pem -pubout -out key.pub``.
 Source: https://github.com/sigstore/model-transparency
 """
 
@@ -18,85 +18,85 @@ from catalogue.model_dir.info import SIGNATURE_FILE, ModelDirError
 
 _KEY_ERRORS = (OSError, ValueError, TypeError, AttributeError)
 _DIFFERENCES = {
-    r"Hash mismatch for \\*'(.*?)\\*':": "changed since",
-    r"Extra files found in model \\*'.*?\\*': (.*?)(?:[\"'][,\]]|$)": "added since",
+    r"Hash mismatch for \\*'(.*?)\\*':": "changed since signing",
+    r"Extra files found in model \\*'.*?\\*': (.*?)(?:[\"'][,\]]|$)": "added since signing",
     r"Missing files in model \\*'.*?\\*': (.*?)(?:[\"'][,\]]|$)": "missing",
 }
 
 
 def check_installed() -> None:
-    """Raises UserError without the extra."""
+    """Raise UserError if the extra ``signing`` is not installed."""
     _library()
 
 
 def check_public_key(key: str, path: str) -> None:
-    """Raises UserError for a key that cannot be used, and without the extra.
+    """Raise UserError if a public key cannot be used, or the extra ``signing`` is not installed.
 
     Args:
-        key: the content of a PEM file.
-        path: of the file, for the message.
+        key: content of a PEM file.
+        path: path of the file, for the error message.
     """
     try:
         _verifier(key)
     except _KEY_ERRORS as error:
-        message = f"--require-signature {path} is not the public key of an elliptic curve: {_why(error)}"
+        message = f"--require-signature {path} is not an elliptic-curve public key: {_why(error)}"
         raise UserError(message) from error
 
 
 def sign(folder: Path, private_key: str) -> None:
-    """Writes the signature of a model directory.
+    """Sign a model directory, writing ``model.sig``.
 
     Args:
-        folder: of a local model directory.
-        private_key: the path of a key, without a password.
+        folder: local model directory.
+        private_key: path of a private key without a password.
 
     Raises:
-        UserError: the key cannot be used, or the signature not be written.
+        UserError: the key cannot be used, or the signature cannot be written.
     """
     hashing, signing, _ = _library()
     config = signing.Config().set_hashing_config(_hashing(hashing, folder))
     try:
         config.use_elliptic_key_signer(private_key=Path(private_key)).sign(folder, folder / SIGNATURE_FILE)
     except _KEY_ERRORS as error:
-        raise UserError(f"--key {private_key} is not the private key of an elliptic curve: {_why(error)}") from error
+        raise UserError(f"--key {private_key} is not an elliptic-curve private key: {_why(error)}") from error
 
 
 def verify(folder: Path, public_key: str, name: str) -> None:
-    """Refuses a model directory that the owner of a key has not signed as it is.
+    """Verify the signature of a model directory against a public key.
 
     Args:
-        folder: of a local model directory.
-        public_key: the content of a PEM file, see `check_public_key`.
-        name: of the directory, for messages.
+        folder: local model directory.
+        public_key: content of a PEM file, see `check_public_key`.
+        name: name of the directory, for error messages.
 
     Raises:
-        ModelDirError: it has no signature, one of another key, or was changed since.
-        UserError: the extra is missing.
+        ModelDirError: the directory is unsigned, signed with another key, or changed since it was signed.
+        UserError: the extra ``signing`` is not installed.
     """
     verifier = _verifier(public_key).set_hashing_config(_hashing(_library()[0], folder))
     if not (folder / SIGNATURE_FILE).is_file():
-        raise ModelDirError(f"{name} is not signed: it has no {SIGNATURE_FILE}; sign it with python -m trainer sign")
+        raise ModelDirError(f"{name} is not signed (no {SIGNATURE_FILE}): sign it with python -m trainer sign")
     try:
         verifier.verify(folder, folder / SIGNATURE_FILE)
-    except Exception as error:  # the library raises what its parts do, such as errors of JSON
-        raise ModelDirError(f"{name} is not what the owner of the key has signed: {_shown(error)}") from error
+    except Exception as error:  # the library passes on any error of its parts, such as JSON errors
+        raise ModelDirError(f"{name} fails signature verification: {_shown(error)}") from error
 
 
 def _verifier(public_key: str) -> Any:
     _, _, verifying = _library()
-    with tempfile.NamedTemporaryFile("w", suffix=".pub") as file:  # the library takes a path
+    with tempfile.NamedTemporaryFile("w", suffix=".pub") as file:  # the library accepts only a path
         file.write(public_key)
         file.flush()
         return verifying.Config().use_elliptic_key_verifier(public_key=Path(file.name))
 
 
 def _why(error: Exception) -> str:
-    """Why a key cannot be used; the library only finds out that those of another kind have no curve."""
-    return "it is one of another kind" if isinstance(error, AttributeError) else one_line(str(error), 200)
+    """Return the reason a key is invalid; the library fails with AttributeError on key types without a curve."""
+    return "it has another key type" if isinstance(error, AttributeError) else one_line(str(error), 200)
 
 
 def _shown(error: Exception) -> str:
-    """What the library says, without the digests of files."""
+    """Return the library's message as one line, without file digests."""
     text = str(error)
     if "Key mismatch" in text:
         return "it was signed with another key"

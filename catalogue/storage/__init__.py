@@ -1,4 +1,4 @@
-"""Files and objects: local paths, ``gs://``, ``s3://``, ``az://`` and ``abfs(s)://``; images on the web, too.
+"""Storage layer: files and objects at local paths, ``gs://``, ``s3://``, ``az://`` and ``abfs(s)://``, and web images.
 
 =================  =================================================  ========================================
 location           read with                                          listed, written, copied, deleted with
@@ -11,9 +11,9 @@ a local path       the standard library                               the standa
 anything else      Beam's file systems                                Beam's file systems
 =================  =================================================  ========================================
 
-Every function raises `catalogue.reasons.StorageError`. Checksums are compared where a library does it: google-cloud-
-storage and boto3 do for what they write. For what obstore reads, and writes to Azure, they are not compared: TLS
-protects the bytes on their way, and what is damaged at rest mostly shows when it is decoded.
+Every function raises `catalogue.reasons.StorageError`. Checksums are verified where the client library does so:
+google-cloud-storage and boto3 verify uploads. obstore verifies neither its reads nor its uploads to Azure: TLS protects
+the bytes in transit, and damage at rest mostly shows up in image decoding.
 """
 
 from catalogue.storage.new_file import NewFile

@@ -1,4 +1,4 @@
-"""Which images may be read: a list may come from somebody who must not choose what is read in one's network."""
+"""Access control for reads: a manifest may come from an untrusted author, who must not reach the internal network."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from catalogue.storage.paths import WEB, is_remote, scheme
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# What clouds have at other than link-local addresses: AWS and Google with IPv6, Alibaba, Azure, Oracle.
+# Cloud metadata services outside the link-local range: AWS and Google over IPv6, Alibaba, Azure, Oracle.
 _METADATA = frozenset(
     map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
 )
-# Networks of IPv6 whose last 32 bits are an address of IPv4: compatible, mapped, translated (RFC 2765, 6052 and 8215).
+# IPv6 networks that embed an IPv4 address in the last 32 bits: compatible, mapped, translated (RFC 2765, 6052, 8215).
 _WITH_IPV4 = tuple(
     map(ipaddress.ip_network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 )
@@ -32,22 +32,22 @@ _current = threading.local()
 
 @dataclasses.dataclass(frozen=True)
 class Access:
-    """The locations that may be read.
+    """Allowlist of readable locations.
 
     Attributes:
-        prefixes: folders, buckets or hosts, with or without a path; what is below one of them may be read. If there are
-            none, everything may.
+        prefixes: folders, buckets or hosts, with or without a path. Locations below any of them may be read. If empty,
+            every location may be read.
     """
 
     prefixes: tuple[str, ...] = ()
 
     def check(self, location: str) -> None:
-        """Raises StorageError for what must not be read."""
+        """Raise StorageError if a location must not be read."""
         if self.prefixes and not self.names(location):
-            raise StorageError(Reason.PERMISSION_DENIED, "it is outside everything that --allow-uri names")
+            raise StorageError(Reason.PERMISSION_DENIED, "the location is not below any --allow-uri prefix")
 
     def names(self, location: str) -> bool:
-        """Whether a location is below one of the prefixes."""
+        """Return whether a location is below one of the prefixes."""
         found = _normal(location)
         return not _climbs(found) and any(is_below(found, _normal(prefix)) for prefix in self.prefixes)
 
@@ -56,29 +56,29 @@ EVERYTHING = Access()
 
 
 def is_below(location: str, folder: str) -> bool:
-    """Whether a location is a folder or bucket, or below it."""
+    """Return whether a location is the given folder or bucket, or below it."""
     return location == folder or location.startswith(f"{folder.rstrip('/')}/")
 
 
 def _normal(location: str) -> str:
-    """A location in the one form that is compared; a URL as it is requested, without a user, query and fragment."""
+    """Normalize a location for comparison: a URL as it is requested, without credentials, query and fragment."""
     if not is_remote(location):
         return os.path.normpath(location)
     kind = scheme(location)
     if kind not in WEB:
         return f"{kind}://{location.partition('://')[2]}"
-    if "\\" in location:  # programs do not agree on what it means there
+    if "\\" in location:  # programs disagree on what a backslash means in a URL
         return ""
     try:
         url = parse_url(requote_uri(location))
-    except ValueError:  # not a URL: whoever reads it says so
+    except ValueError:  # not a URL: the read reports it
         return location
     port = "" if url.port in (None, _DEFAULT_PORTS[kind]) else f":{url.port}"
     return f"{kind}://{url.host or ''}{port}{url.path or '/'}"
 
 
 def _climbs(location: str) -> bool:
-    """Whether a location has a segment ``..``, also one that only a server finds: encoded, or with parameters."""
+    """Return whether a location has a ``..`` segment, even one that only servers see: encoded, or with parameters."""
     before = ""
     while before != location:
         before, location = location, urllib.parse.unquote(location)
@@ -86,10 +86,10 @@ def _climbs(location: str) -> bool:
 
 
 class Route:
-    """The way of one read of the web through its redirects: from a public address it must not lead to a private one.
+    """SSRF guard for one web read and its redirects: a public address must not redirect to a private one.
 
-    Names are resolved here, and what they are resolved to is what is connected to: a name cannot mean something else
-    when it is resolved again.
+    Host names are resolved here, and the connection uses the resolved addresses. This rules out DNS rebinding: a second
+    lookup cannot return another address.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Route:
         _current.route = self._outer
 
     def check_host(self, host: str) -> None:
-        """Raises StorageError for an address in a URL that must not be asked; a proxy may be what resolves names."""
+        """Raise StorageError if a URL holds a forbidden address. Names pass, since a proxy may resolve them."""
         if host.rstrip(".").lower() == "localhost":
             self._check(ipaddress.ip_address("127.0.0.1"))
             return
@@ -115,10 +115,10 @@ class Route:
         self._check(address)
 
     def permitted(self, host: str, port: int) -> list[str]:
-        """The addresses of a host that may be connected to.
+        """Return the addresses of a host that may be connected to.
 
         Raises:
-            StorageError: there are none.
+            StorageError: every address of the host is forbidden.
             OSError: the host cannot be resolved.
         """
         found = dict.fromkeys(info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
@@ -136,18 +136,18 @@ class Route:
         return permitted
 
     def reached(self, address: str) -> None:
-        """Takes account of a connection. Raises StorageError if it must not be used, as one of an earlier read."""
+        """Record a connection. Raise StorageError if it must not be used, such as one pooled by an earlier read."""
         found = address_of(address)
         self._check(found)
         self._was_public |= is_public(found)
 
     def reached_by_proxy(self) -> None:
-        """Takes account of an answer from a host whose address only a proxy knows."""
+        """Record a response through a proxy, which hides the address of the host."""
         self._was_public = True
 
     def _check(self, address: Address) -> None:
         if address.is_link_local or address in _METADATA:
-            raise StorageError(Reason.PERMISSION_DENIED, f"{address} is a link-local address, which is never asked")
+            raise StorageError(Reason.PERMISSION_DENIED, f"{address} is a blocked link-local or metadata address")
         if self._was_public and not is_public(address):
             raise StorageError(
                 Reason.PERMISSION_DENIED, f"redirected from a public address to {address}, which is not public"
@@ -155,14 +155,14 @@ class Route:
 
 
 def current_route() -> Route | None:
-    """The route of the read that this thread is at."""
+    """Return the route of this thread's current read; None outside of a web read."""
     return getattr(_current, "route", None)
 
 
 def address_of(text: str) -> Address:
-    """An address from its text, also in the forms of IPv4 that only the system knows, such as ``127.1``.
+    """Parse an address, including the IPv4 forms that only the operating system accepts, such as ``127.1``.
 
-    One of IPv4 within IPv6 is taken for what it leads to. Raises ValueError.
+    An IPv4 address embedded in IPv6 is returned as IPv4. Raises ValueError if the text is not an address.
     """
     text = text.strip("[]").partition("%")[0]
     try:
@@ -180,6 +180,6 @@ def address_of(text: str) -> Address:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is reached through the internet."""
+    """Return whether an address is reachable on the public internet."""
     is_site_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
     return address.is_global and not (address.is_multicast or address.is_reserved or is_site_local)

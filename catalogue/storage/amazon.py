@@ -1,6 +1,6 @@
-"""``s3://``, and whatever speaks as S3 does: read with obstore; listed, written, copied and deleted with boto3.
+"""Store for ``s3://`` and S3-compatible services: reads use obstore; lists, writes, copies and deletes use boto3.
 
-Credentials, region and endpoint are boto3's: environment, shared configuration, roles. Needs the extra ``aws``.
+boto3 resolves credentials, region and endpoint: environment, shared configuration, roles. Needs the extra ``aws``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, 
 from catalogue.storage.paths import split
 from catalogue.storage.values import Admission, Admit, Content, Listed, is_gzip, without_gzip
 
-_TOKEN_LIFE = datetime.timedelta(minutes=5)  # botocore renews what has less than ten minutes left
+_TOKEN_LIFE = datetime.timedelta(minutes=5)  # botocore refreshes credentials ten minutes before they expire
 _MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 _EXISTS = ("PreconditionFailed", "412")
 _CONFLICTS = ("ConditionalRequestConflict", "409")
@@ -58,7 +58,7 @@ _CONFIG = Config(
 
 
 class AmazonStore:
-    """See `catalogue.storage.values.Store`. The version of an object is its ETag.
+    """Store for S3; the version of an object is its ETag. See `catalogue.storage.values.Store`.
 
     Raises:
         StorageError: there are no credentials.
@@ -139,7 +139,7 @@ class AmazonStore:
         return sorted(names) if names or is_there else None
 
     def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
-        """See `Store`. Large files are uploaded in parts; those that must be absent in one."""
+        """See `Store`. Large files use a multipart upload, unless `only_if_absent`."""
         bucket, key = named(location)
         with _translated_errors():
             if not only_if_absent:
@@ -154,13 +154,13 @@ class AmazonStore:
                         return False
                     if _code(error) not in _CONFLICTS or wait is None:
                         raise
-                    time.sleep(wait)  # another write has not ended yet, and may still fail
+                    time.sleep(wait)  # another write is in progress and may still fail
                 else:
                     break
         return True
 
     def copy(self, source: str, target: str) -> None:
-        """See `Store`. Large objects are copied in parts."""
+        """See `Store`. Large objects use a multipart copy."""
         bucket, key = named(source)
         with _translated_errors():
             self._client.copy({"Bucket": bucket, "Key": key}, *named(target))
@@ -176,7 +176,7 @@ class AmazonStore:
                 if errors:
                     reason = Reason.PERMISSION_DENIED if errors[0]["Code"] == "AccessDenied" else Reason.READ_FAILED
                     raise StorageError(
-                        reason, f"s3://{bucket}/{errors[0]['Key']} was not deleted: {errors[0]['Message']}"
+                        reason, f"s3://{bucket}/{errors[0]['Key']} cannot be deleted: {errors[0]['Message']}"
                     )
 
     def close(self) -> None:
@@ -207,9 +207,9 @@ class AmazonStore:
         return ObjectReads(store, lambda meta: meta["e_tag"], self._credentials.error)
 
     def _region(self, bucket: str) -> str | None:
-        """The region of a bucket, which the storage tells everybody, with the answer or with the error.
+        """Return the region of a bucket, which S3 reports to any caller, even in error responses.
 
-        None where it does not tell, or does not answer: then objects are asked for where the settings say.
+        Return None if the service does not report it or cannot be reached. The configured region applies then.
         """
         try:
             answer = self._client.head_bucket(Bucket=bucket)
@@ -221,16 +221,21 @@ class AmazonStore:
 
 
 class Address(NamedTuple):
-    """Where the objects of a bucket are: the bucket is part of the endpoint's host, or follows the endpoint."""
+    """Address of a bucket.
+
+    Attributes:
+        endpoint: URL of the service; in virtual-hosted style it includes the bucket.
+        is_bucket_in_host: whether the host includes the bucket (virtual-hosted style), or its path does (path style).
+    """
 
     endpoint: str
     is_bucket_in_host: bool
 
 
 def address_of(client: Any, bucket: str) -> Address:
-    """The address that boto3 uses for a bucket, with its rules for partitions, FIPS, dual stack and path style.
+    """Return the address that boto3 uses for a bucket, by its rules for partitions, FIPS, dual stack and path style.
 
-    It is taken from a request that is not sent: the address in presigned URLs is another one.
+    The address comes from a request that is intercepted before it is sent: presigned URLs use another address.
     """
     urls: list[str] = []
 
@@ -251,10 +256,10 @@ def address_of(client: Any, bucket: str) -> Address:
 
 @contextlib.contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Turns boto3's errors into `StorageError`s."""
+    """Translate boto3's errors into `StorageError`s."""
     try:
         yield
-    except ParamValidationError as error:  # a name that a bucket cannot have
+    except ParamValidationError as error:  # an invalid bucket name
         raise StorageError(Reason.NOT_FOUND, str(error)) from error
     except (
         NoCredentialsError,
@@ -271,7 +276,7 @@ def _translated_errors() -> Iterator[None]:
         raise StorageError(reason, str(error)) from error
     except (BotoCoreError, Boto3Error, OSError) as error:
         raise StorageError(Reason.READ_FAILED, str(error)) from error
-    except ValueError as error:  # a name that a bucket cannot have
+    except ValueError as error:  # an invalid bucket name
         raise StorageError(Reason.NOT_FOUND, str(error)) from error
 
 

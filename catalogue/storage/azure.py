@@ -1,6 +1,6 @@
-"""``az://CONTAINER/BLOB`` and ``abfs[s]://CONTAINER@ACCOUNT.dfs.core.windows.net/BLOB``: Azure, all of it with obstore.
+"""Store for Azure, through obstore: ``az://CONTAINER/BLOB``, ``abfs[s]://CONTAINER@ACCOUNT.dfs.core.windows.net/BLOB``.
 
-Account and credentials come from the environment, under the names that Azure's tools and obstore read:
+Account and credentials come from the environment variables that Azure's tools and obstore read:
 ``AZURE_STORAGE_CONNECTION_STRING``; ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY`` or
 ``AZURE_STORAGE_SAS_TOKEN``; ``AZURE_CLIENT_ID`` with ``AZURE_CLIENT_SECRET`` and ``AZURE_TENANT_ID``; workload and
 managed identities; the Azure CLI (``AZURE_USE_AZURE_CLI=true``).
@@ -30,9 +30,9 @@ from catalogue.storage.values import Admit, Content, Listed
 
 _PAGE = 1000
 _DOMAIN = "core.windows.net"
-# Source: https://learn.microsoft.com/azure/storage/common/storage-account-overview, and of the national clouds
+# Source: https://learn.microsoft.com/azure/storage/common/storage-account-overview; includes the national clouds
 _DOMAINS = (_DOMAIN, "core.chinacloudapi.cn", "core.usgovcloudapi.net", "storage.azure.net", "fabric.microsoft.com")
-# The account of every emulator. Source: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
+# Well-known account of the emulators. Source: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
 _EMULATED = {
     "account_name": "devstoreaccount1",
     "account_key": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
@@ -40,7 +40,7 @@ _EMULATED = {
 
 
 class AzureStore:
-    """See `catalogue.storage.values.Store`. The version of a blob is its ETag."""
+    """Store for Azure; the version of a blob is its ETag. See `catalogue.storage.values.Store`."""
 
     def __init__(self) -> None:
         self._lock, self._containers = threading.Lock(), dict[str, Any]()
@@ -56,7 +56,7 @@ class AzureStore:
 
     def stat(self, location: str) -> Listed | None:
         """See `Store`."""
-        if not is_plain(split(location)[1]):  # a folder, with a slash at its end
+        if not is_plain(split(location)[1]):  # a folder with a trailing slash
             return None
         return self._reads(location).stat(_key(location), location)
 
@@ -64,7 +64,7 @@ class AzureStore:
         """See `Store`.
 
         Raises:
-            StorageError: also where one of the blobs has a name with an empty segment, which obstore cannot list.
+            StorageError: the listing failed, or a blob has an empty path segment, which obstore cannot list.
         """
         root, prefix = _root(folder), folder_of(folder)[1].strip("/")
         with self._reads(folder).translated_errors():
@@ -81,7 +81,7 @@ class AzureStore:
         return sorted(name.rstrip("/").rpartition("/")[2] for name in found["common_prefixes"])
 
     def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
-        """See `Store`. Large files are uploaded in parts; those that must be absent in one."""
+        """See `Store`. Large files use a multipart upload, unless `only_if_absent`."""
         with self._reads(location).translated_errors():
             try:
                 obstore.put(
@@ -115,7 +115,7 @@ class AzureStore:
             except StorageError as error:
                 if error.reason is not Reason.NOT_FOUND:
                     raise
-                for_each(self._delete, names)  # one of them is gone already: which of the others are is not known
+                for_each(self._delete, names)  # one is already gone; the others may or may not be deleted
 
     def close(self) -> None:
         """See `Store`."""
@@ -146,23 +146,23 @@ def _opened(root: str) -> ObstoreAzure:
             client_options=object_reads.client_options(endpoint),
             retry_config=object_reads.RETRY,
         )
-    except (BaseError, ValueError) as error:  # such as settings that are missing
+    except (BaseError, ValueError) as error:  # such as missing settings
         message = str(error).split("\n", 1)[0]
         raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {message}; set AZURE_STORAGE_ACCOUNT_NAME") from error
 
 
 def settings_of(root: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The settings for a container that do not come from the variables that obstore reads itself.
+    """Return the container settings that obstore does not read from the environment.
 
     Args:
         root: ``SCHEME://CONTAINER`` or ``SCHEME://CONTAINER@ACCOUNT.dfs.DOMAIN``.
-        environment: whose ``AZURE_STORAGE_CONNECTION_STRING`` counts, unless it is for another account.
+        environment: environment variables. ``AZURE_STORAGE_CONNECTION_STRING`` applies unless it names another account.
 
     Returns:
         Settings under obstore's names.
 
     Raises:
-        StorageError: the domain is not Azure's: a URI may come from anybody.
+        StorageError: the domain does not belong to Azure. URIs may be untrusted.
     """
     from_string = _parsed(environment.get("AZURE_STORAGE_CONNECTION_STRING", ""))
     account, _, domain = split(root)[0].partition("@")[2].partition(".")
@@ -174,13 +174,13 @@ def settings_of(root: str, environment: Mapping[str, str]) -> dict[str, str]:
         return settings
     own = urllib.parse.urlsplit(from_string.get("endpoint", "")).hostname or ""
     is_known = any(f".{domain}".endswith(f".{known}") for known in _DOMAINS)
-    if not is_known and own.split(".", 2)[2:] != [domain]:  # it would be sent the credentials
-        raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {domain} is not a domain of Azure")
+    if not is_known and own.split(".", 2)[2:] != [domain]:  # it would receive the credentials
+        raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {domain} is not an Azure domain")
     return settings | {"endpoint": f"https://{account}.blob.{domain}"}
 
 
 def _parsed(connection_string: str) -> dict[str, str]:
-    """The settings in a connection string, under obstore's names.
+    """Parse a connection string into settings under obstore's names.
 
     Source: https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string
     """
@@ -201,18 +201,18 @@ def _parsed(connection_string: str) -> dict[str, str]:
 
 
 def _version(meta: Any) -> str | None:
-    """The ETag of a blob; listings give it without its quotes."""
+    """Return the ETag of a blob without quotes, as in listings."""
     return meta["e_tag"] and meta["e_tag"].strip('"')
 
 
 def _root(location: str) -> str:
-    """``SCHEME://CONTAINER`` of a location."""
+    """Return ``SCHEME://CONTAINER`` of a location."""
     return f"{scheme(location)}://{split(location)[0]}"
 
 
 def _key(location: str) -> str:
     _, key = named(location)
     if not is_plain(key):
-        words = "a blob with an empty segment, a dot for a segment, or a control character in its name"
-        raise StorageError(Reason.NOT_FOUND, f"{location}: {words} cannot be addressed")
+        words = "a blob name must not have an empty segment, a segment '.' or '..', or a control character"
+        raise StorageError(Reason.NOT_FOUND, f"{location} cannot be addressed: {words}")
     return key

@@ -1,4 +1,4 @@
-"""Any other scheme that Beam's file systems know, such as ``hdfs://``. Imported only where one is met."""
+"""Store for the other schemes of Beam's file systems, such as ``hdfs://``. Imported on first use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BUFFER_BYTES = 1 << 20
 
 
 class BeamStore:
-    """See `catalogue.storage.values.Store`. Versions are sizes and times of modification."""
+    """Store on Beam's file systems; a version is size and modification time. See `catalogue.storage.values.Store`."""
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """See `Store`."""
@@ -40,7 +40,7 @@ class BeamStore:
         return io.BufferedReader(_File(file, location), _BUFFER_BYTES)
 
     def stat(self, location: str) -> Listed | None:
-        """See `Store`. Beam does not tell folders from files: what has something below it is a folder."""
+        """See `Store`. Beam does not distinguish folders from files: a path with files below it is a folder."""
         found = _file_or_folder(location)
         if found is None or next(self.files(location, None), None) is not None:
             return None
@@ -59,7 +59,7 @@ class BeamStore:
         return names if found else None
 
     def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
-        """See `Store`. Beam cannot create a file only if it is absent: two at the same time may both think they did."""
+        """See `Store`. Beam has no atomic create-if-absent: two concurrent calls may both return True."""
         with _translated_errors(location):
             if only_if_absent and FileSystems.exists(location):
                 return False
@@ -68,7 +68,7 @@ class BeamStore:
         return True
 
     def copy(self, source: str, target: str) -> None:
-        """See `Store`. The bytes come here: Beam's own copies need the target's folder, and do not replace a file."""
+        """See `Store`. Copies through this process: Beam's copy needs an existing folder and does not replace files."""
         with self.open(source) as file:
             self.upload(target, file, only_if_absent=False)
 
@@ -80,11 +80,11 @@ class BeamStore:
                     FileSystems.delete([location])
 
     def close(self) -> None:
-        """See `Store`: there is nothing to close."""
+        """See `Store`. There is nothing to close."""
 
 
 class _File(io.RawIOBase):
-    """A file that Beam has opened for reading; its errors are `StorageError`s, at every read."""
+    """File opened for reading by Beam, with errors translated into `StorageError`s."""
 
     def __init__(self, file: Any, location: str) -> None:
         self._file, self._location = file, location
@@ -128,7 +128,7 @@ def _listed(file: object) -> Listed:
 
 @contextlib.contextmanager
 def _translated_errors(location: str) -> Iterator[None]:
-    """Turns Beam's errors into `StorageError`s."""
+    """Translate Beam's errors into `StorageError`s."""
     try:
         yield
     except FileNotFoundError as error:
@@ -138,4 +138,4 @@ def _translated_errors(location: str) -> Iterator[None]:
     except (OSError, BeamIOError) as error:
         raise StorageError(Reason.READ_FAILED, str(error)) from error
     except ValueError as error:
-        raise StorageError(Reason.NOT_FOUND, f"{scheme(location)}:// is not read here") from error
+        raise StorageError(Reason.NOT_FOUND, f"{scheme(location)}:// is not a supported scheme") from error

@@ -1,7 +1,7 @@
-"""A limit of time for the whole of a read, whatever it waits for.
+"""Deadline for a whole read, whatever it waits for.
 
-Time-outs of sockets limit how long each part of a read may take, but not their number: a server may send a byte now and
-then, for ever. A `Deadline` shuts the sockets of a read down when its time is over.
+A socket timeout limits each wait, not the total: a server may send one byte now and then forever. A `Deadline` shuts
+down the sockets of a read when its time is up.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from collections.abc import Callable, Iterator
 from catalogue.reasons import Reason, StorageError
 
 READ_SECONDS = 90.0
-"""The limit of a read, unless the caller has another one."""
+"""Default time limit of a read."""
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 _current = threading.local()
 
 
 class TimedOut(StorageError):
-    """A read, or a part of it, took too long."""
+    """Error of a read, or of one request in it, that took too long."""
 
 
 class Deadline:
-    """A limit of time for what a thread does within a ``with`` block, apart from what it does while it is `paused`.
+    """Time limit for a ``with`` block of one thread; time in `paused` does not count.
 
     Args:
-        seconds: the limit.
-        when_stuck: is called once, in another thread, if the block has not ended `GRACE_SECONDS` after the limit.
+        seconds: limit in seconds.
+        when_stuck: callback for a block that is still running `GRACE_SECONDS` after the limit. It is called once, from
+            another thread.
     """
 
     def __init__(self, seconds: float, when_stuck: Callable[[], None] | None = None) -> None:
@@ -55,22 +56,22 @@ class Deadline:
         self.let_go()
 
     def remaining(self) -> float:
-        """How many seconds are left; negative once the time is over."""
+        """Return the remaining seconds; negative after the deadline."""
         paused_at = self._paused_at
         return self._end - (time.monotonic() if paused_at is None else paused_at)
 
     def check(self) -> None:
-        """Raises TimedOut once the time is over."""
+        """Raise TimedOut if the time is up."""
         if self.remaining() <= 0:
             raise self.timed_out()
 
     def timed_out(self) -> TimedOut:
-        """The error for a read that does not end in time."""
-        return TimedOut(Reason.READ_FAILED, f"not read whole in {self.seconds:g} s")
+        """Return the error for a read that exceeds this deadline."""
+        return TimedOut(Reason.READ_FAILED, f"the read did not finish within {self.seconds:g} s")
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Stops the clock, for what is not the fault of the storage, such as waiting for memory."""
+        """Stop the clock for delays that the storage does not cause, such as waiting for memory."""
         self._paused_at = time.monotonic()
         try:
             yield
@@ -79,29 +80,29 @@ class Deadline:
             self._paused_at = None
 
     def shut_down_in_time(self, duplicate: socket.socket) -> None:
-        """Shuts a connection down when the time is over: whoever waits for it wakes up.
+        """Shut down a connection when the time is up, which wakes any thread blocked on it.
 
         Args:
-            duplicate: of its socket; it is closed with the deadline.
+            duplicate: duplicate of the connection's socket; closed with the deadline.
         """
         with self._lock:
             self._sockets.append(duplicate)
 
     def let_go(self) -> None:
-        """Shuts none of the connections down any more."""
+        """Release all connections, so that none of them is shut down."""
         with self._lock:
             for duplicate in self._sockets:
                 duplicate.close()
             self._sockets.clear()
 
     def tick(self) -> None:
-        """Does what is due now."""
+        """Shut down the connections if the time is up, and call `when_stuck` if the grace period is over too."""
         remaining, call = self.remaining(), None
         if remaining > 0:
             return
         with self._lock:
             for duplicate in self._sockets:
-                with contextlib.suppress(OSError):  # the other side has closed it
+                with contextlib.suppress(OSError):  # the peer has closed it
                     duplicate.shutdown(socket.SHUT_RDWR)
             if remaining < -GRACE_SECONDS:
                 call, self._when_stuck = self._when_stuck, None
@@ -110,13 +111,13 @@ class Deadline:
 
 
 def current() -> Deadline | None:
-    """The deadline of this thread."""
+    """Return the deadline of this thread, if any."""
     return getattr(_current, "deadline", None)
 
 
 @contextlib.contextmanager
 def some_deadline() -> Iterator[Deadline]:
-    """The deadline of this thread; a new one where it has none."""
+    """Yield the deadline of this thread, or a new one if it has none."""
     found = current()
     if found is not None:
         yield found
@@ -126,7 +127,7 @@ def some_deadline() -> Iterator[Deadline]:
 
 
 class _Watch:
-    """Looks after all deadlines of this process, in a thread of its own."""
+    """Background thread that enforces all deadlines of this process."""
 
     def __init__(self) -> None:
         self._deadlines, self._changed = set[Deadline](), threading.Condition()
@@ -154,8 +155,8 @@ class _Watch:
             for deadline in deadlines:
                 try:
                     deadline.tick()
-                except Exception:  # of one that must not end the others
-                    logging.getLogger(__name__).exception("a deadline failed")
+                except Exception:  # one failure must not stop the others
+                    logging.getLogger(__name__).exception("a read deadline cannot be enforced")
             time.sleep(_POLL_SECONDS)
 
 

@@ -1,6 +1,6 @@
-"""Globs, the same for local and remote paths.
+"""Globs with the same syntax for local and remote paths.
 
-``*`` stays within a folder, ``**`` crosses folders, and ``**/`` may match no folder at all.
+``*`` matches within a folder, ``**`` matches across folders, and ``**/`` matches zero or more folders.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from catalogue.storage.values import Listed
 
 
 def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> Iterator[Listed]:
-    """Every file below a folder that is not hidden, and not in a hidden folder; none without such a remote folder.
+    """Yield every file below a folder, except hidden files and files in hidden folders.
+
+    A remote folder that does not exist yields nothing.
 
     Args:
-        folder: where to look.
-        left_out: counts the others, by the hidden name.
+        folder: folder to search.
+        left_out: counter of the omitted files, by hidden name.
 
     Raises:
-        StorageError: it cannot be listed.
+        StorageError: the folder cannot be listed.
     """
     start = len(folder.rstrip("/")) + 1
     for file in list_files(folder):
@@ -36,11 +38,11 @@ def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> 
 
 
 def matches(pattern: str) -> Iterator[Listed]:
-    """The files that match a glob; hidden ones, and those in hidden folders, only if the glob names one.
+    """Return the files that match a glob. Files that are hidden or in hidden folders match only if the glob names one.
 
     Raises:
-        StorageError: its folder cannot be listed.
-        re.error: it is not a glob.
+        StorageError: the folder of the glob cannot be listed.
+        re.error: the glob is malformed.
     """
     folder, rest = _split(pattern)
     matched = _matcher(folder, rest)
@@ -48,7 +50,7 @@ def matches(pattern: str) -> Iterator[Listed]:
 
 
 def names(where: str, path: str) -> bool:
-    """Whether a folder or a glob would name the file `path`, if it existed."""
+    """Return whether a folder or a glob would include the file `path` if the file existed."""
     folder, pattern = _split(where) if is_glob(where) else (where, "**")
     if not is_remote(where):
         folder, path = os.path.realpath(folder), os.path.realpath(path)
@@ -56,7 +58,7 @@ def names(where: str, path: str) -> bool:
 
 
 def _split(pattern: str) -> tuple[str, str]:
-    """A glob's folder before the first component with a wildcard, made absolute, and the rest."""
+    """Split a glob before its first component with a wildcard: the absolute folder, and the pattern below it."""
     components = pattern.split("/")
     fixed = next(number for number, component in enumerate(components) if glob.has_magic(component))
     folder = "/".join(components[:fixed]) or ("/" if fixed else ".")
@@ -64,14 +66,14 @@ def _split(pattern: str) -> tuple[str, str]:
 
 
 def _matcher(folder: str, pattern: str) -> Callable[[str], bool]:
-    """A function that says whether a path below `folder` matches; a hidden file only if the pattern names one."""
+    """Return a predicate for paths below `folder`. Hidden files match only if the pattern names a hidden one."""
     expression, start = re.compile(_expression(pattern)), len(folder.rstrip("/")) + 1
     hidden_too = not is_visible(pattern)
     return lambda path: bool(expression.fullmatch(path[start:])) and (hidden_too or is_visible(path[start:]))
 
 
 def _expression(pattern: str) -> str:
-    """A glob as a regular expression."""
+    """Translate a glob into a regular expression."""
     wildcards = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
     def translate(token: str) -> str:

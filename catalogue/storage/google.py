@@ -1,6 +1,6 @@
-"""``gs://``: read with obstore; listed, written, copied and deleted with google-cloud-storage.
+"""Store for ``gs://``: reads use obstore; lists, writes, copies and deletes use google-cloud-storage.
 
-Credentials are Application Default Credentials; ``STORAGE_EMULATOR_HOST`` leads to an emulator, which needs none.
+Credentials are Application Default Credentials. ``STORAGE_EMULATOR_HOST`` selects an emulator, which needs none.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from catalogue.storage.values import Admit, Content, Listed, admitted_size, is_g
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _FIELDS = "items(name,size,generation),nextPageToken"
-# Otherwise the server unpacks objects whose Content-Encoding is gzip, and omits the length, which obstore needs.
+# Without it the server decompresses objects with Content-Encoding: gzip and omits the length, which obstore needs.
 # Source: https://cloud.google.com/storage/docs/transcoding
 _AS_STORED = {"Accept-Encoding": "gzip"}
 _PREFIX_FIELDS = "prefixes,nextPageToken"
 
 
 class GoogleStore:
-    """See `catalogue.storage.values.Store`. The version of an object is its generation.
+    """Store for Google Cloud Storage; the version of an object is its generation. See `catalogue.storage.values.Store`.
 
     Raises:
         StorageError: there are no credentials.
@@ -65,7 +65,7 @@ class GoogleStore:
         self._lock, self._buckets = threading.Lock(), dict[str, ObjectReads]()
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
-        """See `Store`. A conditional read asks for the generation first: obstore cannot make that the condition."""
+        """See `Store`. A conditional read gets the generation first: obstore cannot use it as a condition."""
         bucket, key = named(location)
         if unless is not None:
             found = self.stat(location)
@@ -106,7 +106,7 @@ class GoogleStore:
             return Listed(location, blob.size, str(blob.generation))
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
-        """See `Store`. Only names, sizes and generations travel, and what matches a glob is chosen by the server."""
+        """See `Store`. The server filters by glob, and returns only names, sizes and generations."""
         bucket, prefix = folder_of(folder)
         matching = {"match_glob": _server_glob(prefix + pattern)} if pattern else {}
         with _translated_errors():
@@ -131,7 +131,7 @@ class GoogleStore:
                 self._blob(location).upload_from_file(
                     file,
                     rewind=True,
-                    size=file.seek(0, os.SEEK_END),  # what is not large takes one request then
+                    size=file.seek(0, os.SEEK_END),  # with a known size, small files take one request
                     if_generation_match=0 if only_if_absent else None,
                     checksum="crc32c",
                     retry=DEFAULT_RETRY,
@@ -141,7 +141,7 @@ class GoogleStore:
         return True
 
     def copy(self, source: str, target: str) -> None:
-        """See `Store`. Large objects take several calls."""
+        """See `Store`. Large objects take several rewrite calls."""
         with _translated_errors():
             blob, token = self._blob(target), None
             while True:
@@ -189,7 +189,7 @@ class GoogleStore:
 
 @contextlib.contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Turns errors of Google's client libraries into `StorageError`s."""
+    """Translate the errors of Google's client libraries into `StorageError`s."""
     try:
         yield
     except NotFound as error:
@@ -202,14 +202,14 @@ def _translated_errors() -> Iterator[None]:
         raise StorageError(Reason.PERMISSION_DENIED, str(error)) from error
     except (GoogleAPIError, DataCorruption, InvalidResponse, RequestException, OSError) as error:
         raise StorageError(Reason.READ_FAILED, str(error)) from error
-    except ValueError as error:  # a name that a bucket cannot have
+    except ValueError as error:  # an invalid bucket name
         raise StorageError(Reason.NOT_FOUND, str(error)) from error
 
 
 def _server_glob(pattern: str) -> str:
-    """A glob of the server that matches at least what `pattern` does.
+    """Translate `pattern` into a server-side glob that matches at least the same names.
 
-    ``**/`` means something else to the server, and so may brackets, braces and backslashes: the glob ends before them.
+    ``**/`` has another meaning on the server. Brackets, braces and backslashes may too, so the glob ends before them.
     """
     plain = re.split(r"[\[\]{}\\]", pattern, maxsplit=1)[0]
     return plain.replace("**/", "**") + ("**" if plain != pattern else "")

@@ -1,4 +1,4 @@
-"""A few reads at a time from each host of the web, and none for a while from those that keep timing out."""
+"""Per-host concurrency limit for web reads, and a circuit breaker for hosts that keep timing out."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LAST_READS, _TIMED_OUT = 8, 4
 
 
 class Hosts:
-    """The hosts that a process reads from.
+    """Web hosts that this process reads from.
 
-    A host is skipped for a minute once 4 of its last 8 requests have timed out. After that, one more that times out is
-    enough to skip it again. (pybreaker and circuitbreaker count failures in a row instead, and a host that answers a
-    part of its requests never has many of those.)
+    A host is skipped for a minute once 4 of its last 8 requests have timed out. After that, one more timeout is enough
+    to skip it again. (pybreaker and circuitbreaker count consecutive failures instead, so a host that answers some of
+    its requests never trips them.)
     """
 
     def __init__(self) -> None:
@@ -30,14 +30,14 @@ class Hosts:
 
     @contextlib.contextmanager
     def turn(self, name: str, deadline: Deadline) -> Iterator[None]:
-        """Waits for one's turn to read from a host; the time of the read stands still meanwhile.
+        """Wait for a free slot at a host, with the deadline paused, and hold it for the ``with`` block.
 
         Args:
-            name: of the host, with its scheme and port.
-            deadline: of the read.
+            name: host name with scheme and port.
+            deadline: deadline of the read.
 
         Raises:
-            StorageError: the host is skipped.
+            StorageError: the host is skipped, or the time is up.
         """
         with self._lock:
             host = self._hosts.setdefault(name, _Host())
@@ -46,14 +46,14 @@ class Hosts:
         try:
             left = host.skipped_until - time.monotonic()
             if left > 0:
-                raise StorageError(Reason.READ_FAILED, f"{name} keeps timing out: not asked for another {left:.0f} s")
+                raise StorageError(Reason.READ_FAILED, f"{name} keeps timing out: skipped for another {left:.0f} s")
             deadline.check()
             had_time = deadline.remaining() >= min(SILENCE_SECONDS, deadline.seconds / 2)
             timed_out = False
             try:
                 yield
             except TimedOut:
-                timed_out = had_time  # and not because another host took most of the time
+                timed_out = had_time  # unless an earlier host used up most of the time
                 raise
             finally:
                 with self._lock:

@@ -1,4 +1,4 @@
-"""HTTP statuses and limits of time that all clients of the storage layer share."""
+"""HTTP statuses and timeouts shared by all clients of the storage layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
 
 
 def reason_of(status: int) -> Reason | None:
-    """The reason that an HTTP status stands for; None for success."""
+    """Return the reason for an HTTP status; None for success."""
     if 200 <= status < 300:
         return None
     if status in (401, 403, 407, 451):

@@ -1,4 +1,4 @@
-"""Files on a local disk."""
+"""Store for files on a local disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_SUCH_PATH = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turns errors of the operating system into `StorageError`s."""
+    """Translate operating system errors into `StorageError`s."""
     try:
         yield
     except FileNotFoundError as error:
@@ -33,17 +33,17 @@ def translated_errors() -> Iterator[None]:
     except OSError as error:
         reason = Reason.NOT_FOUND if error.errno in _NO_SUCH_PATH else Reason.READ_FAILED
         raise StorageError(reason, str(error)) from error
-    except ValueError as error:  # a zero byte in the path
+    except ValueError as error:  # a null byte in the path
         raise StorageError(Reason.NOT_FOUND, str(error)) from error
 
 
 class LocalStore:
-    """See `catalogue.storage.values.Store`."""
+    """Store for local paths. See `catalogue.storage.values.Store`."""
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
-        """Reads a regular file; one that is replaced by a pipe at the last moment does not block."""
+        """Read a regular file, without blocking if it is replaced by a pipe at the last moment."""
         with translated_errors():
-            # Checked by name first, since opening a device may have effects; and the very file that was opened.
+            # Check the path first, since opening a device may have side effects. Check again after opening: a race.
             _check_regular(os.stat(location), location)
             with open(location, "rb", buffering=0, opener=_open_without_blocking) as file:
                 status = os.fstat(file.fileno())
@@ -56,12 +56,12 @@ class LocalStore:
         return Content.of(data, version)
 
     def open(self, location: str) -> BinaryIO:
-        """Opens a file."""
+        """See `Store`."""
         with translated_errors():
             return io.BufferedReader(_File(location), _BUFFER_BYTES)
 
     def stat(self, location: str) -> Listed | None:
-        """See `Store`; links are followed."""
+        """See `Store`. Symlinks are followed."""
         try:
             status = os.stat(location)
         except (OSError, ValueError):
@@ -69,10 +69,10 @@ class LocalStore:
         return Listed(location, status.st_size, _version(status)) if stat.S_ISREG(status.st_mode) else None
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
-        """Every file below a folder in the order of names.
+        """Yield every file below a folder, sorted by name.
 
-        Links are followed, but no folder is walked twice: a link into `folder` is left out, since what it leads to is
-        found under its own name. A glob with a certain depth, one without ``**``, takes links as a shell does.
+        Symlinks are followed, but no folder is walked twice: a link into `folder` is skipped, since its target is
+        listed under its own path. A glob of fixed depth, without ``**``, follows links like a shell.
         """
         depth = None if pattern is None or "**" in pattern else pattern.count("/")
         with translated_errors():
@@ -87,9 +87,9 @@ class LocalStore:
             return sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry))
 
     def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
-        """Writes beside the target and renames, so that nobody sees half a file. Makes folders as needed.
+        """Write to a temporary file, then rename or link it into place, so that no reader sees a partial file.
 
-        The file is durable: it and its name survive a power failure.
+        Creates missing folders. The write is durable: the file and its name survive a power failure.
         """
         target = Path(location)
         with translated_errors():
@@ -109,7 +109,7 @@ class LocalStore:
                 new.unlink(missing_ok=True)
 
     def copy(self, source: str, target: str) -> None:
-        """Makes a hard link, or copies the bytes where the file system has no links. The copy is durable."""
+        """Create a hard link, or copy the bytes if the file system has no hard links. The copy is durable."""
         with translated_errors():
             folder = Path(target).parent
             folder.mkdir(parents=True, exist_ok=True)
@@ -129,11 +129,11 @@ class LocalStore:
                     os.unlink(location)
 
     def close(self) -> None:
-        """See `Store`: there is nothing to close."""
+        """See `Store`. There is nothing to close."""
 
 
 class _File(io.FileIO):
-    """A file opened for reading whose errors are `StorageError`s, at every read."""
+    """File opened for reading, with errors translated into `StorageError`s."""
 
     def readinto(self, buffer: Any) -> int:
         with translated_errors():
@@ -145,13 +145,13 @@ class _File(io.FileIO):
 
 
 def sync_file(file: BinaryIO) -> None:
-    """Writes a file to the disk, so that its content survives a power failure."""
+    """Flush a file to disk with fsync, so that its content survives a power failure."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Writes the names in a folder to the disk, where its file system can do that."""
+    """Flush the entries of a folder to disk with fsync, if its file system supports that."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -163,9 +163,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def _linked(new: Path, target: Path) -> bool:
-    """Gives a file a second name. Returns False if there is a file of that name.
+    """Hard-link a file to a second name. Return False if that name exists.
 
-    Without hard links, as on exFAT or in a bucket mounted with FUSE, it is copied, and may be seen before it is whole.
+    Without hard links, as on exFAT or a bucket mounted with FUSE, copy it; readers may then see a partial file.
     """
     try:
         os.link(new, target)
@@ -197,25 +197,25 @@ def _open_without_blocking(path: str, flags: int) -> int:
 
 def _check_regular(status: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise StorageError(Reason.NOT_FOUND, f"{path} is not a file but a folder, a pipe or a device")
+        raise StorageError(Reason.NOT_FOUND, f"{path} is not a regular file but a folder, a pipe or a device")
 
 
 def _version(status: os.stat_result) -> str:
-    """With the time of the last change, which no program can set: a file may replace another of its size and age."""
+    """Return size, mtime and ctime. Programs cannot set ctime: it detects a replacement of equal size and mtime."""
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or into a folder that must not be read
+    except OSError:  # a symlink loop, or a link into an unreadable folder
         return False
 
 
 def _listed(entry: os.DirEntry[str]) -> Listed:
     try:
         status = entry.stat()
-    except OSError:  # a link to nowhere, or to itself: whoever reads it gets the reason
+    except OSError:  # a dangling symlink or a symlink loop: reading it reports the reason
         return Listed(entry.path)
     return Listed(entry.path, status.st_size, _version(status))
 
@@ -226,7 +226,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _walk(folder: str, depth: int) -> Iterator[os.DirEntry[str]]:
-    """The files below a folder, at most so many folders deep."""
+    """Yield the files below a folder, at most `depth` folders deep."""
     for entry in _entries(folder):
         if not _is_folder(entry):
             yield entry
@@ -235,10 +235,10 @@ def _walk(folder: str, depth: int) -> Iterator[os.DirEntry[str]]:
 
 
 class _WalkOnce:
-    """The files below a folder, of each folder once, and hidden folders last: a visible link may lead into one.
+    """Files below a folder, each folder walked once, hidden folders last because a visible link may lead into one.
 
     Args:
-        folder: where to begin.
+        folder: root of the walk.
     """
 
     def __init__(self, folder: str) -> None:
@@ -264,7 +264,7 @@ class _WalkOnce:
                 stack.append(iter(_entries(entry.path)))
 
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
-        """Whether a folder has not been walked, nor will be under its own name."""
+        """Return whether a folder is not walked yet and will not be walked under its own path."""
         real = os.path.realpath(entry.path)
         if real in self._walked:
             return False

@@ -1,4 +1,4 @@
-"""Files that are written piece by piece, and are there, whole, once they are committed."""
+"""Files that are written incrementally and appear, complete, on commit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _IN_MEMORY = 16 << 20
 
 
 class NewFile(io.BufferedIOBase):
-    """A file to write. `commit` makes it visible; closed without that, nothing is left of it.
+    """Writable file that becomes visible with `commit` and leaves nothing behind if closed without it.
 
-    In a local folder it is written beside its place; for an object store it is collected in memory, or in a temporary
-    file if it is large, and uploaded at once.
+    A local file is written to a temporary file in the same folder. A remote file is buffered in memory, or in a
+    temporary file if it is large, and uploaded on commit.
 
     Args:
-        path: local or remote; folders are made as needed.
+        path: local or remote path; missing folders are created.
 
     Raises:
-        StorageError: it cannot be written; from every method.
+        StorageError: the file cannot be written. Every method may raise it.
     """
 
     def __init__(self, path: str) -> None:
@@ -42,23 +42,23 @@ class NewFile(io.BufferedIOBase):
             self.close()
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Appends bytes."""
+        """Append bytes."""
         with translated_errors():
             return self._file.write(data)
 
     def tell(self) -> int:
-        """How many bytes have been written."""
+        """Return the number of bytes written so far."""
         return self._file.tell()
 
     def commit(self, path: str | None = None) -> None:
-        """Puts the file in its place, where it replaces another one, and closes it. It is durable then.
+        """Publish the file at its path, replacing an existing file, and close it. A local file is then durable.
 
         Args:
-            path: its place, if that is only known now; in the same folder as the path before.
+            path: final path, if it is only known now; in the same folder as the original path.
         """
         self._path = path or self._path
         with translated_errors():
@@ -74,11 +74,11 @@ class NewFile(io.BufferedIOBase):
         self.close()
 
     def close(self) -> None:
-        """Closes the file; without `commit` before, it is gone."""
+        """Close the file; discard it unless it was committed."""
         if not self.closed:
             self._file.close()
             if self._beside:
-                with contextlib.suppress(OSError):  # it may be the disk that failed
+                with contextlib.suppress(OSError):  # the disk may have failed
                     self._beside.unlink(missing_ok=True)
         super().close()
 

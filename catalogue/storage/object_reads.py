@@ -1,8 +1,8 @@
-"""Reads from object stores with obstore, the same for ``gs://``, ``s3://`` and Azure.
+"""Object store reads through obstore, shared by ``gs://``, ``s3://`` and Azure.
 
-Its synchronous ``get`` spends a fifth of the CPU time of the stores' own clients (see `benchmarks.slow_storage`), and
-it signs, retries, and honours the proxies of the environment. It takes the key ``/a`` for ``a``, so that unusual keys
-must be read with another client, see `is_plain`.
+obstore's synchronous ``get`` uses a fifth of the CPU time of the vendors' clients (see `benchmarks.slow_storage`). It
+signs requests, retries, and honors the proxy environment variables. It treats the key ``/a`` as ``a``, so unusual keys
+are read with another client, see `is_plain`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from catalogue.storage.values import (
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-# A read ends within `READ_SECONDS`: the last request begins before the first two of these are over.
+# A read ends within `READ_SECONDS`: the last attempt starts within the retry timeout plus one backoff.
 _RETRY_SECONDS, _BACKOFF_SECONDS = 30.0, 8.0
 _REQUEST_SECONDS = READ_SECONDS - _RETRY_SECONDS - _BACKOFF_SECONDS
 CLIENT_OPTIONS: ClientConfig = {
@@ -57,10 +57,10 @@ RETRY: RetryConfig = {
     "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=_BACKOFF_SECONDS), "base": 2},
 }
 _BLOCK = 4 << 20
-_BUCKET = re.compile(r"[A-Za-z0-9._-]+(@[A-Za-z0-9.-]+)?")  # obstore does not quote the name of a bucket
+_BUCKET = re.compile(r"[A-Za-z0-9._-]+(@[A-Za-z0-9.-]+)?")  # obstore does not quote bucket names
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STATUS = re.compile(r"status code: (\d{3})")
-# Codes of S3 for a request that is refused with HTTP 400 for who asks, not for the object.
+# S3 error codes for HTTP 400 responses that reject the credentials, not the object.
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _REFUSED = re.compile(r"<Code>[A-Za-z]*(?:Token|Signature|Authorization|AccessKey)[A-Za-z]*</Code>")
 
@@ -68,16 +68,16 @@ VersionOf = Callable[[Any], "str | None"]
 
 
 def client_options(endpoint: str | None) -> ClientConfig:
-    """The options of a store's HTTP client; plain HTTP is allowed where the endpoint uses it, as test servers do."""
+    """Return the HTTP client options of a store. Plain HTTP is allowed if the endpoint uses it, like test servers."""
     return {**CLIENT_OPTIONS, "allow_http": bool(endpoint and endpoint.startswith("http://"))}
 
 
 class Credentials:
-    """A credential provider for obstore that remembers why it failed last: obstore's own error does not say.
+    """Credential provider for obstore that keeps its last error, since obstore's own error omits the cause.
 
     Args:
-        provider: of obstore.
-        translated_errors: turns the errors of the provider into `StorageError`s.
+        provider: obstore credential provider.
+        translated_errors: context manager that translates the provider's errors into `StorageError`s.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Credentials:
         self._error: StorageError | None = None
 
     def __call__(self) -> Any:
-        """Credentials, in obstore's form."""
+        """Return credentials in obstore's format."""
         try:
             with self._translated_errors():
                 credentials = self._provider()
@@ -98,15 +98,15 @@ class Credentials:
         return credentials
 
     def error(self) -> StorageError | None:
-        """The error of the last call; None if it succeeded."""
+        """Return the error of the last call; None if it succeeded."""
         return self._error
 
 
 def named(location: str) -> tuple[str, str]:
-    """The bucket or container of an object's location, and its key.
+    """Split an object's location into bucket or container, and key.
 
     Raises:
-        StorageError: it does not name an object.
+        StorageError: the location does not name an object.
     """
     bucket, key = split(location)
     if not key or not _BUCKET.fullmatch(bucket):
@@ -115,10 +115,10 @@ def named(location: str) -> tuple[str, str]:
 
 
 def folder_of(location: str) -> tuple[str, str]:
-    """The bucket of a folder's location, and the prefix that the keys in it have.
+    """Split a folder's location into bucket or container, and key prefix.
 
     Raises:
-        StorageError: it does not name a bucket.
+        StorageError: the location does not name a bucket.
     """
     bucket, prefix = split(location.rstrip("/") + "/")
     if not _BUCKET.fullmatch(bucket):
@@ -127,17 +127,17 @@ def folder_of(location: str) -> tuple[str, str]:
 
 
 def is_plain(key: str) -> bool:
-    """Whether obstore can address a key: no segment is empty, ``.`` or ``..``, and there is no control character."""
+    """Return whether obstore can address a key: no segment is empty, ``.`` or ``..``, no control characters."""
     return not _CONTROL.search(key) and not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
 class ObjectReads:
-    """Reads of one bucket.
+    """Reader for one bucket.
 
     Args:
-        store: of obstore.
-        version_of: takes the version from the metadata of an object.
-        credential_error: gives the error of the last attempt to get credentials, if it failed.
+        store: obstore store of the bucket.
+        version_of: function that extracts the version from an object's metadata.
+        credential_error: function that returns the error of the last credential request; None if it succeeded.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class ObjectReads:
         self._store, self._version_of, self._credential_error = store, version_of, credential_error
 
     def read(self, key: str, max_bytes: int, admit: Admit, if_none_match: str | None = None) -> Content | None:
-        """Reads a whole object, unpacked if its ``Content-Encoding`` is gzip; None if its ETag is `if_none_match`."""
+        """Read a whole object, decompressed if ``Content-Encoding`` is gzip; None if its ETag is `if_none_match`."""
         options: Any = {"if_none_match": if_none_match} if if_none_match is not None else None
         admission = Admission(admit, max_bytes)
         with self.translated_errors():
@@ -154,7 +154,7 @@ class ObjectReads:
                 try:
                     result = obstore.get(self._store, key, options=options)
                 except NotModifiedError:
-                    if if_none_match is None:  # a cache that says so unasked
+                    if if_none_match is None:  # an unsolicited 304 from a cache
                         raise
                     return None
                 is_gzipped = is_gzip(result.attributes.get("Content-Encoding"))
@@ -169,7 +169,7 @@ class ObjectReads:
         return Content.of(data, self._version_of(result.meta))
 
     def stat(self, key: str, location: str) -> Listed | None:
-        """Size and version of an object; None if there is none."""
+        """Return size and version of an object; None if it does not exist."""
         with self.translated_errors():
             try:
                 meta = obstore.head(self._store, key)
@@ -178,23 +178,23 @@ class ObjectReads:
             return Listed(location, meta["size"], self._version_of(meta))
 
     def open(self, key: str, location: str) -> BinaryIO:
-        """Opens an object for reading from any position."""
+        """Open an object as a seekable file."""
         found = self.stat(key, location)
         if found is None or found.size is None:
-            raise StorageError(Reason.NOT_FOUND, f"there is no {location}")
+            raise StorageError(Reason.NOT_FOUND, f"{location} does not exist")
         return io.BufferedReader(_Ranges(self, key, found), _BLOCK)
 
     def range(self, key: str, start: int, end: int, version: str | None) -> bytes:
-        """Reads some bytes of an object that must still have a version."""
+        """Read bytes [`start`, `end`) of an object. Raise StorageError if its version is not `version`."""
         with self.translated_errors():
             result = obstore.get(self._store, key, options={"range": (start, end)})
             if self._version_of(result.meta) != version:
-                raise StorageError(Reason.READ_FAILED, f"{key} was changed while it was read")
+                raise StorageError(Reason.READ_FAILED, f"{key} changed while it was read")
             return bytes(result.bytes())
 
     @contextlib.contextmanager
     def translated_errors(self) -> Iterator[None]:
-        """Turns obstore's errors into `StorageError`s."""
+        """Translate obstore's errors into `StorageError`s."""
         try:
             yield
         except FileNotFoundError as error:
@@ -206,7 +206,7 @@ class ObjectReads:
 
 
 class _Ranges(io.RawIOBase):
-    """An object as a seekable file."""
+    """Object as a seekable raw file, read in ranges."""
 
     def __init__(self, reads: ObjectReads, key: str, found: Listed) -> None:
         self._reads, self._key, self._version = reads, key, found.version
@@ -244,5 +244,5 @@ def _reason_of(error: BaseException) -> Reason:
 
 
 def _short(error: BaseException) -> str:
-    """The first line of obstore's message, which goes on with a dump of its structures."""
+    """Return the first line of obstore's message, without the dump of its structures that follows."""
     return str(error).split("\n", 1)[0].strip()

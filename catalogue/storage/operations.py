@@ -1,4 +1,4 @@
-"""What can be done with files, wherever they are."""
+"""File operations that work the same on local paths and on every remote storage."""
 
 from __future__ import annotations
 
@@ -33,22 +33,21 @@ def read(
     unless: str | None = None,
     access: Access = EVERYTHING,
 ) -> Content | None:
-    """Reads a whole file or object, but never much more than `max_bytes` of it.
+    """Read a whole file or object, but never much more than `max_bytes` of it.
 
     Args:
-        location: a local path or a URI.
-        max_bytes: how many are too many.
-        admit: is told how many bytes come before they are read, as far as that is known, and returns when there is room
-            for them.
-        unless: a version; a file that still has it is not read.
-        access: what may be read.
+        location: local path or URI.
+        max_bytes: largest permitted size in bytes.
+        admit: callback that receives the size (an estimate if unknown) before the read, and blocks until there is room.
+        unless: version to skip: a file that still has it is not read.
+        access: allowlist of readable locations.
 
     Returns:
         Bytes, version and hash; None if the version is `unless`.
 
     Raises:
-        StorageError: it cannot be read, or is too large.
-        UserError: reading it needs an extra that is not installed.
+        StorageError: the file cannot be read, or is too large.
+        UserError: the scheme needs an extra that is not installed.
     """
     if not is_unicode(location):
         raise StorageError(Reason.READ_FAILED, f"{location!r} is not UTF-8: rename it")
@@ -57,78 +56,78 @@ def read(
 
 
 def open_file(path: str) -> BinaryIO:
-    """Opens a file for reading from any position. Raises StorageError."""
+    """Open a file for reading, seekable. Raises StorageError."""
     return store_of(path).open(path)
 
 
 def read_bytes(path: str) -> bytes:
-    """The content of a file of any size, as it was at one moment even if others replace it. Raises StorageError."""
+    """Return a consistent snapshot of a file of any size, even if others replace it. Raises StorageError."""
     content = store_of(path).read(path, _ANY_SIZE, _admit_all, None, EVERYTHING)
     assert content is not None
     return content.data
 
 
 def read_text(path: str) -> str:
-    """The content of a UTF-8 file. Raises StorageError, or UnicodeDecodeError."""
+    """Return the content of a UTF-8 file. Raises StorageError or UnicodeDecodeError."""
     return read_bytes(path).decode("utf-8")
 
 
 def stat(path: str) -> Listed | None:
-    """Size and version of a file; None if there is no such file. Raises StorageError."""
+    """Return size and version of a file; None if it does not exist. Raises StorageError."""
     return store_of(path).stat(path)
 
 
 def list_files(folder: str, pattern: str | None = None) -> Iterator[Listed]:
-    """Every file below a folder, however deep; nothing if there is no such remote folder.
+    """List every file below a folder, recursively. A remote folder that does not exist yields nothing.
 
     Args:
-        folder: where to look.
-        pattern: a glob below it, see `catalogue.storage.globs`. What does not match may be left out.
+        folder: folder to list.
+        pattern: glob relative to the folder, see `catalogue.storage.globs`. Files that do not match may be omitted.
 
     Raises:
-        StorageError: it cannot be listed.
+        StorageError: the folder cannot be listed.
     """
     return store_of(folder).files(folder, pattern)
 
 
 def folders(folder: str) -> list[str] | None:
-    """The names of the folders directly in a folder; None if there is no such folder. Raises StorageError."""
+    """Return the names of a folder's direct subfolders; None if the folder does not exist. Raises StorageError."""
     return store_of(folder).folders(folder)
 
 
 def is_file(path: str) -> bool:
-    """Whether there is such a file. Raises StorageError."""
+    """Return whether a file exists. Raises StorageError."""
     return stat(path) is not None
 
 
 def exists(path: str) -> bool:
-    """Whether there is such a file or folder. Raises StorageError."""
+    """Return whether a file or folder exists. Raises StorageError."""
     if not is_remote(path):
         return os.path.exists(path)
     return is_file(path) or next(list_files(path), None) is not None
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Writes a file that others see whole or not at all, making its folder if need be. Raises StorageError."""
+    """Write a file atomically, creating missing folders. Raises StorageError."""
     store_of(path).upload(path, io.BytesIO(content), only_if_absent=False)
 
 
 def write_text(path: str, content: str) -> None:
-    """Writes a UTF-8 file, see `write_bytes`. Raises StorageError."""
+    """Write a UTF-8 file atomically, see `write_bytes`. Raises StorageError."""
     write_bytes(path, content.encode("utf-8"))
 
 
 def create(path: str, content: bytes) -> bool:
-    """Writes a file only if there is none.
+    """Create a file only if it does not exist.
 
-    Of several that try at the same time one succeeds, if the content of each is unlike the others', such as a random
-    token. The content is compared because a request that is retried may find the file that it has written itself.
+    If several callers race, exactly one succeeds, provided that their contents differ, such as random tokens. The
+    contents are compared because a retried request may find the file that it has already written.
 
     Returns:
         Whether the file has this content.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     return store_of(path).upload(path, io.BytesIO(content), only_if_absent=True) or _has_content(path, content)
 
@@ -143,7 +142,7 @@ def _has_content(path: str, content: bytes) -> bool:
 
 
 def copy(source: str, target: str) -> None:
-    """Copies a file between any two paths: within a storage without reading it here. Raises StorageError."""
+    """Copy a file between any two paths. Copies within one storage use its native copy. Raises StorageError."""
     store = store_of(source)
     if store is store_of(target) and scheme(source) == scheme(target):
         store.copy(source, target)
@@ -153,16 +152,16 @@ def copy(source: str, target: str) -> None:
 
 
 def copy_all(paths: Iterable[tuple[str, str]]) -> None:
-    """Copies files, each from a source to a target, several at a time. Raises StorageError."""
+    """Copy files in parallel, each pair from source to target. Raises StorageError."""
     for_each(lambda pair: copy(*pair), paths)
 
 
 def remove(path: str) -> None:
-    """Removes a file, or a folder with all that is in it, if it is there. Raises StorageError."""
+    """Remove a file, or a folder with its contents, if it exists. Raises StorageError."""
     if is_remote(path):
         store = store_of(path)
         store.delete([file.location for file in list_files(path)])
-        if is_file(path):  # or a folder that is left empty, where a storage has folders
+        if is_file(path):  # or an empty folder, in a storage that has real folders
             store.delete([path])
         return
     try:
@@ -175,14 +174,16 @@ def remove(path: str) -> None:
 
 
 def check_new_folder(path: str, flag: str) -> None:
-    """Makes sure that a folder is not there yet, or empty, and on a local disk can be made, before any work is done.
+    """Check, before any work is done, that an output folder can be created.
+
+    A local folder must be missing or empty, and its nearest existing parent writable. A remote folder must not exist.
 
     Args:
-        path: of the folder, local or remote.
-        flag: that names it, for the message.
+        path: local or remote path of the folder.
+        flag: flag that names the folder, for the error message.
 
     Raises:
-        UserError: it is not, or cannot be.
+        UserError: the folder exists, or cannot be created.
     """
     if is_remote(path):
         try:
@@ -198,12 +199,12 @@ def check_new_folder(path: str, flag: str) -> None:
     while not os.path.lexists(above):
         above = above.parent
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(f"{flag} {path} cannot be made in {above}: choose another folder")
+        raise UserError(f"{flag} {path} cannot be created in {above}: choose another folder")
 
 
 def make_folder(path: str, flag: str) -> None:
-    """Makes a local folder, and those above it. Raises UserError, which names the flag."""
+    """Create a local folder and its parents. Raises UserError, which names the flag."""
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{flag} {path} cannot be made ({error.strerror}): choose another folder") from error
+        raise UserError(f"{flag} {path} cannot be created ({error.strerror}): choose another folder") from error

@@ -1,4 +1,4 @@
-"""Which storage a location belongs to. A storage is opened, and its client library imported, when it is first used."""
+"""Stores by URI scheme. A store is opened, and its client library imported, on first use."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _opened: dict[str, Store | StorageError] = {}
 
 
 def store_of(location: str) -> Store:
-    """The storage of a location; one for each kind in a process.
+    """Return the store of a location; each kind has one store per process.
 
-    That there are no credentials is found out once and then said of every location: looking for them takes seconds.
+    A failure for lack of credentials is cached, since the search for credentials takes seconds.
 
     Raises:
-        StorageError: it cannot be used.
-        UserError: it needs an extra that is not installed.
+        StorageError: the store cannot be opened.
+        UserError: the store needs an extra that is not installed.
     """
     kind = _KINDS.get(scheme(location), "other")
     with _lock:
@@ -40,7 +40,7 @@ def store_of(location: str) -> Store:
 
 
 def forget() -> None:
-    """Closes every storage; each is opened anew when it is used next, as for a changed environment."""
+    """Close every store, so that its next use reopens it, for example with new environment variables."""
     with _lock:
         for store in _opened.values():
             if not isinstance(store, StorageError):
@@ -81,7 +81,7 @@ def _beam(location: str) -> Store:
     try:
         from catalogue.storage.beam import BeamStore
     except ImportError as error:
-        raise UserError(f"{location}: this kind of storage needs apache-beam") from error
+        raise UserError(f"{location} needs apache-beam: pip install apache-beam") from error
     return BeamStore()
 
 

@@ -1,4 +1,4 @@
-"""The values that the storage layer takes and gives, and what every kind of storage can do."""
+"""Value types of the storage layer, the `Store` protocol, and helpers that the stores share."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from catalogue.reasons import Reason, StorageError
 from catalogue.storage.access import Access
 from catalogue.storage.deadline import some_deadline
 
-UNKNOWN_SIZE = 1 << 20  # bytes, where a server does not announce a size
-STALE_SECONDS = 5.0  # a response that has waited longer is requested again
+UNKNOWN_SIZE = 1 << 20  # bytes, if a server does not announce a size
+STALE_SECONDS = 5.0  # a response that was kept waiting longer is requested again
 _LEAST_BLOCK_BYTES, _BLOCK_BYTES = 1 << 10, 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 Admit = Callable[[int], None]
-"""Is told how many bytes are about to be read, and returns when there is room for them; 0 gives the room back."""
+"""Callback that receives the size in bytes before a read and blocks until there is room; 0 releases the room."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """A file or object in a listing.
+    """File or object in a listing.
 
     Attributes:
-        location: a local path, or a URI.
-        size: in bytes; None where the listing does not say.
-        version: identifies its state: an ETag, a generation, or size and modification time; None where unknown.
+        location: local path or URI.
+        size: size in bytes; None if unknown.
+        version: identifier of its state: an ETag, a generation, or size and modification time; None if unknown.
     """
 
     location: str
@@ -40,11 +40,11 @@ class Listed:
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """The bytes of a file or object.
+    """Content of a file or object.
 
     Attributes:
-        data: all of them.
-        version: see `Listed`.
+        data: all bytes.
+        version: version of the file, see `Listed`.
         content_hash: SHA-256, hexadecimal.
     """
 
@@ -54,51 +54,51 @@ class Content:
 
     @classmethod
     def of(cls, data: bytes, version: str | None) -> Content:
-        """Hashes the bytes."""
+        """Return the content of `data`, with its hash."""
         return cls(data, version, hashlib.sha256(data).hexdigest())
 
 
 class Store(Protocol):
-    """A kind of storage. Safe to use from several threads. Every method may raise `StorageError`."""
+    """Interface of a storage. Thread-safe. Every method may raise `StorageError`."""
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
-        """Reads a whole file; None if its version is `unless`. `access` permits the location itself."""
+        """Read a whole file; None if its version is `unless`. The caller has checked the location against `access`."""
 
     def open(self, location: str) -> BinaryIO:
-        """Opens a file for reading from any position."""
+        """Open a file for reading, seekable."""
 
     def stat(self, location: str) -> Listed | None:
-        """Size and version of a file; None if there is no such file."""
+        """Return size and version of a file; None if it does not exist."""
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
-        """Every file below a folder; a storage that can leaves out those that do not match a glob below it."""
+        """Yield every file below a folder, recursively. Files that do not match the glob `pattern` may be omitted."""
 
     def folders(self, folder: str) -> list[str] | None:
-        """The names of the folders directly in a folder; None if there is no such folder."""
+        """Return the names of a folder's direct subfolders; None if the folder does not exist."""
 
     def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
-        """Writes a file, all of it or nothing. Returns False if it had to be absent and is not."""
+        """Write a file atomically. Return False if `only_if_absent` and the file exists."""
 
     def copy(self, source: str, target: str) -> None:
-        """Copies a file within this storage."""
+        """Copy a file within this storage."""
 
     def delete(self, locations: Iterable[str]) -> None:
-        """Deletes files; those that are gone already are left out."""
+        """Delete files, ignoring those that do not exist."""
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Close all connections."""
 
 
 def too_many_bytes(max_bytes: int) -> StorageError:
-    """The error for a file above the limit."""
+    """Return the error for a file above the size limit."""
     return StorageError(Reason.TOO_MANY_BYTES, f"more than {max_bytes:,} bytes")
 
 
 def admitted_size(announced: int | None, max_bytes: int) -> int:
-    """The number of bytes to admit: the announced size, or a guess without one.
+    """Return the number of bytes to admit: the announced size, or an estimate if there is none.
 
     Raises:
-        StorageError: there are more than `max_bytes`.
+        StorageError: the announced size exceeds `max_bytes`.
     """
     if announced is None:
         return min(UNKNOWN_SIZE, max_bytes)
@@ -108,10 +108,10 @@ def admitted_size(announced: int | None, max_bytes: int) -> int:
 
 
 def whole(file: BinaryIO | io.RawIOBase, size: int, max_bytes: int) -> bytes:
-    """All of a file, which may have grown beyond its size.
+    """Read a file to its end, even if it has grown beyond `size`.
 
     Raises:
-        StorageError: there are more than `max_bytes`.
+        StorageError: the file exceeds `max_bytes`, or would block.
     """
     blocks, left, wanted = list[bytes](), max_bytes + 1, min(size, max_bytes) + 1
     while block := _read(file, wanted):
@@ -125,20 +125,19 @@ def whole(file: BinaryIO | io.RawIOBase, size: int, max_bytes: int) -> bytes:
 
 def _read(file: BinaryIO | io.RawIOBase, count: int) -> bytes:
     block = file.read(count)
-    if block is None:  # some files of the system would block, such as /proc/kmsg
-        raise StorageError(Reason.READ_FAILED, "it has no more bytes now, and no end")
+    if block is None:  # some system files would block, such as /proc/kmsg
+        raise StorageError(Reason.READ_FAILED, "reading would block: the file has no more bytes now, but no end")
     return block
 
 
 class Admission:
-    """Admits the bytes of one read, once, even if the read takes several requests.
+    """Admission of the bytes of one read, once, even if the read takes several requests.
 
-    Waiting for room can take longer than a server or a client keeps a response open. Such a response must be requested
-    again before its body is read.
+    Waiting for room can outlast an open response. A stale response must be requested again before its body is read.
 
     Args:
-        admit: waits for room, see `Admit`.
-        max_bytes: the limit of the read.
+        admit: callback that waits for room, see `Admit`.
+        max_bytes: size limit of the read.
     """
 
     def __init__(self, admit: Admit, max_bytes: int) -> None:
@@ -146,10 +145,10 @@ class Admission:
         self._admitted: int | None = None
 
     def is_fresh_after(self, announced: int | None) -> bool:
-        """Admits a response of the announced size. Returns False if the response has waited for too long.
+        """Admit a response of the announced size. Return False if the response is stale after the wait.
 
         Raises:
-            StorageError: there are more than `max_bytes`.
+            StorageError: the announced size exceeds `max_bytes`.
         """
         size = admitted_size(announced, self._max_bytes)
         if size == self._admitted:
@@ -161,33 +160,34 @@ class Admission:
 
 
 def without_gzip(data: bytes, max_bytes: int) -> bytes:
-    """The content of an object that is stored with ``Content-Encoding: gzip``; as it is if that header is wrong.
+    """Decompress an object stored with ``Content-Encoding: gzip``; return it unchanged if that header is wrong.
 
     Raises:
-        StorageError: it has more than `max_bytes` unpacked, or is damaged.
+        StorageError: the decompressed data exceeds `max_bytes`, or the object is truncated or damaged.
+        TimedOut: decompression exceeds the deadline.
     """
     if not data.startswith(_GZIP_MAGIC):
         return data
     unpacked, start = bytearray(), 0
     with some_deadline() as deadline:  # a file may consist of millions of empty members
-        while data.startswith(_GZIP_MAGIC, start):  # members, which may follow one another
+        while data.startswith(_GZIP_MAGIC, start):  # a file may have several members
             start = _unpack_member(data, start, unpacked, max_bytes)
             deadline.check()
     return bytes(unpacked)
 
 
 def _unpack_member(data: bytes, start: int, unpacked: bytearray, max_bytes: int) -> int:
-    """Adds what a member of a gzip file holds to `unpacked`. Returns where it ends."""
+    """Append a decompressed gzip member to `unpacked`. Return the offset of its end."""
     unpacker, size = zlib.decompressobj(wbits=31), _LEAST_BLOCK_BYTES
     while not unpacker.eof:
         block, size = data[start : start + size], min(2 * size, _BLOCK_BYTES)
         if not block:
-            raise StorageError(Reason.READ_FAILED, "its Content-Encoding is gzip, and it is cut short")
+            raise StorageError(Reason.READ_FAILED, "the Content-Encoding is gzip, but the data is truncated")
         try:
             unpacked += unpacker.decompress(block, max_bytes + 1 - len(unpacked))
         except zlib.error as error:
             raise StorageError(
-                Reason.READ_FAILED, f"its Content-Encoding is gzip, and it is damaged: {error}"
+                Reason.READ_FAILED, f"the Content-Encoding is gzip, but the data is damaged: {error}"
             ) from error
         if len(unpacked) > max_bytes:
             raise too_many_bytes(max_bytes)
@@ -196,5 +196,5 @@ def _unpack_member(data: bytes, start: int, unpacked: bytearray, max_bytes: int)
 
 
 def is_gzip(content_encoding: str | None) -> bool:
-    """Whether a ``Content-Encoding`` is gzip. Source: RFC 9110, 8.4.1."""
+    """Return whether a ``Content-Encoding`` is gzip. Source: RFC 9110, 8.4.1."""
     return (content_encoding or "").strip().lower() in ("gzip", "x-gzip")

@@ -1,4 +1,4 @@
-"""``http://`` and ``https://``: read with requests, a few at a time from each host, within a limit of time."""
+"""Store for ``http://`` and ``https://``: reads use requests, with a per-host concurrency limit and a deadline."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ _NOT_MODIFIED, _LENGTH_DIGITS = 304, 20
 
 
 class WebStore:
-    """See `catalogue.storage.values.Store`, of which the web has only reading.
+    """Read-only store for the web. See `catalogue.storage.values.Store`.
 
-    The version of an image is its ETag, or the time it was last modified. Redirects are followed here, one by one, so
-    that each target can be checked. Cookies are kept for the redirects of one image, and ``~/.netrc`` is not read. A
-    user and password in a URL are sent to its host.
+    The version of an image is its ETag, or its Last-Modified date. Redirects are followed here, one by one, so that
+    each target can be checked. Cookies are kept only for the redirects of one image, and ``~/.netrc`` is not read. User
+    and password in a URL are sent to its host.
 
-    The deadline of a read holds for everything in it: redirects, headers, body, waits, and what is tried again. Only
-    the wait for one's turn at the host does not count.
+    The deadline of a read covers redirects, headers, body, backoff and retries. Only the wait for a free slot at the
+    host does not count.
     """
 
     def __init__(self) -> None:
         self._session = requests.Session()
-        self._session.auth = lambda request: request  # which keeps ~/.netrc out
+        self._session.auth = lambda request: request  # a no-op auth keeps requests from reading ~/.netrc
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers = requests.structures.CaseInsensitiveDict(
             {
@@ -68,7 +68,7 @@ class WebStore:
         self._hosts = Hosts()
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
-        """See `Store`. Redirects must lead to where `access` permits, too."""
+        """See `Store`. Redirect targets must be permitted by `access`, too."""
         with some_deadline() as deadline:
             for retry in itertools.count():
                 try:
@@ -76,7 +76,7 @@ class WebStore:
                         admission = Admission(admit, max_bytes)
                         return self._follow(location, max_bytes, admission, unless, access, route, deadline)
                 except StorageError as error:
-                    admit(0)  # who waits, here for the next turn, must hold nothing that others wait for
+                    admit(0)  # release the memory during backoff: other reads wait for it
                     wait = wait_before(error, retry)
                     if wait is None or wait >= deadline.remaining():
                         raise
@@ -93,13 +93,13 @@ class WebStore:
         route: Route,
         deadline: Deadline,
     ) -> Content | None:
-        """Reads an image at the end of its redirects."""
+        """Follow redirects and read the image at their end."""
         condition, cookies = _condition(unless), requests.cookies.RequestsCookieJar()
         for redirects in range(REDIRECTS + 1):
             request = self._request(url, condition, cookies)
             target = request.url or ""
             if redirects and access.prefixes and not access.names(target):
-                message = f"redirected to {masked(url)}, which is outside everything that --allow-uri names"
+                message = f"redirected to {masked(url)}, which is not below any --allow-uri prefix"
                 raise StorageError(Reason.PERMISSION_DENIED, message)
             access.check(target)
             route.check_host(urllib.parse.urlsplit(target).hostname or "")
@@ -119,7 +119,7 @@ class WebStore:
         unless: str | None,
         deadline: Deadline,
     ) -> Content | str | None:
-        """Sends a request. Returns the image, the target of a redirect, or None if the version is still `unless`."""
+        """Send a request. Return the image, the target of a redirect, or None if the version is still `unless`."""
         while True:
             with self._answer(request, cookies, deadline) as response:
                 target = _target(response)
@@ -130,10 +130,10 @@ class WebStore:
                 _check_status(response)
                 if admission.is_fresh_after(_announced_size(response, max_bytes)):
                     return _content(response, max_bytes, deadline)
-            # It waited too long for memory. Asked again in the same turn, and admitted: it waits for no other.
+            # The response went stale while waiting for memory. The memory is admitted now, so ask again in this slot.
 
     def stat(self, location: str) -> Listed | None:
-        """On the web every location may be a file."""
+        """Return the location without a request: any URL may be a file."""
         return Listed(location)
 
     def open(self, location: str) -> BinaryIO:
@@ -182,18 +182,18 @@ class WebStore:
         remaining = max(0.001, deadline.remaining())
         timeouts = min(CONNECT_SECONDS, remaining), min(SILENCE_SECONDS, remaining)
         with translated_errors(url, deadline):
-            adapter = self._session.get_adapter(url)  # the session itself would parse redirects and keep cookies
+            adapter = self._session.get_adapter(url)  # session.send would parse redirects and keep cookies
             response = adapter.send(request, timeout=timeouts, **settings)
             requests.cookies.extract_cookies_to_jar(cookies, request, response.raw)
             return response
 
 
 def _unsupported(location: str) -> StorageError:
-    return StorageError(Reason.NOT_FOUND, f"{location}: from the web only images are read")
+    return StorageError(Reason.NOT_FOUND, f"{location}: only images can be read from the web")
 
 
 def _host(request: requests.PreparedRequest) -> str:
-    """The host of a request, with its scheme and port."""
+    """Return the host of a request, with scheme and port."""
     url = urllib.parse.urlsplit(request.url or "")
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
 
@@ -205,7 +205,10 @@ def _condition(unless: str | None) -> dict[str, str]:
 
 
 def _target(response: requests.Response) -> str | None:
-    """Where a redirect leads; None if the response is not one. Servers send UTF-8, which HTTP takes for Latin-1."""
+    """Return the target of a redirect; None if the response is not a redirect.
+
+    Servers send UTF-8, which http.client decodes as Latin-1.
+    """
     target = response.headers.get("Location") if response.is_redirect else None
     if target is not None:
         with contextlib.suppress(UnicodeError):
@@ -214,10 +217,10 @@ def _target(response: requests.Response) -> str | None:
 
 
 def _redirected(url: str, target: str) -> str:
-    """The URL of a redirect; on the same host with the user and password of the one before, as in browsers.
+    """Return the absolute URL of a redirect. On the same host it keeps user and password, as in browsers.
 
     Raises:
-        StorageError: it is not a URL of the web.
+        StorageError: the target is not an HTTP URL.
     """
     try:
         before, after = urllib.parse.urlsplit(url), urllib.parse.urlsplit(urllib.parse.urljoin(url, target))
@@ -243,11 +246,11 @@ def _check_status(response: requests.Response) -> None:
     if status not in RETRIED_STATUS:
         raise StorageError(reason, message)
     wait = _retry_after(response)
-    raise PassingError(message if wait is None else f"{message}, to be asked again in {wait:g} s", RETRIES, wait)
+    raise PassingError(message if wait is None else f"{message}, retry after {wait:g} s", RETRIES, wait)
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """The seconds of a ``Retry-After``; None without one, or one that makes no sense."""
+    """Return the seconds of a ``Retry-After`` header; None if it is missing or invalid."""
     try:
         return urllib3.Retry().get_retry_after(response.raw)
     except (InvalidHeader, ValueError, OverflowError):
@@ -255,7 +258,7 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _announced_size(response: requests.Response, max_bytes: int) -> int | None:
-    """How many bytes come; at least a guess of what they unpack to. None where the server does not say."""
+    """Return the announced bytes, for gzip at least an estimate of the decompressed size; None if not announced."""
     announced = response.headers.get("Content-Length", "")
     if not announced.isdecimal():
         return None
@@ -264,17 +267,17 @@ def _announced_size(response: requests.Response, max_bytes: int) -> int | None:
 
 
 def _content(response: requests.Response, max_bytes: int, deadline: Deadline) -> Content:
-    """Reads the body of a response, never much beyond the limits of bytes and of time."""
+    """Read the body of a response, never much beyond the size limit and the deadline."""
     encoding, body = response.headers.get("Content-Encoding"), bytearray()
     if (encoding or "").strip().lower() in _OTHER_ENCODINGS:
-        raise StorageError(Reason.READ_FAILED, f"Content-Encoding: {encoding}, which was not asked for")
+        raise StorageError(Reason.READ_FAILED, f"unrequested Content-Encoding: {encoding}")
     with translated_errors(response.url, deadline):
         while block := response.raw.read1(_BLOCK, decode_content=False):
             body += block
             if len(body) > max_bytes:
                 raise too_many_bytes(max_bytes)
             deadline.check()
-        deadline.check()  # a body without a length ends where the connection does, also if that was shut down here
-        deadline.let_go()  # another read may have the connection now
-    data = without_gzip(bytes(body), max_bytes) if is_gzip(encoding) else bytes(body)  # urllib3 takes one that is cut
+        deadline.check()  # a body without a length ends with the connection, even if the deadline shut it down
+        deadline.let_go()  # another read may reuse the connection now
+    data = without_gzip(bytes(body), max_bytes) if is_gzip(encoding) else bytes(body)  # urllib3 accepts truncated gzip
     return Content.of(data, response.headers.get("ETag") or response.headers.get("Last-Modified"))

@@ -1,6 +1,6 @@
-"""The connections of `catalogue.storage.web`.
+"""HTTP connections of `catalogue.storage.web`.
 
-They end with the deadline of the read that uses them, and lead to addresses that its route permits.
+They end with the deadline of their current read, and connect only to addresses that its route permits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HOSTS, _IDLE_CONNECTIONS = 64, 64
 
 
 class Adapter(HTTPAdapter):
-    """A pool of connections to each host or proxy. Nothing is tried again here."""
+    """Connection pool for each host or proxy, without retries."""
 
     def __init__(self) -> None:
         retries = urllib3.Retry(total=0, read=False, redirect=0, respect_retry_after_header=False)
@@ -36,16 +36,17 @@ class Adapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """See `HTTPAdapter`."""
         if proxy.lower().startswith("socks"):
-            raise InvalidSchema("no SOCKS proxies")
+            raise InvalidSchema("SOCKS proxies are not supported")
         manager = super().proxy_manager_for(proxy, **options)
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
 
 class _Connection(HTTPConnection):
-    """Its socket is watched from the moment it is there: a TLS handshake may take for ever, too.
+    """Connection under the deadline and the route of the current read.
 
-    It leads to an address that the route of the read permits, and so does one that an earlier read has opened.
+    The deadline covers the socket from its creation, since a TLS handshake may take forever, too. The route is also
+    checked when a connection of an earlier read is reused.
     """
 
     def _new_conn(self) -> socket.socket:
@@ -70,7 +71,7 @@ class _Connection(HTTPConnection):
                         raise
         finally:
             self._dns_host = host
-        raise AssertionError("a host has an address")
+        raise AssertionError("a resolved host has at least one address")
 
     def connect(self) -> None:
         """See `HTTPConnection`."""
@@ -79,7 +80,7 @@ class _Connection(HTTPConnection):
 
     def putrequest(self, *arguments: Any, **options: Any) -> None:
         """See `HTTPConnection`."""
-        if self.sock is not None:  # of an earlier read
+        if self.sock is not None:  # reused from an earlier read
             _watched(self.sock)
             self._check_route()
         super().putrequest(*arguments, **options)

@@ -1,4 +1,4 @@
-"""Errors of reading from the web: which kind of `StorageError` each is, and whether another try may help."""
+"""Errors of web reads: their translation into `StorageError`s, and which of them are retried."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RETRIES, BACKOFF_SECONDS = 3, 0.5
 
 
 class PassingError(StorageError):
-    """An error that may pass by itself.
+    """Transient error.
 
     Attributes:
-        retries: how often it is worth a retry.
-        wait: how many seconds the server asks to wait; None where it does not say.
+        retries: maximum number of retries.
+        wait: seconds of the server's Retry-After; None if there is none.
     """
 
     def __init__(self, message: str, retries: int, wait: float | None = None) -> None:
@@ -33,7 +33,7 @@ class PassingError(StorageError):
 
 
 def wait_before(error: StorageError, retry: int) -> float | None:
-    """How many seconds to wait before the next retry; None if there is to be none."""
+    """Return the backoff in seconds before the next retry; None if the error is not retried again."""
     retries = error.retries if isinstance(error, PassingError) else 1 if isinstance(error, TimedOut) else 0
     if retry >= retries:
         return None
@@ -43,28 +43,28 @@ def wait_before(error: StorageError, retry: int) -> float | None:
 
 @contextlib.contextmanager
 def translated_errors(url: str, deadline: Deadline | None = None) -> Iterator[None]:
-    """Turns the errors of requests and urllib3 into `StorageError`s.
+    """Translate the errors of requests and urllib3 into `StorageError`s.
 
     Args:
-        url: of the request.
-        deadline: of the read, once the request has been sent; before that a ValueError is about the URL.
+        url: URL of the request.
+        deadline: deadline of the read, or None while the request is prepared: then a ValueError is about the URL.
     """
     try:
         yield
     except InvalidProxyURL as error:
-        raise StorageError(Reason.READ_FAILED, f"the proxy is not one for {scheme(url)}://: {error}") from error
+        raise StorageError(Reason.READ_FAILED, f"the proxy for {scheme(url)}:// is not valid: {error}") from error
     except (InvalidURL, InvalidSchema, MissingSchema, UnicodeError) as error:
         if "SOCKS" in str(error):
-            message = f"a SOCKS proxy cannot be used: set {scheme(url)}_proxy to http://HOST:PORT"
+            message = f"SOCKS proxies are not supported: set {scheme(url)}_proxy to http://HOST:PORT"
             raise StorageError(Reason.READ_FAILED, message) from error
         raise StorageError(Reason.NOT_FOUND, f"{masked(url)!r} is not a URL: {error}") from error
     except (RequestException, HTTPError, OSError) as error:
         raise _passing(error, deadline) from error
-    except ValueError as error:  # such as of a header that cannot be parsed
+    except ValueError as error:  # such as a malformed header
         if deadline is None:
             raise StorageError(Reason.NOT_FOUND, f"{masked(url)!r} is not a URL: {error}") from error
         deadline.check()
-        raise StorageError(Reason.READ_FAILED, f"the answer cannot be read: {error}") from error
+        raise StorageError(Reason.READ_FAILED, f"the response cannot be read: {error}") from error
 
 
 def _passing(error: Exception, deadline: Deadline | None) -> StorageError:
@@ -75,14 +75,14 @@ def _passing(error: Exception, deadline: Deadline | None) -> StorageError:
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
         return TimedOut(Reason.READ_FAILED, message)
     if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, http.client.RemoteDisconnected):
-        return PassingError("the answer is not HTTP", RETRIES)
+        return PassingError("the response is not HTTP", RETRIES)
     if isinstance(cause, NewConnectionError):
-        return PassingError(f"no connection: {cause.__cause__ or cause}", retries=1)
+        return PassingError(f"cannot connect: {cause.__cause__ or cause}", retries=1)
     return PassingError(message, retries=1 if isinstance(error, requests.exceptions.SSLError) else RETRIES)
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The error within the errors that requests and urllib3 wrap around it."""
+    """Return the root cause of an error that requests and urllib3 have wrapped."""
     for inner in (getattr(error, "reason", None), *error.args):
         if isinstance(inner, BaseException):
             return _cause(inner)

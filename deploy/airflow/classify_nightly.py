@@ -1,6 +1,6 @@
-"""Every night: classifies the catalogue, and reuses the results of the nights before. For Airflow 3.
+"""Airflow 3 DAG that classifies the catalogue every night and reuses the results of previous nights.
 
-The variables of Airflow that it reads: ``classify_python``, the Python of an environment that has this package;
+It reads these Airflow variables: ``classify_python``, the Python executable of an environment with this package;
 ``classify_catalogue``, ``classify_model_dir``, and ``classify_runs``, the folder of the run directories.
 """
 
@@ -16,7 +16,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    # A try that follows an interrupted one continues its run.
+    # A retry continues the run of an interrupted try.
     default_args={"retries": 3, "retry_delay": pendulum.duration(minutes=5)},
     tags=["catalogue"],
 ):

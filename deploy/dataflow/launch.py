@@ -1,4 +1,4 @@
-"""What the launcher of a flex template runs: ``classify``, with the template's parameters."""
+"""Entry point of the Dataflow flex template: runs ``classify`` with the template's parameters."""
 
 from __future__ import annotations
 

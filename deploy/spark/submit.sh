@@ -1,10 +1,11 @@
 #!/bin/sh
-# One run on Spark 3.5: the job is written to a jar, which `spark-submit` runs as any job of its own.
+# One run on Spark 3.5: classify writes the job to a jar, which `spark-submit` runs like any other job.
 #
 #   deploy/spark/submit.sh RUN_DIR [FLAG ...]      flags of classify, such as --input and --model-dir
 #
-# SPARK_MASTER is the cluster; each of its machines has this package, and Beam's program boot at /opt/apache/beam/boot, as
-# in the image of the Dockerfile. The driver is here (--deploy-mode client). JOB_SERVER is the file beam-runners-spark-3-job-server-2.62.0.jar of Maven's repository.
+# SPARK_MASTER is the cluster. Each of its machines needs this package, and Beam's boot program at /opt/apache/beam/boot,
+# as in the image of the Dockerfile. The driver runs on this machine (--deploy-mode client). JOB_SERVER is the path of
+# beam-runners-spark-3-job-server-2.62.0.jar from the Maven repository.
 set -eu
 : "${SPARK_MASTER:?}" "${JOB_SERVER:?}"
 output=$1
@@ -16,5 +17,5 @@ python -m pipeline classify --output "$output" "$@" \
   --environment_type PROCESS --environment_config '{"command": "catalogue-classifier-boot"}' \
   --environment_cache_millis 10000
 spark-submit --master "$SPARK_MASTER" --class org.apache.beam.runners.spark.SparkPipelineRunner "$folder/job.jar"
-# To Spark a run with too many dead letters has succeeded, too.
+# Spark also reports success for a run with too many dead letters, so check the result.
 python -m pipeline classify --attach "$output"

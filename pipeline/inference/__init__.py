@@ -1,1 +1,1 @@
-"""Inference engines, and Beam's RunInference over a model directory."""
+"""Inference engines, and the RunInference handler for a model directory."""

@@ -1,4 +1,4 @@
-"""Beam transform that classifies decoded images, on machines of their own where a runner is asked for such."""
+"""Beam transform that classifies decoded images, optionally on separate machines."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pipeline.reading.identical import RememberResults, ResultsByContentHandle
 
 
 class Classify(beam.PTransform):
-    """Classifies `DecodedImage`s and measures the bundles in which that is done.
+    """Beam transform that classifies `DecodedImage`s and measures its bundles.
 
-    With resource hints, inference runs in another stage than reading and decoding, so that only its machines have what
-    the hints ask for. Dataflow is the only runner that heeds them.
+    With resource hints, inference runs in a separate stage from reading and decoding, so that only the inference
+    machines need the requested resources. Dataflow is the only runner that honors the hints.
 
     Args:
-        handler: of the model.
-        results: where results are kept for images with identical bytes.
-        meter: of the run.
+        handler: model handler.
+        results: handle to the results by content, reused for images with identical bytes.
+        meter: handle to the meter of the run.
         hints: Beam's resource hints for inference, ``accelerator`` and ``min_ram``; empty for none.
     """
 
@@ -38,7 +38,7 @@ class Classify(beam.PTransform):
         self._inference = _Inference(handler, results, meter)
 
     def expand(self, decoded: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
-        """PCollection of `DecodedImage`s to PCollections of `FinishedImage`s and of `Measurement`s."""
+        """Turn `DecodedImage`s into PCollections of `FinishedImage`s and of `Measurement`s."""
         if not self._hints:
             return decoded | "Inference" >> self._inference
         decoded, of_reading = decoded | "Measure reading" >> MeasureBundles(self._meter)

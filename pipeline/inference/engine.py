@@ -1,4 +1,4 @@
-"""What every engine is: a network, ready to run."""
+"""Interface of the inference engines."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from pipeline.records import EngineChoice
 
-NO_BFLOAT16 = "the processor has no instructions for bfloat16"
+NO_BFLOAT16 = "the CPU has no bfloat16 instructions"
 
 
 @dataclasses.dataclass(frozen=True)
 class Threads:
-    """How the cores of a worker process are divided.
+    """Division of the cores of a worker process.
 
     Attributes:
-        callers: threads that run batches at the same time.
-        per_batch: threads that a batch is run on.
+        callers: number of threads that run batches concurrently.
+        per_batch: number of threads per batch.
     """
 
     callers: int
@@ -27,25 +27,25 @@ class Threads:
 
 
 class Engine(Protocol):
-    """A network, ready to run. Safe to call from several threads.
+    """A loaded network. Calls are thread-safe.
 
     Attributes:
-        choice: what it is, and why.
-        labels: in the order of the probabilities.
+        choice: engine, precision and device, and the reason for choosing them.
+        labels: labels in the order of the probabilities.
     """
 
     choice: EngineChoice
     labels: tuple[str, ...]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Classifies uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
+        """Classify images, uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
 
 
 class Unsupported(Exception):
-    """An engine or a precision that this machine cannot run, or that it gains nothing by."""
+    """Raised for an engine or precision that this machine cannot run or would not benefit from."""
 
 
 def in_parts(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, size: int) -> np.ndarray:
-    """Runs a network on `size` images at a time. Returns probabilities, float32 [N, K]."""
+    """Run a network on `size` images at a time. Returns probabilities, float32 [N, K]."""
     parts = [run(images[start : start + size]) for start in range(0, len(images), size)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

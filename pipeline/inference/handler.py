@@ -1,4 +1,4 @@
-"""Beam's RunInference over a model directory: batches of images to labels and scores."""
+"""Model handler that runs a model directory under Beam's RunInference."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from pipeline.records import DecodedImage, FinishedImage, Result, Top
 
 
 class SavedModelHandler(ModelHandler[DecodedImage, FinishedImage, Engine]):
-    """Runs the SavedModel of a model directory under `RunInference`, one model to a process, in batches of one size.
+    """Runs the SavedModel of a model directory under `RunInference`: one model per process, fixed batch size.
 
-    Beam's own TensorFlow handlers import tensorflow_hub and cannot load what Keras 3 exports.
+    Beam's own TensorFlow handlers import tensorflow_hub and cannot load Keras 3 exports.
 
     Args:
-        path: the model directory, where every worker can read it.
-        model_id: of the model that is expected there.
-        config: how it is run.
-        meter: of the run.
+        path: model directory, readable by every worker.
+        model_id: expected id of the model.
+        config: inference settings.
+        meter: handle to the meter of the run.
     """
 
     def __init__(self, path: str, model_id: str, config: InferenceConfig, meter: MeterHandle) -> None:
@@ -37,17 +37,20 @@ class SavedModelHandler(ModelHandler[DecodedImage, FinishedImage, Engine]):
         self._path, self._model_id, self._config, self._meter = path, model_id, config, meter
 
     def load_model(self) -> Engine:
-        """Loads the model into the engine that is fastest here and right: the golden images are tried on this machine.
+        """Load the model into the fastest engine that reproduces the golden images on this machine.
 
         Raises:
-            ModelDirError: no engine reproduces them, or the directory is not the one the run began with.
-            UserError: the engine that is asked for is not to be had.
+            ModelDirError: no engine reproduces them, or the directory now holds another model.
+            UserError: the requested engine is not available.
         """
         config = self._config
         threads = engines.Threads(config.callers or cores(), config.threads or 1)
         with model_dir.fetched(self._path, config.public_key) as model:
             if model.info.id != self._model_id:
-                raise ModelDirError(f"{self._path} holds model {model.info.id}, the run began with {self._model_id}")
+                raise ModelDirError(
+                    f"{self._path} holds model {model.info.id}, but the run started with {self._model_id}: "
+                    "restore that model, or start a new run"
+                )
             engine = engines.choose(model, threads, engine=config.engine, precision=config.precision)
         freeze_heap()
         return engine
@@ -55,7 +58,7 @@ class SavedModelHandler(ModelHandler[DecodedImage, FinishedImage, Engine]):
     def run_inference(
         self, batch: Sequence[DecodedImage], model: Engine, inference_args: dict[str, Any] | None = None
     ) -> Iterator[FinishedImage]:
-        """Classifies a batch."""
+        """Classify a batch."""
         meter = self._meter.get()
         with meter.timing(INFERENCE):
             probabilities = model(np.stack([element.image for element in batch]))
@@ -66,18 +69,18 @@ class SavedModelHandler(ModelHandler[DecodedImage, FinishedImage, Engine]):
             yield FinishedImage(element.listed, result)
 
     def get_num_bytes(self, batch: Sequence[DecodedImage]) -> int:
-        """The size of a batch in bytes, for Beam's metrics, without pickling it to find out."""
+        """Return the size of a batch in bytes, for Beam's metrics. The default would pickle the batch."""
         return sum(element.image.nbytes for element in batch)
 
     def get_metrics_namespace(self) -> str:
-        """Where Beam's metrics of this step stand."""
+        """Return the namespace of this step in Beam's metrics."""
         return "classify"
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        """Batches of one size: Beam's own grow from one, which wastes the first hundreds of images."""
+        """Return a fixed batch size: Beam's default grows from 1, which slows down the first hundreds of images."""
         return self._batching_kwargs
 
 
 def top(row: np.ndarray, labels: Sequence[str], k: int) -> Top:
-    """The `k` best labels of one image with their probabilities, best first, in the order of the labels where equal."""
+    """Return the `k` best labels of an image with their probabilities, best first; ties keep the label order."""
     return tuple((labels[index], float(row[index])) for index in np.argsort(-row, kind="stable")[:k])

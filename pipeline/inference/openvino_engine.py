@@ -1,4 +1,4 @@
-"""The OpenVINO engine: the SavedModel in OpenVINO, one stream for each caller. Needs the extra ``openvino``."""
+"""OpenVINO engine: runs the SavedModel with one stream per caller. Needs the extra ``openvino``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from catalogue.model_dir import ModelDir, bfloat16
 from pipeline.inference.engine import NO_BFLOAT16, Threads, Unsupported, in_parts
 from pipeline.records import BFLOAT16, OPENVINO, EngineChoice
 
-# Images at once: few fit into the cache, many take few calls. With MobileNetV2 at 224 pixels it is 1.1 times as slow
-# with 8 as with 4.
+# Images per call: small batches fit into the CPU cache, large ones need fewer calls. MobileNetV2 at 224 pixels is 1.1
+# times slower with 8 than with 4.
 AT_ONCE = 4
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
 class OpenVinoEngine:
-    """See `pipeline.inference.engine.Engine`. Raises Unsupported."""
+    """OpenVINO implementation of `pipeline.inference.engine.Engine`. The constructor raises Unsupported."""
 
     def __init__(self, model: ModelDir, precision: str, threads: Threads) -> None:
         core = openvino.Core()
@@ -35,17 +35,17 @@ class OpenVinoEngine:
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": threads.callers,
                 "INFERENCE_NUM_THREADS": threads.callers * threads.per_batch,
-                "ENABLE_CPU_PINNING": False,  # or two processes would pin themselves to the same core
+                "ENABLE_CPU_PINNING": False,  # pinning would put two processes on the same core
             }
             self._compiled = core.compile_model(network, "CPU", options)
-        except RuntimeError as error:  # an operation that it does not know
+        except RuntimeError as error:  # for example an unsupported operation
             raise Unsupported(f"OpenVINO cannot run this network: {error}") from error
         self._requests: collections.deque[Any] = collections.deque()
         self.labels = model.info.labels
         self.choice = EngineChoice(OPENVINO, precision, "CPU")
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Classifies uint8 [N, H, W, 3]."""
+        """Classify images, uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K]."""
         try:
             request = self._requests.pop()
         except IndexError:
@@ -61,7 +61,7 @@ class OpenVinoEngine:
 
 
 def round_weights(network: Any) -> None:
-    """Rounds the convolutions of an `openvino.Model` to bfloat16 with `catalogue.model_dir.bfloat16.kernels`."""
+    """Round the convolution weights of an `openvino.Model` in place with `catalogue.model_dir.bfloat16.kernels`."""
     for node in network.get_ordered_ops():
         weights = node.input_value(1).get_node() if node.get_type_name() in _CONVOLUTIONS else None
         if weights and weights.get_type_name() == "Constant":

@@ -1,4 +1,4 @@
-"""The TensorFlow engine: the SavedModel in TensorFlow, on a GPU if there is one."""
+"""TensorFlow engine: runs the SavedModel, on the GPU if there is one."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from catalogue.model_dir.saved_model import SavedModel
 from pipeline.inference.engine import NO_BFLOAT16, Threads, Unsupported, in_parts
 from pipeline.records import BFLOAT16, TENSORFLOW, EngineChoice
 
-# Images at once on a processor: few fit into its cache, many take few calls. With MobileNetV2 at 224 pixels it is 1.1
-# times as slow with 4 as with 8.
+# Images per call on a CPU: small batches fit into its cache, large ones need fewer calls. MobileNetV2 at 224 pixels is
+# 1.1 times slower with 4 than with 8.
 AT_ONCE = 8
 
 
 class TensorFlowEngine:
-    """See `pipeline.inference.engine.Engine`. Raises Unsupported."""
+    """TensorFlow implementation of `pipeline.inference.engine.Engine`. The constructor raises Unsupported."""
 
     def __init__(self, model: ModelDir, precision: str, threads: Threads) -> None:
         if precision == BFLOAT16 and has_gpu():
-            raise Unsupported("TensorFlow runs in float32 on a GPU")
+            raise Unsupported("TensorFlow runs only float32 on a GPU")
         if precision == BFLOAT16 and not bfloat16.is_native():
             raise Unsupported(NO_BFLOAT16)
         gpus = tf.config.list_physical_devices("GPU")
-        with contextlib.suppress(RuntimeError):  # TensorFlow has taken the GPUs already
-            for gpu in gpus:  # loading, which comes before the session, would take all of their memory
+        with contextlib.suppress(RuntimeError):  # TensorFlow has already initialized the GPUs
+            for gpu in gpus:  # loading precedes the session, and would reserve all GPU memory
                 tf.config.experimental.set_memory_growth(gpu, True)
-        if gpus:  # or convolutions are in TensorFloat-32, of 10 bits
+        if gpus:  # TensorFloat-32 convolutions have only 10 mantissa bits
             tf.config.experimental.enable_tensor_float_32_execution(False)
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=threads.per_batch,
@@ -45,7 +45,10 @@ class TensorFlowEngine:
         self.choice = EngineChoice(TENSORFLOW, precision, "GPU" if gpus else "CPU")
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Classifies uint8 [N, H, W, 3]; on a GPU in parts once a batch did not fit into its memory."""
+        """Classify images, uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K].
+
+        Once a batch does not fit into memory, batches are run in smaller parts.
+        """
         size = self._largest or len(images)
         try:
             return in_parts(self._run, images, size)
@@ -53,13 +56,13 @@ class TensorFlowEngine:
             size = min(size, len(images))
             if size == 1:
                 raise
-            self._largest = min(self._largest or size, size // 2)  # another thread may have come further down
+            self._largest = min(self._largest or size, size // 2)  # another thread may have reduced it further
             logging.getLogger(__name__).warning(
-                "%d images did not fit into memory at once: %d from now on", size, self._largest
+                "out of memory with %d images at a time: using %d from now on", size, self._largest
             )
             return self(images)
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow can use a GPU."""
+    """Return whether TensorFlow can use a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))

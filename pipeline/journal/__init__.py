@@ -1,1 +1,1 @@
-"""The journal of a run: results of images, durable as soon as they are found, from which parts are made."""
+"""The journal of a run: durable results of images, from which the output parts are made."""

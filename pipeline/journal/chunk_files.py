@@ -1,10 +1,10 @@
-"""The file format of chunks: results of images, and the rows of the manifest that name them.
+"""File format of chunks: results of images, and the manifest rows that name them.
 
-A chunk is written by one bundle and has two sections::
+A chunk is written by one bundle and has two sections and a footer::
 
-    rows      gzip of pickles: for each image its URIs and fields. Read only by the job that wrote them.
-    results   zlib of JSON: the settings of the run, and for each image a list of the attributes of `Result`. Read also
-              by later runs, which need not trust whoever wrote it.
+    rows      gzip of pickles: the URIs and fields of each image. Read only by the job that wrote them.
+    results   zlib of JSON: the settings of the run, and for each image a list of the attributes of `Result`. Also read
+              by later runs, which need not trust the writer.
     footer    the CRC-32 of the rows, the length of the results, _MAGIC
 """
 
@@ -33,14 +33,14 @@ _FOOTER = struct.Struct(f">IQ{len(_MAGIC)}s")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings of a run that its results depend on.
+    """Settings of a run that its results depend on.
 
     Attributes:
-        model_id: of the model.
-        policy: the version of the image policy, see `catalogue.images.reader`.
-        top_k: how many labels are kept, at most.
-        limits: which images are too large or too small.
-        reads_heic: whether the extra for HEIC is installed where the run was started.
+        model_id: id of the model.
+        policy: version of the image policy, see `catalogue.images.reader`.
+        top_k: maximum number of labels per image.
+        limits: size limits of images.
+        reads_heic: whether the HEIC extra was installed on the machine that started the run.
     """
 
     model_id: str
@@ -51,19 +51,19 @@ class Settings:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Settings:
-        """The inverse of `dataclasses.asdict`. Raises KeyError or TypeError."""
+        """Invert `dataclasses.asdict`. Raises KeyError or TypeError."""
         return cls(**content | {"limits": Limits(**content["limits"])})
 
 
 class ChunkWriter:
-    """Writes a chunk. The file appears, complete and durable, once it is closed.
+    """Writer of a chunk. The file appears, complete and durable, once the writer is closed.
 
     Args:
-        folder: of the file.
-        settings: of the run.
+        folder: folder of the file.
+        settings: settings of the run.
 
     Raises:
-        StorageError: it cannot be written; from every method.
+        StorageError: the chunk cannot be written; from every method.
     """
 
     def __init__(self, folder: str, settings: Settings) -> None:
@@ -74,14 +74,14 @@ class ChunkWriter:
         self._packets = set[int]()
 
     def write(self, image: FinishedImage) -> None:
-        """Adds an image."""
+        """Add an image."""
         pickle.dump(image.listed.rows, self._rows, pickle.HIGHEST_PROTOCOL)
         self._results.append(image.result)
         if image.listed.location:
             self._packets.add(image.listed.packet)
 
     def close(self) -> str:
-        """Finishes the file. Returns its path."""
+        """Finish the file. Returns its path."""
         self._rows.close()
         content = {"settings": dataclasses.asdict(self._settings), "results": self._results}
         packed = zlib.compress(json.dumps(content).encode("ascii"), level=1)
@@ -93,7 +93,7 @@ class ChunkWriter:
 
 
 class _Summed:
-    """A file that computes the CRC-32 of what is written to it."""
+    """File wrapper that computes the CRC-32 of the written data."""
 
     def __init__(self, new: storage.NewFile) -> None:
         self.new, self.crc = new, 0
@@ -103,14 +103,14 @@ class _Summed:
         return self.new.write(data)
 
     def flush(self) -> None:
-        """Nothing: it is not there before it is committed."""
+        """Do nothing: the file does not exist before it is committed."""
 
 
 def read_results(path: str) -> tuple[Settings, list[Result]]:
-    """Reads the results of a chunk, and the settings they depend on.
+    """Read the results of a chunk and the settings they depend on.
 
     Raises:
-        StorageError: it cannot be read, or is damaged.
+        StorageError: the chunk cannot be read, or is damaged.
     """
     with storage.open_file(path) as file:
         settings, results, _, _ = _results_of(file, path)
@@ -118,24 +118,24 @@ def read_results(path: str) -> tuple[Settings, list[Result]]:
 
 
 def read_images(path: str) -> Iterator[FinishedImage]:
-    """Reads the images of a chunk with their rows, in a stream. Only for chunks of the own job: pickles are read.
+    """Stream the images of a chunk with their rows. It unpickles, so read only chunks that this job wrote.
 
     Raises:
-        StorageError: it cannot be read, or is damaged.
+        StorageError: the chunk cannot be read, or is damaged.
     """
     with storage.open_file(path) as file:
         _, results, length, crc = _results_of(file, path)
         file.seek(0)
         packed = file.read(length)
     if zlib.crc32(packed) != crc:
-        raise _damaged(path, "wrong checksum")
+        raise _damaged(path, "checksum mismatch")
     with gzip.GzipFile(fileobj=io.BytesIO(packed)) as rows:
         for result in results:
             yield FinishedImage(ListedImage(result.location, pickle.load(rows)), result)
 
 
 def _results_of(file: BinaryIO, path: str) -> tuple[Settings, list[Result], int, int]:
-    """The settings and results of a chunk, and the length and the checksum of the rows before them."""
+    """Return the settings and results of a chunk, and the length and checksum of its rows section."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - _FOOTER.size, 0))
     footer = file.read(_FOOTER.size)
@@ -144,7 +144,7 @@ def _results_of(file: BinaryIO, path: str) -> tuple[Settings, list[Result], int,
     crc, length, _ = _FOOTER.unpack(footer)
     start = size - _FOOTER.size - length
     if start < 0:
-        raise _damaged(path, "wrong footer")
+        raise _damaged(path, "invalid footer")
     file.seek(start)
     try:
         content = json.loads(zlib.decompress(file.read(length)))
@@ -163,7 +163,7 @@ def _result_from(
     transient: bool,
     message: str,
 ) -> Result:
-    """The result that JSON holds, whose lists were tuples."""
+    """Build a result from its JSON values, with lists turned back into tuples."""
     return Result(
         location, version, content_hash, tuple((label, score) for label, score in top), reason, transient, message
     )

@@ -1,4 +1,4 @@
-"""Names of chunks, which tell whose results are in them: ``chunk-TOKEN-c1.3fe``."""
+"""Names of chunks, which list the packets of their results: ``chunk-TOKEN-c1.3fe``."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import uuid
 from collections.abc import Collection
 
 PREFIX = "chunk-"
-_MANY, _MOST_NAMED = "many", 33  # a name of a file has at most 255 bytes, a packet 6 digits
+_MANY, _MOST_NAMED = "many", 33  # file names have at most 255 bytes, packets 6 hex digits
 
 
 def chunk_name(packets: Collection[int]) -> str:
-    """A new name for a chunk.
+    """Return a new name for a chunk.
 
     Args:
-        packets: of the images in it, see `pipeline.manifest.partitions`. More than a chunk of full packets can hold are
-            not named: only chunks of a small catalogue, which are few, have so many.
+        packets: packets of the images in the chunk, see `pipeline.manifest.partitions`. They are not named if there are
+            more than fit into a file name: only the few chunks of a small catalog have that many.
     """
     named = ".".join(f"{packet:x}" for packet in sorted(packets))
     return f"{PREFIX}{uuid.uuid4().hex[:16]}-{named if len(packets) <= _MOST_NAMED else _MANY}"
 
 
 def is_chunk(path: str) -> bool:
-    """Whether a path is that of a chunk."""
+    """Return whether a path is that of a chunk."""
     return path.rpartition("/")[2].startswith(PREFIX)
 
 
 def packets_named(path: str) -> frozenset[int] | None:
-    """The packets of the images in a chunk; None if its name does not tell."""
+    """Return the packets of the images in a chunk; None if its name does not list them."""
     named = path.rpartition("-")[2]
     try:
         return frozenset(int(packet, 16) for packet in named.split(".") if packet)
-    except ValueError:  # too many; or somebody gave it another name
+    except ValueError:  # too many packets, or a renamed file
         return None

@@ -1,4 +1,4 @@
-"""An index of the predictions of earlier runs by the hash of the content, for images that were moved or renamed."""
+"""Index of the predictions of earlier runs by content hash, for images that were moved or renamed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _HASH = np.dtype(f"S{_HASH_BYTES}")
 
 
 class ContentIndex:
-    """Finds the predictions of earlier runs by content.
+    """Index of the predictions of earlier runs by content hash.
 
-    It is read when it is first asked: most nights bring no image that is new in its place. Each result takes 16 bytes
-    for its hash, which is shortened, and 8 for each label and score.
+    It is loaded at the first lookup, as most nightly runs have no new images. Each result takes 16 bytes for its
+    truncated hash, and 8 for each label and score.
 
     Args:
-        folders: of the parts of journals.
-        settings: of the run.
+        folders: folders of journal parts.
+        settings: settings of the run.
     """
 
     def __init__(self, folders: Sequence[str], settings: Settings) -> None:
@@ -32,7 +32,7 @@ class ContentIndex:
         self._table: _Table | None = None
 
     def find(self, content_hash: str) -> Result | None:
-        """A prediction for identical bytes; None if there is none. Not for several threads at the same time."""
+        """Return a prediction for identical bytes; None if there is none. Not thread-safe."""
         if self._table is None:
             table = _Table(self._settings.top_k)
             table.read(self._folders, self._settings)
@@ -41,7 +41,7 @@ class ContentIndex:
 
 
 class _Table:
-    """Predictions in arrays, in the order of their hashes."""
+    """Predictions in arrays, sorted by hash."""
 
     def __init__(self, top_k: int) -> None:
         self._top_k = top_k
@@ -50,7 +50,7 @@ class _Table:
         self._tops, self._scores = np.empty((0, top_k), np.int32), np.empty((0, top_k), np.float32)
 
     def read(self, folders: Iterable[str], settings: Settings) -> None:
-        """Reads the parts of journals, as long as there is room."""
+        """Load the parts of journals. The index stays empty if they exceed `MOST_BYTES`."""
         columns: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         count = 0
         for path in (path for folder in folders for path in files_in(folder)):
@@ -58,7 +58,9 @@ class _Table:
             count += len(columns[-1][0])
             if count * (_HASH_BYTES + 8 * self._top_k) > MOST_BYTES:
                 log = logging.getLogger(__name__)
-                log.warning("more than %d earlier results: images that were moved are classified anew", count)
+                log.warning(
+                    "%d earlier results or more do not fit into memory: moved images are classified again", count
+                )
                 return
         if count:
             hashes, tops, scores = (np.concatenate(parts) for parts in zip(*columns, strict=True))
@@ -66,7 +68,7 @@ class _Table:
             self._hashes, self._tops, self._scores = hashes[order], tops[order], scores[order]
 
     def _columns(self, results: Sequence[Result]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Hashes, numbers of labels (-1 where there is none), and scores."""
+        """Return the hashes, label indices (-1 for none) and scores of results."""
         hashes = np.array([_short(str(result.content_hash)) for result in results], _HASH)
         tops = np.full((len(results), self._top_k), -1, np.int32)
         scores = np.zeros((len(results), self._top_k), np.float32)
@@ -89,5 +91,5 @@ class _Table:
 def _short(content_hash: str) -> bytes:
     try:
         return bytes.fromhex(content_hash)[:_HASH_BYTES]
-    except ValueError:  # not ours: it equals nothing
+    except ValueError:  # not a hash of ours: matches nothing
         return b""

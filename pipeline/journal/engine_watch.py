@@ -1,7 +1,7 @@
-"""Saves what a worker has found as soon as the process of its engine is gone, before another worker begins it again.
+"""Saves the results of a worker as soon as its engine process dies, before another worker repeats the work.
 
-Without it a worker notices the loss when it next sends or wants something, which can take longer than an engine needs
-to start the work anew. `pipeline.runner.boot` says which process it is.
+Without it, a worker notices the loss only when it next communicates, by which time the engine may have restarted the
+work elsewhere. `pipeline.runner.boot` passes on the process id of the engine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _watched: set[int] = set()
 
 
 def start() -> None:
-    """Watches the engine that the environment names, once for this process. Does nothing if it names none."""
+    """Watch the engine named by the environment, once per process. Does nothing if none is named."""
     named = os.environ.get(ENGINE_VARIABLE, "")
     if not named.isdecimal():
         return
@@ -40,9 +40,9 @@ def _watch(process: int) -> None:
 
 
 def _begun(process: int) -> str:
-    """When a process began, so that another one with its number is told from it; empty if there is none.
+    """Return the start time of a process, to detect that its PID was reused; empty if it is not running.
 
-    Source: proc_pid_stat(5), Linux. Elsewhere it is always empty.
+    Source: proc_pid_stat(5), Linux. Always empty on other systems.
     """
     try:
         state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

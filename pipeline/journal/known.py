@@ -1,4 +1,4 @@
-"""Beam transform that reads the results of earlier attempts at a run, and of earlier runs."""
+"""Beam transform that reads the results of earlier attempts and of earlier runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pipeline.records import Result
 
 @dataclasses.dataclass(frozen=True)
 class Journals:
-    """Where results of earlier attempts and runs are.
+    """Locations of the results of earlier attempts and runs.
 
     Attributes:
-        chunks: a folder below which attempts left their chunks.
+        chunks: folder that earlier attempts left their chunks in, in subfolders.
         parts: folders of parts of finished journals.
     """
 
@@ -31,13 +31,13 @@ class Journals:
 
 
 class ReadKnown(beam.PTransform):
-    """Reads the results of earlier attempts and runs that hold under the settings of this one.
+    """Beam transform that reads the results of earlier attempts and runs that are valid under the settings of this one.
 
-    The job itself looks for chunks when it runs: one that an engine starts again finds those it wrote before.
+    The job lists the chunks at run time, so a job that an engine restarts finds those it has already written.
 
     Args:
-        journals: where they are.
-        settings: of the run.
+        journals: locations of the results.
+        settings: settings of the run.
     """
 
     def __init__(self, journals: Journals, settings: Settings) -> None:
@@ -45,7 +45,7 @@ class ReadKnown(beam.PTransform):
         self._journals, self._settings = journals, settings
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Nothing to a PCollection of `Result`s."""
+        """Return a PCollection of `Result`s, from the root of a pipeline."""
         return (
             begin
             | beam.Create([self._journals])
@@ -56,20 +56,20 @@ class ReadKnown(beam.PTransform):
 
 
 def files_of(journals: Journals) -> Iterator[str]:
-    """The chunks and parts of journals. Raises StorageError."""
+    """Yield the paths of the chunks and parts of journals. Raises StorageError."""
     yield from filter(is_chunk, files_in(journals.chunks))
     for folder in journals.parts:
         yield from files_in(folder)
 
 
 def files_in(folder: str) -> Iterator[str]:
-    """The files of a folder; none if there is no such folder. Raises StorageError."""
+    """Yield the files in a folder; none if the folder does not exist. Raises StorageError."""
     if storage.is_remote(folder) or storage.exists(folder):
         yield from (file.location for file in storage.list_files(folder))
 
 
 def results_of(path: str, settings: Settings) -> Iterator[Result]:
-    """The results of a chunk or part that hold under some settings. Those of a damaged file are found anew."""
+    """Yield the results of a chunk or part that are valid under some settings. Damage is logged and skipped."""
     try:
         if path.endswith(".parquet"):
             for then, results in read_part(path):
@@ -78,4 +78,4 @@ def results_of(path: str, settings: Settings) -> Iterator[Result]:
             then, results = read_results(path)
             yield from usable(results, then, settings)
     except StorageError as error:
-        logging.getLogger(__name__).warning("the results in %s are not reused: %s", path, error)
+        logging.getLogger(__name__).warning("results in %s are not reused: %s", path, error)

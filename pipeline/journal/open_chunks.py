@@ -1,4 +1,4 @@
-"""Chunks that a worker process is writing, and the way to keep what is in them when the process has to end."""
+"""Chunks that a worker process is writing, saved if the process has to exit."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class OpenChunk:
     """A chunk that is being written by one bundle. Another thread may call `save` at any time.
 
     Args:
-        folder: of its file.
-        settings: of the run.
+        folder: folder of the file.
+        settings: settings of the run.
 
     Raises:
-        StorageError: it cannot be written; from every method but `save`.
+        StorageError: the chunk cannot be written; from every method except `save`.
     """
 
     def __init__(self, folder: str, settings: Settings) -> None:
@@ -36,10 +36,10 @@ class OpenChunk:
             _open.add(self)
 
     def write(self, image: FinishedImage) -> None:
-        """Adds an image."""
+        """Add an image."""
         with self._lock:
             if self._is_closed:
-                raise RuntimeError("this worker has been told to end")
+                raise RuntimeError("this worker is shutting down")
             self._writer.write(image)
         self._images += 1
         if image.result.top:
@@ -49,21 +49,21 @@ class OpenChunk:
 
     @property
     def rows(self) -> int:
-        """How many rows are in it."""
+        """Number of rows in the chunk."""
         return self._predictions + self._dead_letters
 
     def is_old(self) -> bool:
-        """Whether it has been open for 30 s."""
+        """Return whether the chunk has been open for `MAX_SECONDS`."""
         return time.monotonic() >= self._deadline
 
     def close(self) -> Chunk:
-        """Makes the file complete and durable."""
+        """Close the chunk, which makes its file complete and durable."""
         with self._lock:
             self._close()
         return Chunk(self._path, self._images, self._predictions, self._dead_letters)
 
     def save(self) -> None:
-        """Closes a chunk whose bundle will not: a later run reuses the results in it. Does nothing if that fails."""
+        """Close a chunk whose bundle will not finish, so that a later run reuses its results. Ignores StorageError."""
         with self._lock, contextlib.suppress(StorageError):
             self._close()
 
@@ -75,11 +75,11 @@ class OpenChunk:
             self._path = self._writer.close()
         finally:
             with _lock:
-                _open.discard(self)  # not before: `save_all` waits for those that are being closed
+                _open.discard(self)  # only now, as `save_all` waits for chunks that are being closed
 
 
 def save_all() -> None:
-    """Saves every chunk of this process, which is about to end. Takes no longer than a few seconds."""
+    """Save every chunk of this process before it exits. Takes at most a few seconds."""
     thread = threading.Thread(target=_save_all, name="save chunks", daemon=True)
     thread.start()
     thread.join(_SECONDS_TO_SAVE)

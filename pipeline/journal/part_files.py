@@ -1,4 +1,4 @@
-"""The file format of finished journals: Parquet, with the attributes of `Result` as columns."""
+"""File format of finished journals: Parquet, with the attributes of `Result` as columns."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _SCHEMA = pa.schema(
 
 
 def write_part(path: str, results: Iterable[Result], settings: Settings) -> int:
-    """Writes results to a part of a journal.
+    """Write results to a journal part.
 
     Returns:
-        How many there were.
+        The number of results.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the part cannot be written.
     """
     schema = _SCHEMA.with_metadata({_SETTINGS: json.dumps(dataclasses.asdict(settings)).encode()})
     count, waiting = 0, list[Result]()
@@ -48,7 +48,7 @@ def write_part(path: str, results: Iterable[Result], settings: Settings) -> int:
         for result in results:
             waiting.append(result)
             if len(waiting) >= _BATCH_ROWS:
-                parquet.write_table(_table(waiting, schema))  # a row group: of the last one all is kept in memory
+                parquet.write_table(_table(waiting, schema))  # one row group; an open one is buffered in memory
                 count, waiting = count + len(waiting), []
         parquet.write_table(_table(waiting, schema))
     return count + len(waiting)
@@ -66,20 +66,20 @@ def _table(results: Sequence[Result], schema: pa.Schema) -> pa.Table:
 
 
 def read_part(path: str) -> Iterator[tuple[Settings, list[Result]]]:
-    """Reads a part of a journal in batches, each with the settings that its results depend on.
+    """Read a journal part in batches, each with the settings that its results depend on.
 
     Raises:
-        StorageError: it cannot be read, or is not such a part.
+        StorageError: the file cannot be read, or is not a journal part.
     """
     try:
         with storage.open_file(path) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             settings = Settings.from_json(json.loads((parquet.schema_arrow.metadata or {})[_SETTINGS]))
             if not parquet.schema_arrow.equals(_SCHEMA):
-                raise ValueError(f"its columns are {parquet.schema_arrow.names}")
+                raise ValueError(f"unexpected columns {parquet.schema_arrow.names}")
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=_SCHEMA.names):
                 yield settings, _results(batch)
     except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
-        raise StorageError(Reason.READ_FAILED, f"{path} is not a part of a journal: {error}") from error
+        raise StorageError(Reason.READ_FAILED, f"{path} is not a journal part: {error}") from error
 
 
 def _results(batch: pa.RecordBatch) -> list[Result]:

@@ -1,6 +1,6 @@
-"""Reuse of results: which results of earlier attempts and runs hold in this run, and for which images.
+"""Reuse of results of earlier attempts and runs that are still valid.
 
-A result holds for an image whose storage still shows the version it was found for, or whose bytes have the same hash.
+A result is valid for an image that still has the same version in its storage, or whose bytes have the same hash.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _ABOUT_BYTES = (Reason.TOO_MANY_BYTES.code, Reason.TOO_MANY_PIXELS.code, Reason.
 
 
 def usable(results: Iterable[Result], then: Settings, now: Settings) -> Iterator[Result]:
-    """Results that also hold under other settings, if their images are unchanged.
+    """Yield the results that are also valid under other settings, if their images are unchanged.
 
-    Transient failures are passed on as well, to be counted as retried.
+    Transient failures are yielded too, to be counted as retried.
 
     Args:
-        results: found with the settings `then`.
-        then: see `results`.
-        now: of this run.
+        results: results of an earlier run.
+        then: settings of that run.
+        now: settings of this run.
     """
     is_same_policy = then.policy == now.policy
     are_limits_wider = (
@@ -40,7 +40,7 @@ def usable(results: Iterable[Result], then: Settings, now: Settings) -> Iterator
     are_failures_valid = is_same_policy and then.reads_heic == now.reads_heic
     for result in results:
         if result.top:
-            is_long_enough = then.top_k >= now.top_k or len(result.top) < then.top_k  # all classes, if there are fewer
+            is_long_enough = then.top_k >= now.top_k or len(result.top) < then.top_k  # shorter results list all classes
             if are_predictions_valid and is_long_enough and _are_scores(result.top):
                 yield Result(result.location, result.version, result.content_hash, result.top[: now.top_k])
         elif result.transient or (
@@ -52,17 +52,17 @@ def usable(results: Iterable[Result], then: Settings, now: Settings) -> Iterator
 
 
 def _are_scores(top: Top) -> bool:
-    """Whether all labels have probabilities: a journal may be damaged, or a stranger's."""
+    """Return whether all labels have probabilities: a journal may be damaged or untrusted."""
     return all(isinstance(label, str) and isinstance(score, float) and 0 <= score <= 1 for label, score in top)
 
 
 class Reuse(beam.PTransform):
-    """Finishes the images whose known results hold without reading them.
+    """Beam transform that finishes the images whose known results are valid without reading them.
 
-    These are the ones whose version a listing shows, or, for local files, ``stat``.
+    These are images whose version is known from a listing or, for local files, from ``stat``.
 
     Args:
-        meter: of the run.
+        meter: handle to the meter of the run.
     """
 
     def __init__(self, meter: MeterHandle) -> None:
@@ -70,7 +70,7 @@ class Reuse(beam.PTransform):
         self._fn = _ReuseFn(meter)
 
     def expand(self, listed: beam.PCollection) -> Outcome:
-        """PCollection of `ListedImage`s to PCollections of those that must be read, and of `FinishedImage`s."""
+        """Split `ListedImage`s into PCollections of those that must be read, and of `FinishedImage`s."""
         outputs = listed | beam.ParDo(self._fn).with_outputs(FINISHED, main="results")
         return Outcome(outputs.results, outputs[FINISHED])
 
@@ -92,7 +92,7 @@ class _ReuseFn(beam.DoFn):
 
 
 def reused_unread(image: ListedImage) -> FinishedImage | None:
-    """The image with a result that holds without reading it; None if it must be read."""
+    """Return the image with a result that is valid without reading it; None if it must be read."""
     if not any(result.version for result in permanent(image)):
         return None
     version = image.version
@@ -103,7 +103,7 @@ def reused_unread(image: ListedImage) -> FinishedImage | None:
 
 
 def with_version(image: ListedImage, version: str | None, source: str) -> FinishedImage | None:
-    """The image with a result that was found for a version of it, if there is one."""
+    """Return the image with a known result for this version; None if there is none."""
     if version is not None:
         for result in permanent(image):
             if result.version == version:
@@ -112,7 +112,7 @@ def with_version(image: ListedImage, version: str | None, source: str) -> Finish
 
 
 def with_content(image: ListedImage, content: storage.Content, source: str) -> FinishedImage | None:
-    """The image with a result that was found for the same bytes, if there is one."""
+    """Return the image with a known result for the same bytes; None if there is none."""
     for result in permanent(image):
         if result.content_hash == content.content_hash:
             return FinishedImage(image, result.with_version(content.version), source)
@@ -120,12 +120,12 @@ def with_content(image: ListedImage, content: storage.Content, source: str) -> F
 
 
 def version_to_ask_for(image: ListedImage) -> str | None:
-    """The version that a conditional read names: an image that still has it need not be read."""
-    if image.version is not None:  # it was compared already
+    """Return the version for a conditional read, which skips the image if it still has it; None for a full read."""
+    if image.version is not None:  # already compared
         return None
     return next((result.version for result in permanent(image) if result.version is not None), None)
 
 
 def permanent(image: ListedImage) -> Iterator[Result]:
-    """The known results of an image that hold as long as it does not change."""
+    """Yield the known results that stay valid as long as the image does not change."""
     return (result for result in image.known if not result.transient)

@@ -1,8 +1,8 @@
-"""Results that workers have saved before they were lost, for whoever does their work again.
+"""Results that lost workers saved, for the workers that repeat their bundles.
 
-An engine gives the work of a lost worker to another one. Flink starts the whole job again, which reads everything that
-was saved before. Spark and Dataflow repeat only the lost bundles, so a worker looks for saved results of its own
-packets when it starts a bundle. Normally there are none, and the names of the chunks show that.
+An engine gives the work of a lost worker to another one. Flink restarts the whole job, which then reads all saved
+results. Spark and Dataflow retry only the lost bundles, so a worker looks for saved results of its own packets at the
+start of a bundle. Normally there are none, which the names of the chunks already show.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from pipeline.journal.known import files_in, results_of
 from pipeline.records import Result
 
 _LATER = (5.0, 60.0)
-"""Seconds after a bundle has begun when it looks again: a lost worker may take some to save what it has."""
+"""Seconds into a bundle at which to look again: a lost worker may still be saving its results."""
 _KEPT = 8
 
 Found = collections.defaultdict[str, list[Result]]
-"""Location, masked -> results."""
+"""Masked location -> results."""
 
 
 class SavedResults:
-    """Finds results of one packet after another in the chunks that a run has written so far.
+    """Finder of the results of a packet in the chunks that a run has written so far.
 
     Args:
-        folder: of the chunks.
-        settings: of the run.
+        folder: folder of the chunks.
+        settings: settings of the run.
     """
 
     def __init__(self, folder: str, settings: Settings) -> None:
         self._folder, self._settings = folder, settings
 
     def begin(self) -> None:
-        """A bundle begins: looks which chunks there are. They are read when they are needed."""
+        """List the chunks at the start of a bundle. Chunks that name their packets are read lazily."""
         self._began, self._later = time.monotonic(), collections.deque(_LATER)
         self._seen, self._of_many = set[str](), Found(list)
         self._read = collections.OrderedDict[str, Found]()
         self._look()
 
     def of(self, packet: int) -> Sequence[Found]:
-        """Where results of a packet that hold under the settings of the run are found, with those of other packets."""
+        """Return the usable results in the chunks of a packet. They may include results of other packets."""
         if self._later and time.monotonic() - self._began >= self._later[0]:
             self._later.popleft()
             self._look()
@@ -63,7 +63,7 @@ class SavedResults:
                     self._of_many[result.location].append(result)
 
     def _results_in(self, path: str) -> Found:
-        """The results in a chunk, which is kept for the next packets: it has some in a row."""
+        """Return the results in a chunk. Recent chunks are cached, as a chunk holds several consecutive packets."""
         if path not in self._read:
             while len(self._read) >= _KEPT:
                 self._read.popitem(last=False)
@@ -75,7 +75,7 @@ class SavedResults:
 
 
 def _chunks_in(folder: str) -> list[str]:
-    """The chunks in a folder. None if it cannot be listed: they would only save work."""
+    """Return the chunks in a folder; an empty list if it cannot be listed, as they only save work."""
     try:
         return list(filter(is_chunk, files_in(folder)))
     except StorageError:

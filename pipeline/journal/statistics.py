@@ -1,4 +1,4 @@
-"""Statistics of finished images: counts, and the classes with their scores. Each bundle sums up its own."""
+"""Statistics of finished images: counts, and scores of each class. Each bundle collects its own."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ EXAMPLES = 4
 
 
 class Statistics:
-    """Statistics of finished images, to which images and other statistics can be added.
+    """Mergeable statistics of finished images.
 
     Attributes:
-        images: how many there are.
-        predictions: rows of those that were classified.
-        dead_letters: reason -> rows of those that were not.
-        duplicates: lines that name an image which another line names too.
-        classified: rows of the predictions that were made in this run.
+        images: number of images.
+        predictions: rows of classified images.
+        dead_letters: reason -> rows of images that could not be classified.
+        duplicates: manifest lines that repeat the image of another line.
+        classified: rows of predictions made in this run.
         reused: source -> rows with results of earlier attempts and runs, or of identical images.
         retried: rows of images that failed for a transient reason before.
     """
@@ -35,7 +35,7 @@ class Statistics:
         self._failures = dict[str, tuple[tuple[str, str], ...]]()
 
     def add(self, image: FinishedImage) -> None:
-        """Adds an image."""
+        """Add an image."""
         rows, result = image.listed.rows, image.result
         self.images += 1
         self.duplicates += max(len(rows) - 1, 0)
@@ -55,7 +55,7 @@ class Statistics:
             own.add(score, uri, image.listed.location)
 
     def merge(self, other: Statistics) -> None:
-        """Adds other statistics."""
+        """Add other statistics."""
         self.images += other.images
         self.predictions += other.predictions
         self.duplicates += other.duplicates
@@ -69,11 +69,11 @@ class Statistics:
             self._add_failures(reason, examples)
 
     def classes(self) -> dict[str, ClassStats]:
-        """The statistics of each class with predictions. No photo is an example of both ends."""
+        """Return the statistics of each predicted class. No photo is among both the surest and the least sure."""
         return {label: own.finished() for label, own in self._classes.items()}
 
     def failures(self) -> dict[str, tuple[tuple[str, str], ...]]:
-        """A few examples of each reason, as (URI, message)."""
+        """Return a few examples of each reason, as (URI, message)."""
         return dict(self._failures)
 
     def _add_failures(self, reason: str, examples: Iterable[tuple[str, str]]) -> None:
@@ -81,19 +81,19 @@ class Statistics:
 
 
 class _ClassStatistics:
-    """The statistics of one class while they grow."""
+    """Accumulated statistics of one class."""
 
     def __init__(self) -> None:
         self.count, self.score_sum = 0, 0.0
         self.histogram = [0] * HISTOGRAM_BINS
-        self.ranked: list[tuple[float, str, str]] = []  # (-score, uri, location), the surest first
+        self.ranked: list[tuple[float, str, str]] = []  # (-score, uri, location), the highest score first
 
     def add(self, score: float, uri: str, location: str) -> None:
         self.count += 1
         self.score_sum += score
         self.histogram[min(int(score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
         example = (-score, uri, location)
-        if example not in self.ranked:  # another line may name the same photo
+        if example not in self.ranked:  # manifest lines may be duplicated
             bisect.insort(self.ranked, example)
             self._keep_ends()
 
@@ -116,24 +116,24 @@ class _ClassStatistics:
 
 
 class MergeStatistics(beam.CombineFn):
-    """The sum of several `Statistics`."""
+    """Beam combiner that adds up `Statistics`."""
 
     def create_accumulator(self) -> Statistics:
-        """Statistics of no image."""
+        """Return empty statistics."""
         return Statistics()
 
     def add_input(self, accumulator: Statistics, statistics: Statistics) -> Statistics:
-        """Adds statistics."""
+        """Add statistics to the accumulator."""
         accumulator.merge(statistics)
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Statistics]) -> Statistics:
-        """Adds all of them."""
+        """Merge all accumulators."""
         merged = self.create_accumulator()
         for accumulator in accumulators:
             merged.merge(accumulator)
         return merged
 
     def extract_output(self, accumulator: Statistics) -> Statistics:
-        """The sum."""
+        """Return the total."""
         return accumulator

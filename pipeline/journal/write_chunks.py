@@ -1,4 +1,4 @@
-"""Beam transform that writes finished images to chunks of the journal, and sums them up for the report."""
+"""Beam transform that writes finished images to chunks of the journal, and collects statistics for the report."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _STATISTICS = "statistics"
 
 
 class Written(NamedTuple):
-    """PCollections of `Chunk`s, and of `Statistics` of what is in them."""
+    """PCollections of `Chunk`s, and of `Statistics` of their images."""
 
     chunks: beam.PCollection
     statistics: beam.PCollection
 
 
 class WriteChunks(beam.PTransform):
-    """Writes `FinishedImage`s to chunks, which are closed after 1,000 rows or 30 s, also in the middle of a bundle.
+    """Beam transform that writes `FinishedImage`s to chunks, closed after 1,000 rows or 30 s, even within a bundle.
 
-    A bundle that is tried again writes new chunks, and only those of the attempt that succeeded are passed on. So
-    nothing is lost and nothing doubled, although the chunks of a failed attempt stay on the disk, also the one that was
-    open when it failed: a later run reuses their results.
+    A retried bundle writes new chunks, and only those of the successful attempt are emitted, so nothing is lost or
+    duplicated. The chunks of a failed attempt, including the one that was open when it failed, stay in storage, and a
+    later run reuses their results.
 
     Args:
-        folder: for the chunks.
-        settings: of the run.
-        max_rows: above how many rows a chunk is closed.
+        folder: folder for the chunks.
+        settings: settings of the run.
+        max_rows: number of rows at which a chunk is closed; at most 1,000.
     """
 
     def __init__(self, folder: str, settings: Settings, max_rows: int = MAX_ROWS) -> None:
@@ -43,7 +43,7 @@ class WriteChunks(beam.PTransform):
         self._fn = _WriteChunksFn(folder, settings, min(max_rows, MAX_ROWS))
 
     def expand(self, finished: beam.PCollection) -> Written:
-        """PCollection of `FinishedImage`s to `Written`."""
+        """Write a PCollection of `FinishedImage`s."""
         outputs = finished | beam.ParDo(self._fn).with_outputs(_STATISTICS, main="chunks")
         return Written(outputs.chunks, outputs[_STATISTICS])
 
@@ -57,7 +57,7 @@ class _WriteChunksFn(beam.DoFn):
         engine_watch.start()
 
     def start_bundle(self) -> None:
-        self.teardown()  # of a bundle that failed
+        self.teardown()  # save the chunk of a failed bundle
         self._statistics = Statistics()
 
     def process(self, image: FinishedImage) -> Iterator[Chunk]:

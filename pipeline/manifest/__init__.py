@@ -1,1 +1,1 @@
-"""The manifest: inputs to rows, and rows grouped by image."""
+"""Reading the manifest, and grouping its rows by image."""

@@ -1,4 +1,4 @@
-"""Beam transform that groups the rows of a manifest by image, and spreads the images over all workers."""
+"""Beam transform that groups the rows of a manifest by image and distributes the images over all workers."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from pipeline.manifest.partitions import PARTITIONS, packet_of, partition_of
 from pipeline.records import Fields, ListedImage, ManifestRow, Result
 
 _WAITING = 16 * PARTITIONS
-"""How many rows wait to be packed: more make blocks a little smaller (22 bytes a row; 16 with four times as many)."""
+"""Rows buffered before packing. Larger buffers pack slightly better: 22 bytes per row, 16 with four times as many."""
 
 Packed = bytes | tuple[str, int]
-"""Packed rows or results: a block itself, or the path of a file with blocks, and where the last one is."""
+"""Packed rows or results: a block, or the path of a file of blocks and the offset of the last one."""
 _HEADER = struct.Struct(">qQ")
-"""Of a block in a file: where the block of the same partition before it is, `_NO_PLACE` for none, and its length."""
+"""Header of a block in a file: offset of the previous block of the partition (`_NO_PLACE` for none), and its length."""
 _NO_PLACE = -1
 
 
 class GroupByLocation(beam.PTransform):
-    """Rows and known results to `ListedImage`s: each image once, however often it is listed. Spreads them over workers.
+    """Beam transform that groups rows and known results into `ListedImage`s, one per image, and distributes them.
 
-    Both travel in packed blocks of neighbours in a hash of their location. An engine keeps them on its disks; it groups
-    them by partition, and then shuffles packets, of which there are so many more that its workers get equal shares.
-    Beam's local runner keeps in memory what it groups, and shares it among its workers evenly: for it the blocks are
-    written to files, and their places travel.
+    Both are shuffled in packed blocks, partitioned by a hash of the location. A distributed engine shuffles to disk: it
+    groups the blocks by partition, then shuffles the more numerous packets, so that its workers get equal shares.
+    Beam's local runner keeps groups in memory and divides them evenly among its workers: for it, the blocks are written
+    to files, and only their offsets are shuffled.
 
     Args:
-        folder: a local folder for these files; None on an engine.
-        saved: finds what workers that are gone have saved of the same packets.
+        folder: local folder for these files; None on a distributed engine.
+        saved: finder of results that lost workers saved for the same packets.
     """
 
     def __init__(self, folder: str | None, saved: SavedResults) -> None:
@@ -47,7 +47,7 @@ class GroupByLocation(beam.PTransform):
         self._folder, self._saved = folder, saved
 
     def expand(self, found: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        """PCollections of `ManifestRow`s and of `Result`s to a PCollection of `ListedImage`s."""
+        """Group PCollections of `ManifestRow`s and of `Result`s into a PCollection of `ListedImage`s."""
         rows, known = found
         grouped = (
             (
@@ -68,14 +68,14 @@ class GroupByLocation(beam.PTransform):
 
 
 class _PackFn(beam.DoFn):
-    """Rows or results to packed blocks, each of one partition."""
+    """Packs rows or results into blocks, each of one partition."""
 
     def __init__(self, folder: str | None) -> None:
         self._folder = folder
         self._file: BinaryIO | None = None
 
     def start_bundle(self) -> None:
-        self.teardown()  # of a bundle that failed
+        self.teardown()  # close the file of a failed bundle
         self._waiting: dict[int, list[ManifestRow | Result]] = collections.defaultdict(list)
         self._last: dict[int, int] = {}
         self._count = 0
@@ -120,7 +120,7 @@ class _PackFn(beam.DoFn):
 
 
 class _UnpackFn(beam.DoFn):
-    """Packets to their images, each with what an earlier attempt at the bundle has saved of it."""
+    """Unpacks packets into images, with the results that earlier attempts at the bundle saved."""
 
     def __init__(self, saved: SavedResults) -> None:
         self._saved = saved
@@ -139,7 +139,7 @@ class _UnpackFn(beam.DoFn):
 
 
 def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
-    """Rows or results as few bytes."""
+    """Serialize and compress rows or results."""
     content: tuple[str, list[Any]]
     if isinstance(waiting[0], Result):
         content = "results", [tuple(result) for result in waiting if isinstance(result, Result)]
@@ -153,7 +153,7 @@ def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
 
 
 def packets(packed: Iterable[Packed]) -> Iterator[tuple[int, bytes]]:
-    """Packed rows and results of a partition to packets of images, each with its number."""
+    """Divide the packed rows and results of a partition into packets. Yields their numbers and packed images."""
     images = list(listed_images(packed))
     found = collections.defaultdict[int, list[Any]](list)
     for image in images:
@@ -165,7 +165,7 @@ def packets(packed: Iterable[Packed]) -> Iterator[tuple[int, bytes]]:
 
 
 def listed_images(packed: Iterable[Packed]) -> Iterator[ListedImage]:
-    """Packed rows and results to `ListedImage`s. Results of images that no row names are left out."""
+    """Group packed rows and results into `ListedImage`s. Results of images that no row names are omitted."""
     rows: dict[str, list[tuple[str, Fields]]] = {}
     versions: dict[str, str] = {}
     known: dict[str, list[Result]] = {}
@@ -198,7 +198,7 @@ def _blocks_of(packed: Iterable[Packed]) -> Iterator[bytes]:
 
 
 def _places(file: BinaryIO, place: int) -> Iterator[tuple[int, int]]:
-    """Start and length of the blocks of a partition, the last one first."""
+    """Yield the start and length of each block of a partition, the last one first."""
     while place != _NO_PLACE:
         file.seek(place)
         start = place + _HEADER.size

@@ -1,6 +1,6 @@
-"""Beam transform that reads a manifest: inputs to rows, dead letters, and the columns of all rows.
+"""Beam transform that reads a manifest into rows, dead letters, and the columns of all rows.
 
-A line that names no image becomes a dead letter: an image without a location that is finished. It is not left out.
+A line that names no image is not dropped: it becomes a dead letter, a `FinishedImage` without a location.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _WRONG, _COLUMNS, _LEFT_OUT, _WHOLE = "wrong", "columns", "left out", "whole"
 
 
 class Listing(NamedTuple):
-    """What was read of a manifest.
+    """Contents of a manifest, as PCollections.
 
     Attributes:
-        rows: `ManifestRow`s, and as `FinishedImage`s the lines that name no image.
-        columns: one `pa.Schema` of the fields of all rows.
-        left_out: one `LeftOut`.
-        whole: one `Whole`, of a shard.
+        rows: `ManifestRow`s, and `FinishedImage`s for the lines that name no image.
+        columns: a single `pa.Schema` of the fields of all rows.
+        left_out: a single `LeftOut`.
+        whole: a single `Whole`; empty unless a shard is read.
     """
 
     rows: Outcome
@@ -59,13 +59,13 @@ class Listing(NamedTuple):
 
 
 class ReadManifest(beam.PTransform):
-    """The rows of a manifest, its lines that name no image, and the columns of all rows.
+    """Beam transform that reads the rows of a manifest, its lines that name no image, and the columns of all rows.
 
     Args:
-        manifest: what to read.
-        meter: of the run.
-        begins: called when the job begins, also when an engine starts it again; nothing is read if it returns False.
-        needs_columns: whether the columns are of any use: rows as JSON have no need of them.
+        manifest: manifest to read.
+        meter: handle to the meter of the run.
+        begins: callback at the start of the job, also when an engine restarts it; nothing is read if it returns False.
+        needs_columns: whether to find the columns, which JSON Lines output does not need.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ReadManifest(beam.PTransform):
         self._begins = begins
 
     def expand(self, begin: beam.pvalue.PBegin) -> Listing:
-        """Nothing to the rows of the manifest."""
+        """Read the manifest, from the root of a pipeline."""
         found = (
             begin
             | beam.Create([self._manifest.inputs])
@@ -104,15 +104,15 @@ def _inputs(inputs: tuple[str, ...], begins: Callable[[], bool]) -> tuple[str, .
 
 
 def list_columns(manifest: Manifest) -> ListColumns:
-    """The columns that a list must have."""
-    return ListColumns(manifest.uri_column, hint="; --uri-column names another", separator=manifest.uri_separator)
+    """Return the columns that a list must have."""
+    return ListColumns(manifest.uri_column, hint="; choose another with --uri-column", separator=manifest.uri_separator)
 
 
 def check(manifest: Manifest) -> None:
-    """Reads the first rows of each input, so that what is wrong is said before anything is started.
+    """Read the first rows of each input, to report errors before the run starts.
 
     Raises:
-        UserError: there is no such input, it names no images, or it cannot be read.
+        UserError: an input does not exist, names no images, or cannot be read.
     """
     for where in manifest.inputs:
         try:
@@ -122,24 +122,24 @@ def check(manifest: Manifest) -> None:
                 raise UserError(f"--input {where} {'does not exist' if is_missing else 'names no images'}")
             if inputs.holds_lists(where):
                 example = f"{where}.csv" if storage.is_glob(where) else f"{where}/*.csv"
-                raise UserError(f"--input {where} holds lists, not images: give a glob of them, such as {example}")
+                raise UserError(f"--input {where} contains lists, not images: give a glob of lists, such as {example}")
         except (StorageError, re.error, csv.Error, pa.ArrowException) as error:
             raise UserError(f"--input {where} cannot be read: {error}") from error
 
 
 def names(manifest: Manifest, path: str) -> bool:
-    """Whether one of the folders and globs would name the file `path`, if it existed."""
+    """Return whether one of the folders and globs would match the file `path`, if it existed."""
     return any(globs.names(where, path) for where in manifest.inputs)
 
 
 def rows(where: str, manifest: Manifest) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
-    """The rows of one input, in a stream."""
+    """Stream the rows of one input."""
     for part in inputs.parts_of(where, list_columns(manifest)):
         yield from rows_of(part, manifest)
 
 
 def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
-    """The rows of a part of an input, in a stream."""
+    """Stream the rows of a part of an input."""
     for row in inputs.rows(part, list_columns(manifest), manifest.base_uri, manifest.access):
         if isinstance(row, Row):
             yield ManifestRow(row.uri, row.location, row.columns, row.version)
@@ -152,19 +152,19 @@ def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | Fini
 
 
 def dead_letter(row: BadRow) -> FinishedImage:
-    """A row that names no image."""
+    """Return the dead letter of a row that names no image."""
     listed = ListedImage("", ((_as_utf8(row.uri), _as_utf8(row.columns)),))
     message = masked(_as_utf8(row.message))
     return FinishedImage(listed, Result("", reason=Reason.BAD_MANIFEST_ROW.code, message=message))
 
 
 def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs_columns: bool) -> Iterator[Any]:
-    """The rows of a part, the wrong ones tagged, and last the columns of them all, and what was left out."""
+    """Yield the rows of a part, with invalid rows tagged; then its columns, its `LeftOut` and its `Whole`."""
     declared = _schema_of(part, manifest) if needs_columns else pa.schema([])
     columns, left_out, count, digest = column_types.ColumnTypes(declared), LeftOut(), 0, 0
 
     def own_rows() -> Iterator[ManifestRow | FinishedImage | LeftOut]:
-        """Those of the shard. All rows count for the columns: the parts of all shards are alike."""
+        """Yield the rows of the shard. All rows count toward the columns, so that all shards have the same ones."""
         nonlocal count, digest
         shard = manifest.shard
         for row in rows_of(part, manifest):
@@ -192,7 +192,7 @@ def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs
 
 
 def _schema_of(part: str | Part, manifest: Manifest) -> pa.Schema | None:
-    """The columns of a part; None where only its rows can tell."""
+    """Return the declared columns of a part; None if they can only be found from its rows."""
     if isinstance(part, str):
         return pa.schema([])
     schema = part.list.schema
@@ -204,7 +204,7 @@ def _schema_of(part: str | Part, manifest: Manifest) -> pa.Schema | None:
 def _counted(
     part: str | Part, found: Iterable[ManifestRow | FinishedImage | LeftOut], meter: MeterHandle
 ) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
-    """The rows of a part; how many there are is counted for the progress display."""
+    """Yield the rows of a part, and count them for the progress display."""
     own, listed, wrong, told = meter.get(), 0, 0, 0
     name = part if isinstance(part, str) else f"{part.list.path} from {part.start}"
     key = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -218,11 +218,11 @@ def _counted(
                 own.count_listed(key, listed, wrong)
             yield row
         own.count_listed(key, listed, wrong)
-        own.write()  # whoever reads images may rely on it that all rows are counted
+        own.write()  # all rows are counted before any image is read
 
 
 def _as_utf8(value: Any) -> Any:
-    """A value whose text, however deep, can be written as UTF-8: half characters become question marks."""
+    """Return a value with lone surrogates in its text, however deeply nested, replaced by question marks."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):

@@ -1,1 +1,1 @@
-"""Measurements of workers, and the progress display."""
+"""Measurements of the workers, and the progress display."""

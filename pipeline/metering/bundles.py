@@ -16,12 +16,12 @@ _MEASUREMENTS = "measurements"
 
 
 class MeasureBundles(beam.PTransform):
-    """Passes images through and emits one `Measurement` for each bundle.
+    """Pass images through and emit one `Measurement` per bundle.
 
-    It must follow the steps that it measures in the same fused stage: then its bundles last as long as theirs.
+    The transform must follow the measured steps in the same fused stage, so that its bundles last as long as theirs.
 
     Args:
-        meter: of the run.
+        meter: meter of the run.
     """
 
     def __init__(self, meter: MeterHandle) -> None:
@@ -29,7 +29,7 @@ class MeasureBundles(beam.PTransform):
         self._fn = _MeasureBundlesFn(meter)
 
     def expand(self, images: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
-        """PCollection of `DecodedImage`s or of `FinishedImage`s to the same and a PCollection of `Measurement`s."""
+        """Return the PCollection of `DecodedImage` or `FinishedImage`, and a PCollection of `Measurement`."""
         outputs = images | beam.ParDo(self._fn).with_outputs(_MEASUREMENTS, main="images")
         return outputs.images, outputs[_MEASUREMENTS]
 
@@ -43,7 +43,7 @@ class _MeasureBundlesFn(beam.DoFn):
         self._meter = self._handle.get()
 
     def start_bundle(self) -> None:
-        self.teardown()  # of a bundle that failed
+        self.teardown()  # ends a previous bundle that failed
         self._meter.forget()
         self._meter.begin()
         self._started = time.perf_counter()

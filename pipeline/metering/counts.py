@@ -1,8 +1,8 @@
-"""What the workers of a run have counted so far, from the files that they write while they work.
+"""Progress counts of a run, summed over the files that its workers write.
 
-An engine may start a job again. Its workers go on counting, and those that are gone have left their files. So what has
-been counted when the job begins is noted, and does not count any more. It may also repeat a part of a job: so the rows
-of each part of the inputs are counted by themselves, and those of a part that is listed again count once.
+An engine may restart a job. Running workers then keep their counts, and stopped workers leave their files behind. So
+the counts at the start of the job are saved and subtracted. An engine may also repeat a part of a job. So the listed
+rows are counted per part of the inputs, and a part that is listed again counts once.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ Counts = collections.Counter[str]
 
 
 def in_part(name: str, part: str) -> str:
-    """The name of a count of ``listed`` or ``wrong`` rows in a part of the inputs."""
+    """Return the name of the count of ``listed`` or ``wrong`` rows in a part of the inputs."""
     return f"{name} in {part}"
 
 
 def note_begin(folder: str) -> None:
-    """Notes that the job of a run begins, for the first time or again.
+    """Save the counts at the start or restart of a job.
 
     Args:
-        folder: of the run's unfinished files.
+        folder: folder of the run's unfinished files.
     """
-    with contextlib.suppress(StorageError):  # progress is not worth a run
+    with contextlib.suppress(StorageError):  # missing progress must not fail the run
         before = _total(_files(folder, PREFIX), strictly=False)
-        del before["listed"], before["wrong"]  # the rows are the same again
+        del before["listed"], before["wrong"]  # the same rows are listed again
         storage.write_text(f"{folder}/{_BEGIN_PREFIX}{uuid.uuid4().hex}.json", json.dumps(before))
 
 
 def counted(folder: str, *, strictly: bool = False) -> Counts:
-    """The sum of the workers' counts since the job has begun, the last time.
+    """Return the sum of the workers' counts since the last start of the job.
 
     Args:
-        folder: of the run's unfinished files.
-        strictly: whether a file that cannot be read is an error; else it is left out, as while files are removed.
+        folder: folder of the run's unfinished files.
+        strictly: whether an unreadable file is an error; otherwise it is skipped, as files may be being removed.
 
     Raises:
-        StorageError, ValueError: a file cannot be read, and `strictly` is set.
+        StorageError, ValueError: a file cannot be read and `strictly` is set.
     """
     try:
         total = _total(_files(folder, PREFIX), strictly=strictly)

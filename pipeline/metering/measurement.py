@@ -1,4 +1,4 @@
-"""What worker processes did in a run: seconds for each step, batches, engines, memory. Combined for ``run.json``."""
+"""Measurements of worker processes (seconds per step, batches, engines, memory) and their total for ``run.json``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ READING, DECODING, INFERENCE, ALL = "reading", "decoding", "inference", "all"
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What one or more processes did.
+    """Measurement of one or more processes.
 
     Attributes:
-        seconds: step -> seconds that threads spent in it; `ALL` for those of whole bundles.
-        batches: size -> how many of that size were classified.
-        engines: engine -> how many images it classified.
-        peak_bytes: of resident memory, of the process that had the most.
-        processes: their names.
-        first: seconds since 1970 when the first image was classified; None if none was.
+        seconds: step -> thread seconds spent in it; `ALL` for whole bundles.
+        batches: batch size -> number of classified batches.
+        engines: engine -> number of images it classified.
+        peak_bytes: largest peak of resident memory of any process, in bytes.
+        processes: names of the processes.
+        first: time of the first classified image in seconds since 1970; None if there is none.
     """
 
     seconds: dict[str, float]
@@ -38,7 +38,7 @@ NOTHING = Measurement({}, {}, {}, 0, frozenset(), None)
 
 
 def total(measurements: Iterable[Measurement]) -> Measurement:
-    """All of several measurements together."""
+    """Combine several measurements into one."""
     seconds, batches = collections.defaultdict[str, float](float), collections.Counter[int]()
     engines, processes = collections.Counter[EngineChoice](), set[str]()
     peak, firsts = 0, []
@@ -56,20 +56,20 @@ def total(measurements: Iterable[Measurement]) -> Measurement:
 
 
 class Total(beam.CombineFn):
-    """Measurements to one `Measurement`."""
+    """Beam combiner of measurements into one `Measurement`."""
 
     def create_accumulator(self) -> Measurement:
-        """Nothing."""
+        """Return an empty measurement."""
         return NOTHING
 
     def add_input(self, accumulator: Measurement, measurement: Measurement) -> Measurement:
-        """One more."""
+        """Add a measurement to the accumulator."""
         return total([accumulator, measurement])
 
     def merge_accumulators(self, accumulators: Iterable[Measurement]) -> Measurement:
-        """All parts."""
+        """Combine several accumulators into one."""
         return total(accumulators)
 
     def extract_output(self, accumulator: Measurement) -> Measurement:
-        """The total."""
+        """Return the total."""
         return accumulator

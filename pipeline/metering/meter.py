@@ -1,9 +1,9 @@
-"""What a worker process does in a run: how many images, in what time, with how much memory.
+"""Per-process counters of a run: images, seconds and memory.
 
-A process has one `Meter` for each run. The steps of a bundle, which is the work of one thread, add to it; when the
-bundle ends, what has come together leaves the pipeline as a `Measurement`, so that ``run.json`` has it on every runner,
-and nothing of a bundle that failed and is tried again. While bundles run, the counts are also written to a small file
-in the run directory: who can read that can see how far the run is, see `Watch`.
+A process has one `Meter` per run. A bundle runs in one thread, and its steps add to the meter. At the end of the bundle
+the totals are emitted as a `Measurement`, so that ``run.json`` has them on every runner and a failed and retried bundle
+is not counted twice. While bundles run, the counts are also written to a small file in the run directory, from which
+`Watch` reads the progress.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from pipeline.metering.measurement import Measurement
 from pipeline.records import EngineChoice, FinishedImage
 
 NAMESPACE = "catalogue_classifier"
-"""Of Beam's metrics, by which engines show what a job does."""
+"""Namespace of the Beam metrics, which engines display."""
 STOP_FILE = "stop"
-"""Its content is the reason why workers are to stop."""
+"""File that tells the workers to stop; its content is the reason."""
 REASON = "failed: "
 
 
 class _Bundle(threading.local):
-    """What the bundle of a thread has done so far."""
+    """Totals of the current bundle of a thread."""
 
     def __init__(self) -> None:
         self.forget()
@@ -53,10 +53,10 @@ class _Bundle(threading.local):
 
 
 class Meter:
-    """What this process does in one run; shared by its threads. Engines show it, too, as metrics of Beam.
+    """Counters of this process in one run, shared by its threads. They are also reported as Beam metrics.
 
     Args:
-        folder: of the run's unfinished files.
+        folder: folder of the run's unfinished files.
     """
 
     def __init__(self, folder: str) -> None:
@@ -73,7 +73,7 @@ class Meter:
 
     @contextlib.contextmanager
     def timing(self, step: str) -> Iterator[None]:
-        """Adds the seconds that the context lasts to those of a step."""
+        """Add the duration of the context to a step."""
         start = time.perf_counter()
         try:
             yield
@@ -81,30 +81,30 @@ class Meter:
             self.add_seconds(step, time.perf_counter() - start)
 
     def add_seconds(self, step: str, seconds: float) -> None:
-        """Adds seconds of this thread to a step."""
+        """Add seconds of this thread to a step."""
         self._bundle.seconds[step] += seconds
         _distribution(f"{step}_microseconds").update(round(seconds * 1e6))
 
     def add_batch(self, size: int, engine: EngineChoice) -> None:
-        """Notes that a batch was classified."""
+        """Record a classified batch."""
         self._bundle.batches[size] += 1
         _distribution("batch_size").update(size)
         self._bundle.engines[engine] += size
         self._bundle.first = self._bundle.first or time.time()
 
     def add_bytes(self, size: int) -> None:
-        """Notes that an image of so many bytes was read."""
+        """Record the size of an image in bytes."""
         _distribution("image_bytes").update(size)
 
     def count(self, **counts: int) -> None:
-        """Adds to the numbers that `Watch` shows: ``classified``, ``reused``, ``failed``."""
+        """Add to the counts that `Watch` shows: ``classified``, ``reused``, ``failed``."""
         with self._lock:
             self._counts.update(counts)
         for name, number in counts.items():
             _counter(name).inc(number)
 
     def count_listed(self, part: str, rows: int, wrong: int) -> None:
-        """Notes how many rows of a part of the inputs have been listed so far, and how many of them name no image."""
+        """Record the number of rows of a part of the inputs listed so far, and of those that name no image."""
         named = {"listed": rows, "wrong": wrong}
         with self._lock:
             before = self._listing.get(part, {})
@@ -115,13 +115,13 @@ class Meter:
             _counter(name).inc(number)
 
     def begin_listing(self, part: str) -> None:
-        """Forgets how far an earlier attempt at a part has come."""
+        """Reset the counts of an earlier attempt to list a part."""
         with self._lock:
             for name in self._listing.pop(part, ()):
                 del self._counts[in_part(name, part)]
 
     def count_finished(self, image: FinishedImage) -> None:
-        """Counts the rows of an image that is finished without inference; those that failed by their reason, too."""
+        """Count the rows of an image that is finished without inference; failures are also counted per reason."""
         rows, result = len(image.listed.rows), image.result
         if result.reason:
             self.count(failed=rows, **{f"{REASON}{result.reason}": rows})
@@ -129,12 +129,12 @@ class Meter:
             self.count(reused=rows)
 
     def check(self) -> None:
-        """Raises StoppedEarlyError if the run is to be stopped, see `Watch`."""
+        """Raise StoppedEarlyError if the run is to stop, see `Watch`."""
         if self._stopped:
             raise StoppedEarlyError(self._stopped)
 
     def begin(self) -> None:
-        """A bundle begins: from now on what is counted is written down from time to time."""
+        """Start a bundle: the counts are written periodically from now on."""
         with self._lock:
             self._active += 1
             starts, self._writes = not self._writes, True
@@ -142,20 +142,20 @@ class Meter:
             threading.Thread(target=self._keep_writing, name="progress", daemon=True).start()
 
     def write(self) -> None:
-        """Writes down what has been counted so far, at once."""
+        """Write the current counts immediately."""
         with self._writing:
             self._write_counts()
 
     def end(self) -> None:
-        """A bundle has ended or was given up; nothing is written after the last one."""
+        """End a bundle, successful or not. No counts are written after the last one has ended."""
         with self._lock:
             self._active -= 1
-        with self._writing:  # a run may be committed, and its files removed, as soon as its last bundle has ended
+        with self._writing:  # after the last bundle the run may be committed and its files removed
             pass
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """`begin` and `end` in one."""
+        """Call `begin` on entry and `end` on exit."""
         self.begin()
         try:
             yield
@@ -163,7 +163,7 @@ class Meter:
             self.end()
 
     def take(self) -> Measurement:
-        """What came together in this thread since the last time."""
+        """Return and reset the totals of this thread."""
         own = self._bundle
         taken = Measurement(
             dict(own.seconds),
@@ -177,7 +177,7 @@ class Meter:
         return taken
 
     def forget(self) -> None:
-        """A bundle begins in this thread; the one before it may have failed."""
+        """Reset the totals of this thread, as a previous bundle may have failed."""
         self._bundle.forget()
 
     def _keep_writing(self) -> None:
@@ -196,7 +196,7 @@ class Meter:
         with self._lock:
             counts = dict(self._counts)
         if counts != self._written:
-            with contextlib.suppress(StorageError, OSError):  # progress is not worth a run
+            with contextlib.suppress(StorageError, OSError):  # missing progress must not fail the run
                 self._write(counts)
                 self._written = counts
 
@@ -204,24 +204,24 @@ class Meter:
         if storage.is_remote(self._folder):
             storage.write_text(self._file, json.dumps(counts))
             return
-        new = f"{self._file}.new"  # the folder is not made anew: it is gone when the run is over
+        new = f"{self._file}.new"  # does not create the folder, which is removed when the run ends
         with open(new, "w", encoding="utf-8") as file:
             json.dump(counts, file)
         os.replace(new, self._file)
 
 
 class MeterHandle:
-    """A handle to the meter of a worker process in one run. It travels with the steps of the graph.
+    """Picklable handle to the meter of a worker process, for the steps of the graph.
 
     Args:
-        folder: of the run's unfinished files.
+        folder: folder of the run's unfinished files.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder, self._shared = folder, Shared()
 
     def get(self) -> Meter:
-        """The meter of this process, the same for all of its threads."""
+        """Return the meter of this process, which its threads share."""
         return self._shared.acquire(functools.partial(Meter, self._folder))
 
 
@@ -236,6 +236,6 @@ def _distribution(name: str) -> Any:
 
 
 def peak_bytes() -> int:
-    """The most resident memory that this process has had."""
+    """Return the peak resident memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

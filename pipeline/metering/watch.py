@@ -1,4 +1,4 @@
-"""What the command sees of a run while it works, from the files that its workers write."""
+"""Progress display of a run, and its early stop, from the files that the workers write."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pipeline.metering.counts import counted
 from pipeline.metering.meter import REASON, STOP_FILE
 
 LEAST_IMAGES = 1000
-"""So many images are tried before a run is stopped."""
+"""Minimum number of images tried before a run is stopped."""
 
 
 class Watch:
-    """Shows on the terminal how far a run is, and stops it once it can no longer succeed.
+    """Context manager that shows the progress of a run and stops it once it can no longer succeed.
 
     Args:
-        folder: of the run's unfinished files.
-        max_failure_rate: the share of failures above which a run is no success; 1 never stops it.
-        counters: the counts of the run by name, from the engine; None, or without a result, where only files tell.
+        folder: folder of the run's unfinished files.
+        max_failure_rate: largest share of failures in a successful run; 1 never stops it.
+        counters: function that returns the engine's counts by name; the files are used if it is None or returns None.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Watch:
 
     def __exit__(self, *exception: object) -> None:
         self._stopped.set()
-        self._thread.join(1.0)  # it may be waiting for a storage that does not answer
+        self._thread.join(1.0)  # the thread may be waiting for a storage that does not answer
 
     def _show(self) -> None:
-        """Two lines: while lists are read, and while images are classified.
+        """Show two progress lines: one while lists are read, one while images are classified.
 
-        Each begins with the first look that finds something: how long that much took nobody knows.
+        Each starts at the first non-zero count, because the time that these images took is unknown.
         """
         progress: Progress | None = None
         classifying, stops, shown = False, False, 0
@@ -60,7 +60,7 @@ class Watch:
                     progress.close()
                 classifying, progress = True, None
             listed = counts["listed"]
-            now = min(done + failed, listed) if classifying else listed  # an engine may do a lost worker's share again
+            now = min(done + failed, listed) if classifying else listed  # an engine may repeat a lost worker's share
             if not progress:
                 if not now:
                     continue
@@ -80,14 +80,14 @@ class Watch:
         return counted(self._folder) if counters is None else collections.Counter(counters)
 
     def _is_lost(self, counts: collections.Counter[str]) -> bool:
-        """Whether more images have failed than may fail of all. All are listed before the first is read."""
+        """Return whether too many images have failed for the run to succeed. Listing ends before reading begins."""
         failed = counts["wrong"] + counts["failed"]
         done = failed + counts["classified"] + counts["reused"]
-        is_known = LEAST_IMAGES <= done <= counts["listed"]  # else an engine does a part of the job again
+        is_known = LEAST_IMAGES <= done <= counts["listed"]  # otherwise an engine is repeating a part of the job
         return is_known and failed > self._max_failure_rate * counts["listed"]
 
     def _stop(self) -> bool:
-        """Tells the workers to stop. Returns whether it did: not if the counts were incomplete."""
+        """Tell the workers to stop if a strict count confirms the failure. Returns whether it does."""
         with contextlib.suppress(StorageError, ValueError):
             counts = counted(self._folder, strictly=True)
             if self._is_lost(counts):

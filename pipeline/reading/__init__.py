@@ -1,1 +1,1 @@
-"""Read images ahead, and decode them."""
+"""Reading images ahead, and decoding them."""

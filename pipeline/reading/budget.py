@@ -1,4 +1,4 @@
-"""A budget of memory that the threads of a worker process share."""
+"""Memory budget shared by the threads of a worker process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 
 
 class Budget:
-    """A number of bytes that threads share.
+    """A number of bytes shared by several threads.
 
     Args:
-        size: how many there are.
+        size: size of the budget in bytes.
     """
 
     def __init__(self, size: int) -> None:
@@ -17,20 +17,20 @@ class Budget:
         self._changed = threading.Condition()
 
     def take(self, count: int) -> None:
-        """Waits until there is room. Something larger than the whole budget gets it when nobody else has any."""
+        """Take bytes, waiting until there is room. A request larger than the budget waits until all of it is free."""
         with self._changed:
             self._changed.wait_for(lambda: self._has(count))
             self._taken += count
 
     def try_take(self, count: int) -> bool:
-        """`take`, if there is room now. Returns whether there was."""
+        """Take bytes if they are available now. Returns whether they were."""
         with self._changed:
             has_room = self._has(count)
             self._taken += count if has_room else 0
         return has_room
 
     def give(self, count: int) -> None:
-        """Returns bytes to the budget."""
+        """Return bytes to the budget."""
         with self._changed:
             self._taken -= count
             self._changed.notify_all()

@@ -19,15 +19,16 @@ from pipeline.records import DecodedImage, FetchedImage, FinishedImage
 
 
 class Decode(beam.PTransform):
-    """Decodes images; those that give no picture, or whose bytes have a result already, are finished.
+    """Beam transform that decodes images.
 
-    Any other exception fails the run.
+    Images that cannot be decoded, or whose bytes already have a result, are finished. Any exception other than
+    `ImageError` fails the run.
 
     Args:
-        spec: the images that the network takes.
-        limits: which images are too large.
-        meter: of the run.
-        results: results by content.
+        spec: image format that the network expects.
+        limits: size limits of images.
+        meter: handle to the meter of the run.
+        results: handle to the results by content.
     """
 
     def __init__(self, spec: ImageSpec, limits: Limits, meter: MeterHandle, results: ResultsByContentHandle) -> None:
@@ -35,7 +36,7 @@ class Decode(beam.PTransform):
         self._fn = _DecodeFn(spec, limits, meter, results)
 
     def expand(self, fetched: beam.PCollection) -> Outcome:
-        """PCollection of `FetchedImage`s to PCollections of `DecodedImage`s and of `FinishedImage`s."""
+        """Turn `FetchedImage`s into PCollections of `DecodedImage`s and of `FinishedImage`s."""
         outputs = fetched | beam.ParDo(self._fn).with_outputs(FINISHED, main="results")
         return Outcome(outputs.results, outputs[FINISHED])
 
@@ -69,7 +70,7 @@ class _DecodeFn(beam.DoFn):
             with self._meter.timing(DECODING):
                 decoded = decode(fetched, self._spec, self._limits)
         except ImageError as error:
-            # A lack of memory says nothing about the image: without its hash the result is not reused.
+            # Running out of memory is not the fault of the image: without a hash, the result is not reused.
             content_hash = None if isinstance(error.__cause__, MemoryError) else fetched.content_hash
             finished = failed(fetched.listed, error, content_hash, fetched.version)
             self._meter.count_finished(finished)
@@ -85,6 +86,6 @@ class _DecodeFn(beam.DoFn):
 
 
 def decode(fetched: FetchedImage, spec: ImageSpec, limits: Limits) -> DecodedImage:
-    """Decodes the bytes of an image. Raises ImageError."""
+    """Decode the bytes of an image. Raises ImageError."""
     image = read_image(fetched.data, spec, limits)
     return DecodedImage(fetched.listed, fetched.content_hash, fetched.version, image)

@@ -1,4 +1,4 @@
-"""Results by content: identical bytes are classified once by each worker process."""
+"""Results by content, so that each worker process classifies identical bytes only once."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MOST_PENDING, _MOST_WAITING = 64, 1_000
 
 
 class ResultsByContent:
-    """The results that a worker process has for contents: its own, the newest of them, and those of earlier runs.
+    """Results of a worker process by content: a cache of its own recent results, and those of earlier runs.
 
     Args:
-        earlier: results of earlier runs.
+        earlier: index of the results of earlier runs.
     """
 
     def __init__(self, earlier: ContentIndex) -> None:
@@ -30,7 +30,7 @@ class ResultsByContent:
         self._own = collections.OrderedDict[str, Result]()
 
     def add(self, result: Result) -> None:
-        """Keeps a result; the one that was used least recently is dropped if there are many."""
+        """Cache a result. A full cache evicts the least recently used one."""
         if result.content_hash is None:
             return
         with self._lock:
@@ -40,7 +40,7 @@ class ResultsByContent:
                 self._own.popitem(last=False)
 
     def find(self, content_hash: str) -> Result | None:
-        """A result of this process for identical bytes."""
+        """Return the cached result of this process for identical bytes; None if there is none."""
         with self._lock:
             found = self._own.get(content_hash)
             if found:
@@ -48,34 +48,34 @@ class ResultsByContent:
         return found
 
     def finish(self, image: FetchedImage) -> FinishedImage | None:
-        """The image with a result for identical bytes, of this process or of an earlier run; None if there is none."""
+        """Return the image with a result for its bytes from this process or an earlier run; None if there is none."""
         found, source = self.find(image.content_hash), IDENTICAL
         if found is None:
-            with self._earlier_lock:  # it may be read now, which takes a while
+            with self._earlier_lock:  # the first lookup reads the index, which takes a while
                 found, source = self._earlier.find(image.content_hash), CONTENT
         return finished(image, found, source) if found else None
 
 
 class ResultsByContentHandle:
-    """A handle to the `ResultsByContent` of a worker process in one run. It travels with the steps of the graph.
+    """Picklable handle to the `ResultsByContent` of a worker process in one run.
 
     Args:
-        earlier: results of earlier runs.
+        earlier: index of the results of earlier runs.
     """
 
     def __init__(self, earlier: ContentIndex) -> None:
         self._earlier, self._shared = earlier, Shared()
 
     def get(self) -> ResultsByContent:
-        """Those of this process, the same for all of its threads."""
+        """Return the `ResultsByContent` of this process, shared by all of its threads."""
         return self._shared.acquire(lambda: ResultsByContent(self._earlier))
 
 
 class RememberResults(beam.PTransform):
-    """Passes `FinishedImage`s through, and keeps their results for images with identical bytes.
+    """Beam transform that passes `FinishedImage`s through and caches their results for identical images.
 
     Args:
-        results: the handle that `Decode` has, too.
+        results: handle that is also given to `Decode`.
     """
 
     def __init__(self, results: ResultsByContentHandle) -> None:
@@ -83,7 +83,7 @@ class RememberResults(beam.PTransform):
         self._fn = _RememberFn(results)
 
     def expand(self, classified: beam.PCollection) -> beam.PCollection:
-        """PCollection of `FinishedImage`s to the same."""
+        """Return the `FinishedImage`s unchanged."""
         return classified | beam.ParDo(self._fn)
 
 
@@ -100,10 +100,10 @@ class _RememberFn(beam.DoFn):
 
 
 class Pending:
-    """The images of one bundle that are being classified, and those with identical bytes, which wait for them.
+    """Images of one bundle that are being classified, and the identical images that wait for their results.
 
     Args:
-        results: where the results of the former are found once they are there.
+        results: results by content, where those of the classified images will appear.
     """
 
     def __init__(self, results: ResultsByContent) -> None:
@@ -111,14 +111,16 @@ class Pending:
         self._decoded = dict[str, tuple[DecodedImage, list[FetchedImage]]]()
 
     def add(self, image: DecodedImage) -> Iterator[DecodedImage]:
-        """An image is about to be classified. Yields images that have waited for too long, with their pixels."""
+        """Add an image that is about to be classified. Yields images that have waited too long, with their pixels."""
         _, waiting = self._decoded.get(image.content_hash, (image, []))
         self._decoded[image.content_hash] = image, waiting
-        while len(self._decoded) > _MOST_PENDING:  # results do not come to this process
+        while (
+            len(self._decoded) > _MOST_PENDING
+        ):  # inference may run in another process, whose results never arrive here
             yield from self._given_up(next(iter(self._decoded)))
 
     def wait(self, image: FetchedImage) -> bool:
-        """Lets an image wait for one with identical bytes. Returns False if there is none, or many wait already."""
+        """Let an image wait for an identical one. Returns False if there is none, or if too many already wait."""
         found = self._decoded.get(image.content_hash)
         if found is None or len(found[1]) >= _MOST_WAITING:
             return False
@@ -126,7 +128,7 @@ class Pending:
         return True
 
     def answered(self) -> Iterator[FinishedImage]:
-        """The images that waited for results which have come."""
+        """Yield the waiting images whose results have arrived."""
         for content_hash in list(self._decoded):
             result = self._results.find(content_hash)
             if result:
@@ -134,7 +136,7 @@ class Pending:
                     yield finished(image, result, IDENTICAL)
 
     def rest(self) -> Iterator[DecodedImage]:
-        """The images that still wait, with their pixels: they are classified by themselves."""
+        """Yield the images that are still waiting, with their pixels, to be classified individually."""
         for content_hash in list(self._decoded):
             yield from self._given_up(content_hash)
 
@@ -145,6 +147,6 @@ class Pending:
 
 
 def finished(image: FetchedImage, found: Result, source: str) -> FinishedImage:
-    """An image with a result that was found for another one with identical bytes."""
+    """Return an image with the result of another image that has identical bytes."""
     result = found._replace(location=masked_key(image.listed.location), version=image.version)
     return FinishedImage(image.listed, result, source)

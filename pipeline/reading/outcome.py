@@ -1,4 +1,4 @@
-"""The two outputs of a step that can fail for single images: results, and images that are finished without it."""
+"""Outputs of a step that can fail for individual images: its results, and the images that skip later steps."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from catalogue.reasons import DataError
 from pipeline.records import FinishedImage, ListedImage, Result
 
 FINISHED = "finished"
-"""The tag of `FinishedImage`s."""
+"""Output tag of `FinishedImage`s."""
 
 
 class Outcome(NamedTuple):
-    """The results of a step, and the `FinishedImage`s that need none of the steps after it."""
+    """Results of a step, and the `FinishedImage`s that skip the steps after it."""
 
     results: beam.PCollection
     finished: beam.PCollection
@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 def failed(
     listed: ListedImage, error: DataError, content_hash: str | None = None, version: str | None = None
 ) -> FinishedImage:
-    """An image that cannot be classified."""
+    """Return the `FinishedImage` of an image that cannot be classified, with credentials masked."""
     reason, message = error.reason, masked(error.message)
     result = Result(
         masked_key(listed.location),

@@ -1,7 +1,7 @@
-"""Beam transform that reads images ahead of decoding and inference, many at a time, within a bound of memory.
+"""Beam transform that reads images concurrently, ahead of decoding and inference, within a memory budget.
 
-A GET takes 20 to 100 ms, decoding and inference a few: one by one a worker would wait most of its time. The reads are
-`pipeline.reading.reads`.
+A GET takes 20 to 100 ms, decoding and inference only a few: with sequential reads, a worker would spend most of its
+time waiting. `pipeline.reading.reads` implements the reads.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ _setup = threading.Lock()
 
 
 class ReadAhead(beam.PTransform):
-    """Reads the bytes of images; those that cannot be read, or have known results that hold, are finished.
+    """Beam transform that reads the bytes of images.
+
+    Images that cannot be read, or whose known results are still valid, are finished.
 
     Args:
-        config: how images are read.
-        meter: of the run.
+        config: read settings.
+        meter: handle to the meter of the run.
     """
 
     def __init__(self, config: ReadConfig, meter: MeterHandle) -> None:
@@ -36,7 +38,7 @@ class ReadAhead(beam.PTransform):
         self._fn = _ReadAheadFn(config, meter)
 
     def expand(self, listed: beam.PCollection) -> Outcome:
-        """PCollection of `ListedImage`s to PCollections of `FetchedImage`s and of `FinishedImage`s."""
+        """Turn `ListedImage`s into PCollections of `FetchedImage`s and of `FinishedImage`s."""
         outputs = listed | beam.ParDo(self._fn).with_outputs(FINISHED, main="results")
         return Outcome(outputs.results, outputs[FINISHED])
 
@@ -48,11 +50,11 @@ class _ReadAheadFn(beam.DoFn):
 
     def setup(self) -> None:
         self._meter: Meter = self._handle.get()
-        with _setup:  # another thread may be here, too
+        with _setup:  # another thread may set up at the same time
             prepare()
 
     def start_bundle(self) -> None:
-        self.teardown()  # nobody takes the rest of a bundle that failed
+        self.teardown()  # release the reads of a failed bundle
         self._reads = Reads(self._config)
 
     def process(self, image: ListedImage) -> Iterator[Any]:

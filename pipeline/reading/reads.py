@@ -1,8 +1,8 @@
-"""Reads of a bundle, many at a time, in threads of the process.
+"""Concurrent reads of a bundle, in a thread pool shared by the whole process.
 
-Each bundle keeps a number of reads under way and goes on with whichever is done first. Bytes that have been read and
-not been taken yet count against one budget of the process. A read that does not end in time is given up, whatever it
-waits for.
+Each bundle keeps a number of reads in flight and continues with whichever finishes first. Bytes that were read but not
+yet consumed count against the memory budget of the process. A read that exceeds the timeout is abandoned, even if its
+thread hangs.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from pipeline.records import CONDITIONAL, CONTENT, FetchedImage, FinishedImage, 
 
 READS = 64
 MOST_STUCK = 32
-_GROUP = 16  # reads begun together: threads that wake now and then cost the one that decodes a tenth of its speed
+_GROUP = 16  # reads started together: threads that wake up one by one slow down decoding by a tenth
 _BLOCK_BYTES = 2**20
 _LEAST_BYTES, _MOST_BYTES, _SHARE_OF_MEMORY = 64 * 2**20, 512 * 2**20, 1 / 8
 
 
 def prepare() -> None:
-    """Starts the threads of this process. Not for two threads at once."""
+    """Start the threads of this process. Not thread-safe."""
     _budget(), _threads()
 
 
 class Reads:
-    """The reads that one bundle has under way.
+    """Reads in flight of one bundle.
 
     Args:
-        config: how images are read.
+        config: read settings.
 
     Attributes:
-        under_way: how many images were begun and have not been taken.
+        under_way: number of images that were started but not yet returned by `next`.
     """
 
     def __init__(self, config: ReadConfig) -> None:
@@ -56,14 +56,14 @@ class Reads:
         self.under_way = 0
 
     def begin(self, image: ListedImage) -> None:
-        """Reads an image in another thread, as soon as a group of them is complete."""
+        """Queue an image to be read in another thread, once its group is complete."""
         self.under_way += 1
         self._group.append(image)
         if len(self._group) >= _GROUP:
             self.begin_all()
 
     def begin_all(self) -> None:
-        """Leaves none for later. Local files are there in no time: one thread reads all of a group."""
+        """Start all queued reads. Local files are fast: one thread reads all of a group."""
         local = []
         for image in self._group:
             if storage.is_remote(image.location):
@@ -75,7 +75,7 @@ class Reads:
         self._group = []
 
     def next(self) -> list[FetchedImage | FinishedImage]:
-        """Waits for the next ones that are done. Raises errors that do not belong to an image."""
+        """Wait for the next finished images and return them. Raises errors that are not specific to an image."""
         block = self._shared.done.get()
         self.under_way -= len(block.results)
         _budget().give(block.size)
@@ -84,20 +84,20 @@ class Reads:
         return block.results
 
     def abandon(self) -> None:
-        """Gives back what nobody will take, now or when it has been read."""
+        """Release the budget of unconsumed images, now and as reads in flight finish."""
         self._shared.abandon()
 
 
 @dataclasses.dataclass
 class _Block:
-    """Images that have been read, or are finished, and the bytes they take of the budget."""
+    """Images that were read or finished, and the bytes of the budget that they hold."""
 
     results: list[FetchedImage | FinishedImage] = dataclasses.field(default_factory=list)
     size: int = 0
     error: BaseException | None = None
 
     def add(self, result: FetchedImage | FinishedImage) -> int:
-        """One more image. Returns its bytes."""
+        """Add an image. Returns its size in bytes."""
         size = len(result.data) if isinstance(result, FetchedImage) else 0
         self.results.append(result)
         self.size += size
@@ -106,20 +106,20 @@ class _Block:
 
 @dataclasses.dataclass
 class _Shared:
-    """What the readers of a bundle share."""
+    """State shared by the readers of a bundle."""
 
     config: ReadConfig
     done: queue.SimpleQueue[_Block] = dataclasses.field(default_factory=queue.SimpleQueue)
     is_abandoned: bool = False
 
     def pass_on(self, block: _Block) -> None:
-        """Gives a block to the bundle."""
+        """Pass a block to the bundle."""
         self.done.put(block)
         if self.is_abandoned:
             self.abandon()
 
     def abandon(self) -> None:
-        """Gives back what nobody will take."""
+        """Release the budget of unconsumed blocks."""
         self.is_abandoned = True
         with contextlib.suppress(queue.Empty):
             while True:
@@ -127,9 +127,9 @@ class _Shared:
 
 
 class _Reader:
-    """Reads images one after the other, in a thread of the pool.
+    """Reads images sequentially, in a thread of the pool.
 
-    If one of them does not end in time, it is given up together with the thread: another one goes on with the rest.
+    If a read hangs, it is abandoned together with its thread: other threads read the remaining images.
     """
 
     def __init__(self, images: Sequence[ListedImage], shared: _Shared) -> None:
@@ -140,18 +140,18 @@ class _Reader:
         self._is_given_up = False
 
     def start(self) -> None:
-        """Begins as soon as a thread is free."""
+        """Submit the reads to the thread pool."""
         _threads().submit(self._run)
 
     def _run(self) -> bool:
         try:
             return self._read_all()
-        except BaseException as error:  # or the bundle would wait for ever
+        except BaseException as error:  # otherwise the bundle would wait forever
             self._shared.pass_on(_Block(error=error))
             return True
 
     def _read_all(self) -> bool:
-        """Reads the images. Returns False if this thread has been given up."""
+        """Read the images. Returns False if this thread has been abandoned."""
         while self._images and not self._block.error and not self._shared.is_abandoned:
             if self._block.size >= _BLOCK_BYTES:
                 self._pass_on()
@@ -171,14 +171,14 @@ class _Reader:
                 result = self._result(image, deadline)
             except StorageError as failure:
                 result = failed(image, failure)
-            except BaseException as error:  # belongs to the bundle: its thread raises it
+            except BaseException as error:  # raised by the thread of the bundle
                 fault = error
         with self._lock:
             if self._is_given_up:
                 return
             self._current, self._block.error = None, fault
             size = self._block.add(result) if result else 0
-            _budget().give(self._held - size)  # what was announced may not have been right
+            _budget().give(self._held - size)  # the announced size may have been wrong
             self._held = 0
 
     def _result(self, image: ListedImage, deadline: Deadline) -> FetchedImage | FinishedImage:
@@ -186,55 +186,55 @@ class _Reader:
             with deadline.paused():
                 self._admit(size)
 
-        # Where many reads have not come back the disk is taken for dead, until some of them do.
+        # With this many hung reads, the disk is assumed dead until some of them return.
         if _threads().stuck >= MOST_STUCK and not storage.is_remote(image.location):
-            raise StorageError(Reason.READ_FAILED, f"not read: {_threads().stuck} reads of files have not come back")
+            raise StorageError(Reason.READ_FAILED, f"not read: {_threads().stuck} file reads are hanging")
         config, known = self._shared.config, version_to_ask_for(image)
         content = storage.read(image.location, config.limits.max_bytes, admit=admit, unless=known, access=config.access)
         if content is None:
             finished = with_version(image, known, CONDITIONAL)
-            assert finished is not None  # only a known version is not read
+            assert finished is not None  # without a known version the image is always read
             return finished
         return with_content(image, content, CONTENT) or FetchedImage(
             image, content.data, content.content_hash, content.version
         )
 
     def _admit(self, size: int) -> None:
-        """Waits until the budget has room."""
+        """Reserve bytes of the budget, waiting until they are available."""
         self._hold(0)
         if not size:
             return
         if not _budget().try_take(size):
-            self._pass_on()  # who waits must hold nothing that others wait for
+            self._pass_on()  # while waiting, hold nothing that others wait for
             _budget().take(size)
         self._hold(size)
 
     def _hold(self, size: int) -> None:
         with self._lock:
-            if self._is_given_up:  # nobody waits for it any more
+            if self._is_given_up:  # the result would be discarded
                 _budget().give(size)
-                raise StorageError(Reason.READ_FAILED, "given up")
+                raise StorageError(Reason.READ_FAILED, "the read was abandoned")
             _budget().give(self._held)
             self._held = size
 
     def _give_up(self, image: ListedImage) -> None:
-        """Goes on without an image whose read does not come to an end, and without the thread that waits for it."""
+        """Abandon a hung read and its thread: report the image as failed, and read the others in new threads."""
         with self._lock:
-            if self._current is not image:  # it has ended just now
+            if self._current is not image:  # it has just finished
                 return
             self._is_given_up = True
             _budget().give(self._held)
             block, rest = self._block, list(self._images)
-        message = f"not read in {self._shared.config.timeout:g} s"
-        logging.getLogger(__name__).warning("%s: %s, given up", masked(image.location), message)
+        message = f"not read within {self._shared.config.timeout:g} s"
+        logging.getLogger(__name__).warning("%s: %s: read abandoned", masked(image.location), message)
         block.add(failed(image, StorageError(Reason.READ_FAILED, message)))
         self._shared.pass_on(block)
-        for other in rest:  # each by itself: they may lie on the same disk
+        for other in rest:  # one reader each: they may be on the same dead disk
             _Reader([other], self._shared).start()
         _threads().replace_one()
 
     def _pass_on(self) -> None:
-        """Gives what has been read to the bundle."""
+        """Pass the images read so far to the bundle."""
         with self._lock:
             if self._is_given_up:
                 return

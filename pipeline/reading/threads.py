@@ -1,4 +1,4 @@
-"""Threads that read, of which one that never comes back can be replaced."""
+"""Thread pool in which a stuck thread can be replaced."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 
 class Threads:
-    """A number of threads that run calls, in the order in which they were submitted.
+    """Pool of daemon threads that start calls in the order of submission.
 
-    `concurrent.futures` cannot replace a thread, and waits for all of them when the process ends.
+    `concurrent.futures` cannot replace a thread, and waits for all of them at exit.
 
     Args:
-        count: how many there are.
-        name: what their names begin with.
+        count: number of threads.
+        name: name of the threads.
 
     Attributes:
-        stuck: how many were replaced and have not come back.
+        stuck: number of replaced threads that are still stuck.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -28,14 +28,14 @@ class Threads:
             self._add()
 
     def replace_one(self) -> None:
-        """Starts a thread in place of one that is stuck, if the system has another one."""
+        """Start a thread in place of a stuck one, if the system allows another thread."""
         with self._lock:
             self.stuck += 1
         with contextlib.suppress(RuntimeError):
             self._add()
 
     def came_back(self) -> None:
-        """Says that a thread which was replaced is not stuck any more. It ends."""
+        """Record that a replaced thread is no longer stuck and will exit."""
         with self._lock:
             self.stuck -= 1
 
@@ -43,7 +43,7 @@ class Threads:
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def submit(self, call: Callable[[], bool]) -> None:
-        """Runs a call as soon as a thread is free. Its result is False if the thread has been replaced meanwhile."""
+        """Run a call as soon as a thread is free. It must return False if its thread has been replaced meanwhile."""
         self._calls.put(call)
 
     def _run(self) -> None:

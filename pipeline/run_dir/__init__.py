@@ -1,1 +1,1 @@
-"""The run directory: rows, statistics, report, commit."""
+"""The run directory: rows, statistics, report, lock and commit."""

@@ -1,4 +1,4 @@
-"""The columns of rows, and a type for each that holds all of its values."""
+"""Columns of manifest rows, each with a type that holds all of its values."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import pyarrow as pa
 
 MOST_COLUMNS = 1000
 TOO_MANY = pa.schema([], metadata={"columns": "too many"})
-"""Stands for more columns than a table should have: each row then has all of its own as JSON in one."""
+"""Stands for more than `MOST_COLUMNS` columns: each row then has all of its fields in a single JSON column."""
 
 _LOOKED_ROWS = 10_000
 
-# Marks whole numbers of which a double holds each: of those that JSON has, not of a Parquet column of 64 bits.
+# Marks inferred integer columns whose values a double holds exactly. Declared int64 columns are never marked.
 _SMALL = {b"small": b"yes"}
 _WIDENED = (pa.types.is_signed_integer, pa.types.is_unsigned_integer, pa.types.is_decimal)
 
 
 class ColumnTypes:
-    """Finds the columns of rows, and a type for each that holds all of its values.
+    """Finder of the columns of rows, and of a type for each that holds all of its values.
 
-    Time and memory are linear in the number of values, also where each row has columns of its own.
+    Time and memory are linear in the number of values, even if each row has different columns.
+
+    Args:
+        declared: known columns; None to infer them from the rows.
     """
 
     def __init__(self, declared: pa.Schema | None = None) -> None:
@@ -29,14 +32,14 @@ class ColumnTypes:
         self._waiting: list[dict[str, Any]] = []
 
     def add(self, fields: dict[str, Any]) -> None:
-        """Looks at a row, unless the columns were declared."""
+        """Examine a row, unless the columns were declared."""
         if self._looks:
             self._waiting.append(fields)
             if len(self._waiting) >= _LOOKED_ROWS:
                 self._look()
 
     def schema(self) -> pa.Schema:
-        """The columns of all rows so far; `TOO_MANY` if there are more than `MOST_COLUMNS`."""
+        """Return the columns of all rows so far; `TOO_MANY` if there are more than `MOST_COLUMNS`."""
         self._look()
         return self._found
 
@@ -54,12 +57,12 @@ class ColumnTypes:
 
 
 def _field_of(name: str, values: list[Any]) -> pa.Field:
-    """A column for values as JSON has them: of text where no other type holds them all."""
+    """Return a column for JSON values; of type string if no other type holds them all."""
     members: set[tuple[str, ...]] = set()
     for value in values:
         if isinstance(value, (dict, list)):
             _add_members(value, (), members)
-        if len(members) > MOST_COLUMNS:  # each of which would take room in each row
+        if len(members) > MOST_COLUMNS:  # each member would take space in each row
             return pa.field(name, pa.string())
     try:
         array = pa.array(values)
@@ -72,7 +75,7 @@ def _field_of(name: str, values: list[Any]) -> pa.Field:
 
 
 def _add_members(value: Any, path: tuple[str, ...], members: set[tuple[str, ...]]) -> None:
-    """Adds the paths to all members of a nested value."""
+    """Add the paths of all members of a nested value."""
     if isinstance(value, dict):
         for name, inner in value.items():
             members.add((*path, name))
@@ -83,21 +86,21 @@ def _add_members(value: Any, path: tuple[str, ...], members: set[tuple[str, ...]
 
 
 def _has_members(kind: pa.DataType) -> bool:
-    """Whether Parquet can hold a type: it has no structure without members."""
+    """Return whether Parquet can store a type: it has no structs without members."""
     if pa.types.is_struct(kind):
         return kind.num_fields > 0 and all(_has_members(field.type) for field in kind)
     return not pa.types.is_list(kind) or _has_members(kind.value_type)
 
 
 def are_too_many(columns: pa.Schema) -> bool:
-    """Whether columns are `TOO_MANY`, which may have travelled between processes."""
+    """Return whether columns are `TOO_MANY`, also as a pickled copy from another process."""
     return columns.metadata == TOO_MANY.metadata
 
 
 def unified(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """The columns of several tables: in their order if they agree on it, else sorted; text where types do not agree.
+    """Merge the columns of several tables: in their order if they agree on it, else sorted by name.
 
-    `TOO_MANY` if there are more than `MOST_COLUMNS`.
+    A column whose types have no common supertype becomes a string. `TOO_MANY` if there are more than `MOST_COLUMNS`.
     """
     merged: dict[str, pa.Field] = {}
     for schema in schemas:
@@ -129,14 +132,14 @@ def _common(a: pa.Field | None, b: pa.Field | None) -> pa.Field:
 
 
 def _members_of(kind: pa.DataType) -> int:
-    """How many members a nested type has."""
+    """Return the number of members of a nested type."""
     if pa.types.is_struct(kind):
         return kind.num_fields + sum(_members_of(field.type) for field in kind)
     return _members_of(kind.value_type) if pa.types.is_list(kind) else 0
 
 
 def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
-    """A type that holds every value of two without a change; None if text is the only one."""
+    """Return a type that holds every value of two types exactly; None if only a string would."""
     if a == b or pa.types.is_null(a) or pa.types.is_null(b):
         return b if pa.types.is_null(a) else a
     if pa.types.is_struct(a) and pa.types.is_struct(b):
@@ -157,7 +160,7 @@ def _member(kind: pa.StructType, name: str) -> pa.DataType:
 
 
 def _is_exact_double(kind: pa.DataType) -> bool:
-    """Whether a double holds every value of a type."""
+    """Return whether a double holds every value of a type exactly."""
     return pa.types.is_floating(kind) or kind in (
         pa.int8(),
         pa.int16(),

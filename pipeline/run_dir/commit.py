@@ -1,8 +1,8 @@
-"""The last step of a run: rows get their place, and everything else is written.
+"""Last step of a run: moves the rows into place, and writes everything else.
 
 Parts are written below ``_temporary``, see `pipeline.run_dir.write_parts`. The last step of the pipeline, `commit`,
-counts their rows and gives them their place. It may be tried again at any point. `pipeline.merge` publishes the
-parts of other runs.
+counts their rows and moves them into place. It is idempotent and may be retried at any point. `pipeline.merge`
+publishes the parts of other runs.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _OWN = (SUCCESS_FILE, PREDICTIONS, DEAD_LETTERS, JOURNAL, STATS_FILE, REPORT_FIL
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What a run has found.
+    """Results of a run.
 
     Attributes:
-        parts: the finished files of rows.
-        inputs, left_out: see `Counts`.
-        whole: all rows of the manifest, for a shard.
-        statistics: of all images.
-        thumbnails: location, with credentials masked -> JPEG, for the report.
-        measured: what the workers did.
+        parts: finished files of rows.
+        inputs, left_out: counts, see `Counts`.
+        whole: count and digest of all rows of the manifest, for a shard.
+        statistics: statistics of all images.
+        thumbnails: masked location -> JPEG, for the report.
+        measured: measurements of the workers.
     """
 
     parts: Iterable[Part]
@@ -65,13 +65,13 @@ class Results:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a run directory is to hold.
+    """Contents of a run directory.
 
     Attributes:
-        parts: the finished files of rows, below the attempt's ``_temporary``.
-        record: of ``run.json``.
-        class_stats: of ``class_stats.json``.
-        page: of ``report.html``.
+        parts: finished files of rows, below the attempt's ``_temporary``.
+        record: content of ``run.json``.
+        class_stats: content of ``class_stats.json``.
+        page: content of ``report.html``.
     """
 
     parts: Sequence[Part]
@@ -81,11 +81,11 @@ class Contents:
 
 
 def commit(run: Run, **results: Any) -> dict[str, Any]:
-    """Writes the run directory of a job, see `publish`.
+    """Write the run directory of a job, see `publish`.
 
     Args:
-        run: what was known before.
-        results: the attributes of `Results`, as Beam's side inputs.
+        run: settings of the run.
+        results: attributes of `Results`, as Beam side inputs.
 
     Returns:
         The content of ``run.json``.
@@ -98,17 +98,17 @@ def commit(run: Run, **results: Any) -> dict[str, Any]:
 
 
 def publish(attempt: Attempt, contents: Callable[[], Contents]) -> dict[str, Any]:
-    """Gives the rows their place and writes everything else; ``_SUCCESS`` last, if it was one.
+    """Move the rows into place and write everything else; ``_SUCCESS`` last, if the run succeeded.
 
-    A runner may call this again after a failure half-way. Until ``run.json`` names this attempt nothing below
-    ``_temporary`` has been removed and all is done anew; from then on only the end is left to do. If the whole run is
-    killed, the same command finds the chunks and makes the same parts of them.
+    A runner may call this again after a failure halfway. Until ``run.json`` names this attempt, nothing below
+    ``_temporary`` is removed and everything is repeated; after that, only `end` is repeated. If the whole run is
+    killed, the same command finds the chunks and builds the same parts from them.
 
-    A finished run is replaced only by another success: a run that failed goes to the folder `FAILED` beside it.
+    A finished run is replaced only by a successful one: a failed run goes to the subfolder `FAILED`.
 
     Args:
-        attempt: to write the run directory.
-        contents: makes what it is to hold; not called if ``run.json`` names this attempt already.
+        attempt: attempt that writes the run directory.
+        contents: callback that makes the contents; not called if ``run.json`` already names this attempt.
 
     Returns:
         The content of ``run.json``.
@@ -118,7 +118,7 @@ def publish(attempt: Attempt, contents: Callable[[], Contents]) -> dict[str, Any
     """
     with exclusive(attempt.output):
         record = _finished(attempt)
-        if record:  # an engine has started the job again
+        if record:  # an engine has restarted the job
             abandon(attempt)
             return record
         check_holder(attempt.output, attempt.token)
@@ -128,17 +128,17 @@ def publish(attempt: Attempt, contents: Callable[[], Contents]) -> dict[str, Any
 
 
 def end(attempt: Attempt, record: dict[str, Any]) -> None:
-    """The end of `publish`, once ``run.json`` is written. It may be repeated. Raises UserError as `publish` does."""
+    """Finish `publish` once ``run.json`` is written. Idempotent. Raises UserError like `publish`."""
     check_holder(attempt.output, attempt.token)
     storage.remove(f"{attempt.output}/{TEMPORARY}")
     if record["status"] == "succeeded":
         storage.remove(f"{attempt.output}/{FAILED}")
         storage.write_text(f"{attempt.output}/{SUCCESS_FILE}", "")
-        release_left(attempt.output, attempt.token)  # by that of a failed run --attach finds it beside a finished one
+        release_left(attempt.output, attempt.token)  # a failed run keeps its lock, so that --attach finds it
 
 
 def has_finished(attempt: Attempt) -> bool:
-    """Whether this attempt has been committed to the last step. Raises StorageError."""
+    """Return whether this attempt has been fully committed. Raises StorageError."""
     return _finished(attempt) is not None
 
 
@@ -150,7 +150,7 @@ def _finished(attempt: Attempt) -> dict[str, Any] | None:
 
 
 def committed_to(attempt: Attempt) -> str | None:
-    """The folder whose ``run.json`` this attempt has written; None if there is none yet."""
+    """Return the folder whose ``run.json`` this attempt has written; None if there is none yet."""
     for folder in (attempt.output, f"{attempt.output}/{FAILED}"):
         record = read_record(folder) if storage.exists(f"{folder}/{RUN_FILE}") else None
         if record and record["attempt"] == attempt.token:
@@ -159,26 +159,26 @@ def committed_to(attempt: Attempt) -> str | None:
 
 
 def _committed(run: Attempt) -> dict[str, Any] | None:
-    """The content of ``run.json`` if this attempt has written it already.
+    """Return the content of ``run.json`` if this attempt has already written it, else None.
 
     Raises:
-        UserError: a run that began at about the same time has finished in the same place.
+        UserError: a concurrent run has finished in the same output.
     """
     folder = committed_to(run)
     if folder is not None:
         return read_record(folder)
     if storage.exists(f"{run.output}/{SUCCESS_FILE}") and not run.overwrite:
-        raise UserError(f"another run has finished in {run.output} meanwhile: its rows are kept, these are not")
+        raise UserError(f"another run has finished in {run.output}: its rows are kept, those of this run are discarded")
     return None
 
 
 def _contents(run: Run, results: Results) -> Contents:
-    """What the run directory of a job is to hold. Raises UserError, CommandFailed as `commit` does."""
+    """Return the contents of the run directory of a job. Raises UserError and CommandFailed like `commit`."""
     parts = sorted(results.parts, key=lambda part: (part.folder, part.number))
     statistics, counts = results.statistics, _counts_of(parts, results)
     left = storage.list_files(run.temporary) if storage.exists(run.temporary) else ()
     if {part.path for part in parts} - {file.location for file in left}:
-        raise UserError(f"another run in {run.output} has removed files of this one: choose another --output for each")
+        raise UserError(f"another run in {run.output} has removed files of this one: give each run its own --output")
     class_stats = class_stats_of(run.model, counts, statistics.classes())
     record = record_of(run, counts, results.whole, statistics.failures(), results.measured)
     page = run_page(record, class_stats, results.thumbnails)
@@ -187,7 +187,7 @@ def _contents(run: Run, results: Results) -> Contents:
 
 
 def _write(run: Attempt, contents: Contents) -> dict[str, Any]:
-    """Everything but the end of `publish`; ``run.json`` last."""
+    """Write everything except the end of `publish`; ``run.json`` last. Returns its content."""
     record, target = contents.record, run.output
     if record["problems"] and storage.exists(f"{run.output}/{SUCCESS_FILE}"):
         target = f"{run.output}/{FAILED}"
@@ -206,7 +206,7 @@ def _write(run: Attempt, contents: Contents) -> dict[str, Any]:
 
 
 def _remove_halves(target: str) -> None:
-    """Removes what a process that was killed has left of a file beside its place."""
+    """Remove the partial files that a killed process has left in a run directory."""
     files = storage.list_files(target) if storage.exists(target) else ()
     names = (file.location.removeprefix(f"{target}/") for file in files)
     for name in [name for name in names if "/" not in name and storage.is_temporary(name)]:
@@ -214,13 +214,13 @@ def _remove_halves(target: str) -> None:
 
 
 def _check_parts(parts: Sequence[Part]) -> None:
-    """Refuses parts that are not complete, or were made of different chunks. Raises CommandFailed."""
+    """Reject parts that are incomplete, or were made from different chunks. Raises CommandFailed."""
     numbers = collections.defaultdict[str, list[int]](list)
     for part in parts:
         numbers[part.folder].append(part.number)
     are_complete = all(found == list(range(len(found))) for found in numbers.values())
     if not are_complete or len({part.digest for part in parts}) > 1:
-        raise CommandFailed("the runner gave parts of two computations of the same rows: run it again")
+        raise CommandFailed("the runner returned parts of two computations of the same rows: run the command again")
 
 
 def _counts_of(parts: Iterable[Part], results: Results) -> Counts:
@@ -242,7 +242,7 @@ def _counts_of(parts: Iterable[Part], results: Results) -> Counts:
 
 
 def _place(target: str, parts: Iterable[Part]) -> None:
-    """Gives the parts their names in a run directory."""
+    """Copy the parts into a run directory, under their final names."""
     totals = collections.Counter(part.folder for part in parts)
 
     def place(part: Part) -> str:

@@ -1,14 +1,14 @@
-"""The rows of a run directory as files: JSON Lines, CSV or Parquet, with the columns that the manifest has.
+"""File formats of the rows of a run directory: JSON Lines, CSV or Parquet, with the columns of the manifest.
 
-======  ==========================================================================================================
-jsonl   an object on each line, nested; times and decimals as text, bytes as base64, what is no number as null
-csv     a header in each file; nested columns are flattened, ``top.1.label``, ``fields.sku``, what lies deeper is JSON;
-        text that a spreadsheet would run as a formula begins with an apostrophe
-parquet typed and nested; ``fields`` is left out where a manifest has no other columns
-======  ==========================================================================================================
+======= ==========================================================================================================
+jsonl   a nested object per line; times and decimals as text, bytes as base64, NaN and infinity as null
+csv     a header in each file; nested columns are flattened (``top.1.label``, ``fields.sku``), deeper levels are JSON;
+        text that a spreadsheet would run as a formula is prefixed with an apostrophe
+parquet typed and nested; ``fields`` is omitted if the manifest has no other columns
+======= ==========================================================================================================
 
-Where a manifest has more columns than `columns.MOST_COLUMNS`, ``fields`` of a CSV and of Parquet is one
-column of JSON: with a column for each of them, rows that have few would take room for all.
+If a manifest has more than `columns.MOST_COLUMNS` columns, ``fields`` is a single JSON column in CSV and Parquet: with
+separate columns, rows that use only a few would still take space for all.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ _BATCH_ROWS = 10_000
 
 
 class Writer(Protocol):
-    """Writes rows, as `Prediction.to_row` and `DeadLetter.to_row` give them, to a file."""
+    """Writer of a file of rows, as returned by `Prediction.to_row` and `DeadLetter.to_row`."""
 
     def write(self, row: dict[str, Any]) -> None:
-        """One row more."""
+        """Write a row."""
 
     def close(self) -> None:
-        """Finishes the file: until then there is none."""
+        """Finish the file, which does not exist before that."""
 
 
 def writer(path: str, folder: str, columns: pa.Schema, top_k: int) -> Writer:
-    """A new file of rows, in the format that its ending says.
+    """Return a writer of a new file of rows.
 
     Args:
-        path: of the file.
+        path: path of the file, whose extension determines the format.
         folder: `PREDICTIONS` or `DEAD_LETTERS`.
-        columns: of the fields.
-        top_k: the length of ``top``.
+        columns: columns of ``fields``.
+        top_k: maximum length of ``top``.
     """
     file = storage.NewFile(path)
     if path.endswith(".parquet"):
@@ -85,7 +85,7 @@ class _JsonLinesWriter:
 class _CsvWriter:
     def __init__(self, file: storage.NewFile, names: Sequence[str], fields: Sequence[str] | None, top_k: int) -> None:
         self._file = file
-        self._csv = csv.writer(_Encoded(file), lineterminator="\r\n")  # so that a cell with either of them is quoted
+        self._csv = csv.writer(_Encoded(file), lineterminator="\r\n")  # quotes cells that contain either character
         self._names, self._fields, self._top_k = names, fields, top_k
         columns = [_FIELDS] if fields is None else [f"{_FIELDS}.{name}" for name in fields]
         self._csv.writerow([*self._flat_names(), *map(as_cell, columns)])
@@ -114,7 +114,7 @@ class _CsvWriter:
 
 
 class _Encoded:
-    """A file that takes text."""
+    """Text wrapper around a binary file."""
 
     def __init__(self, file: storage.NewFile) -> None:
         self._file = file
@@ -168,5 +168,5 @@ class _ParquetWriter:
 
 
 def _writable(kind: pa.DataType) -> pa.DataType:
-    """A type that every reader of Parquet knows: a column without any value is one of text."""
+    """Return a type that every Parquet reader supports: a column without any values becomes a string."""
     return pa.string() if pa.types.is_null(kind) else kind

@@ -1,19 +1,19 @@
-"""The names of the files and folders of a run directory.
+"""Names of the files and folders of a run directory.
 
 ::
 
     predictions/part-*     one row for each classified image
-    dead_letters/part-*    one row for each image that could not be
+    dead_letters/part-*    one row for each image that could not be classified
     journal/part-*         the result of each image, for later runs to reuse
     class_stats.json       the statistics of each class
-    run.json               what ran, with what, and counts that balance
-    report.html            the same, to look at
-    metrics.prom           its numbers, for Prometheus
-    _SUCCESS               written last, and only if the counts balance and the failures are under the limit
-    _temporary/TOKEN/      the files of an attempt: ``started``, ``job.json`` of a job elsewhere, chunks of the journal,
-                           what is not in its place yet
-    _lock                  the run that is at work here
-    _failed/               a run that failed and did not replace the finished one beside it
+    run.json               the settings, counts, timings and versions of the run
+    report.html            the report, for people
+    metrics.prom           the metrics, for Prometheus
+    _SUCCESS               written last, and only if the counts balance and the failures are within the limit
+    _temporary/TOKEN/      the files of an attempt: ``started``, ``job.json`` of a remote job, chunks of the journal,
+                           parts that are not in place yet
+    _lock                  the run that is working here
+    _failed/               a failed run that did not replace the finished one in its parent folder
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The lock of a run directory: one run at a time, with a heartbeat, and a run that has lost it cannot commit.
+"""Lock of a run directory with a heartbeat: only one run works there at a time, and only its holder can commit.
 
-The lock is a file that is created only if it is absent. The process that started the run rewrites it every 15 s. After
-a minute without that, or at once if the process is known to be gone, another run takes it over.
+The lock is a file that is created only if absent. The process that started the run rewrites it every 15 s. Another run
+takes it over after a minute without a heartbeat, or immediately if that process is known to be gone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.run_dir.layout import LOCK_FILE
 
 BEAT_SECONDS, STALE_SECONDS = 15.0, 60.0
 _WATCH_SECONDS = 2.0
-_LEFT = 0.0  # the beat of a holder that has ended while its job goes on
+_LEFT = 0.0  # heartbeat of a holder that exited while its job goes on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Holder:
     """The run that holds a lock.
 
     Attributes:
-        token: of the run.
-        host: where the process that started it is.
-        pid: of that process.
-        namespace: identifies the boot and the PID namespace of that process; a PID means nothing outside it.
-        started: when, ISO 8601, UTC.
-        beat: seconds since 1970 of the last sign of life, by the clock of the host.
+        token: token of the run.
+        host: machine of the process that started the run.
+        pid: PID of that process.
+        namespace: identifier of the boot and PID namespace of that process; the PID is meaningless outside it.
+        started: start time of the run, ISO 8601, UTC.
+        beat: time of the last heartbeat by the clock of the host, in seconds since 1970.
     """
 
     token: str
@@ -53,11 +53,11 @@ class Holder:
 
     @classmethod
     def here(cls, token: str, started: str) -> Holder:
-        """This process."""
+        """Return a holder for this process."""
         return cls(token, platform.node(), os.getpid(), _namespace(), started, time.time())
 
     def is_gone(self) -> bool:
-        """Whether the process is known to have ended. False for one of another machine or container."""
+        """Return whether the process is known to have exited. Always False for other machines and containers."""
         if not self.namespace or self.namespace != _namespace():
             return False
         try:
@@ -73,7 +73,7 @@ class Holder:
 
 
 def _namespace() -> str:
-    """Identifies the boot of this machine and the PID namespace of this process; empty where that is not known."""
+    """Return an identifier of the boot of this machine and the PID namespace of this process; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -85,16 +85,17 @@ def _namespace() -> str:
 def held(
     output: str, token: str, started: str, is_at_work: Callable[[str, str], bool] = lambda output, token: False
 ) -> Iterator[None]:
-    """Holds the lock of a run directory. It stays if the job of the run goes on elsewhere.
+    """Hold the lock of a run directory. The lock is kept if the job of the run goes on elsewhere.
 
     Args:
-        output: the run directory.
-        token: of the run.
-        started: when it did, ISO 8601.
-        is_at_work: whether the job of another run, given its output and token, goes on although its command has ended.
+        output: run directory.
+        token: token of the run.
+        started: start time of the run, ISO 8601.
+        is_at_work: callback that returns whether the job of another run, given its output and token, is still running
+            although its command has exited.
 
     Raises:
-        UserError: another run holds it, or it cannot be written.
+        UserError: another run holds the lock, or it cannot be written.
     """
     own = Holder.here(token, started)
     try:
@@ -107,19 +108,19 @@ def held(
 
 @contextlib.contextmanager
 def held_again(output: str, holder: Holder) -> Iterator[None]:
-    """Holds the lock of a run whose command has ended, while its job goes on, in the name of that run.
+    """Hold the lock on behalf of a run whose command has exited while its job goes on.
 
     Args:
-        output: the run directory.
-        holder: what `read_holder` says.
+        output: run directory.
+        holder: current holder, from `read_holder`.
 
     Raises:
-        UserError: its command, or another one that follows the job, is still there.
+        UserError: the command of the run, or another one that follows its job, is still running.
     """
     own = Holder.here(holder.token, holder.started)
     try:
         if not _is_stale(output, holder):
-            raise UserError(f"{output} is followed by {holder} already")
+            raise UserError(f"{output} is already followed by {holder}: wait until that command exits")
         _take_over(output, holder, own)
     except StorageError as error:
         raise UserError(f"{output} cannot be written: {error}") from error
@@ -129,7 +130,7 @@ def held_again(output: str, holder: Holder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _beating(output: str, own: Holder) -> Iterator[None]:
-    """Keeps a lock alive, and gives it back at the end, unless a job goes on that needs it."""
+    """Keep a lock alive, and release it at the end unless the job goes on and needs it."""
     stop, goes_on = threading.Event(), False
     thread = threading.Thread(target=_beat, args=(output, own, stop), name="heartbeat", daemon=True)
     thread.start()
@@ -148,7 +149,7 @@ def _beating(output: str, own: Holder) -> Iterator[None]:
 
 
 def _leave(output: str, own: Holder) -> None:
-    """Says that this command has ended and left a job that goes on."""
+    """Record that this command has exited while its job goes on."""
     with contextlib.suppress(StorageError):
         holder = read_holder(output)
         if holder is not None and holder.token == own.token:
@@ -157,30 +158,30 @@ def _leave(output: str, own: Holder) -> None:
 
 
 def check_holder(output: str, token: str) -> None:
-    """Refuses a run that does not hold the lock any more.
+    """Check that a run still holds the lock.
 
     Raises:
-        UserError: another run has taken it over.
+        UserError: another run has taken over the lock.
         StorageError: the lock cannot be read.
     """
     holder = read_holder(output)
     if holder is None or holder.token != token:
         by = f"{holder} has" if holder else "another run has"
-        raise UserError(f"{by} taken over {output} in the meantime: the rows of this run are not kept")
+        raise UserError(f"{by} taken over {output}: the rows of this run are discarded")
 
 
 @contextlib.contextmanager
 def exclusive(output: str) -> Iterator[None]:
-    """Lets one commit at a time into a local run directory, also if its process has lost the lock and comes back.
+    """Allow one commit at a time to a local run directory, even by a stalled process that has lost its lock.
 
-    The operating system holds this lock, so it ends with the process. On object stores it has no effect.
+    This is a lock of the operating system, released when the process exits. It has no effect on object stores.
     """
     if storage.is_remote(output):
         yield
         return
     descriptor = os.open(output, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # file systems without locks
+        with contextlib.suppress(OSError):  # some file systems have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -188,7 +189,7 @@ def exclusive(output: str) -> Iterator[None]:
 
 
 def read_holder(output: str) -> Holder | None:
-    """The run that holds the lock of a run directory; None if there is no lock. Raises StorageError."""
+    """Return the holder of the lock of a run directory; None if there is no lock. Raises StorageError."""
     try:
         content: dict[str, Any] = json.loads(storage.read_text(f"{output}/{LOCK_FILE}"))
         holder = Holder(**content)
@@ -197,12 +198,12 @@ def read_holder(output: str) -> Holder | None:
         if error.reason is Reason.NOT_FOUND:
             return None
         raise
-    except (ValueError, TypeError):  # damaged, as after a power failure: nobody can hold it
+    except (ValueError, TypeError):  # damaged, for example by a power failure: treat it as stale
         return Holder("", "an unknown host", 0, "", "at an unknown time", 0.0)
 
 
 def _checked(token: str) -> str:
-    """A token, which becomes part of a path. Raises ValueError."""
+    """Return a token if it is safe to use in a path. Raises ValueError."""
     if not re.fullmatch(r"\w+", token):
         raise ValueError(token)
     return token
@@ -217,18 +218,18 @@ def _acquire(output: str, own: Holder, is_at_work: Callable[[str, str], bool]) -
     if not _is_stale(output, holder):
         raise UserError(
             f"{output} is in use by {holder}: wait for it, or choose another --output; "
-            f"it is taken over {STALE_SECONDS:.0f} s after its last sign of life"
+            f"a new run can take over {STALE_SECONDS:.0f} s after its last heartbeat"
         )
     if is_at_work(output, holder.token):
         raise UserError(
-            f"the job of {holder} goes on elsewhere: follow it with --attach {output}, end it with --attach {output} "
-            "--cancel"
+            f"the job of {holder} is still running elsewhere: follow it with --attach {output}, or end it with "
+            f"--attach {output} --cancel"
         )
     _take_over(output, holder, own)
 
 
 def _take_over(output: str, holder: Holder, own: Holder) -> None:
-    """Puts one holder in the place of another. Of several commands that want to, one succeeds. Raises UserError."""
+    """Replace one holder by another. Of several commands that try, only one succeeds. Raises UserError."""
     content = json.dumps(dataclasses.asdict(own))
     claim = f"{output}/{LOCK_FILE}-{holder.token or 'damaged'}"
     if not storage.create(claim, content.encode()):
@@ -242,7 +243,7 @@ def _take_over(output: str, holder: Holder, own: Holder) -> None:
 
 
 def _is_stale(output: str, holder: Holder) -> bool:
-    """Whether a run has ended without releasing its lock. The clock of its host may be wrong: a beat is waited for."""
+    """Return whether a run exited without releasing its lock. Waits for a heartbeat, as host clocks may be wrong."""
     if holder.beat == _LEFT or holder.is_gone():
         return True
     if abs(time.time() - holder.beat) < STALE_SECONDS:
@@ -256,7 +257,7 @@ def _is_stale(output: str, holder: Holder) -> bool:
 
 
 def _beat(output: str, own: Holder, stop: threading.Event) -> None:
-    """Rewrites the lock until it is released or another run has it."""
+    """Rewrite the lock until it is released or taken over."""
     while not stop.wait(BEAT_SECONDS):
         try:
             holder = read_holder(output)
@@ -265,12 +266,12 @@ def _beat(output: str, own: Holder, stop: threading.Event) -> None:
                 return
             beating = dataclasses.replace(own, beat=time.time())
             storage.write_text(f"{output}/{LOCK_FILE}", json.dumps(dataclasses.asdict(beating)))
-        except (StorageError, OSError, ValueError):  # the next one may succeed
-            logging.getLogger(__name__).warning("no heartbeat in %s", output, exc_info=True)
+        except (StorageError, OSError, ValueError):  # the next heartbeat may succeed
+            logging.getLogger(__name__).warning("the heartbeat in %s cannot be written", output, exc_info=True)
 
 
 def release(output: str, token: str) -> None:
-    """Gives back the lock of a run, if it has it still."""
+    """Release the lock of a run, if it still holds it."""
     with contextlib.suppress(StorageError):
         holder = read_holder(output)
         if holder is not None and holder.token == token:
@@ -278,7 +279,7 @@ def release(output: str, token: str) -> None:
 
 
 def release_left(output: str, token: str) -> None:
-    """Gives back the lock of a run whose command has left its job, and which nobody else would give back."""
+    """Release the lock of a run whose command has exited and left its job, so cannot release it itself."""
     with contextlib.suppress(StorageError):
         holder = read_holder(output)
         if holder is not None and holder.token == token and holder.beat == _LEFT:

@@ -1,4 +1,4 @@
-"""The content of ``run.json`` and ``class_stats.json`` of several runs together."""
+"""Contents of ``run.json`` and ``class_stats.json`` of merged runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Json = dict[str, Any]
 
 
 def merged_record(attempt: Attempt, records: Sequence[Json]) -> Json:
-    """The content of ``run.json``. Its seconds are those in which at least one of the runs was at work.
+    """Return the content of ``run.json``. Its duration is the time in which at least one of the runs was running.
 
     Args:
-        attempt: to write the merged run directory.
-        records: the content of ``run.json`` of each run; they agree in model and output format.
+        attempt: attempt that writes the merged run directory.
+        records: content of ``run.json`` of each run; all have the same model and output format.
     """
     counts, timings = _counts([record["counts"] for record in records]), _timings(records)
     prices = [record["price_per_hour"] for record in records]
@@ -56,10 +56,10 @@ def merged_record(attempt: Attempt, records: Sequence[Json]) -> Json:
 
 
 def merged_class_stats(class_stats: Sequence[Json]) -> Json:
-    """The content of ``class_stats.json``.
+    """Return the content of ``class_stats.json``.
 
     Args:
-        class_stats: that of each run, all of one model.
+        class_stats: content of ``class_stats.json`` of each run; all have the same model.
     """
     totals = _added([own["totals"] for own in class_stats])
     classes = {
@@ -87,7 +87,7 @@ def _class(parts: Sequence[Json], predictions: int) -> Json:
 
 
 def _counts(parts: Sequence[Json]) -> Json:
-    """The sum of counts, however deep."""
+    """Add up counts, including nested ones."""
     return {
         name: _added([part[name] for part in parts]) if isinstance(value, dict) else sum(part[name] for part in parts)
         for name, value in parts[0].items()
@@ -150,7 +150,7 @@ def _timings(records: Sequence[Json]) -> Json:
 
 
 def _covered(intervals: Iterable[tuple[float, float]]) -> float:
-    """How long at least one of several intervals lasts: runs may overlap, or be hours apart."""
+    """Return the length of the union of several intervals: runs may overlap, or be hours apart."""
     total, last = 0.0, -math.inf
     for begin, end in sorted(intervals):
         total += max(0.0, end - max(begin, last))
@@ -163,7 +163,7 @@ def _seconds(time: str) -> float:
 
 
 def _cost(records: Sequence[Json], images: int, *, starting_up: bool) -> float | None:
-    """Of a million images: each run costs its price for as long as it took, with or without its start-up."""
+    """Return the cost of a million images, from the price and duration of each run, with or without its startup."""
     cost = 0.0
     for record in records:
         price, first = record["price_per_hour"], record["timings"]["first_prediction_seconds"]

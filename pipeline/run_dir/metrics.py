@@ -1,4 +1,4 @@
-"""The numbers of a run for Prometheus: for the textfile collector of its node exporter, or a push gateway.
+"""Metrics of a run for Prometheus: for the textfile collector of the node exporter, or for a Pushgateway.
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
 """
@@ -13,11 +13,11 @@ _PREFIX = "catalogue_classifier_"
 
 
 def metrics_text(record: Mapping[str, Any], class_stats: Mapping[str, Any]) -> str:
-    """The content of ``metrics.prom``.
+    """Return the content of ``metrics.prom``.
 
     Args:
-        record: the content of ``run.json``.
-        class_stats: the content of ``class_stats.json``.
+        record: content of ``run.json``.
+        class_stats: content of ``class_stats.json``.
     """
     return "".join(
         f"{line}\n" for name, help, samples in _metrics(record, class_stats) for line in _lines(name, help, samples)
@@ -33,34 +33,34 @@ def _metrics(record: Mapping[str, Any], class_stats: Mapping[str, Any]) -> Itera
     finished = datetime.datetime.fromisoformat(timings["finished"]).timestamp()
     yield (
         "run_info",
-        "The model and the directory of the run.",
+        "Model and output directory of the run.",
         [({"model_id": record["model_id"], "output": record["output"]}, 1)],
     )
-    yield "run_succeeded", "1 if the run is a success, 0 if it is not.", _one(record["status"] == "succeeded")
-    yield "run_finished_timestamp_seconds", "When the run was finished, in seconds since 1970.", _one(finished)
-    yield "run_duration_seconds", "How long the run took.", _one(timings["seconds"])
+    yield "run_succeeded", "1 if the run succeeded, 0 if it failed.", _one(record["status"] == "succeeded")
+    yield "run_finished_timestamp_seconds", "End time of the run, in seconds since 1970.", _one(finished)
+    yield "run_duration_seconds", "Duration of the run, in seconds.", _one(timings["seconds"])
     yield (
         "run_images_per_second",
-        "Rows of the manifest by the duration of the run.",
+        "Rows of the manifest per second of the run.",
         _one(timings["images_per_second"]),
     )
     yield "run_inputs", "Rows of the manifest.", _one(counts["inputs"])
-    yield "run_predictions", "Rows with a label, by label.", _by("label", classes)
-    yield "run_dead_letters", "Rows without a label, by reason.", _by("reason", counts["dead_letters"])
+    yield "run_predictions", "Rows with a prediction, by label.", _by("label", classes)
+    yield "run_dead_letters", "Rows without a prediction, by reason.", _by("reason", counts["dead_letters"])
     yield "run_classified", "Rows classified in this run.", _one(counts["classified"])
     yield (
         "run_reused",
-        "Rows with a result of an earlier run, by how it was found to hold.",
+        "Rows with a result of an earlier run, by how it was validated.",
         _by("by", counts["reused"]),
     )
-    yield "run_identical", "Rows whose image has the bytes of another one.", _one(counts["identical"])
+    yield "run_identical", "Rows whose image is identical to another one.", _one(counts["identical"])
     yield "run_retried", "Rows of images that failed for a transient reason before.", _one(counts["retried"])
     yield "run_duplicates", "Rows that repeat the image of another row.", _one(counts["duplicates"])
     yield "run_workers", "Worker processes.", _one(record["workers"])
-    yield "run_worker_seconds", "Time of the workers, by step.", _by("step", timings["worker_seconds"])
+    yield "run_worker_seconds", "Seconds spent by the workers, by step.", _by("step", timings["worker_seconds"])
     yield (
         "run_peak_worker_memory_bytes",
-        "The most memory that a worker process had.",
+        "Peak memory of a worker process, in bytes.",
         _one(record["peak_worker_memory_bytes"]),
     )
 

@@ -1,4 +1,4 @@
-"""Checks of an output before anything is written to it, and clean-up of an attempt that failed."""
+"""Checks of an output before anything is written to it, and cleanup after a failed attempt."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _ATTEMPT = re.compile(rf"{TEMPORARY}/[0-9a-f]{{12}}/")
 
 
 def check(path: str, *, overwrite: bool) -> None:
-    """Refuses an output that must not be written to.
+    """Reject an output that must not be written to.
 
-    Only a run directory may be replaced: its ``run.json`` is ours, or there is none and the files of an attempt are
-    there; its folders of rows hold parts only.
+    Only a run directory may be replaced: it has a valid ``run.json``, or none but the files of an attempt; and its
+    folders of rows contain only parts.
 
     Raises:
-        UserError: it is a file, holds something else than a run, or a finished run and `overwrite` is not set.
+        UserError: it is a file, contains something other than a run, or a finished run while `overwrite` is not set.
     """
     try:
         files = _files(path)
@@ -57,14 +57,14 @@ def check(path: str, *, overwrite: bool) -> None:
 
 
 def _files(path: str) -> list[str]:
-    """The names of all files below a folder; none if there is no such folder."""
+    """Return the names of all files below a folder; empty if the folder does not exist."""
     if not storage.is_remote(path) and not os.path.isdir(path):
         return []
     return [file.location.removeprefix(f"{path}/") for file in storage.list_files(path)]
 
 
 def _is_trace(file: str) -> bool:
-    """Whether a file is all that may be left of an attempt that could write nothing else, as on a full disk."""
+    """Return whether a file is a mere trace of an attempt that could write nothing else, for example on a full disk."""
     return file.startswith(LOCK_FILE) or _is_temporary(file)
 
 
@@ -74,26 +74,26 @@ def _is_temporary(file: str) -> bool:
 
 @contextlib.contextmanager
 def new_folders(output: str) -> Iterator[None]:
-    """Removes the folders that are made for an output if it fails and nothing is in them."""
+    """Remove the folders that were created for an output if the run fails and they are empty."""
     missing = [] if storage.is_remote(output) else _missing_folders(Path(output))
     try:
         yield
     except BaseException:
         for folder in missing:
-            with contextlib.suppress(OSError):  # not there, or not empty
+            with contextlib.suppress(OSError):  # missing, or not empty
                 folder.rmdir()
         raise
 
 
 @contextlib.contextmanager
 def attempt(run: Attempt) -> Iterator[None]:
-    """Makes sure that the output can be written before anything is started, and cleans up if the attempt fails.
+    """Check that the output can be written before anything starts, and clean up if the attempt fails.
 
-    Chunks of finished work are kept: the error then names the command that continues. A job that goes on elsewhere
-    needs all of its files.
+    Chunks of finished work are kept, and the error message then ends with the command that continues. Nothing is
+    removed if the job goes on elsewhere, as it needs all of its files.
 
     Args:
-        run: what is known.
+        run: attempt to make.
 
     Raises:
         UserError: the output cannot be written.
@@ -108,9 +108,9 @@ def attempt(run: Attempt) -> Iterator[None]:
     except JobGoesOnError:
         raise
     except Interrupted as error:
-        words = _clean_up(run) or "; nothing had been finished, nothing is kept"
+        words = _clean_up(run) or "; no work was finished, so nothing is kept"
         raise Interrupted(error.signal, f"{error}{words}") from None
-    except StoppedEarlyError as error:  # as would be the same command
+    except StoppedEarlyError as error:  # the same command would stop early again
         words = _clean_up(run, "--keep-going")
         raise StoppedEarlyError(f"{error}{words}") from error
     except (UserError, CommandFailed, Fault) as error:
@@ -122,25 +122,25 @@ def attempt(run: Attempt) -> Iterator[None]:
 
 
 def _clean_up(run: Attempt, *more: str) -> str:
-    """Removes the files of an attempt that a later one has no use for.
+    """Remove the files of an attempt that a later one cannot use.
 
     Args:
-        run: of the attempt.
-        more: flags that the command needs to continue.
+        run: failed attempt.
+        more: additional flags that the command needs to continue.
 
     Returns:
-        Words about the files that are kept.
+        The end of an error message, about the files that are kept.
     """
-    with contextlib.suppress(StorageError):  # the storage may be what failed
-        is_lost = not run.overwrite and storage.exists(f"{run.output}/{SUCCESS_FILE}")  # to another run
+    with contextlib.suppress(StorageError):  # the storage itself may have failed
+        is_lost = not run.overwrite and storage.exists(f"{run.output}/{SUCCESS_FILE}")  # another run has won
         if not is_lost and keep_chunks(run.temporary):
-            return f"; finished work is kept, to continue: {shlex.join(masked_command([*run.command, *more]))}"
+            return f"; finished work is kept; to continue, run: {shlex.join(masked_command([*run.command, *more]))}"
         abandon(run)
     return ""
 
 
 def keep_chunks(temporary: str) -> bool:
-    """Removes the files of an attempt but for its chunks. Returns whether there are any. Raises StorageError."""
+    """Remove the files of an attempt except its chunks. Returns whether there are any. Raises StorageError."""
     names = {file.location: file.location.rpartition("/")[2] for file in storage.list_files(temporary)}
     for path, name in names.items():
         if not name.startswith((CHUNK, STARTED)):
@@ -149,7 +149,7 @@ def keep_chunks(temporary: str) -> bool:
 
 
 def abandon(run: Attempt) -> None:
-    """Removes all files of an attempt."""
+    """Remove all files of an attempt."""
     with contextlib.suppress(StorageError):
         storage.remove(run.temporary)
     if not storage.is_remote(run.output):
@@ -158,11 +158,11 @@ def abandon(run: Attempt) -> None:
 
 
 def has_chunks(run: Attempt) -> bool:
-    """Whether earlier attempts have left results."""
+    """Return whether earlier attempts have left chunks."""
     files = storage.list_files(f"{run.output}/{TEMPORARY}")
     return any(is_chunk(file.location) for file in files)
 
 
 def _missing_folders(path: Path) -> list[Path]:
-    """Those of a folder and the folders above it that do not exist, the deepest first."""
+    """Return those of a folder and its parents that do not exist, the deepest first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -1,4 +1,4 @@
-"""Find the runs whose results a new run reuses."""
+"""Search for the runs whose results a new run reuses."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pipeline.run_dir.record import read_record
 
 
 def previous_runs(given: str | None, output: str) -> tuple[str, ...]:
-    """The run directories whose results a new run reuses.
+    """Return the run directories whose results a new run reuses.
 
     Args:
-        given: a run directory, or a folder of them, of which the newest finished one counts; None for none.
-        output: of the new run. If it holds a run that failed, the same command continues it.
+        given: run directory, or a folder of run directories whose newest finished run is used; None for none.
+        output: run directory of the new run. A failed run there is continued.
 
     Raises:
-        UserError: `given` is neither.
+        UserError: `given` is neither, or cannot be read.
     """
     try:
         found = [] if given is None else _finished(given, output)
@@ -39,7 +39,7 @@ def _finished(given: str, output: str) -> list[str]:
             raise UserError(f"--previous {given} has no {JOURNAL}: it was written by an older version")
         return [given]
     if storage.is_file(given):
-        raise UserError(f"--previous {given} is a file: give a run directory, or a folder of them")
+        raise UserError(f"--previous {given} is a file: give a run directory, or a folder of run directories")
     runs = [f"{given}/{name}" for name in storage.folders(given) or ()]
     finished = [run for run in runs if storage.exists(f"{run}/{SUCCESS_FILE}") and _is_journaled(run)]
     if finished:
@@ -47,18 +47,18 @@ def _finished(given: str, output: str) -> list[str]:
         say(f"reusing the results of {newest}")
         return [newest]
     if not storage.exists(given) and posixpath.dirname(output) != given:
-        raise UserError(f"--previous {given} does not exist: give a run directory, or a folder of them")
+        raise UserError(f"--previous {given} does not exist: give a run directory, or a folder of run directories")
     say(f"no finished run in {given}: there is nothing to reuse")
     return []
 
 
 def _age(run: str) -> tuple[str, bool]:
-    """Orders runs by the time of their end; a merged run comes after the last of its parts."""
+    """Return a sort key by end time; a merged run comes after the last of its parts."""
     record = read_record(run)
     assert record
     return record["timings"]["finished"], bool(record.get("merged_from"))
 
 
 def _is_journaled(run: str) -> bool:
-    """Whether a folder is one of our run directories, with a journal."""
+    """Return whether a folder is a run directory with a journal."""
     return storage.exists(f"{run}/{RUN_FILE}") and read_record(run) is not None and storage.exists(f"{run}/{JOURNAL}")

@@ -1,4 +1,4 @@
-"""The content of ``run.json`` and ``class_stats.json``."""
+"""Contents of ``run.json`` and ``class_stats.json``."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _PACKAGES = ("apache-beam", "tensorflow", "openvino", "numpy", "pillow", "pyarro
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What went in and what came out.
+    """Row counts of the inputs and outputs of a run.
 
     Attributes:
         inputs: lines of the manifest.
         predictions: rows in the files of ``predictions/``.
         summed_predictions: predictions in the statistics of the classes.
         dead_letter_rows: rows in the files of ``dead_letters/``.
-        dead_letters: reason -> how many.
-        duplicates: lines that name an image which another line names too.
-        left_out: what the inputs hold beside images.
+        dead_letters: reason -> number of rows.
+        duplicates: manifest lines that repeat the image of another line.
+        left_out: hidden files and rows without a URI that were skipped.
         classified: predictions made in this run.
         reused: source -> rows with results of earlier attempts and runs, or of identical images.
         retried: rows of images that failed for a transient reason before.
@@ -54,18 +54,18 @@ class Counts:
     retried: int
 
     def problems(self, max_failure_rate: float) -> list[str]:
-        """Why a run with these counts is no success; empty if it is one."""
+        """Return the reasons why a run with these counts failed; empty if it succeeded."""
         failed = sum(self.dead_letters.values())
         found = []
         if self.inputs != self.predictions + self.dead_letter_rows or failed != self.dead_letter_rows:
             found.append(
                 f"the counts do not balance: {self.inputs:,} inputs, {self.predictions:,} predictions, "
-                f"{self.dead_letter_rows:,} rows of dead letters, {failed:,} reasons"
+                f"{self.dead_letter_rows:,} dead-letter rows, {failed:,} failures"
             )
         if self.predictions != self.summed_predictions:
             found.append(
-                f"the counts do not balance: {self.predictions:,} rows of predictions, and statistics of "
-                f"{self.summed_predictions:,}"
+                f"the counts do not balance: {self.predictions:,} prediction rows, but statistics of "
+                f"{self.summed_predictions:,} predictions"
             )
         if self.inputs and failed / self.inputs > max_failure_rate:
             of_all = f"{failed:,} of {counted(self.inputs, 'image')}"
@@ -74,7 +74,7 @@ class Counts:
 
 
 def read_record(path: str) -> dict[str, Any] | None:
-    """The content of ``run.json`` of a run directory; None if that file is not one of ours."""
+    """Return the content of ``run.json`` of a run directory; None if that file has another format."""
     try:
         record = json.loads(storage.read_text(f"{path}/{RUN_FILE}"))
     except ValueError:
@@ -84,7 +84,7 @@ def read_record(path: str) -> dict[str, Any] | None:
 
 
 def class_stats_of(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassStats]) -> dict[str, Any]:
-    """The content of ``class_stats.json``."""
+    """Return the content of ``class_stats.json``."""
 
     def examples(photos: Iterable[ReportPhoto]) -> list[dict[str, Any]]:
         return [
@@ -108,14 +108,14 @@ def class_stats_of(model: ModelInfo, counts: Counts, stats: Mapping[str, ClassSt
 
 
 def record_of(run: Run, counts: Counts, whole: Whole, failures: Failures, measured: Measurement) -> dict[str, Any]:
-    """The content of ``run.json``.
+    """Return the content of ``run.json``.
 
     Args:
-        run: what was known before.
-        counts: of the rows.
-        whole: all rows of the manifest, for a shard.
+        run: settings of the run.
+        counts: row counts.
+        whole: count and digest of all rows of the manifest, for a shard.
         failures: reason -> a few examples, as (URI, message).
-        measured: what the workers did.
+        measured: measurements of the workers.
     """
     finished = now()
     timings = _timings(run.started, finished, counts.inputs, measured)
@@ -163,14 +163,14 @@ def record_of(run: Run, counts: Counts, whole: Whole, failures: Failures, measur
 
 
 def _cost(run: Run, images_per_second: float | None) -> float | None:
-    """Of a million images, in the currency of the price."""
+    """Return the cost of a million images, in the currency of the price; None if unknown."""
     if run.price_per_hour is None or not images_per_second:
         return None
     return run.price_per_hour / 3600 / images_per_second * 1e6
 
 
 def _timings(started: str, finished: str, images: int, measured: Measurement) -> dict[str, Any]:
-    """How long the run took, and what its workers did meanwhile."""
+    """Return the duration and speed of the run, and the time its workers spent on each step."""
     begin, end = (datetime.datetime.fromisoformat(time).timestamp() for time in (started, finished))
     steps = {step: measured.seconds.get(step, 0.0) for step in (READING, DECODING, INFERENCE)}
     first = None if measured.first is None else max(measured.first - begin, 0.0)

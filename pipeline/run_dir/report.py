@@ -1,4 +1,4 @@
-"""A run as one HTML page, for people."""
+"""The report of a run: an HTML page with counts, classes, dead letters and photos."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from catalogue.images.reader import read_thumbnail
 from catalogue.images.spec import Limits
 from catalogue.reasons import ImageError, Reason
 from pipeline.records import FetchedImage
+from pipeline.run_dir.layout import DEAD_LETTERS
 
 THUMBNAIL_SIDE = 160
 CLASSES_WITH_PICTURES = 60
 
 
 def pictured(classes: Iterable[tuple[int, Sequence[str]]]) -> Iterator[str]:
-    """The locations of the photos that the report shows, those of the most frequent classes.
+    """Yield the locations of the photos in the report, those of the most frequent classes.
 
     Args:
-        classes: of each class how many predictions it has, and the locations of its examples.
+        classes: for each class the number of its predictions and the locations of its examples.
     """
     frequent = sorted(classes, key=lambda own: own[0], reverse=True)[:CLASSES_WITH_PICTURES]
     yield from dict.fromkeys(location for _, examples in frequent for location in examples)
 
 
 def thumbnail(fetched: FetchedImage, *, limits: Limits) -> tuple[str, bytes] | None:
-    """A location, with credentials masked, and its photo as a small JPEG; None if there is no photo there any more."""
+    """Return a location, with credentials masked, and its photo as a small JPEG; None if it cannot be decoded."""
     try:
         return masked_key(fetched.listed.location), page.jpeg(read_thumbnail(fetched.data, THUMBNAIL_SIDE, limits))
     except ImageError:
@@ -35,16 +36,16 @@ def thumbnail(fetched: FetchedImage, *, limits: Limits) -> tuple[str, bytes] | N
 
 
 def shown(inputs: Sequence[str]) -> str:
-    """The inputs for people, who may have given a glob without quotes and so each of its files."""
+    """Summarize the inputs: an unquoted glob becomes many of them."""
     return ", ".join(inputs[:3]) + (f" and {len(inputs) - 3:,} more" if len(inputs) > 3 else "")
 
 
 def run_page(record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
-    """The page.
+    """Return the page.
 
     Args:
-        record: the content of ``run.json``.
-        class_stats: the content of ``class_stats.json``.
+        record: content of ``run.json``.
+        class_stats: content of ``class_stats.json``.
         thumbnails: location, with credentials masked -> JPEG.
     """
     counts, timings = record["counts"], record["timings"]
@@ -54,27 +55,35 @@ def run_page(record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnai
         "classified": f"{counts['predictions']:,}",
         "dead letters": f"{failed:,}",
         "duplicates": f"{counts['duplicates']:,}",
-        **{name.replace("_", " "): f"{count:,} left out" for name, count in counts["left_out"].items() if count},
-        "images a second": f"{timings['images_per_second']:,.1f}",
+        **{name.replace("_", " "): f"{count:,} skipped" for name, count in counts["left_out"].items() if count},
+        "images per second": f"{timings['images_per_second']:,.1f}",
         "status": record["status"],
     }
     problems = "".join(f"<p><b>{page.text(problem)}</b></p>" for problem in record["problems"])
     ranked = sorted(class_stats["classes"].items(), key=lambda item: -item[1]["count"])
-    galleries = [_galleries(label, own, thumbnails) for label, own in ranked if own["count"]]
+    pictured_classes = [own for own in ranked if own[1]["count"]][:CLASSES_WITH_PICTURES]
+    names = {label: f"class-{number}" for number, (label, _) in enumerate(pictured_classes)}
+    galleries = [page.anchor(names[label], label, _galleries(own, thumbnails)) for label, own in pictured_classes]
     return page.document(
-        "Run",
-        f"{shown(record['input'])}, model {record['model_id']}, finished {timings['finished']}",
+        "Catalogue run",
+        f"{shown(record['input'])} · model {record['model_id']} · finished {page.moment(timings['finished'])}",
         [
             page.cards(figures),
             problems,
-            page.section("Classes", _class_table(ranked)),
+            page.section("Classes", _class_table(ranked, names)),
             page.section("Dead letters", _dead_letter_table(counts["dead_letters"], record["dead_letter_examples"])),
-            page.section("Photos: the surest and the least sure of each class", *galleries[:CLASSES_WITH_PICTURES]),
+            page.section("Most and least certain photos of each class", *galleries),
         ],
+        headline=_headline(record["status"], counts["inputs"], counts["predictions"], failed),
     )
 
 
-def _class_table(ranked: list[tuple[str, Any]]) -> str:
+def _headline(status: str, inputs: int, predictions: int, failed: int) -> str:
+    found = f"{inputs:,} images: {predictions:,} classified, {failed:,} dead letters"
+    return f"Failed: {found}" if status == "failed" else found
+
+
+def _class_table(ranked: list[tuple[str, Any]], anchors: Mapping[str, str]) -> str:
     def percent(value: float | None) -> str:
         return "–" if value is None else f"{value:.1%}"
 
@@ -82,7 +91,8 @@ def _class_table(ranked: list[tuple[str, Any]]) -> str:
         counts = own["score_histogram"]
         chart = charts.histogram(counts, f"scores of {label} from 0 to 1: {counts}") if counts else ""
         cells = [percent(own["share"]), percent(own["share_in_training"]), percent(own["mean_score"])]
-        return [page.text(label), f"{own['count']:,}", *cells, chart]
+        name = page.link(anchors[label], page.text(label)) if label in anchors else page.text(label)
+        return [name, f"{own['count']:,}", *cells, chart]
 
     header = ["class", "images", "share", "share in training", "mean score", "scores from 0 to 1"]
     return page.table(header, (row(label, own) for label, own in ranked))
@@ -99,14 +109,15 @@ def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, list[di
         return [page.text(code), f"{count:,}", sentence, shown]
 
     ranked = sorted(counts.items(), key=lambda item: -item[1])
-    return page.table(["reason", "images", "", "for example"], (row(*item) for item in ranked), wide=(2, 3))
+    rows = page.file_link(DEAD_LETTERS + "/", f"All rows are in {DEAD_LETTERS}/")
+    table = page.table(["reason", "images", "meaning", "examples"], (row(*item) for item in ranked), wide=(2, 3))
+    return f"{table}<p>{rows}</p>"
 
 
-def _galleries(label: str, own: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
+def _galleries(own: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
     def figure(example: Mapping[str, Any]) -> str:
         caption = f"{example['score']:.1%}" + page.file_name(example["uri"])
         return page.figure(thumbnails.get(example["location"]), caption, example["uri"])
 
-    rows = {"surest": own["surest"], "least sure": own["least_sure"][::-1]}
-    shown = (f"<p>{title}</p>{page.gallery(map(figure, examples))}" for title, examples in rows.items() if examples)
-    return f"<h3>{page.text(label)}</h3>" + "".join(shown)
+    rows = {"most certain": own["surest"], "least certain": own["least_sure"][::-1]}
+    return "".join(f"<p>{title}</p>{page.gallery(map(figure, some))}" for title, some in rows.items() if some)

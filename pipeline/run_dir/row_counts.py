@@ -1,4 +1,4 @@
-"""How many rows a file of a run directory has, and with which columns."""
+"""Row counts and columns of the files of a run directory."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pyarrow.parquet as pq
 
 from catalogue import storage
 
-_CUT = "its last line is not complete"
+_CUT = "its last line is incomplete"
 
 
 def columns_and_rows(path: str) -> tuple[str, int]:
-    """Reads a whole file of rows, or what a Parquet file says of itself.
+    """Read the columns and the row count of a file: from the metadata of Parquet, otherwise from the whole file.
 
     Args:
-        path: of the file, in the format that its ending says.
+        path: path of the file, whose extension determines the format.
 
     Returns:
-        Its columns, as text that is equal for files that fit together, and the number of its rows.
+        The columns, as text that is equal for compatible files, and the number of rows.
 
     Raises:
-        StorageError: it cannot be read.
-        ValueError: it is damaged, as one is that was copied in part.
+        StorageError: the file cannot be read.
+        ValueError: the file is damaged, for example copied only in part.
     """
     with storage.open_file(path) as file:
         if path.endswith(".parquet"):
@@ -57,7 +57,7 @@ def _of_csv(file: BinaryIO) -> tuple[str, int]:
             header = next(reader)
             for rows, row in enumerate(reader, start=1):
                 if len(row) != len(header):
-                    raise ValueError(f"row {rows:,} has {len(row)} cells, not {len(header)}")
+                    raise ValueError(f"row {rows:,} has {len(row)} cells, expected {len(header)}")
         except csv.Error as error:
             raise ValueError(str(error)) from error
     return ",".join(header), rows

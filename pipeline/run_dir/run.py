@@ -1,4 +1,4 @@
-"""A run: what is known of it before it starts."""
+"""Settings of a run, known before it starts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Attempt:
     """An attempt to write a run directory.
 
     Attributes:
-        output: the run directory.
-        token: names this attempt; its unfinished files are below ``_temporary/TOKEN``.
-        command: as it was typed.
+        output: run directory.
+        token: identifier of this attempt; its unfinished files are below ``_temporary/TOKEN``.
+        command: command line as typed.
         overwrite: whether a finished run may be replaced.
-        started: ISO 8601, UTC.
+        started: start time, ISO 8601, UTC.
     """
 
     output: str
@@ -34,27 +34,27 @@ class Attempt:
 
     @property
     def temporary(self) -> str:
-        """Where the files of this attempt are until they are complete."""
+        """Folder of the unfinished files of this attempt."""
         return f"{self.output}/{TEMPORARY}/{self.token}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run(Attempt):
-    """What is known of a run of ``classify`` before it starts.
+    """Settings of a run of ``classify``.
 
     Attributes:
-        inputs: what is classified.
-        model_dir: where the model is.
-        model: what its ``model.json`` says.
-        output_format: of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
-        rows_per_part: about how many rows a part has.
-        top_k: how many labels each row has at least room for.
-        limits: which images are too large or too small.
-        max_failure_rate: the share of dead letters above which a run is not a success.
-        price_per_hour: of all machines together; None if it is not known.
-        scratch: a local folder for what is grouped, if Beam's local runner would keep it in memory; None for none.
+        inputs: folders, globs and lists to classify.
+        model_dir: model directory.
+        model: content of its ``model.json``.
+        output_format: format of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
+        rows_per_part: approximate number of rows per part.
+        top_k: number of labels per row.
+        limits: size limits of images.
+        max_failure_rate: share of dead letters above which the run fails.
+        price_per_hour: price of all machines together; None if unknown.
+        scratch: local folder for grouped data that Beam's local runner would keep in memory; None on other runners.
         previous: run directories whose results are reused.
-        shard: the share of the rows that is classified, and of how many; None for all.
+        shard: shard of the rows to classify; None for all rows.
     """
 
     inputs: tuple[str, ...]
@@ -72,16 +72,16 @@ class Run(Attempt):
 
     @property
     def settings(self) -> Settings:
-        """The settings that the results depend on."""
+        """Settings that the results depend on."""
         reads_heic = importlib.util.find_spec("pi_heif") is not None
         return Settings(self.model.id, POLICY, self.top_k, self.limits, reads_heic)
 
     @property
     def journals(self) -> Journals:
-        """Where results of earlier attempts and runs are."""
+        """Locations of the results of earlier attempts and runs."""
         return Journals(f"{self.output}/{TEMPORARY}", tuple(f"{path}/{JOURNAL}" for path in self.previous))
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601."""
+    """Return the current time in UTC, ISO 8601."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Check that a run directory is whole."""
+"""Integrity check of a finished run directory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pipeline.run_dir.record import read_record
 
 
 def verify(path: str) -> dict[str, Any]:
-    """Reads a finished run directory and checks that it is whole: what its job said of it is what is there.
+    """Check that a run directory is complete and agrees with its ``run.json``.
 
     Returns:
         The content of ``run.json``.
 
     Raises:
-        CommandFailed: something is missing, or does not agree.
+        CommandFailed: a file is missing, or the status or counts do not agree.
     """
     files = {file.location.removeprefix(f"{path}/") for file in storage.list_files(path)}
     record = read_record(path) if RUN_FILE in files else None
@@ -26,12 +26,12 @@ def verify(path: str) -> dict[str, Any]:
     counts = record["counts"]
     balanced = counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values())
     if (record["status"] == "succeeded") != (SUCCESS_FILE in files) or (SUCCESS_FILE in files and not balanced):
-        raise CommandFailed(f"{path}: {RUN_FILE} says {record['status']} and does not agree with {SUCCESS_FILE}")
+        raise CommandFailed(f"{path}: {RUN_FILE} reports {record['status']}, which does not agree with {SUCCESS_FILE}")
     for folder in (PREDICTIONS, DEAD_LETTERS, JOURNAL):
         parts = [file for file in files if file.startswith(f"{folder}/part-")]
         if {f"-of-{len(parts):05}" in part for part in parts} != {True}:
             raise CommandFailed(f"{path}: parts of {folder} are missing")
     missing = {STATS_FILE, REPORT_FILE} - files
     if missing:
-        raise CommandFailed(f"{path}: {', '.join(sorted(missing))} missing")
+        raise CommandFailed(f"{path}: missing {', '.join(sorted(missing))}")
     return record

@@ -23,11 +23,11 @@ class Assignment:
     """The chunks whose rows become one part.
 
     Attributes:
-        folder: of the part.
-        number: its place there, from 0.
-        chunks: their paths.
-        digest: of the paths of all chunks of the run. An engine that computes them anew makes others, and parts of both
-            must not meet.
+        folder: folder of the part.
+        number: number of the part in its folder, from 0.
+        chunks: paths of the chunks.
+        digest: digest of the paths of all chunks of the run. An engine that recomputes the chunks gets other paths, and
+            parts of both computations must not be mixed.
     """
 
     folder: str
@@ -37,13 +37,13 @@ class Assignment:
 
 
 class WriteParts(beam.PTransform):
-    """Merges chunks into parts of about as many rows as the run wants, however many bundles the runner made.
+    """Beam transform that merges chunks into parts of about `Run.rows_per_part` rows, regardless of the bundles.
 
-    Each part is written by one worker, so that nobody has to hold more than a batch of rows.
+    Each part is written by one worker, which never holds more than a batch of rows.
 
     Args:
-        run: what is known of it.
-        columns: a PCollection of the one schema of all fields.
+        run: settings of the run.
+        columns: PCollection with the schema of all fields as its only element.
     """
 
     def __init__(self, run: Run, columns: beam.PCollection) -> None:
@@ -51,7 +51,7 @@ class WriteParts(beam.PTransform):
         self._run, self._columns = run, columns
 
     def expand(self, chunks: beam.PCollection) -> beam.PCollection:
-        """PCollection of `Chunk`s to a PCollection of `Part`s."""
+        """Turn a PCollection of `Chunk`s into a PCollection of `Part`s."""
         return (
             chunks
             | "All chunks" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
@@ -62,7 +62,7 @@ class WriteParts(beam.PTransform):
 
 
 def assignments(chunks: Iterable[Chunk], rows_per_part: int) -> Iterator[Assignment]:
-    """Divides chunks among parts. A folder has at least one part, if only an empty one."""
+    """Divide chunks among parts. Each folder gets at least one part, even if it is empty."""
     ordered = sorted(chunks, key=lambda chunk: chunk.path)
     digest = hashlib.sha256("\n".join(chunk.path for chunk in ordered).encode()).hexdigest()
     for folder, rows_of in ((PREDICTIONS, _predictions), (DEAD_LETTERS, _dead_letters), (JOURNAL, _images)):
@@ -84,7 +84,7 @@ def _images(chunk: Chunk) -> int:
 
 
 def _divided(chunks: Sequence[tuple[str, int]], rows_per_part: int) -> list[tuple[str, ...]]:
-    """Neighbouring chunks together, as long as their rows fit into a part."""
+    """Group consecutive chunks as long as their rows fit into a part."""
     parts: list[list[str]] = [[]]
     rows = 0
     for path, own in chunks:
@@ -97,7 +97,7 @@ def _divided(chunks: Sequence[tuple[str, int]], rows_per_part: int) -> list[tupl
 
 
 def merge(assignment: Assignment, run: Run, columns: pa.Schema) -> Part:
-    """Writes one part. It gets its place and its name when the run is committed.
+    """Write one part. It gets its final name when the run is committed.
 
     Raises:
         StorageError: a chunk cannot be read, or the part cannot be written.
@@ -128,6 +128,6 @@ def _rows(image: FinishedImage, folder: str, model_id: str) -> Iterator[Predicti
 
 
 def _results(chunks: Iterable[str]) -> Iterator[Result]:
-    """The results of images; those of lines that name no image are of no use to a later run."""
+    """Yield the results of images. Lines that name no image have none that a later run could reuse."""
     for chunk in chunks:
         yield from (result for result in read_results(chunk)[1] if result.location)

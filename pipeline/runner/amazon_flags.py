@@ -1,6 +1,6 @@
-"""Beam's ``--s3_*`` flags, for the storage layer of this process.
+"""Beam's ``--s3_*`` flags as environment variables, which the storage layer of this process reads.
 
-Beam imports this module in every worker, as a plug-in, see `runners.beam_options`.
+Beam imports this module in every worker as a plug-in, see `runners.beam_options`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ VARIABLES = {
 
 
 def export(options: PipelineOptions) -> None:
-    """Sets the environment variables of boto3 that the flags stand for."""
+    """Set the environment variables of boto3 that correspond to the flags."""
     given = options.view_as(S3Options).get_all_options(drop_default=True)
     os.environ.update({VARIABLES[name]: value for name, value in given.items() if name in VARIABLES and value})
 
 
-if FileSystems._pipeline_options is not None:  # in a worker Beam has set them before it imports plug-ins
+if FileSystems._pipeline_options is not None:  # Beam sets them in a worker before it imports plug-ins
     export(FileSystems._pipeline_options)

@@ -1,8 +1,8 @@
-"""Starts a worker of Beam on the machine of an engine, and ends it with the process that asked for it.
+"""Starts a Beam worker on an engine's machine and stops it when the process that requested it ends.
 
-For ``--environment_type=PROCESS``, with the command ``catalogue-classifier-boot``, which comes with this package: an
-engine whose process is killed leaves its workers behind, which go on for minutes with work that another one has got.
-If this process is killed as well, Linux asks Beam's program to end, which ends its workers.
+Installed as the command ``catalogue-classifier-boot``, for ``--environment_type=PROCESS``. Otherwise the workers of a
+killed engine process keep running for minutes, on work that has been reassigned to other workers. If this process is
+killed too, Linux sends SIGTERM to Beam's program, which stops its workers.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from collections.abc import Sequence
 from pipeline.runner import parent_death
 
 BOOT = "/opt/apache/beam/boot"
-"""Beam's own program, where its images have it. The environment variable ``BEAM_BOOT`` names another one."""
+"""Path of Beam's boot program in Beam's images. The environment variable ``BEAM_BOOT`` overrides it."""
 ENGINE_VARIABLE = "CATALOGUE_CLASSIFIER_ENGINE"
-"""The environment variable that tells a worker the id of the process of its engine."""
+"""Environment variable with the PID of the engine's process, for the worker."""
 _LOOK_SECONDS = 0.5
 _GRACE_SECONDS, _SECONDS_TO_LEAVE = 10.0, 3.0
-"""A worker that has lost its engine saves what it has found, see `pipeline.journal.engine_watch`."""
+"""Time for a worker that has lost its engine to save its results, see `pipeline.journal.engine_watch`."""
 
 
 def main() -> int:
-    """Runs Beam's program with the arguments of this process. Returns its exit code."""
+    """Run Beam's boot program with the arguments of this process. Returns its exit code."""
     named = os.environ.get("BEAM_BOOT", BOOT)
     program = shutil.which(named)
     if not program:
-        print(f"there is no {named}: set BEAM_BOOT to Beam's program boot", file=sys.stderr)
+        print(f"{named} does not exist: set BEAM_BOOT to the path of Beam's boot program", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="catalogue-classifier-boot-") as folder:
         return _run([os.path.abspath(program), *sys.argv[1:]], folder)
 
 
 def _run(command: Sequence[str], folder: str) -> int:
-    """Runs Beam's program until it has ended, or the process that asked for it.
+    """Run Beam's boot program until it ends or the parent of this process ends.
 
     Args:
         command: the program and its arguments.
-        folder: where it runs. It writes the options of the job there, and another worker those of another job.
+        folder: working directory, not shared with other workers: the program writes the options of its job there.
 
     Returns:
-        Its exit code.
+        The exit code of the program.
     """
     parent = os.getppid()
-    # The worker is started with this very Python, and not in an environment of its own.
+    # The worker runs with this Python instead of a new virtual environment.
     environment = os.environ | {"RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1", ENGINE_VARIABLE: str(parent)}
     environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment.get('PATH', os.defpath)}"
     words = [*parent_death.command(signal.SIGTERM), *command]
@@ -79,7 +79,7 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def _session(leader: int) -> list[int]:
-    """The processes of a session: those that Beam's program has started are in process groups of their own."""
+    """Return the PIDs of a session. Beam's program starts each process in a new process group of the session."""
     found: list[int] = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdecimal():

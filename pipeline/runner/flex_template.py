@@ -1,4 +1,4 @@
-"""A flex template of Dataflow for ``classify``: its parameters, and the command that they become.
+"""Dataflow flex template for ``classify``: its parameters and their conversion into a command line.
 
 Source: https://cloud.google.com/dataflow/docs/guides/templates/configuring-flex-templates
 """
@@ -12,30 +12,33 @@ from typing import Any
 
 from pipeline import classify_flags
 
-# The launcher does not wait for the job, and a local run is something else.
+# The launcher does not wait for the job, and `retries` only affects local runs.
 _LEFT_OUT = ("help", "attach", "cancel", "cancel_on_interrupt", "retries")
 _IMAGE = {
     "name": "sdk_container_image",
-    "label": "Image of the workers",
-    "helpText": "The image of this template: it has launched the job, and runs it.",
+    "label": "Worker image",
+    "helpText": "image of this template, which launches the job and runs its workers",
     "isOptional": False,
 }
 
 
 def metadata() -> dict[str, Any]:
-    """The content of the template's metadata file. A parameter is a flag with underscores, a switch true or false."""
+    """Return the content of the template's metadata file.
+
+    Each flag is a parameter, with underscores in its name. The value of a switch is true or false.
+    """
     parameters = [_parameter(name, action) for name, action in _actions()]
     return {
         "name": "Catalogue Classifier",
-        "description": "Labels a catalogue of images with a model, and writes a run directory.",
+        "description": "Label a catalogue of images with a model and write a run directory.",
         "parameters": [*parameters, _IMAGE],
     }
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """The arguments of ``classify`` for those that the template's launcher gives, ``--name=value`` each.
+    """Convert the launcher's arguments, ``--name=value`` each, into the arguments of ``classify``.
 
-    Those that are not ours are Beam's, and stay as they are.
+    Unknown arguments belong to Beam and are passed on unchanged.
     """
     flags, words = dict(_actions()), ["classify"]
     for word in arguments:
@@ -43,7 +46,7 @@ def command(arguments: Sequence[str]) -> list[str]:
         action = flags.get(name)
         if action is None:
             words.append(word)
-        elif not value:  # a field of the form that was left empty
+        elif not value:  # an empty field of the form
             continue
         elif _is_switch(action):
             words += [action.option_strings[0]] if value.lower() == "true" else []

@@ -1,4 +1,4 @@
-"""The few things that are asked of Flink itself, at the REST API of its JobManager.
+"""Client for the REST API of Flink's JobManager: cluster size, job state, cancellation.
 
 Source: https://nightlies.apache.org/flink/flink-docs-stable/docs/ops/rest_api/
 """
@@ -19,13 +19,13 @@ ENDED = ("FINISHED", "FAILED", "CANCELED")
 
 
 def check(master: str) -> None:
-    """Asks whether there is a Flink.
+    """Check that a JobManager answers.
 
     Args:
         master: ``HOST:PORT`` or URL of the JobManager.
 
     Raises:
-        UserError: it does not answer.
+        UserError: the JobManager does not answer.
     """
     try:
         _ask(f"{_url(master)}/overview")
@@ -35,7 +35,7 @@ def check(master: str) -> None:
 
 
 def task_managers(master: str) -> int:
-    """How many TaskManagers a Flink has; 0 if it does not say.
+    """Return the number of TaskManagers; 0 if unknown.
 
     Args:
         master: ``HOST:PORT`` or URL of the JobManager.
@@ -44,7 +44,7 @@ def task_managers(master: str) -> int:
 
 
 def slots(master: str) -> int:
-    """How many slots all TaskManagers of a Flink have together; 0 if it does not say.
+    """Return the total number of slots of all TaskManagers; 0 if unknown.
 
     Args:
         master: ``HOST:PORT`` or URL of the JobManager.
@@ -60,7 +60,7 @@ def _number(master: str, name: str) -> int:
 
 
 def state(master: str, name: str) -> str | None:
-    """The state of the newest job of a name, such as ``RUNNING``; None if Flink does not say, or knows none."""
+    """Return the state of the newest job with a name, such as ``RUNNING``; None if Flink has no such job or fails."""
     try:
         job = _newest(master, name)
         return str(job["state"]) if job else None
@@ -69,11 +69,11 @@ def state(master: str, name: str) -> str | None:
 
 
 def cancel(master: str, name: str) -> None:
-    """Ends the newest job of a name. Raises OSError if Flink does not answer as it should, or knows none."""
+    """Cancel the newest job with a name. Raises OSError if Flink has no such job or does not answer as expected."""
     try:
         job = _newest(master, name)
         if job is None:
-            raise OSError(f"Flink at {master} knows no job {name}")
+            raise OSError(f"Flink at {master} has no job {name}")
         if job["state"] not in ENDED:
             _ask(f"{_url(master)}/jobs/{job['jid']}?mode=cancel", "PATCH")
     except _NO_ANSWER as error:

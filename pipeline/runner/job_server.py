@@ -1,4 +1,4 @@
-"""The job server that Beam starts for a runner in a process of its own: it ends with the command, whatever happens."""
+"""Job servers that Beam starts in a separate process. They always end with the command."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from pipeline.runner import parent_death
 
 @contextlib.contextmanager
 def own_job_server(runner: Any, options: PipelineOptions) -> Iterator[Any]:
-    """A runner whose job server, if it starts one, ends with the context: Beam's own ends too late, or never.
+    """Yield a runner whose job server, if it starts one, is stopped at the end of the context.
 
-    It would be stopped when Python ends, after its folder of temporary files, and live on if this process is killed.
+    Beam itself stops it only at the exit of Python, after deleting its folder of temporary files. If this process is
+    killed, Beam's job server keeps running.
     """
     started: list[Any] = []
     default = getattr(runner, "default_job_server", None)
     if default:
 
         def noted(options: PipelineOptions) -> Any:
-            say("starting Beam's job server, which takes some seconds")
+            say("starting Beam's job server, which takes several seconds")
             started.append(default(options))
             return started[-1]
 
@@ -47,7 +48,7 @@ def own_job_server(runner: Any, options: PipelineOptions) -> Iterator[Any]:
 
 
 def launcher(folder: Path) -> str:
-    """Writes a program that runs Java so that Linux ends it with the process that started it."""
+    """Write a script that runs Java so that Linux kills it when the process that started it ends."""
     program = folder / "java"
     words = shlex.join([*parent_death.command(signal.SIGKILL), "java"])
     program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
@@ -57,7 +58,7 @@ def launcher(folder: Path) -> str:
 
 @contextlib.contextmanager
 def own_interrupts() -> Iterator[None]:
-    """Takes back the handler of SIGINT that Beam's job servers replace by one of their own, which can deadlock."""
+    """Restore the SIGINT handler on exit. Beam's job servers replace it with their own, which can deadlock."""
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -1,6 +1,6 @@
-"""Jobs of runners of many machines: submitted, followed to their end, found again, cancelled.
+"""Jobs on remote runners: submit, follow, find and cancel them.
 
-Such a job may go on when the process that started it has ended. Its name is kept in the run directory.
+A remote job may outlive the process that submitted it. Its name is stored in the run directory.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _ANSWER_SECONDS, _LOOK_SECONDS = 30.0, 5.0
 
 @dataclasses.dataclass(frozen=True)
 class JobName:
-    """The name of a job, by which another process finds it.
+    """Name of a job, with which another process can find it.
 
     Attributes:
-        runner: that it was started with.
-        id: that the engine has given it.
-        endpoint: of the job server that knows it; None if that has ended with the command, or there is none.
-        project, region: of Google Cloud, for Dataflow.
-        flink: ``HOST:PORT`` or URL of the JobManager; None if it is not known, or another engine.
+        runner: name of the runner that started the job.
+        id: job ID assigned by the engine.
+        endpoint: address of the job server; None if there is none or it ends with the command.
+        project, region: Google Cloud project and region, for Dataflow.
+        flink: ``HOST:PORT`` or URL of the JobManager; None if unknown or for other engines.
     """
 
     runner: str
@@ -56,16 +56,16 @@ class JobName:
 
     @property
     def engine_name(self) -> str:
-        """The name that the engine shows; a job server adds a random part for its own ids."""
+        """Name of the job in the engine, which is the ID without the random suffix of the job server."""
         return self.id.rpartition("_")[0]
 
     def to_json(self) -> str:
-        """For a file."""
+        """Return the name as JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> JobName:
-        """The inverse of `to_json`. Raises ValueError or TypeError."""
+        """Parse the output of `to_json`. Raises ValueError or TypeError."""
         return cls(**json.loads(text))
 
     def __str__(self) -> str:
@@ -73,46 +73,46 @@ class JobName:
 
 
 class Job:
-    """A job that has been submitted.
+    """A submitted job.
 
     Args:
-        result: what Beam knows of it.
-        name: what it is found by.
+        result: Beam's pipeline result.
+        name: name of the job.
     """
 
     def __init__(self, result: Any, name: JobName) -> None:
         self._result, self.name = result, name
 
     def wait(self) -> None:
-        """Waits for its end.
+        """Wait until the job ends.
 
         Raises:
-            JobFailedError: it failed, or was cancelled.
-            JobGoesOnError: whoever knows it does not answer any more.
+            JobFailedError: the job failed or was cancelled.
+            JobGoesOnError: the job server or the engine no longer answers.
         """
         try:
             state = self._result.wait_until_finish()
         except Exception as error:
             if self.has_ended():
                 raise JobFailedError(str(error)) from error
-            raise JobGoesOnError(f"{self.name} cannot be followed any more: {_why(error)}") from error
+            raise JobGoesOnError(f"{self.name} can no longer be followed: {_why(error)}") from error
         if state == PipelineState.CANCELLED:
             raise JobFailedError(f"{self.name} was cancelled")
 
     def has_ended(self) -> bool:
-        """Whether it certainly does not run any more."""
+        """Return whether the job has certainly ended."""
         state = flink_rest.state(self.name.flink, self.name.engine_name) if self.name.flink else None
         if state in flink_rest.ENDED:
             return True
         try:
             return PipelineState.is_terminal(self._result.state)
-        except Exception:  # whatever the clients of engines raise when nobody answers
+        except Exception:  # the engines' clients raise various errors if there is no answer
             return False
 
     def cancel(self) -> None:
-        """Ends it. Raises CommandFailed if that fails.
+        """Cancel the job. Raises CommandFailed if that fails.
 
-        A job server of Flink only lets go of the job (Beam 2.62): Flink itself must be told.
+        Flink's job server only detaches from the job (Beam 2.62), so it must be cancelled in Flink itself.
         """
         try:
             if self.name.flink:
@@ -122,32 +122,32 @@ class Job:
             raise CommandFailed(f"{self.name} cannot be cancelled: {_why(error)}") from error
 
     def counters(self, namespace: str) -> dict[str, int] | None:
-        """The counters of a namespace while it runs; None where the engine shows them at its end only."""
+        """Return the counters of a namespace while the job runs; None for engines that only report them at the end."""
         if self.name.runner != DATAFLOW:
             return None
         try:
             found = self._result.metrics().query(beam.metrics.MetricsFilter().with_namespace(namespace))
-        except Exception:  # progress is not worth a run
+        except Exception:  # missing progress must not fail the run
             return None
         total = collections.Counter[str]()
-        for one in found["counters"]:  # one for each step that counts
+        for one in found["counters"]:  # one for each step
             total[one.key.metric.name] += int(one.committed or one.attempted or 0)
         return dict(total)
 
 
 @contextlib.contextmanager
 def submitted(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -> Iterator[Job]:
-    """Builds a pipeline and submits it. A job server that is started here for it ends with the context.
+    """Build a pipeline, submit it and yield its job. A job server started for it ends with the context.
 
     Args:
-        build: adds the steps.
-        options: Beam's.
+        build: function that adds the steps to a pipeline.
+        options: Beam's options.
 
     Raises:
-        JobGoesOnError: it was interrupted while the job was being submitted.
+        JobGoesOnError: the command was interrupted during the submission.
     """
     name, cloud = str(options.view_as(StandardOptions).runner), options.view_as(GoogleCloudOptions)
-    is_dataflow, ends_here = name == DATAFLOW, ends_with_command(options)  # Beam changes options when it runs
+    is_dataflow, ends_here = name == DATAFLOW, ends_with_command(options)  # Beam changes the options during a run
     known = JobName(
         name,
         "",
@@ -165,9 +165,9 @@ def submitted(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -
         except Interrupted as error:
             if ends_here:
                 raise
-            message = "interrupted while the job was being submitted: look whether the engine has started it"
+            message = "interrupted while the job was being submitted: check whether the engine has started it"
             raise JobGoesOnError(message, error.signal) from error
-        has_dataflow_job = is_dataflow and result.has_job  # it may have written a template instead
+        has_dataflow_job = is_dataflow and result.has_job  # false if it has written a template
         own_id = result.job_id() if has_dataflow_job else getattr(result, "_job_id", "")
         yield Job(result, dataclasses.replace(known, id=str(own_id)))
 
@@ -178,7 +178,7 @@ def _flink(options: PipelineOptions) -> str | None:
 
 
 def find(name: JobName) -> Job | None:
-    """A job that another process has submitted; None if nothing that knows it can be reached.
+    """Return a job that another process submitted; None if neither its job server nor its engine can be reached.
 
     Raises:
         CommandFailed: Dataflow does not answer.
@@ -186,7 +186,7 @@ def find(name: JobName) -> Job | None:
     if name.runner == DATAFLOW:
         try:
             return Job(_dataflow_result(name), name)
-        except Exception as error:  # whatever Google's client raises
+        except Exception as error:  # Google's client raises various errors
             raise CommandFailed(f"{name}: {_why(error)}") from error
     service = beam_job_api_pb2_grpc.JobServiceStub(grpc.insecure_channel(name.endpoint)) if name.endpoint else None
     try:
@@ -204,20 +204,20 @@ def find(name: JobName) -> Job | None:
 
 
 class _FlinkResult:
-    """A job that only Flink itself can be asked for."""
+    """Pipeline result of a job whose job server has ended, from Flink's REST API."""
 
     def __init__(self, master: str, name: str) -> None:
         self._master, self._name = master, name
 
     @property
     def state(self) -> str:
-        """One of Beam's states."""
+        """State of the job, one of Beam's `PipelineState`."""
         found = flink_rest.state(self._master, self._name)
         states = {"FINISHED": PipelineState.DONE, "FAILED": PipelineState.FAILED, "CANCELED": PipelineState.CANCELLED}
         return states.get(found or "", PipelineState.UNKNOWN)
 
     def wait_until_finish(self) -> str:
-        """Waits for its end. Raises RuntimeError if it failed."""
+        """Wait until the job ends. Raises RuntimeError if it failed."""
         while not PipelineState.is_terminal(self.state):
             time.sleep(_LOOK_SECONDS)
         if self.state == PipelineState.FAILED:
@@ -225,7 +225,7 @@ class _FlinkResult:
         return self.state
 
     def cancel(self) -> None:
-        """Nothing: `Job.cancel` has told Flink."""
+        """Do nothing: `Job.cancel` has already cancelled the job in Flink."""
 
 
 def _dataflow_result(name: JobName) -> Any:
@@ -239,7 +239,7 @@ def _dataflow_result(name: JobName) -> Any:
 
 
 def _why(error: Exception) -> str:
-    """What an error says, in a line."""
+    """Return the message of an error."""
     if isinstance(error, grpc.RpcError):
         return str(getattr(error, "details", lambda: "")() or error)
     return str(error) or type(error).__name__

@@ -1,6 +1,6 @@
-"""Runs a program to which Linux sends a signal when the process that asked for it ends, even if that was killed.
+"""Runs a program that receives a signal from Linux when its parent process ends, even if the parent is killed.
 
-Started by its path, so that it needs no package: ``python parent_death.py SIGNAL PARENT PROGRAM [ARGUMENT ...]``.
+Run by its path, so that no package is imported: ``python parent_death.py SIGNAL PARENT PROGRAM [ARGUMENT ...]``.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-"""Source: prctl(2). The setting survives the exec. Other systems than Linux do not have it."""
+"""Source: prctl(2). The setting survives exec. It only exists on Linux."""
 
 
 def command(number: signal.Signals) -> list[str]:
-    """The words that come before a program and its arguments. The signal is sent when this process ends."""
+    """Return the command-line prefix for a program that receives a signal when this process ends."""
     return [sys.executable, __file__, str(int(number)), str(os.getpid())]
 
 
 def main() -> None:
-    """Becomes the program, unless its parent has ended meanwhile."""
+    """Replace this process with the program, unless the parent has already ended."""
     number, parent, *words = sys.argv[1:]
     with contextlib.suppress(Exception):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))

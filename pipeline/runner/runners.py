@@ -1,4 +1,4 @@
-"""Which runner a run has, with which workers: Beam's flags, and the defaults of this project."""
+"""Choice of the Beam runner and its workers, from Beam's flags and the defaults of this project."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from pipeline.runner.worker_processes import ProcessRunner
 LOCAL_RUNNER = "FnApiRunner"
 _NEVER_MS = 10**11
 _WORKER_BYTES = 3 * 2**29  # with TensorFlow; see benchmarks/README.md
-_LARGE_WEIGHTS_BYTES = 100 * 10**6  # from here on threads are as fast as processes; see docs/guides/sizing.md
+_LARGE_WEIGHTS_BYTES = 100 * 10**6  # threads are as fast as processes above it; see docs/guides/sizing.md
 
 
 def beam_options(flags: Sequence[str]) -> PipelineOptions:
-    """Beam's options for some flags, with the defaults of this project.
+    """Return Beam's options for some flags, with the defaults of this project. Raises UserError.
 
-    Without ``--runner`` (or with ``DirectRunner``, which is a switch between three runners, one of them downloaded)
-    the job runs on Beam's FnApiRunner, with a process for each core, or fewer where memory is short. Where there is a
-    GPU they are threads of one process: it has room for the network once.
+    Without ``--runner`` the job runs on Beam's FnApiRunner, with one process per core, or fewer if memory is short. If
+    there is a GPU, the workers are threads of one process, because the GPU has room for only one copy of the network.
+    ``DirectRunner`` is treated the same, as it is a switch between three runners, one of which Beam downloads.
     """
     options = PipelineOptions(list(flags))
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
@@ -44,26 +44,26 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     if standard.runner == LOCAL_RUNNER:
         _set_workers(direct, flags)
     if direct.direct_num_workers < 0:
-        raise UserError("--direct_num_workers: a number of workers, or 0 for one for each core")
+        raise UserError("--direct_num_workers is negative: give a number of workers, or 0 for one per core")
     if standard.no_wait_until_finish:
-        raise UserError("--no_wait_until_finish: this command waits for its run, to check and show it; leave it out")
+        raise UserError("--no_wait_until_finish is not supported, as classify checks the finished run: omit it")
     if options.view_as(S3Options).get_all_options(drop_default=True).keys() & amazon_flags.VARIABLES.keys():
         amazon_flags.export(options)
         setup = options.view_as(SetupOptions)
         setup.beam_plugins = [*(setup.beam_plugins or ()), amazon_flags.__name__]
     try:
-        standard.runner = type(create_runner(standard.runner)).__name__  # also flink, or a path with dots
+        standard.runner = type(create_runner(standard.runner)).__name__  # also flink, or a dotted path
     except ValueError as error:
         known = (remote_options.DATAFLOW, remote_options.FLINK, remote_options.SPARK, remote_options.PORTABLE,
                  remote_options.PRISM)  # fmt: skip
         nearest = difflib.get_close_matches(str(standard.runner), known, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"give {', '.join(known)}, or leave it out"
+        hint = f"did you mean {nearest[0]}?" if nearest else f"give {', '.join(known)}, or omit it"
         raise UserError(f"--runner {standard.runner} is unknown: {hint}") from error
     return options
 
 
 def _set_workers(direct: DirectOptions, flags: Sequence[str]) -> None:
-    """What the flags leave open of the workers of the local runner."""
+    """Set the number and the mode of the local workers where the flags do not."""
     if not _is_given("--direct_num_workers", flags):
         direct.direct_num_workers = cores() if has_gpu() else max(1, min(cores(), memory() // _WORKER_BYTES))
     elif direct.direct_num_workers == 0:
@@ -73,11 +73,11 @@ def _set_workers(direct: DirectOptions, flags: Sequence[str]) -> None:
 
 
 def share_weights(options: PipelineOptions, flags: Sequence[str], weights: int) -> None:
-    """Makes the local workers threads of one process if the weights are large: each process would load its own.
+    """Run the local workers as threads of one process if the weights are large, as each process loads its own copy.
 
     Args:
-        options: Beam's, which are changed.
-        flags: that they were made of; ``--direct_running_mode`` among them is heeded.
+        options: Beam's options, changed in place.
+        flags: flags that `options` was parsed from; an explicit ``--direct_running_mode`` is kept.
         weights: size of the network in bytes.
     """
     direct = options.view_as(DirectOptions)
@@ -91,16 +91,20 @@ def _is_given(flag: str, flags: Sequence[str]) -> bool:
 
 
 def is_local(options: PipelineOptions) -> bool:
-    """Whether the workers are threads or processes of this machine, which end with this one."""
+    """Return whether the workers are local threads or processes, which end with this process."""
     return options.view_as(StandardOptions).runner == LOCAL_RUNNER
 
 
 def division_of_cores(options: PipelineOptions, threads: int | None) -> tuple[int | None, int]:
-    """How many threads of a worker process run batches at once, None if only the worker knows, and on how many cores.
+    """Divide the cores among concurrent batches.
 
     Args:
-        options: Beam's.
-        threads: for each batch, None to choose.
+        options: Beam's options.
+        threads: cores per batch; None to choose automatically.
+
+    Returns:
+        The number of threads of a worker process that run batches concurrently, None if only the worker can tell, and
+        the number of cores per batch.
     """
     if not is_local(options):
         return None, threads or 1
@@ -111,20 +115,22 @@ def division_of_cores(options: PipelineOptions, threads: int | None) -> tuple[in
 
 
 def runner_for(options: PipelineOptions) -> Any:
-    """The runner that Beam's options name, for one run.
+    """Return the runner named in Beam's options, for a single run.
 
-    The FnApiRunner's ports give way to `pipeline.runner.unix_sockets`, and its own worker processes to those of
-    `pipeline.runner.worker_processes`. Its threads it would tell to send what they have written once a second, from a
-    thread of its own and without a lock: what is written meanwhile is lost, or makes the reader allocate without end
-    (Beam 2.77: ``TimeBasedBufferingClosableOutputStream``; of 200,000 grouped lines some hundred were missing in every
-    third run). Here they send it when it is enough, or when they are done.
+    The FnApiRunner's ports are replaced by `pipeline.runner.unix_sockets`, and its worker processes by those of
+    `pipeline.runner.worker_processes`.
+
+    In threading mode FnApiRunner flushes output every second from another thread without a lock. Elements written
+    meanwhile are lost, or make the reader allocate memory without limit (Beam 2.77:
+    ``TimeBasedBufferingClosableOutputStream``; about a hundred of 200,000 grouped lines were missing in every third
+    run). So time-based flushing is off: buffers are flushed when they are full or the bundle ends.
     """
     direct, name = options.view_as(DirectOptions), options.view_as(StandardOptions).runner
     mode = direct.direct_running_mode
     if name != LOCAL_RUNNER or mode == "in_memory":
         return name
     unix_sockets.install()
-    direct.direct_running_mode = "in_memory"  # which leaves the environment as it is given
+    direct.direct_running_mode = "in_memory"  # keeps the given environment
     if mode == "multi_processing":
         return ProcessRunner()
     environment = environments.EmbeddedPythonGrpcEnvironment(
@@ -134,9 +140,9 @@ def runner_for(options: PipelineOptions) -> Any:
 
 
 def refuse_unknown_beam_flags(flags: Sequence[str], own: Sequence[str]) -> None:
-    """Raises UserError if Beam does not know one of `flags`, naming the nearest flag of Beam's or of our `own`.
+    """Refuse flags that Beam does not know. Raises UserError with the most similar flag of Beam or of `own`.
 
-    With a runner of many machines only if it looks like a known one misspelt: Beam does not know all flags of engines.
+    For remote runners only misspelled flags are refused, because Beam does not know all flags of the engines.
     """
 
     class BeamParser(Parser, pipeline_options._BeamArgumentParser):

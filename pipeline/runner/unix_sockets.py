@@ -1,8 +1,8 @@
-"""Beam's local runner on Unix sockets in a folder of the user's own.
+"""Unix sockets in a private folder for Beam's local runner, instead of open ports.
 
-The FnApiRunner opens four ports on all interfaces, without authentication. Whoever can reach one could take the place
-of a worker, read its bundles, and send elements, which are pickles: that is, run programs. (Beam 2.77:
-``worker_handlers.GrpcServer`` binds to ``[::]:0``, and has no setting for it.)
+The FnApiRunner opens four ports on all interfaces without authentication. Anyone who can reach one could impersonate a
+worker, read its bundles, and run code by sending elements, which are pickles. (Beam 2.77:
+``worker_handlers.GrpcServer`` binds to ``[::]:0`` and has no setting for it.)
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
 from catalogue.cli.errors import UserError
 
-_MOST_BYTES = 100  # of the path of a socket; Linux allows 107, macOS 103
+_MOST_BYTES = 100  # maximum length of a socket path; Linux allows 107, macOS 103
 _lock = threading.Lock()
 
 
 def install() -> None:
-    """From now on the local runner of this process uses Unix sockets."""
+    """Patch Beam so that the local runner of this process uses Unix sockets from now on."""
     worker_handlers.GrpcServer = _Servers  # type: ignore[assignment, misc]
     worker_handlers.GrpcWorkerHandler.port_from_worker = _address  # type: ignore[assignment, method-assign]
 
@@ -34,7 +34,7 @@ def _address(_: worker_handlers.GrpcWorkerHandler, path: Any) -> str:
 
 
 class _Servers(worker_handlers.GrpcServer):
-    """The servers of a run, in a folder of mode 0700. What Beam takes for the number of a port is a socket's path."""
+    """The servers of a run, with sockets in a folder of mode 0700. Beam's port numbers are socket paths here."""
 
     def __init__(self, *arguments: Any) -> None:
         with contextlib.ExitStack() as stack:
@@ -46,24 +46,24 @@ class _Servers(worker_handlers.GrpcServer):
             self._stack = stack.pop_all()
 
     def close(self) -> None:
-        """Ends the servers."""
+        """Stop the servers and remove their sockets."""
         super().close()
         self._stack.close()
 
 
 def _short(folder: str, descriptor: int) -> str:
-    """A path of a folder that leaves room for the name of a socket."""
+    """Return a path of the folder that is short enough for a socket inside it. Raises UserError."""
     if len(os.fsencode(folder)) < _MOST_BYTES - 10:
         return folder
     by_descriptor = f"/proc/{os.getpid()}/fd/{descriptor}"
     if os.path.isdir(by_descriptor):
         return by_descriptor
-    raise UserError(f"TMPDIR is too long for the path of a socket in it: {folder}; set a shorter one")
+    raise UserError(f"TMPDIR is too long for the path of a socket, {folder}: set a shorter one")
 
 
 @contextlib.contextmanager
 def _opening_in(folder: str) -> Iterator[None]:
-    """Has Beam open its servers on sockets in a folder."""
+    """Make Beam open its servers on sockets in a folder within the context."""
     with _lock:
         worker_handlers.grpc = _Grpc(folder)
         try:
@@ -73,7 +73,7 @@ def _opening_in(folder: str) -> Iterator[None]:
 
 
 class _Grpc:
-    """Stands for the module `grpc`."""
+    """Replacement for the module `grpc` that opens servers on sockets."""
 
     def __init__(self, folder: str) -> None:
         self._folder, self._count = folder, 0
@@ -87,7 +87,7 @@ class _Grpc:
 
 
 class _Server:
-    """A server of gRPC whose port is a socket."""
+    """A gRPC server that listens on a Unix socket."""
 
     def __init__(self, server: grpc.Server, path: str) -> None:
         self._server, self._path = server, path

@@ -1,4 +1,4 @@
-"""A worker process of the local runner, ``python -m pipeline.runner.worker``. Ends with the command that started it."""
+"""Worker process of the local runner, ``python -m pipeline.runner.worker``. It ends with its parent command."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import threading
 
 
 def main() -> None:
-    """Works for the job that the environment variables of Beam's harness name."""
+    """Run Beam's SDK harness for the job in its environment variables."""
     for number in (
         signal.SIGINT,
         signal.SIGTERM,
         signal.SIGHUP,
-    ):  # sent to the whole group; the command ends its workers
+    ):  # sent to the whole process group; the command stops its workers itself
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
@@ -24,14 +24,14 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """Waits until nobody holds the other end of standard input any more, then ends this process, whatever it does.
+    """Wait for the end of standard input, save the open chunks and exit the process.
 
-    The command closes it when the run has failed, and the system does when the command has been killed.
+    The command closes the pipe if the run fails. The system closes it if the command is killed.
     """
     while os.read(0, 1):
         pass
     try:
-        chunks = sys.modules.get("pipeline.journal.open_chunks")  # without it none is open
+        chunks = sys.modules.get("pipeline.journal.open_chunks")  # without this module no chunk is open
         if chunks:
             chunks.save_all()
     finally:

@@ -1,9 +1,8 @@
-"""Beam's local runner with worker processes of which none is lost unnoticed, and none outlives its command.
+"""Worker processes for Beam's local runner. The loss of a worker is noticed, and no worker outlives its command.
 
-Threads of one process wait for one another a good part of the time, as Python has it; processes do not. But with its
-own worker processes the FnApiRunner waits without end for one that has died, as does one that takes more memory than
-there is; of one that failed it hears when all those before it in its list are done; and none of them gets Beam's flags,
-such as where S3 is.
+Threads contend for the GIL, so each worker is a process. FnApiRunner's own worker processes have three problems: it
+waits forever for a worker that has died, for example because memory ran out; it notices a failed worker only after all
+workers before it in its list are done; and the workers do not receive Beam's flags, such as the S3 endpoint.
 """
 
 from __future__ import annotations
@@ -34,31 +33,31 @@ _URN = "catalogue_classifier:env:worker_process:v1"
 _SECONDS_TO_LEAVE = 5.0
 _SECONDS_TO_NOTICE = 0.2
 _KILLED = (
-    "a worker process was killed, as the system does where memory runs out: give it more, or take fewer workers "
+    "a worker process was killed, probably because memory ran out: add memory or use fewer workers "
     "(--direct_num_workers)"
 )
 
 
 class WorkerLostError(Exception):
-    """A worker process ended before its work did."""
+    """A worker process ended unexpectedly."""
 
 
 class WorkerKilledError(WorkerLostError):
-    """A worker process was killed, as the system does where memory runs out."""
+    """A worker process was killed, usually by the system because memory ran out."""
 
 
 class ProcessRunner(FnApiRunner):
-    """The FnApiRunner with a process for each worker; for one run."""
+    """FnApiRunner with a process for each worker, for a single run."""
 
     def __init__(self) -> None:
         self._crew = _Crew()
         super().__init__(default_environment=_WorkerProcess(self._crew.name, python_sdk_capabilities()))
 
     def run_pipeline(self, pipeline: Any, options: PipelineOptions) -> Any:
-        """Runs it to its end.
+        """Run a pipeline until it ends.
 
         Raises:
-            WorkerLostError: a worker ended by itself; the others have been ended, too.
+            WorkerLostError: a worker ended unexpectedly; the others have been stopped.
         """
         self._crew.options = options.get_all_options(drop_default=True)
         try:
@@ -74,10 +73,10 @@ class _Crew:
     """The workers of a run.
 
     Attributes:
-        name: by which each finds it.
-        options: Beam's, for each of them.
-        lost: set when one of them ended by itself.
-        reason: what happened to it.
+        name: unique name, with which each handler looks up its crew.
+        options: Beam's options for the workers.
+        lost: event that is set when a worker ends unexpectedly.
+        reason: reason of the first loss; empty if none.
     """
 
     def __init__(self) -> None:
@@ -88,23 +87,23 @@ class _Crew:
         _crews[self.name] = self
 
     def join(self, handler: _Handler) -> None:
-        """One more worker."""
+        """Add a worker."""
         self._handlers.append(handler)
 
     def lose(self, reason: str) -> None:
-        """One worker has ended, and not because it was told to."""
+        """Record that a worker ended unexpectedly, and fail all pending requests."""
         with self._lock:
             self.reason = self.reason or reason
         self.lost.set()
         self.fail(reason)
 
     def fail(self, reason: str) -> None:
-        """What the runner waits for, of any worker, has failed."""
+        """Fail all pending requests of all workers."""
         for handler in self._handlers:
             handler.fail(reason)
 
     def end(self) -> None:
-        """The run has failed, perhaps by the end of a process that is about to be noticed. Tells all others to end."""
+        """Stop all workers after a failure. Waits briefly, as the cause may be a lost worker not yet noticed."""
         if self._is_over:
             return
         self._is_over = True
@@ -138,7 +137,7 @@ class _WorkerProcess(Environment):
 
 @WorkerHandler.register_environment(_URN, bytes)
 class _Handler(GrpcWorkerHandler):
-    """Starts a worker process, and ends it."""
+    """Starts and stops a worker process."""
 
     def __init__(self, payload: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
         super().__init__(state, provision_info, grpc_server)
@@ -150,7 +149,7 @@ class _Handler(GrpcWorkerHandler):
         self.control_conn.push = self._push_and_watch  # type: ignore[method-assign, assignment]
 
     def _push_and_watch(self, request: Any) -> Any:
-        """Sends a request to the worker; if a bundle fails, what the other workers are at has failed, too."""
+        """Send a request to the worker. If it is a bundle that fails, the requests of all workers fail."""
         future = self._push(request)
         if future and request.WhichOneof("request") == "process_bundle":
             threading.Thread(target=self._watch_bundle, args=(future,), name="watch bundle", daemon=True).start()
@@ -175,31 +174,31 @@ class _Handler(GrpcWorkerHandler):
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         reason = _explained(process.wait())
-        while not self._closing.is_set():  # the runner may be about to wait for more
+        while not self._closing.is_set():  # the runner may send more requests
             self._crew.lose(reason)
             self._closing.wait(_SECONDS_TO_NOTICE)
 
     def fail(self, reason: str) -> None:
-        """Answers with an error whatever the runner waits for."""
+        """Answer all pending requests with an error."""
         for future in list(self.control_conn._futures_by_id.values()):
             future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=future.instruction_id, error=reason))
 
     def tell_to_end(self) -> None:
-        """Makes the process end as soon as it has saved the chunks it is writing, see `pipeline.runner.worker`."""
+        """Make the process save its open chunks and exit, see `pipeline.runner.worker`."""
         self._closing.set()
-        self.control_conn.push(BeamFnControlServicer._DONE_MARKER)  # or the end of the connection would be an error
+        self.control_conn.push(BeamFnControlServicer._DONE_MARKER)  # otherwise the closed connection is an error
         if self._process and self._process.stdin:
             self._process.stdin.close()
 
     def close(self) -> None:
-        """Ends the process: in the middle of its work if there is any, as then the run has failed."""
+        """Stop the process. If requests are pending, the run has failed and all workers are stopped."""
         if self.control_conn._futures_by_id:
             self._crew.end()
         self._closing.set()
         super().close()
 
     def stop_worker(self) -> None:
-        """Waits for the process, which has been told to end, or that there is nothing more to do."""
+        """Wait for the process to exit, and kill it after a timeout."""
         if self._process:
             with self._process as process:
                 try:
@@ -211,4 +210,4 @@ class _Handler(GrpcWorkerHandler):
 def _explained(code: int) -> str:
     if code == -signal.SIGKILL:
         return _KILLED
-    return "a worker process ended before its work did, " + (f"by signal {-code}" if code < 0 else f"exit code {code}")
+    return "a worker process ended unexpectedly " + (f"by signal {-code}" if code < 0 else f"with exit code {code}")

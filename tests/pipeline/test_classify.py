@@ -145,8 +145,8 @@ def test_what_is_left_out_is_counted_and_said(
              if row["fields"].get("sku")]  # fmt: skip
     assert sorted(found) == [("1", 1, "hat/00.jpg"), ("1", 2, "hat/01.jpg"), ("9", 1, "hat/02.jpg")]
     out = capsys.readouterr().out
-    assert "12 hidden files left out" in out
-    assert "7 rows without a URI left out" in out
+    assert "12 hidden files skipped" in out
+    assert "7 rows without a URI skipped" in out
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -382,7 +382,7 @@ def test_a_run_that_can_no_longer_succeed_is_stopped_early(
     assert found, said
     assert found[1] == found[2]
     assert 1000 <= int(found[1].replace(",", "")) < 25_000
-    assert re.search(r"finished work is kept, to continue: .* --keep-going$", said, flags=re.MULTILINE)
+    assert re.search(r"finished work is kept; to continue, run: .* --keep-going$", said, flags=re.MULTILINE)
     assert not (run / "run.json").exists()
     saved = [one for chunk in run.glob("_temporary/*/chunk-*") for one in read_results(str(chunk))[1]]
     assert len(saved) >= int(found[1].replace(",", ""))  # also those of chunks that were not full
@@ -498,7 +498,7 @@ def test_a_night_pays_only_for_what_changed(
     printed = capfd.readouterr()
     assert f"reusing the results of {runs}/1" in printed.err
     assert (
-        "1 classified in this run; results reused of 34 images without reading them, 2 images with identical bytes"
+        "1 classified in this run; results reused for 34 images without reading them, 2 images with identical bytes"
         in printed.out
     )
     assert classify(photos, tiny_model, tmp_path / "anew") == 0
@@ -524,7 +524,7 @@ def test_a_finished_run_outlives_one_that_fails_in_its_place(
     (broken / "a.jpg").write_bytes(b"\xff\xd8\xff torn")
     assert classify(broken, tiny_model, run, "--overwrite") == 1
     line = capfd.readouterr().err.splitlines()[-1]
-    assert f"the rows are in {run}/_failed, without _SUCCESS; the finished run in {run} is as it was" in line
+    assert f"the rows are in {run}/_failed, without _SUCCESS; the finished run in {run} is unchanged" in line
     after = contents(run)
     assert {name: data for name, data in after.items() if not name.startswith("_failed/")} == before
     assert classify(drawn / "hat", tiny_model, run, "--overwrite") == 0
@@ -563,17 +563,17 @@ BAD_USE = {
     "no match": ({"--input": "{tmp}/*.webp"}, "names no images"),
     "no column uri": ({"--input": "{tmp}/url.csv"}, "has no column 'uri'"),
     "a program as the list": ({"--input": "{python}"}, "is not text"),
-    "no model directory": ({"--model-dir": "{tmp}/empty"}, "is no model directory"),
-    "no such model directory": ({"--model-dir": "{tmp}/none"}, "is no model directory"),
+    "no model directory": ({"--model-dir": "{tmp}/empty"}, "is not a model directory"),
+    "no such model directory": ({"--model-dir": "{tmp}/none"}, "is not a model directory"),
     "an output that is something else": ({"--output": "{drawn}"}, "is not a run directory"),
     "an output that cannot be made": ({"--output": "{tmp}/url.csv/run"}, "cannot be"),
-    "an output below the input": ({"--output": "{drawn}/run"}, "is among the files of --input"),
-    "an output that the glob matches": ({"--input": "{drawn}/**", "--output": "{drawn}/run"}, "among the files of"),
-    "an output linked below the input": ({"--output": "{tmp}/linked/run"}, "is among the files of --input"),
+    "an output below the input": ({"--output": "{drawn}/run"}, "would be read as part of --input"),
+    "an output that the glob matches": ({"--input": "{drawn}/**", "--output": "{drawn}/run"}, "read as part of"),
+    "an output linked below the input": ({"--output": "{tmp}/linked/run"}, "would be read as part of --input"),
     "an empty path": ({"--input": ""}, "argument --input: the path is empty"),
-    "no number": ({"--batch-size": "many"}, "argument --batch-size: 'many' is not a whole number above zero"),
-    "fewer workers than none": ({"--direct_num_workers": "-1"}, "--direct_num_workers: a number of workers"),
-    "a job nobody waits for": ({"--no_wait_until_finish": None}, "this command waits for its run"),
+    "no number": ({"--batch-size": "many"}, "argument --batch-size: 'many' is not an integer from 1 to 2147483647"),
+    "fewer workers than none": ({"--direct_num_workers": "-1"}, "--direct_num_workers is negative"),
+    "a job nobody waits for": ({"--no_wait_until_finish": None}, "--no_wait_until_finish is not supported"),
     "a glob that is none": ({"--input": "{tmp}/[z-a]*.jpg"}, "bad character range"),
     "unknown flag": ({"--batchsize": "3"}, "unknown argument --batchsize; did you mean --batch-size?"),
     "unknown flag like one of Beam's": ({"--direct_num_worker": "3"}, "did you mean --direct_num_workers?"),
@@ -581,7 +581,7 @@ BAD_USE = {
     "an unknown runner": ({"--runner": "SpakRunner"}, "--runner SpakRunner is unknown: did you mean SparkRunner?"),
     "no such jar": (
         {"--runner": "FlinkRunner", "--flink_job_server_jar": "/none.jar"},
-        "--flink_job_server_jar /none.jar: there is no such file",
+        "--flink_job_server_jar /none.jar does not exist",
     ),
 }
 
@@ -659,10 +659,10 @@ def test_while_it_runs_others_can_see_how_far_it_is_and_at_last_where_the_time_w
     assert record["timings"]["first_prediction_seconds"] < record["timings"]["seconds"]
     assert record["peak_worker_memory_bytes"] > 100 * 2**20
     for words_of_it in (
-        "time of the workers, once started: reading ",
+        "worker time after startup: reading ",
         "batches: ",
-        "the first prediction after ",
-        " an hour a million images cost ",
-        " without the start-up",
+        "; first prediction after ",
+        " per hour, a million images cost ",
+        " without startup",
     ):
         assert words_of_it in printed

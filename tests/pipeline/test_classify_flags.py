@@ -30,5 +30,5 @@ def test_prefixes_of_what_may_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "shop.example", "shop.example/photos"])
 def test_a_host_without_a_scheme_is_not_taken_for_a_folder(host: str) -> None:
-    with pytest.raises(UserError, match=f"there is no such folder; a host is written as https://{host}$"):
+    with pytest.raises(UserError, match=f"does not exist: give a folder, or https://{host} for a host$"):
         parsed("--allow-uri", host)

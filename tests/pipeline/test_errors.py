@@ -29,8 +29,8 @@ def test_the_error_of_the_command() -> None:
                 "Pipeline x failed in state FAILED: java.io.IOException: error=2, No such file or directory"
             ),
             UserError,
-            "the engine cannot start its workers: on its machines the program that starts them is missing, or cannot "
-            "be executed; it is the one of --environment_config with PROCESS, and docker with DOCKER "
+            "the engine cannot start its workers: the program that starts them is missing on its machines or cannot be "
+            "executed; install the command in --environment_config for PROCESS, or docker for DOCKER "
             "(error=2, No such file or directory)",
         ),
     ):

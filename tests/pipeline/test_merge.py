@@ -175,14 +175,14 @@ def test_runs_that_do_not_belong_together(
 ) -> None:  # fmt: skip
     whole, shards = runs["jsonl"]
     output = ["--output", tmp_path / "merged"]
-    assert "shards are missing: 2/3" in refused(capsys, shards[0], shards[2], *output)
+    assert "shards are missing, classify them first: 2/3" in refused(capsys, shards[0], shards[2], *output)
     assert "have the same run" in refused(capsys, *shards, shards[1], *output)
     shutil.copytree(shards[0], tmp_path / "copy")
     assert "have the same run" in refused(capsys, *shards, tmp_path / "copy", *output)
-    assert "has all of its rows, and others are shards" in refused(capsys, *shards, whole, *output)
-    assert "differ in their output format" in refused(capsys, shards[0], runs["csv"][1][1], *output)
-    assert "is neither a run directory nor a folder of them" in refused(capsys, drawn, *output)
-    assert "is one of the runs that are to be merged" in refused(capsys, *shards, "--output", shards[0])
+    assert "is a complete run, but other runs are shards" in refused(capsys, *shards, whole, *output)
+    assert "the runs have different output formats" in refused(capsys, shards[0], runs["csv"][1][1], *output)
+    assert "is neither a run directory nor a folder of run directories" in refused(capsys, drawn, *output)
+    assert "is one of the runs to merge" in refused(capsys, *shards, "--output", shards[0])
     flags = ["--engine", "tensorflow", "--max-failure-rate", 1]
     assert classify(drawn, tiny_model, tmp_path / "other", *flags, "--shard", "2/3") == 0
     assert "are shards of different inputs" in refused(capsys, shards[0], tmp_path / "other", shards[2], *output)
@@ -225,7 +225,7 @@ def test_a_merge_whose_disk_fails_is_completed_by_the_same_command(
 
     monkeypatch.setattr(commit, "_place", failing)
     assert merge(*shards, "--output", run, *overwrite) == 1
-    assert f"the disk is full; the same command completes {run}" in capsys.readouterr().err
+    assert f"the disk is full; run the same command again to complete {run}" in capsys.readouterr().err
     assert not (run / "_SUCCESS").exists()
     monkeypatch.undo()
     assert merge(*shards, "--output", run, *overwrite) == 0
@@ -259,7 +259,7 @@ def test_a_run_that_was_copied_in_part(
     assert "Error" not in message
     assert any(
         words in message
-        for words in ("is damaged", "and its run.json says", "the columns of", "parts of journal are missing")
+        for words in ("is damaged", "but its run.json counts", "the columns of", "parts of journal are missing")
     ), message
     assert not (tmp_path / "merged").exists()
 
@@ -278,7 +278,7 @@ def test_no_such_shard(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         main(["classify", "--input", "a", "--model-dir", "m", "--output", "o", f"--shard={given}"])
     assert error.value.code == 2
-    assert "is not a share: give I/N" in capsys.readouterr().err
+    assert "is not a shard: give I/N" in capsys.readouterr().err
 
 
 def test_a_shard_without_a_row(classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def test_a_job_that_failed_leaves_nothing_but_its_journal(
 def test_there_is_nothing_to_attach_to(command: Command, tmp_path: Path) -> None:
     done = command("pipeline", "classify", "--attach", tmp_path / "none")
     assert done.returncode == 2
-    assert "there is no such folder" in done.stderr
+    assert "does not exist: give a run directory" in done.stderr
     done = command("pipeline", "classify", "--cancel", "--input", "x", "--model-dir", "y", "--output", tmp_path / "run")
-    assert (done.returncode, "--cancel: give --attach RUN_DIR, too" in done.stderr) == (2, True)
+    assert (done.returncode, "--cancel requires --attach: add --attach RUN_DIR" in done.stderr) == (2, True)
 
 
 def test_a_dry_run_for_dataflow_says_that_the_graph_is_valid(command: Command, tiny_model: Path, drawn: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_path_of_this_machine_is_of_no_use_to_dataflow(
 def test_a_dry_run_is_for_dataflow(command: Command, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
     words = ["--input", drawn, "--model-dir", tiny_model, "--output", tmp_path / "run", "--dry_run=True"]
     done = command("pipeline", "classify", *words)
-    assert (done.returncode, "--dry_run works with --runner DataflowRunner only" in done.stderr) == (2, True)
+    assert (done.returncode, "--dry_run requires --runner DataflowRunner" in done.stderr) == (2, True)
     assert not (tmp_path / "run").exists()
 
 
@@ -189,7 +189,9 @@ def test_a_job_that_cannot_be_cancelled_keeps_its_files_and_its_lock(
     job: EndlessJob | None, left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_run.jobs, "find", lambda name: job)
-    with pytest.raises(JobGoesOnError, match=f"cannot be cancelled.*; to follow it: .* --attach {left}; to end it: "):
+    with pytest.raises(
+        JobGoesOnError, match=f"cannot be cancelled.*; to follow it: .* --attach {left}; to cancel it: "
+    ):
         attach(str(left), cancel=True)
     assert is_untouched(left)
 

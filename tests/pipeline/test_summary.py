@@ -13,7 +13,7 @@ Commit = Callable[..., dict[str, Any]]
 
 
 @pytest.mark.parametrize(
-    ("price", "cost"), [(3.6, "at 3.6 an hour a million images cost "), (0.0, "at 0 an hour"), (None, "")]
+    ("price", "cost"), [(3.6, "at 3.6 per hour, a million images cost "), (0.0, "at 0 per hour"), (None, "")]
 )
 def test_what_it_cost_is_said_only_where_there_is_a_price(
     commit_rows: Commit, run: Run, price: float | None, cost: str
@@ -23,6 +23,6 @@ def test_what_it_cost_is_said_only_where_there_is_a_price(
     *_, last = performance(record)
     if cost:
         assert last.startswith(cost)
-        assert "start-up" not in last
+        assert "startup" not in last
     else:
         assert "a million" not in last

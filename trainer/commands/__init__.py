@@ -1,1 +1,1 @@
-"""The commands of ``python -m trainer``."""
+"""Implementations and command-line flags of the ``python -m trainer`` commands."""

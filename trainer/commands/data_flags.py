@@ -1,4 +1,4 @@
-"""Flags about labelled photos: which, and which of them validate and test."""
+"""Flags that select the labeled photos and split them into training, validation and test sets."""
 
 from __future__ import annotations
 
@@ -13,60 +13,51 @@ VALIDATION_FRACTION = 0.1
 
 
 def add_arguments(add: Any) -> None:
-    """Adds them; `add` is a parser's or a group's ``add_argument``."""
+    """Add the flags; `add` is the ``add_argument`` method of a parser or group."""
     add(
         "--data",
         type=flags.path,
         required=True,
         metavar="DATA",
-        help="folder with one sub-folder of photos for each class; or a list (.csv, .tsv, .jsonl, .parquet) with the "
-        "columns uri and label; or an IDX file of pictures",
+        help="class folders, a list with the columns uri and label, or an IDX file of images",
     )
     add(
         "--validation-data",
         type=flags.path,
         metavar="DATA",
-        help="the like, to choose the best epoch by; without it a part of --data is held out",
+        help="validation photos, as --data (default: hold out part of --data)",
     )
     add(
         "--validation-fraction",
         type=flags.share,
         default=VALIDATION_FRACTION,
         metavar="R",
-        help="how much of --data is held out to choose the best epoch by",
+        help="share of --data to hold out for validation",
     )
     add(
         "--test-data",
         type=flags.path,
         metavar="DATA",
-        help="the like, to measure the finished model on, once: its accuracy is not flattered by any choice",
+        help="test photos, as --data, measured once with the finished model",
     )
     add(
-        "--test-fraction",
-        type=flags.share,
-        metavar="R",
-        help="how much of --data is held out to test on, where there is no --test-data",
+        "--test-fraction", type=flags.share, metavar="R", help="share of --data to hold out for testing (default: none)"
     )
     add(
         "--class-names",
         type=labels.class_names,
         metavar="NAME,NAME...",
-        help="what the numbers of an IDX file stand for, from 0; or a text file with a name in each line",
+        help="names of an IDX file's labels from 0, or a file with one per line",
     )
-    add(
-        "--drop",
-        type=flags.path,
-        metavar="FILE",
-        help="a list of photos to leave out, with the column uri, such as label_issues.csv of a model directory",
-    )
+    add("--drop", type=flags.path, metavar="FILE", help="list of photos to omit (column uri), such as label_issues.csv")
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Refuses flags that contradict each other. Raises UserError."""
+    """Raise UserError if flags contradict each other."""
     a = arguments
     if a.validation_data and a.validation_fraction != VALIDATION_FRACTION:
-        raise UserError("--validation-fraction and --validation-data do not go together: give one of them")
+        raise UserError("--validation-fraction and --validation-data cannot be combined: give only one of them")
     if a.test_data and a.test_fraction:
-        raise UserError("--test-fraction and --test-data do not go together: give one of them")
+        raise UserError("--test-fraction and --test-data cannot be combined: give only one of them")
     if a.validation_fraction + (a.test_fraction or 0.0) >= 1:
-        raise UserError("--validation-fraction and --test-fraction leave nothing to train on")
+        raise UserError("--validation-fraction and --test-fraction leave no photos for training: lower one of them")

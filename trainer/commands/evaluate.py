@@ -1,4 +1,4 @@
-"""The ``evaluate`` command: a model directory measured on labelled photos, alone or against another."""
+"""The ``evaluate`` command: evaluate a model on labeled photos, alone or compared with another model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LISTED = 50
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Measures a model on labelled photos, prints the metrics, and writes them where ``--output`` says."""
+    """Evaluate a model on labeled photos, print the metrics and, with ``--output``, write them to files."""
     output, limits, gates = arguments.output, flags.limits(arguments), arguments.fail_under or []
     if output:
         storage.check_new_folder(output, "--output")
@@ -42,13 +42,15 @@ def evaluate(arguments: argparse.Namespace) -> None:
         examples = _by_name(examples, info)
         _check_labels(arguments.data, examples, info)
         check_gate_names(gates, info.labels)
-        from catalogue.model_dir import saved_model  # TensorFlow, which takes seconds to import
+        from catalogue.model_dir import saved_model  # importing TensorFlow takes seconds
 
         other = _classified_by(arguments.compare, examples, limits, saved_model.load) if arguments.compare else None
         result = inference.classify(examples, len(examples), info.image, limits, saved_model.load(model))
         known = training_photos.count_known(model, result.content_hashes)
     if not result.examples:
-        raise UserError(f"none of the {len(examples):,} files in {arguments.data} can be read as a photo")
+        raise UserError(
+            f"none of the {len(examples):,} files in {arguments.data} can be read as a photo: choose another --data"
+        )
     index = {label: number for number, label in enumerate(info.labels)}
     truth = np.array([index[example.label] for example in result.examples])
     measured = measure(truth, result.probabilities, info.labels, info.temperature)
@@ -56,7 +58,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     _print_metrics(info, measured, result)
     if known:
         print_line(
-            f"warning: {known:,} of the {len(result.examples):,} photos were trained on: the figures are flattered"
+            f"warning: {known:,} of the {len(result.examples):,} photos were trained on: the metrics are too optimistic"
         )
     if comparison:
         _print_comparison(info, comparison)
@@ -74,10 +76,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _by_name(examples: Sequence[Example], info: ModelInfo) -> list[Example]:
-    """Examples with the model's names of their classes.
+    """Return the examples with their labels replaced by the model's class names.
 
-    Labels may be WordNet's ids of ImageNet's classes, and a model's own may be in another form of Unicode, see
-    `trainer.data.labels`.
+    Labels may be WordNet IDs of ImageNet classes, and the model's class names may use another Unicode normalization
+    form, see `trainer.data.labels`.
     """
     names = {labels.normalized(label): label for label in info.labels}
     names |= dict(zip(info.training.get("class_ids", ()), info.labels, strict=False))
@@ -88,23 +90,26 @@ def _check_labels(data: str, examples: Sequence[Example], info: ModelInfo) -> No
     unknown = sorted({example.label for example in examples} - set(info.labels))
     if unknown:
         shown = ", ".join(map(repr, unknown[:10]))
-        raise UserError(f"{data} has classes that the model {info.id} does not know: {shown}; leave them out")
+        raise UserError(f"{data} has classes that model {info.id} does not know: {shown}; remove them")
 
 
 def _classified_by(
     path: str, examples: Sequence[Example], limits: Limits, load: Callable[[model_dir.ModelDir], inference.Network]
 ) -> tuple[ModelInfo, Classified]:
-    """Classifies the examples with the model directory of ``--compare``."""
+    """Classify the examples with the model directory at `path`, the value of ``--compare``."""
     with model_dir.fetched(path) as model:
         _check_labels("for --compare, --data", examples, model.info)
-        say(f"model {model.info.id} of --compare:")
+        say(f"classifying with model {model.info.id} of --compare")
         return model.info, inference.classify(examples, len(examples), model.info.image, limits, load(model))
 
 
 def _compared(
     info: ModelInfo, truth: np.ndarray, result: Classified, other: tuple[ModelInfo, Classified]
 ) -> Comparison:
-    """Both models photo by photo; those that only one of them could read do not count."""
+    """Compare two models on the photos that the first one could read.
+
+    A photo that only the first model could read counts as an error of the other.
+    """
     before, theirs = other
     index = {label: number for number, label in enumerate(info.labels)}
     names = [before.labels[number] for number in theirs.probabilities.argmax(axis=1)]
@@ -126,11 +131,11 @@ def _print_metrics(info: ModelInfo, measured: dict[str, Any], result: Classified
         f"accuracy {measured['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})  photos {measured['examples']:,}"
     )
     chance = "; no better than chance" if metrics.is_chance(measured) else ""
-    print_line(f"always the most frequent label {measured['baseline_accuracy']:.4f}{chance}")
+    print_line(f"baseline accuracy (most frequent label) {measured['baseline_accuracy']:.4f}{chance}")
     print_line(f"top-5 accuracy {measured['top_5_accuracy']:.4f}  macro F1 {measured['macro_f1']:.4f}")
     print_line(
-        f"log loss {measured['log_loss']:.4f}  calibration error {measured['calibration_error']:.4f}, before the "
-        f"temperature {measured['calibration_error_before']:.4f}  model {info.id}"
+        f"log loss {measured['log_loss']:.4f}  calibration error {measured['calibration_error']:.4f}, before "
+        f"temperature scaling {measured['calibration_error_before']:.4f}  model {info.id}"
     )
     if result.unreadable:
         reasons = collections.Counter(photo.error.reason.code for photo in result.unreadable)
@@ -164,16 +169,16 @@ def _write(
         return [_row(info, evaluated, row) for row in rows[:LISTED]]
 
     content = {"model_id": info.id, "labels": list(info.labels), **measured}
-    content |= {"most_wrong": listed(evaluated.most_wrong), "least_sure": listed(evaluated.least_sure)}
+    content |= {"most_wrong": listed(evaluated.most_wrong), "least_sure": listed(evaluated.least_certain)}
     content["unreadable"] = [
         {"uri": p.example.uri, "reason": p.error.reason.code, "message": p.error.message} for p in result.unreadable
     ]
     if comparison:
         flips = np.flatnonzero((comparison.old == evaluated.truth) != (evaluated.predicted == evaluated.truth))
-        names = [*info.labels, None]  # -1: a label the new model does not know, or a photo the old could not read
+        names = [*info.labels, None]  # -1: a label unknown to the new model, or a photo the old model could not read
         rows = [_row(info, evaluated, row) | {"before": names[comparison.old[row]]} for row in flips.tolist()]
         content["comparison"] = {"model_id": comparison.before, **comparison.result, "flips": rows}
-    write("evaluation.json", json.dumps(content, indent=1))  # ASCII, since a file's name need not be UTF-8
+    write("evaluation.json", json.dumps(content, indent=1))  # ASCII, since file names may not be valid UTF-8
     lines = []
     for example, row in zip(result.examples, result.probabilities, strict=True):
         scores = {label: float(score) for label, score in zip(info.labels, row, strict=True)}
@@ -181,7 +186,7 @@ def _write(
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     write("predictions.jsonl", "".join(lines))
     write("report.html", evaluation_page(info, measured, evaluated, comparison=comparison))
-    say(f"written to {output}")
+    say(f"results written to {output}")
 
 
 def _row(info: ModelInfo, evaluated: Evaluated, row: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Flags about fitting: epochs, rates, optimizers, penalties."""
+"""Flags of fitting: epochs, learning rate, optimizer and regularization."""
 
 from __future__ import annotations
 
@@ -25,102 +25,126 @@ SGD_LEARNING_RATE, SGD_MOMENTUM, ADAMW_DECAY = 0.01, 0.9, 0.004
 
 
 def add_arguments(add: Any) -> None:
-    """Adds them; `add` is a parser's or a group's ``add_argument``."""
+    """Add the flags that most users need; `add` is the ``add_argument`` method of a parser or group."""
     add(
         "--epochs",
         type=flags.positive_int,
         metavar="N",
-        help=f"at most; the best one is kept (default: {HEAD_STAGE.epochs} for the head, "
-        f"{FINE_TUNING_STAGE.epochs} for fine-tuning, {FROM_SCRATCH_STAGE.epochs} from scratch)",
+        help=f"maximum; the best is kept (default: {HEAD_STAGE.epochs} for the head, {FINE_TUNING_STAGE.epochs} "
+        f"fine-tuning, {FROM_SCRATCH_STAGE.epochs} from scratch)",
     )
-    add("--batch-size", type=flags.positive_int, default=32, metavar="N", help="photos to a step, on all devices")
+    add(
+        "--batch-size",
+        type=flags.positive_int,
+        default=32,
+        metavar="N",
+        help="photos per training step, over all devices",
+    )
     add(
         "--learning-rate",
         type=flags.positive_float,
         metavar="R",
-        help=f"of the optimizer (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} for "
-        f"fine-tuning, {SGD_LEARNING_RATE} with sgd)",
+        help=f"peak rate (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} fine-tuning, "
+        f"{SGD_LEARNING_RATE} with sgd)",
     )
-    add("--optimizer", choices=OPTIMIZERS, help="what moves the weights (default: adam)")
-    add("--momentum", type=flags.fraction, metavar="R", help="of sgd and rmsprop (default: 0.9 with sgd, else 0)")
-    add(
-        "--warmup-epochs",
-        type=flags.non_negative_float,
-        metavar="N",
-        help="in which the rate rises from zero (default: 0, 1 for fine-tuning)",
-    )
-    add(
-        "--decay",
-        choices=DECAYS,
-        help="of the rate until the last epoch (default: constant, cosine for fine-tuning)",
-    )
-    add(
-        "--weight-decay",
-        type=flags.non_negative_float,
-        metavar="R",
-        help=f"as in AdamW (default: 0, {FINE_TUNING_STAGE.weight_decay} for fine-tuning, {ADAMW_DECAY} with adamw)",
-    )
-    add("--l1", type=flags.non_negative_float, metavar="R", help="penalty on the absolute weights (default: 0)")
-    add("--l2", type=flags.non_negative_float, metavar="R", help="penalty on the squared weights (default: 0)")
-    add("--max-norm", type=flags.positive_float, metavar="R", help="largest norm of the weights into a unit")
-    add(
-        "--label-smoothing",
-        type=flags.fraction,
-        metavar="R",
-        help="share of the truth spread over all classes "
-        f"(default: 0, {FINE_TUNING_STAGE.label_smoothing} for fine-tuning)",
-    )
-    add(
-        "--ema",
-        type=flags.fraction,
-        metavar="R",
-        help=f"decay of a moving average of the weights (default: 0, {FINE_TUNING_STAGE.ema} for fine-tuning)",
-    )
-    add("--mixup", type=flags.non_negative_float, default=0.0, metavar="ALPHA", help="mix pairs of photos")
-    add("--class-weights", choices=CLASS_WEIGHTS, default="none", help="let every class count the same")
+    add("--decay", choices=DECAYS, help="schedule after the warmup (default: constant, cosine for fine-tuning)")
     add(
         "--patience",
         type=flags.non_negative_int,
         default=0,
         metavar="N",
-        help="stop after N epochs without improvement; 0 never does",
+        help="epochs without improvement before stopping early; 0 for never",
     )
     add(
-        "--head-epochs",
-        type=flags.positive_int,
-        default=10,
-        metavar="N",
-        help="in which the head is fitted alone before fine-tuning",
-    )
-    add(
-        "--batch-norm",
-        choices=("frozen", "fitted"),
-        help="whether fine-tuning changes batch normalisation (default: frozen, fitted from scratch)",
-    )
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="of the computations; auto: half on a GPU; else full, and bfloat16 in what is frozen if the CPU has it",
+        "--class-weights",
+        choices=CLASS_WEIGHTS,
+        default="none",
+        help="balanced: every class counts equally in the loss",
     )
     add(
         "--seed",
         type=flags.seed,
         default=0,
         metavar="N",
-        help="of the initial weights, the shuffling, the dropout and the augmentation",
+        help="random seed of weights, shuffling, dropout and augmentation",
+    )
+    add("--refit", action="store_true", help="train again up to the best epoch, with the validation photos")
+
+
+def add_advanced_arguments(add: Any) -> None:
+    """Add the flags that few users need; `add` is the ``add_argument`` method of a parser or group."""
+    add("--optimizer", choices=OPTIMIZERS, help="optimizer (default: adam)")
+    add(
+        "--momentum",
+        type=flags.fraction,
+        metavar="R",
+        help="momentum of sgd and rmsprop (default: 0.9 for sgd, 0 for rmsprop)",
     )
     add(
-        "--refit",
-        action="store_true",
-        help="once the best epoch is known, fit again up to it with the photos that validated, too",
+        "--warmup-epochs",
+        type=flags.non_negative_float,
+        metavar="N",
+        help="epochs of learning-rate warmup from zero (default: 0, 1 for fine-tuning)",
+    )
+    add(
+        "--weight-decay",
+        type=flags.non_negative_float,
+        metavar="R",
+        help=f"decoupled, as in AdamW (default: 0, {FINE_TUNING_STAGE.weight_decay} fine-tuning, "
+        f"{ADAMW_DECAY} with adamw)",
+    )
+    add("--l1", type=flags.non_negative_float, metavar="R", help="L1 penalty on the weights (default: 0)")
+    add("--l2", type=flags.non_negative_float, metavar="R", help="L2 penalty on the weights (default: 0)")
+    add(
+        "--max-norm",
+        type=flags.positive_float,
+        metavar="R",
+        help="largest norm of the weights into a unit (default: no limit)",
+    )
+    add(
+        "--label-smoothing",
+        type=flags.fraction,
+        metavar="R",
+        help="share of the target spread over all classes (default: 0, "
+        f"{FINE_TUNING_STAGE.label_smoothing} fine-tuning)",
+    )
+    add(
+        "--ema",
+        type=flags.fraction,
+        metavar="R",
+        help=f"decay of the moving average of the weights (default: 0, {FINE_TUNING_STAGE.ema} fine-tuning)",
+    )
+    add(
+        "--mixup",
+        type=flags.non_negative_float,
+        default=0.0,
+        metavar="ALPHA",
+        help="alpha of mixup, which blends pairs of photos; 0 for none",
+    )
+    add(
+        "--head-epochs",
+        type=flags.positive_int,
+        default=10,
+        metavar="N",
+        help="maximum epochs of the head alone before fine-tuning",
+    )
+    add(
+        "--batch-norm",
+        choices=("frozen", "fitted"),
+        help="batch normalization in fine-tuning (default: frozen, fitted from scratch)",
+    )
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="number format; auto: mixed_float16 on GPUs, otherwise float32 with bfloat16 in frozen layers",
     )
 
 
 def optimizer_defaults(arguments: argparse.Namespace, stage: Stage) -> dict[str, float]:
-    """What an optimizer that is asked for needs and the user does not say. Raises UserError."""
+    """Return the optimizer's default settings, which the flags override. Raises UserError."""
     if arguments.momentum and arguments.optimizer not in (SGD, RMSPROP):
-        raise UserError(f"--momentum is for --optimizer {SGD} and {RMSPROP}")
+        raise UserError(f"--momentum needs --optimizer {SGD} or {RMSPROP}: add it, or omit --momentum")
     if arguments.optimizer == SGD:
         return {"learning_rate": SGD_LEARNING_RATE, "momentum": SGD_MOMENTUM}
     return {"weight_decay": stage.weight_decay or ADAMW_DECAY} if arguments.optimizer == ADAMW else {}

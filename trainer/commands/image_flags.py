@@ -1,4 +1,4 @@
-"""Flags about the images that a network sees: how photos are resized, and how they are varied."""
+"""Flags of a network's input images: resizing and augmentation."""
 
 from __future__ import annotations
 
@@ -16,60 +16,62 @@ _ANY_SIZE = 224
 
 
 def add_arguments(add: Any) -> None:
-    """Adds those about resizing; `add` is a parser's or a group's ``add_argument``."""
+    """Add the resizing flags; `add` is the ``add_argument`` method of a parser or group."""
     add(
         "--image-size",
         type=flags.positive_int,
         metavar="PIXELS",
-        help="side of the images the network sees (default: that of the network, 224 for keras.applications; that of "
-        "the pictures in an IDX file for ours)",
+        help="side of the square input (default: 224; our own networks: their own, or the IDX file's)",
     )
     add(
         "--resize",
         choices=RESIZE_RULES,
         default=RESIZE_RULES[0],
-        help="how a photo becomes that square: its middle cropped, white padded beside it, or stretched",
+        help="crop the center, pad with white, or stretch to a square",
     )
     add(
         "--views",
         type=_views,
         metavar="RULE,RULE",
-        help="several such squares, as in crop,pad: the network sees each, and their features are averaged; training "
-        "and classifying take as many times longer",
+        help="resize rules whose features are averaged, such as crop,pad; multiplies the time",
     )
 
 
 def add_augmentation_arguments(add: Any) -> None:
-    """Adds those about varied copies."""
+    """Add the augmentation flags; `add` is the ``add_argument`` method of a parser or group."""
     add(
         "--augment",
         action="store_true",
-        help="vary photos in a way that suits most products; the flags below refine it",
+        help="vary photos with settings that suit most products; the flags below override them",
     )
-    add("--flip", action=argparse.BooleanOptionalAction, help=f"mirror half of them (with --augment: {DEFAULT.flip})")
-    add("--vertical-flip", action="store_true", default=None, help="mirror half of them upside down")
-    add("--quarter-turns", action="store_true", default=None, help="turn them by 0, 90, 180 or 270 degrees")
+    add(
+        "--flip",
+        action=argparse.BooleanOptionalAction,
+        help=f"mirror half of the copies (with --augment: {DEFAULT.flip})",
+    )
+    add("--vertical-flip", action="store_true", default=None, help="flip half of the copies upside down")
+    add("--quarter-turns", action="store_true", default=None, help="rotate copies by 0, 90, 180 or 270 degrees")
     for name, unit in (
-        ("rotation", "degrees"),
-        ("zoom", "share of the size"),
-        ("shift", "share of the side"),
-        ("shear", "degrees"),
-        ("color", "share of brightness, contrast and saturation"),
+        ("rotation", "maximum rotation in degrees"),
+        ("zoom", "maximum zoom, as a share of the size"),
+        ("shift", "maximum shift, as a share of the side"),
+        ("shear", "maximum shear in degrees"),
+        ("color", "maximum change of brightness, contrast and saturation"),
     ):
         default = getattr(DEFAULT, name)
-        help_text = f"{unit}, at most (with --augment: {default:g})"
+        help_text = f"{unit} (with --augment: {default:g})"
         add(f"--{name}", type=flags.non_negative_float, metavar="X", help=help_text)
     add(
         "--copies",
         type=flags.positive_int,
         default=COPIES,
         metavar="N",
-        help="varied copies of each photo that go through the frozen part of a network",
+        help="augmented copies of each photo to run through the frozen layers",
     )
 
 
 def _views(text: str) -> str:
-    """For argparse: resize rules, with commas between them. Raises ArgumentTypeError."""
+    """Argument type: comma-separated resize rules. Raises ArgumentTypeError."""
     try:
         return ImageSpec(_ANY_SIZE, text).resize
     except ValueError as error:
@@ -77,9 +79,9 @@ def _views(text: str) -> str:
 
 
 def image_spec(size: int, resize: str, views: str | None) -> ImageSpec:
-    """The images that the values of the flags stand for. Raises UserError."""
+    """Return the image format that the flags describe. Raises UserError."""
     if views and resize != RESIZE_RULES[0]:
-        raise UserError("--views says how photos are resized: leave --resize out")
+        raise UserError("--views and --resize cannot be combined: give only one of them")
     try:
         return ImageSpec(size, views or resize)
     except ValueError as error:
@@ -87,7 +89,7 @@ def image_spec(size: int, resize: str, views: str | None) -> ImageSpec:
 
 
 def augmentation(arguments: argparse.Namespace) -> Augmentation:
-    """The augmentation that flags ask for."""
+    """Return the augmentation that the flags describe."""
     given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Augmentation)}
     chosen = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(DEFAULT if arguments.augment else Augmentation(), **chosen)

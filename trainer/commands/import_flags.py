@@ -14,38 +14,38 @@ FIND_OUT = "auto"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of ``import``."""
+    """Add the flags of ``import``."""
     add = parser.add_argument
     add(
         "--model",
         type=flags.path,
         required=True,
         metavar="FILE",
-        help="a classifier that Keras has saved, .keras or .h5, on a local disk",
+        help="Keras classifier to import, a local .keras or .h5 file",
     )
     add(
         "--labels",
         type=labels.class_names,
         required=True,
         metavar="NAME,NAME...",
-        help="its classes in the order of its outputs; or a text file with a name in each line",
+        help="class names in the order of the model's outputs, or a text file with one name per line",
     )
     add(
         "--data",
         type=flags.path,
         required=True,
         metavar="DATA",
-        help="labelled photos, as train takes them, that the model is measured on; best those it was not trained on",
+        help="labeled photos, as for train, to evaluate the model on; preferably none that it was trained on",
     )
-    add("--model-dir", type=flags.path, required=True, metavar="DIR", help="where the model directory goes")
+    add("--model-dir", type=flags.path, required=True, metavar="DIR", help="model directory to write")
     add(
         "--preparation",
         choices=(FIND_OUT, *names.PREPARATIONS),
         default=FIND_OUT,
-        help="what it wants done to pixels from 0 to 255: nothing (none), 0 to 1 (unit), -1 to 1 (tf), or as caffe and "
-        "torch did; auto: each is tried, and one that is clearly the best is taken",
+        help="pixel scaling that the model expects: 0 to 255 (none), 0 to 1 (unit), -1 to 1 (tf), or that of caffe or "
+        "torch; auto: try each on --data, and use the one that is clearly the best",
     )
-    add("--image-size", type=flags.positive_int, metavar="PIXELS", help="for a model that takes images of any size")
-    add("--resize", choices=RESIZE_RULES, default=RESIZE_RULES[-1], help="how a photo becomes a square, as for train")
+    add("--image-size", type=flags.positive_int, metavar="PIXELS", help="image size, for a model that accepts any")
+    add("--resize", choices=RESIZE_RULES, default=RESIZE_RULES[-1], help="how to make a photo square, as for train")
     add_gate_argument(parser)
     flags.add_limit_arguments(parser)

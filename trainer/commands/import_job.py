@@ -1,4 +1,4 @@
-"""The work of ``import``: the network is wrapped, measured and exported."""
+"""The work of ``import``: wrap a Keras classifier, evaluate it and export it as a model directory."""
 
 from __future__ import annotations
 
@@ -35,23 +35,25 @@ TRIED_ON, SURELY = 200, 0.01
 
 
 def run(arguments: argparse.Namespace, examples: Sequence[Example]) -> ModelInfo:
-    """Writes the model directory.
+    """Import the classifier and write its model directory.
 
     Args:
-        arguments: of ``import``.
-        examples: labelled photos.
+        arguments: parsed flags of ``import``.
+        examples: labeled photos to evaluate on.
 
     Returns:
         The content of ``model.json``.
 
     Raises:
-        UserError: the file is no such classifier, or does not fit the labels.
-        CommandFailed: the model is below ``--fail-under``.
+        UserError: the file is not an image classifier, or does not match the labels.
+        CommandFailed: a metric is below ``--fail-under``.
     """
     a, limits = arguments, flags.limits(arguments)
     model = foreign.load(a.model)
     if model.output_shape[1] != len(a.labels):
-        raise UserError(f"the model has {model.output_shape[1]:,} classes, --labels names {len(a.labels):,}: name all")
+        raise UserError(
+            f"the model has {model.output_shape[1]:,} classes, --labels names {len(a.labels):,}: name every class"
+        )
     spec = image_flags.image_spec(foreign.image_size(model, a.image_size), a.resize, None)
     preparation = a.preparation
     if preparation == FIND_OUT:
@@ -101,10 +103,10 @@ def run(arguments: argparse.Namespace, examples: Sequence[Example]) -> ModelInfo
 def _best_preparation(
     model: keras.Model, spec: ImageSpec, limits: Limits, examples: Sequence[Example], labels: Sequence[str]
 ) -> str:
-    """The preparation with which a model is right clearly more often than with any other.
+    """Return the preparation with a significantly higher accuracy than every other one.
 
     Raises:
-        UserError: there is none.
+        UserError: the best one is not significantly better.
     """
     right = dict[str, np.ndarray]()
     for name in foreign.preparations(model):
@@ -119,10 +121,10 @@ def _best_preparation(
         fixed, broken = (int((right[a] & ~right[b]).sum()) for a, b in ((best, other), (other, best)))
         if metrics.mcnemar(fixed, broken) > SURELY:
             raise UserError(
-                f"with --preparation {best} {right[best].mean():.1%} of the photos come out right, with {other} "
-                f"{right[other].mean():.1%}: it is not clear which it was trained with, name it"
+                f"--preparation {best} has an accuracy of {right[best].mean():.1%}, {other} of "
+                f"{right[other].mean():.1%}, too close to choose: give the one that the model was trained with"
             )
-    say(f"chosen: --preparation {best}")
+    say(f"chose --preparation {best}")
     return best
 
 

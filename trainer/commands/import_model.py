@@ -1,4 +1,4 @@
-"""The ``import`` command: a classifier that another program has trained becomes a model directory."""
+"""The ``import`` command: convert a classifier trained by another program into a model directory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from trainer.evaluation import gates, verdict
 
 
 def import_model(arguments: argparse.Namespace) -> None:
-    """Measures the classifier on labelled photos, and writes a model directory."""
+    """Evaluate the classifier on labeled photos and write a model directory."""
     a = arguments
     storage.check_new_folder(a.model_dir, "--model-dir")
     if storage.is_remote(a.model) or not storage.is_file(a.model):
-        raise UserError(f"--model {a.model}: there is no such file on this machine")
+        raise UserError(f"--model {a.model} is not a local file: give the path of a .keras or .h5 file")
     gates.check_gate_names(a.fail_under or (), a.labels)
     examples = find_examples(a.data, class_names=a.labels if idx.is_images_file(a.data) else ())
     _check_labels(examples, a.labels)
@@ -36,4 +36,4 @@ def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
     unknown = collections.Counter(example.label for example in examples if example.label not in labels)
     if unknown:
         shown = ", ".join(map(repr, sorted(unknown)[:10]))
-        raise UserError(f"--data has classes that --labels does not name: {shown}; name them, or leave them out")
+        raise UserError(f"--data has classes that --labels does not name: {shown}; name or remove them")

@@ -1,4 +1,4 @@
-"""The ``inspect`` command: networks drawn, what their layers make of photos, and what in these decided the label."""
+"""The ``inspect`` command: show network layers, their activations for photos, and Grad-CAM heat maps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trainer.commands.inspect_page import drawing
 
 
 def inspect(arguments: argparse.Namespace) -> None:
-    """Prints the layers of models and, for photos, their labels; writes what is to be looked at."""
+    """Print the layers of models and the labels of photos and, with ``--output``, write a report."""
     output, wants_page = arguments.output, arguments.image or arguments.kernels
     if output:
         storage.check_new_folder(output, "--output")
     if wants_page and not output:
-        raise UserError(f"--{'image' if arguments.image else 'kernels'} needs --output: a page to look at")
+        raise UserError(f"--{'image' if arguments.image else 'kernels'} needs --output: give a folder for the report")
     if arguments.filters and arguments.all_filters:
-        raise UserError("--filters and --all-filters do not go together: give one of them")
+        raise UserError("--filters and --all-filters cannot be combined: give only one of them")
     with contextlib.ExitStack() as stack:
         paths = list(dict.fromkeys(arguments.model_dir))
         models = [stack.enter_context(model_dir.fetched(path)) for path in paths]
@@ -33,7 +33,7 @@ def inspect(arguments: argparse.Namespace) -> None:
             return
         sections = []
         if wants_page:
-            from trainer.commands.inspect_photo import sections_of  # TensorFlow, which takes seconds to import
+            from trainer.commands.inspect_photo import sections_of  # importing TensorFlow takes seconds
 
             sections = sections_of(dict(zip(paths, models, strict=True)), arguments, flags.limits(arguments))
         for path, model in zip(paths, models, strict=True):
@@ -43,7 +43,7 @@ def inspect(arguments: argparse.Namespace) -> None:
     )
     storage.make_folder(output, "--output")
     storage.write_text(f"{output}/report.html", page.document("Network", subject, sections))
-    say(f"written to {output}")
+    say(f"report written to {output}")
 
 
 def _print_layers(info: model_dir.ModelInfo) -> None:

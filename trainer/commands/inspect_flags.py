@@ -10,7 +10,7 @@ ALL = "all"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of ``inspect``."""
+    """Add the flags of ``inspect``."""
     add = parser.add_argument
     add(
         "--model-dir",
@@ -18,28 +18,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="DIR",
-        help="what train wrote; several with spaces between them, to see them side by side",
+        help="one or more model directories to inspect, separated by spaces",
     )
     add(
         "--image",
         type=flags.path,
         nargs="+",
         metavar="IMAGE",
-        help="photos, to see what the layers make of them; several with spaces between them",
+        help="one or more photos to show activations and heat maps for, separated by spaces",
     )
-    add("--output", type=flags.path, metavar="DIR", help="write report.html, the network drawn, here")
+    add("--output", type=flags.path, metavar="DIR", help="new folder for report.html, which shows the network")
     add(
         "--layers",
         nargs="+",
         metavar="LAYER",
-        help="those to look into, with spaces between them, or all (default: the last one of each size of maps)",
+        help="layers to show, separated by spaces, or all (default: the last layer of each feature map size)",
     )
     add(
         "--filters",
         type=flags.positive_ints,
         metavar="N[,N...]",
-        help="numbers of the filters to show, from 1 (default: the first, the middle and the last)",
+        help="numbers of the filters to show, from 1 (default: the first, middle and last)",
     )
     add("--all-filters", action="store_true", help="show all filters")
-    add("--kernels", action="store_true", help="draw the kernels of these filters, too, where a layer has some")
+    add("--kernels", action="store_true", help="also show the kernels of these filters, for layers that have kernels")
     flags.add_limit_arguments(parser)

@@ -1,4 +1,4 @@
-"""The page of ``inspect``: the network drawn, activations and kernels as pictures."""
+"""The report of ``inspect``: a drawing of the network, and pictures of activations and kernels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def drawing(info: model_dir.ModelInfo) -> str:
 
 
 def _arc(source: int, target: int) -> str:
-    """A line from one layer to another that is further down, as SVG."""
+    """Draw a curve from a layer to a later one, as SVG."""
     top, bottom = (page.LAYER_HEIGHT * (number + 0.5) for number in (source, target))
     reach = min(_ARCS - 4, 12 + 6 * (target - source)) * 4 / 3  # a cubic curve reaches three quarters of its controls
     curve = f"M {_ARCS} {top} C {_ARCS - reach:.0f} {top}, {_ARCS - reach:.0f} {bottom}, {_ARCS} {bottom}"
@@ -46,12 +46,12 @@ def _arc(source: int, target: int) -> str:
 
 
 def shape_of(activation: Activation) -> str:
-    """The shape of an activation, as text."""
+    """Return the shape of an activation as text."""
     return " × ".join(map(str, activation.values.shape))
 
 
 def overlaid(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """An image uint8 [H, W, 3] with a map [h, w] from 0 to 1 in red over it, what is 0 in grey."""
+    """Overlay an image, uint8 [H, W, 3], with a heat map [h, w] from 0 (gray) to 1 (red)."""
     size = (image.shape[1], image.shape[0])
     share = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))[
         ..., np.newaxis
@@ -63,25 +63,25 @@ def overlaid(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Filters:
-    """Which filters of a layer are shown.
+    """Selection of the filters of a layer to show.
 
     Attributes:
-        numbers: from 1; None for the first, the middle and the last.
-        every: all of them.
+        numbers: filter numbers, from 1; None for the first, the middle and the last.
+        every: whether to show all filters.
     """
 
     numbers: Sequence[int] | None = None
     every: bool = False
 
     def of(self, count: int) -> list[int]:
-        """Those of a layer that has `count` of them, from 0; none if it has no such."""
+        """Return the indices of the selected filters of a layer with `count` filters, from 0."""
         if self.numbers is not None:
             return [number - 1 for number in self.numbers if number <= count]
         return list(range(count)) if self.every or count <= FEW else [0, count // 2, count - 1]
 
 
 def shown(activation: Activation, filters: Filters) -> list[str]:
-    """Filters as pictures, from their least value in black to their greatest in white."""
+    """Return the selected filters as pictures, from their minimum in black to their maximum in white."""
     values = activation.values
     if values.ndim != 3:
         values = values.reshape(1, 1, -1)
@@ -94,12 +94,12 @@ def shown(activation: Activation, filters: Filters) -> list[str]:
 
 
 def kernel_figures(layer: str, kernel: np.ndarray, filters: Filters) -> list[str]:
-    """Kernels as pictures: in colour if three channels go in, or else those of the first channels in grey.
+    """Return kernels as pictures: in color for three input channels, otherwise the first channels in gray.
 
     Args:
-        layer: its name.
+        layer: name of the layer.
         kernel: float [h, w, channels, filters].
-        filters: which to show.
+        filters: filters to show.
     """
     channels, count = kernel.shape[2:]
     figures = []
@@ -115,7 +115,7 @@ def kernel_figures(layer: str, kernel: np.ndarray, filters: Filters) -> list[str
 
 
 def _figure(values: np.ndarray, words: str, hint: str) -> str:
-    """Numbers [h, w] or [h, w, 3] as a picture, from the least in black to the greatest in white."""
+    """Return an array [h, w] or [h, w, 3] as a picture, from its minimum in black to its maximum in white."""
     low, high = float(values.min()), float(values.max())
     scaled = (255 * (values - low) / ((high - low) or 1.0)).astype(np.uint8)
     picture = np.asarray(Image.fromarray(scaled).resize((SIDE, SIDE), Image.Resampling.NEAREST).convert("RGB"))

@@ -1,4 +1,4 @@
-"""The sections of ``inspect`` about photos and weights: labels, heat maps, activations, kernels."""
+"""Report sections of ``inspect`` on photos and weights: labels, heat maps, activations and kernels."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ BEST = 3
 
 @dataclasses.dataclass(frozen=True)
 class _Subject:
-    """A model, and the photos as it sees them.
+    """A model and the photos resized for it.
 
     Attributes:
-        name: for titles; empty if there is no other model.
-        labels: its classes.
-        classifier: the network.
-        photos: in the order in which they were given.
+        name: path of the model, for titles; empty if it is the only model.
+        labels: class names.
+        classifier: Keras model, uint8 images to probabilities.
+        photos: photos in the order given.
     """
 
     name: str
@@ -42,15 +42,15 @@ class _Subject:
 
 
 def sections_of(models: Mapping[str, ModelDir], arguments: argparse.Namespace, limits: Limits) -> list[str]:
-    """Sections of HTML; prints the best labels of the photos.
+    """Return the HTML sections, and print the best labels of the photos.
 
     Args:
-        models: path -> model.
-        arguments: of ``inspect``.
-        limits: which photos are too large.
+        models: path -> model directory.
+        arguments: parsed flags of ``inspect``.
+        limits: size limits of photos.
 
     Raises:
-        UserError: a file is not a photo, or there is no such layer.
+        UserError: a file is not a photo, a layer does not exist, or no chosen layer has kernels.
     """
     uris = list(dict.fromkeys(arguments.image or ()))
     subjects = [
@@ -64,7 +64,7 @@ def sections_of(models: Mapping[str, ModelDir], arguments: argparse.Namespace, l
     ]
     filters = Filters(arguments.filters, every=arguments.all_filters)
     chosen = _layers(subjects, arguments.layers)
-    sections = [page.section("What decided", *map(_decided, subjects))] if uris else []
+    sections = [page.section("Predictions and heat maps", *map(_decided, subjects))] if uris else []
     drawn = 0
     for subject, layers in zip(subjects, chosen, strict=True):
         if uris:
@@ -75,15 +75,17 @@ def sections_of(models: Mapping[str, ModelDir], arguments: argparse.Namespace, l
             sections += kernel_sections
     if arguments.kernels and not drawn:
         which = ", ".join(arguments.layers or ()) or "no layer"
-        raise UserError(f"--kernels: {which} has {'no ' if arguments.layers else ''}kernels: only convolutions have")
+        raise UserError(
+            f"--kernels: {which} has {'no ' if arguments.layers else ''}kernels: choose convolutions or omit --kernels"
+        )
     return sections
 
 
 def _layers(subjects: Sequence[_Subject], names: Sequence[str] | None) -> list[Sequence[str] | None]:
-    """The layers to look into in each network; of those that are named, those that it has.
+    """Return the layers to show of each network: the named ones that it has, or None for its default.
 
     Raises:
-        UserError: no network has one of them.
+        UserError: a named layer exists in none of the networks.
     """
     if names is None:
         return [None] * len(subjects)
@@ -92,7 +94,7 @@ def _layers(subjects: Sequence[_Subject], names: Sequence[str] | None) -> list[S
         return list(known)
     unknown = [name for name in names if not any(name in own for own in known)]
     if unknown:
-        raise UserError(f"--layers: there is no layer {unknown[0]!r}; inspect without --layers lists them")
+        raise UserError(f"--layers: there is no layer {unknown[0]!r}; run inspect without --layers to list them")
     return [[name for name in names if name in own] for own in known]
 
 
@@ -104,26 +106,26 @@ def _read(uri: str, model: ModelDir, limits: Limits) -> Photo:
 
 
 def _decided(subject: _Subject) -> str:
-    """The best labels of each photo, and what in it speaks for them."""
+    """Return HTML with the best labels of each photo and their heat maps; print the labels."""
     parts = [f"<h3>{page.text(subject.name)}</h3>"] if subject.name else []
     probabilities = subject.classifier(np.stack([photo.image for photo in subject.photos])).numpy()
     for photo, row in zip(subject.photos, probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[:BEST].tolist()
         if subject.name or len(subject.photos) > 1:
             print_line(f"{subject.name}: {photo.example.uri}:" if subject.name else f"{photo.example.uri}:")
-        figures = [page.figure(page.jpeg(photo.image), "as the network sees it", photo.example.uri)]
+        figures = [page.figure(page.jpeg(photo.image), "network input", photo.example.uri)]
         for index in best:
             label = subject.labels[index]
             print_line(f"{label} {row[index]:.4f}")
             heat = overlaid(photo.image, heat_map(subject.classifier, photo.image, index))
             bars = page.score_bars([(label, float(row[index]), index == best[0])])
-            figures.append(page.figure(page.jpeg(heat), bars, f"what speaks for {label}"))
+            figures.append(page.figure(page.jpeg(heat), bars, f"heat map for {label}"))
         parts.append(page.gallery(figures))
     return "".join(parts)
 
 
 def _activations(subject: _Subject, layers: Sequence[str] | None, filters: Filters) -> Iterator[str]:
-    """A section for each layer, with a row of pictures for each photo."""
+    """Yield a section for each layer, with a row of images for each photo."""
     found = [activations(subject.classifier, photo.image, layers) for photo in subject.photos]
     for of_photos in zip(*found, strict=True):
         rows = "".join(page.gallery(shown(activation, filters)) for activation in of_photos)
@@ -132,7 +134,7 @@ def _activations(subject: _Subject, layers: Sequence[str] | None, filters: Filte
 
 
 def _kernels(subject: _Subject, layers: Sequence[str] | None, filters: Filters) -> Iterator[str]:
-    """A section for each layer that has kernels; without names, for the first such layer."""
+    """Yield a section for each layer that has kernels; without names, only for the first such layer."""
     for name, kernel in kernels(subject.classifier, layers).items():
         title = f"{subject.name} kernels of {name}: {' × '.join(map(str, kernel.shape))}".strip()
         yield page.section(title[0].upper() + title[1:], page.gallery(kernel_figures(name, kernel, filters)))

@@ -1,4 +1,4 @@
-"""Flags about the network: which, with what on top, and what of it is fitted."""
+"""Flags of the network: backbone, head and frozen layers."""
 
 from __future__ import annotations
 
@@ -16,55 +16,51 @@ DROPOUT = 0.2
 
 
 def add_arguments(add: Any) -> None:
-    """Adds them; `add` is a parser's or a group's ``add_argument``."""
-    add("--backbone", default="MobileNetV2", metavar="NAME", help="a network of keras.applications, or one of ours")
+    """Add the flags that most users need; `add` is the ``add_argument`` method of a parser or group."""
+    add("--backbone", default="MobileNetV2", metavar="NAME", help="network of keras.applications, or one of our own")
     add(
         "--weights",
         metavar="imagenet|none|FILE",
-        help="weights to start from: imagenet, none (every layer is fitted), the model.keras of an earlier model "
-        "directory, or a file that Keras wrote of the network without its top (default: imagenet, none for ours)",
+        help="initial weights; FILE is a model.keras or Keras weights (default: imagenet, none for our own networks)",
     )
     add(
         "--fine-tune",
         metavar="none|top|all|LAYER",
-        help="what of the backbone is fitted besides the head: none, its top blocks (top), all, or what is above a "
-        "layer, by its name (default: none, all with --weights none)",
+        help="backbone layers to train: the top blocks, all, or those above LAYER (default: none, all from scratch)",
     )
     add(
         "--hidden-units",
         type=flags.positive_ints,
         metavar="N[,N...]",
-        help="dense layers between the backbone and the last layer, such as 64,32",
+        help="units of dense layers before the last one, such as 64,32 (default: no such layers)",
     )
-    add(
-        "--dropout",
-        type=flags.fraction,
-        default=DROPOUT,
-        metavar="R",
-        help="before the last layer, after hidden ones",
-    )
+    add("--dropout", type=flags.fraction, default=DROPOUT, metavar="R", help="dropout rate before dense layers")
     image_flags.add_arguments(add)
+
+
+def add_advanced_arguments(add: Any) -> None:
+    """Add the flags of our own networks; `add` is the ``add_argument`` method of a parser or group."""
     add(
         "--color-mode",
         choices=names.COLOR_MODES,
         default=names.COLOR_MODES[0],
-        help="whether a network of ours sees colours",
+        help="color mode of our own networks",
     )
     add(
         "--convolutions",
         type=flags.positive_ints,
         metavar="N[,N...]",
-        help=f"filters of each convolution of the backbone {CONVOLUTIONAL} (default: 32,64,128)",
+        help=f"filters of each convolution of --backbone {CONVOLUTIONAL} (default: 32,64,128)",
     )
-    add("--kernel", type=flags.positive_int, metavar="PIXELS", help="side of their filters (default: 3)")
-    add("--strides", type=flags.positive_int, metavar="PIXELS", help="by how much their filters move (default: 1)")
-    add("--pooling", choices=names.POOLINGS, help="after each of them, over 2 x 2 pixels (default: max)")
+    add("--kernel", type=flags.positive_int, metavar="PIXELS", help="side of the convolution kernels (default: 3)")
+    add("--strides", type=flags.positive_int, metavar="PIXELS", help="stride of the convolutions (default: 1)")
+    add("--pooling", choices=names.POOLINGS, help="2 x 2 pooling after each convolution (default: max)")
 
 
 def layers(arguments: argparse.Namespace) -> names.Layers:
-    """The layers of the network ``convolutional``. Raises UserError where another network is meant."""
+    """Return the layers of ``convolutional``. Raises UserError if the flags are given for another backbone."""
     given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(names.Layers)}
     given = {name: value for name, value in given.items() if value is not None}
     if given and arguments.backbone != CONVOLUTIONAL:
-        raise UserError(f"--{next(iter(given))} is for --backbone {CONVOLUTIONAL}")
+        raise UserError(f"--{next(iter(given))} needs --backbone {CONVOLUTIONAL}: add it, or omit the flag")
     return names.Layers(**given)

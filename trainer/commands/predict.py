@@ -1,4 +1,4 @@
-"""The ``predict`` command: what a model says of a few photos."""
+"""The ``predict`` command: print a model's predictions for a few photos."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Prints the best labels of photos, in the order given; fails if one of them cannot be read."""
+    """Print the best labels of photos, in the order given.
+
+    Raises:
+        CommandFailed: some of the photos cannot be read.
+    """
     with model_dir.fetched(arguments.model_dir) as model:
-        from catalogue.model_dir import saved_model  # TensorFlow, which takes seconds to import
+        from catalogue.model_dir import saved_model  # importing TensorFlow takes seconds
 
         info, probabilities, limits = model.info, saved_model.load(model), flags.limits(arguments)
         examples = [example for uri in arguments.images for example in _examples(uri)]
@@ -44,11 +48,13 @@ def predict(arguments: argparse.Namespace) -> None:
             else:
                 print_line(f"{photo.example.uri}\n  not classified, {photo.error}")
     if len(readable) < len(photos):
-        raise CommandFailed(f"{len(photos) - len(readable)} of {len(photos)} files could not be read as a photo")
+        raise CommandFailed(
+            f"{len(photos) - len(readable)} of {len(photos)} files cannot be read as a photo: fix or omit them"
+        )
 
 
 def _examples(uri: str) -> list[Example]:
-    """A photo, or all those in a folder. Raises UserError for a folder without any."""
+    """Return one photo, or all photos of a folder. Raises UserError if the folder has none."""
     return find_examples(uri, labelled=False) if _is_folder(storage.without_file_scheme(uri)) else [Example(uri, "")]
 
 
@@ -57,7 +63,7 @@ def _is_folder(uri: str) -> bool:
         return os.path.isdir(uri)
     try:
         return storage.scheme(uri) not in ("http", "https") and not storage.is_file(uri) and storage.exists(uri)
-    except StorageError:  # it is reported when the photo is read
+    except StorageError:  # reported when the photo is read
         return False
 
 
@@ -79,6 +85,6 @@ def _table(uri: str, best: Sequence[tuple[str, float]]) -> str:
 
 
 def bar(share: float, width: int) -> str:
-    """A bar for a share between 0 and 1 of `width` characters."""
+    """Return a text bar for a share between 0 and 1; 1 is `width` characters long."""
     eighths = round(share * width * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()

@@ -10,16 +10,16 @@ TOP = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of ``predict``."""
+    """Add the flags of ``predict``."""
     add = parser.add_argument
-    add("--model-dir", type=flags.path, required=True, metavar="DIR", help="what train wrote")
+    add("--model-dir", type=flags.path, required=True, metavar="DIR", help="model directory")
     add(
         "images",
         type=flags.path,
         nargs="+",
         metavar="IMAGE",
-        help="photos: files, folders of them, objects, or https:// URIs",
+        help="photos: files, folders, objects of an object store, or https:// URIs",
     )
-    add("--top-k", type=flags.positive_int, default=TOP, metavar="K", help="labels shown of each photo")
+    add("--top-k", type=flags.positive_int, default=TOP, metavar="K", help="number of labels to show for each photo")
     add("--json", action="store_true", help="print one JSON object for each photo")
     flags.add_limit_arguments(parser)

@@ -1,4 +1,4 @@
-"""The ``preview`` command: labelled photos as ``train`` would divide, resize and vary them, before it fits anything."""
+"""The ``preview`` command: show the split, resized photos and augmentation that ``train`` would use."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from trainer.fitting.encoded import Encoded
 from trainer.networks import names
 
 COPIES = 23
-_WHOLE_ARRAY = 1024  # numbers; of larger ones the edges are shown
+_WHOLE_ARRAY = 1024  # numbers; only the edges of larger arrays are shown
 
 
 def preview(arguments: argparse.Namespace) -> None:
-    """Says how many photos of each class are on each side; writes a page to look at."""
+    """Print the number of photos per class in each split, and write a report."""
     a, limits = arguments, flags.limits(arguments)
     data_flags.check(a)
     storage.check_new_folder(a.output, "--output")
@@ -47,7 +47,7 @@ def preview(arguments: argparse.Namespace) -> None:
     sides = split.sides(read.examples)
     photo = read_photo(sides["training"][0], spec, limits)
     if isinstance(photo, Unreadable):
-        raise UserError(f"{photo.example.uri} was changed while it was being read")
+        raise UserError(f"{photo.example.uri} has changed while it was being read: run the command again")
     image = photo.image
     about = f"{' × '.join(map(str, image.shape))}, {image.dtype}, {image.min()} to {image.max()}"
     print_line(f"the first photo: {about}")
@@ -59,14 +59,14 @@ def preview(arguments: argparse.Namespace) -> None:
     ]
     varied = image_flags.augmentation(a)
     if varied:
-        sections.append(page.section("The first photo, varied", _copies(photo, varied, a.seed)))
+        sections.append(page.section("The first photo, augmented", _copies(photo, varied, a.seed)))
     storage.make_folder(a.output, "--output")
     storage.write_text(f"{a.output}/report.html", page.document("Photos", f"{a.data}, before training", sections))
-    say(f"written to {a.output}")
+    say(f"report written to {a.output}")
 
 
 def _read(examples: Sequence[Example], spec: ImageSpec, limits: Limits) -> Encoded:
-    """The photos as ``train`` reads them, without their pixels."""
+    """Read the photos as ``train`` does, without keeping their pixels."""
     good: list[Photo] = []
     unreadable: list[Unreadable] = []
     with Progress("reading photos", len(examples), "photos") as progress:
@@ -81,7 +81,7 @@ def _read(examples: Sequence[Example], spec: ImageSpec, limits: Limits) -> Encod
 
 
 def _array(photo: Photo) -> str:
-    """A photo as the network sees it, and as numbers."""
+    """Return HTML with a photo as the network receives it, as an image and as numbers."""
     image = photo.image
     is_grey = (image == image[..., :1]).all()
     channels = {"all channels": image[..., 0]} if is_grey else dict(zip(("red", "green", "blue"), image.T, strict=True))
@@ -94,12 +94,12 @@ def _array(photo: Photo) -> str:
 
 
 def _copies(photo: Photo, varied: Augmentation, seed: int) -> str:
-    from trainer.fitting import warping  # TensorFlow, which takes seconds to import
+    from trainer.fitting import warping  # importing TensorFlow takes seconds
 
     side = photo.image.shape[1]
     drawn = np.concatenate([augmentation.draws(seed, copy, 1) for copy in range(1, COPIES + 1)])
     images = np.repeat(photo.image[np.newaxis], COPIES, axis=0)
     made = warping.apply(images, *augmentation.variation(varied, drawn, side)).numpy()
-    figures = [page.figure(page.jpeg(photo.image), "<b>as it is</b>", photo.example.uri)]
+    figures = [page.figure(page.jpeg(photo.image), "<b>original</b>", photo.example.uri)]
     figures += [page.figure(page.jpeg(image), f"{number}", f"copy {number}") for number, image in enumerate(made, 1)]
     return page.gallery(figures)

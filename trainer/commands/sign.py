@@ -1,4 +1,4 @@
-"""``sign``: a signature for a model directory, so that who classifies can tell whether it is what was released."""
+"""The ``sign`` command: sign a model directory, so that its users can verify that it is unchanged."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from catalogue.reasons import StorageError
 
 
 def sign(arguments: argparse.Namespace) -> None:
-    """Verifies a model directory and writes ``model.sig`` into it.
+    """Verify a model directory and write its signature, ``model.sig``, into it.
 
     Raises:
-        ModelDirError: it is not in order.
-        UserError: the key cannot be used, or the signature not be written.
+        ModelDirError: the model directory is damaged or incomplete.
+        UserError: the key cannot be used, or the signature cannot be written.
     """
     signature.check_installed()
     path = arguments.model_dir.rstrip("/")
@@ -28,4 +28,4 @@ def sign(arguments: argparse.Namespace) -> None:
                 storage.copy(str(model.path / SIGNATURE_FILE), f"{path}/{SIGNATURE_FILE}")
             except StorageError as error:
                 raise UserError(f"--model-dir {path} cannot be written: {error.message}") from error
-    say(f"model {model.info.id} in {path} is signed")
+    say(f"signed model {model.info.id} in {path}")

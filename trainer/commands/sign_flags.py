@@ -8,7 +8,7 @@ from catalogue.cli import flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of ``sign``."""
+    """Add the flags of ``sign``."""
     add = parser.add_argument
-    add("--model-dir", type=flags.path, required=True, metavar="DIR", help="what train wrote")
-    add("--key", type=flags.path, required=True, metavar="KEY", help="a private key of an elliptic curve, as PEM")
+    add("--model-dir", type=flags.path, required=True, metavar="DIR", help="model directory to sign")
+    add("--key", type=flags.path, required=True, metavar="KEY", help="elliptic curve private key, as a PEM file")

@@ -1,7 +1,7 @@
-"""The ``sweep`` command: one training after the other with other flags, over the same photos, read once.
+"""The ``sweep`` command: train on the same photos with many combinations of flags, and rank the results.
 
-What the frozen part of a network makes of the photos is computed once for all trials that need the same, so that a
-trial takes as long as its fitting. A trial finds what ``train`` finds with the same flags.
+Trials that need the same outputs of frozen layers share them, so that a trial takes only as long as its fitting. A
+trial gets the same result as ``train`` with the same flags.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trainer.data.sides import find_sides
 
 
 def sweep(arguments: argparse.Namespace) -> None:
-    """Trains with each combination of flags; writes what it found where ``--output`` says, and prints a table."""
+    """Train with each combination of flags, write the results to ``--output``, and print a table."""
     start = time.monotonic()
     varied = varied_flags(arguments)
     check(arguments, varied)
@@ -49,7 +49,7 @@ def sweep(arguments: argparse.Namespace) -> None:
         )
         start -= seconds
     if finished:
-        say(f"going on with {counted(len(finished), 'trial')} in {arguments.output}")
+        say(f"resuming with {counted(len(finished), 'finished trial')} in {arguments.output}")
     trials: list[Trial] = []
     with _output(arguments.output, trials), tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         run = None
@@ -75,28 +75,28 @@ def sweep(arguments: argparse.Namespace) -> None:
     ranked = sorted(trials, key=rank)
     print_table(ranked, varied)
     if ranked[0].accuracy is None:
-        raise CommandFailed(f"all {len(trials)} trials failed: {ranked[0].error}")
+        raise CommandFailed(f"all {len(trials)} trials failed; the first error is: {ranked[0].error}")
     seconds = time.monotonic() - start
     say(
-        f"{counted(len(trials), 'trial')} in {seconds:.0f} s, written to {arguments.output}; the best: "
+        f"{counted(len(trials), 'trial')} in {seconds:.0f} s, written to {arguments.output}; best trial: "
         f"{named(ranked[0].values)}"
     )
     if arguments.model_dir:
-        say("training the best once more")
+        say("training the best trial again")
         train(train_config(arguments, ranked[0].values))
 
 
 @contextlib.contextmanager
 def _output(folder: str, trials: Sequence[Trial]) -> Iterator[None]:
-    """Makes the folder for what is written, and removes it again if no trial ends."""
+    """Create the output folder, and remove it again if no trial finishes."""
     was_there = os.path.isdir(folder)
     storage.make_folder(folder, "--output")
     try:
         yield
     except KeyboardInterrupt:
         if trials:
-            ended = counted(len(trials), "trial")
-            say(f"the {ended} that ended are in {folder}; the same flags and --resume go on")
+            ended = counted(len(trials), "finished trial")
+            say(f"{ended} kept in {folder}: resume with the same flags and --resume")
         raise
     finally:
         if not trials and not was_there:

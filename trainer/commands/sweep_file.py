@@ -1,4 +1,4 @@
-"""``sweep.json``: a sweep and the trials that have ended, also for a later command that goes on with it."""
+"""``sweep.json``: the settings and finished trials of a sweep, from which ``--resume`` continues."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from trainer.fitting.checkpoints import differences
 
 
 def identity(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], photos: str) -> dict[str, Any]:
-    """Identifies a sweep: one that agrees in it may go on with another's trials.
+    """Return the identity of a sweep. Only a sweep with the same identity can reuse its trials.
 
     Args:
-        arguments: of the command.
+        arguments: parsed flags of ``sweep``.
         varied: flags and their values.
-        photos: see `trainer.data.sides.Sides.digest`.
+        photos: digest of the photos, see `trainer.data.sides.Sides.digest`.
     """
     return {
         "options": train_config(arguments, {}).result_settings,
@@ -35,14 +35,14 @@ def identity(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]],
 def write(
     arguments: argparse.Namespace, own: Mapping[str, Any], contents: str, trials: Sequence[Trial], seconds: float
 ) -> None:
-    """Writes the file.
+    """Write the file.
 
     Args:
-        arguments: of the command.
-        own: what `identity` gave.
-        contents: see `trainer.data.identity.contents_digest`.
-        trials: those that have ended.
-        seconds: that they took.
+        arguments: parsed flags of ``sweep``.
+        own: identity of the sweep, see `identity`.
+        contents: digest of the photos' contents, see `trainer.data.identity.contents_digest`.
+        trials: finished trials.
+        seconds: duration of the sweep so far.
     """
     best = min(trials, key=rank)
     content = {
@@ -58,15 +58,15 @@ def write(
 
 
 def earlier(folder: str, own: Mapping[str, Any], contents: Callable[[], str]) -> tuple[list[Trial], float]:
-    """The trials of an interrupted sweep, and the seconds that they took; none if there is no such sweep.
+    """Return the trials of an interrupted sweep and its duration in seconds, or no trials and 0 without a file.
 
     Args:
-        folder: of its file.
-        own: what `identity` gave.
-        contents: a function that gives the digest of the contents of the photos, as they are now.
+        folder: output folder of the sweep.
+        own: identity of the current sweep, see `identity`.
+        contents: function that returns the digest of the photos' current contents.
 
     Raises:
-        UserError: it is another sweep.
+        UserError: the file belongs to another sweep, or cannot be read.
     """
     path = f"{folder}/{SWEEP_FILE}"
     if not storage.is_file(path):
@@ -76,9 +76,9 @@ def earlier(folder: str, own: Mapping[str, Any], contents: Callable[[], str]) ->
         trials = [Trial(**trial) for trial in found["trials"]]
         other = differences({name: found[name] for name in own}, dict(own))
         if not other and found["contents"] != contents():
-            other = ["photos were changed since, under the same names"]
+            other = ["the photos have changed under the same names"]
     except (StorageError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"--resume: {path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}: fix it, or omit --resume") from error
     if other:
-        raise UserError(f"{path} is of another sweep ({'; '.join(other)}): choose another --output")
+        raise UserError(f"{path} belongs to another sweep ({'; '.join(other)}): choose another --output")
     return trials, found["seconds"]

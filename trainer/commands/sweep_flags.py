@@ -1,4 +1,4 @@
-"""Command-line flags of ``sweep``, and the values that they vary."""
+"""Command-line flags of ``sweep``, and the values of ``--vary``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainer.config import TrainConfig
 
 SWEEP_FILE = "sweep.json"
 Values = Mapping[str, str]
-"""What a trial varies: flag without its dashes -> value as it would be typed."""
+"""Varied flags of a trial: flag without its dashes -> value as typed on the command line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`; `log` where their logarithms are drawn evenly, `whole` where they are integers."""
+    """Range from `low` to `high`, sampled log-uniformly if `log`, else uniformly; integers if `whole`."""
 
     low: float
     high: float
@@ -32,15 +32,15 @@ class Range:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of ``sweep``."""
-    data_flags.add_arguments(parser.add_argument)
-    add = parser.add_argument
+    """Add the flags of ``sweep``."""
+    data_flags.add_arguments(parser.add_argument_group("photos").add_argument)
+    add = parser.add_argument_group("sweep").add_argument
     add(
         "--output",
         type=flags.path,
         required=True,
         metavar="DIR",
-        help="where sweep.json, report.html and a page for each trial go",
+        help="folder for sweep.json, report.html and a page for each trial",
     )
     add(
         "--vary",
@@ -48,27 +48,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar=("FLAG", "VALUE"),
-        help="a flag of train without its dashes and its values, as in --vary dropout 0 0.2 0.5, yes or no for a "
-        "switch; LOW..HIGH, or LOW..HIGH:log, is a range, for --trials; repeatable",
+        help="flag of train, without its dashes, and its values, as in --vary dropout 0 0.2 0.5; yes or no for a "
+        "switch; LOW..HIGH or LOW..HIGH:log for a range, with --trials; repeatable",
     )
     add("--one-at-a-time", action="store_true", help="vary each flag alone instead of all combinations")
     add(
         "--trials",
         type=flags.positive_int,
         metavar="N",
-        help="let Optuna (extra 'sweep') choose N combinations instead of trying all",
+        help="let Optuna (extra 'sweep') choose N combinations instead of trying all of them",
     )
     add(
         "--resume",
         action="store_true",
-        help="go on with an interrupted sweep in --output: the trials that ended are not made again",
+        help="resume an interrupted sweep in --output, keeping its finished trials",
     )
-    add("--model-dir", type=flags.path, metavar="DIR", help="train the best once more and write its model here")
+    add(
+        "--model-dir",
+        type=flags.path,
+        metavar="DIR",
+        help="train the best combination again and write its model directory here",
+    )
     options.add_method_arguments(parser)
 
 
 def varied_flags(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """Flag without dashes -> its values."""
+    """Return the varied flags: flag without its dashes -> its values. Raises UserError."""
     varied: dict[str, list[str]] = {}
     for name, *values in arguments.vary:
         flag = name.removeprefix("--")
@@ -79,15 +84,15 @@ def varied_flags(arguments: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def check(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) -> None:
-    """Refuses what cannot work before anything is read."""
+    """Raise UserError if flags or values are invalid, before any photo is read."""
     ranges = [flag for flag, values in varied.items() if any(range_of(value) for value in values)]
     if ranges and not arguments.trials:
-        raise UserError(f"--vary {ranges[0]}: a range needs --trials")
+        raise UserError(f"--vary {ranges[0]}: a range needs --trials: add it, or list values")
     if arguments.trials and arguments.one_at_a_time:
-        raise UserError("--trials and --one-at-a-time do not go together")
+        raise UserError("--trials and --one-at-a-time cannot be combined: give only one of them")
     for flag, values in varied.items():
         if len(values) > 1 and flag in ranges:
-            raise UserError(f"--vary {flag}: give one range, or values")
+            raise UserError(f"--vary {flag}: give one range or a list of values")
         for value in values:
             own = range_of(value)
             for text in (text_of(own.low, own), text_of(own.high, own)) if own else (value,):
@@ -95,7 +100,7 @@ def check(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) ->
     if arguments.trials:
         import_optuna()
     if os.environ.get("TF_CONFIG"):
-        raise UserError("a sweep runs on one machine: start it without TF_CONFIG")
+        raise UserError("a sweep runs on one machine only: unset TF_CONFIG")
     if not (arguments.resume and os.path.isfile(os.path.join(arguments.output, SWEEP_FILE))):
         storage.check_new_folder(arguments.output, "--output")
     if arguments.model_dir:
@@ -103,7 +108,7 @@ def check(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) ->
 
 
 def train_config(arguments: argparse.Namespace, values: Values) -> TrainConfig:
-    """The flags of ``train`` with some values in the place of what was given. Raises UserError."""
+    """Return the ``train`` settings with some flags replaced by the given values. Raises UserError."""
     parser = flags.Parser()
     options.add_method_arguments(parser)
     actions = {action.option_strings[0].removeprefix("--"): action for action in parser._actions}
@@ -130,19 +135,19 @@ def _parsed(action: argparse.Action, text: str) -> Any:
     flag = action.option_strings[0]
     if action.nargs == 0:  # a switch
         if text not in ("yes", "no"):
-            raise UserError(f"--vary {flag.removeprefix('--')}: {text!r} is neither yes nor no")
+            raise UserError(f"--vary {flag.removeprefix('--')}: {text!r} is neither yes nor no: give one of them")
         return text == "yes"
     try:
         value = action.type(text) if callable(action.type) else text
     except argparse.ArgumentTypeError as error:
         raise UserError(f"--vary {flag.removeprefix('--')}: {error}") from error
     if action.choices and value not in action.choices:
-        raise UserError(f"--vary {flag.removeprefix('--')}: {text!r} is none of {', '.join(action.choices)}")
+        raise UserError(f"--vary {flag.removeprefix('--')}: {text!r} is not one of {', '.join(action.choices)}")
     return value
 
 
 def range_of(text: str) -> Range | None:
-    """``LOW..HIGH`` or ``LOW..HIGH:log``; None for anything else."""
+    """Parse ``LOW..HIGH`` or ``LOW..HIGH:log``; return None for other text. Raises UserError for an invalid range."""
     span, _, kind = text.partition(":")
     low, dots, high = span.partition("..")
     try:
@@ -150,19 +155,21 @@ def range_of(text: str) -> Range | None:
     except ValueError:
         return None
     if not dots or kind not in ("", "log") or found.low >= found.high or (found.log and found.low <= 0):
-        raise UserError(f"{text!r} is no range: give LOW..HIGH or LOW..HIGH:log, LOW below HIGH, above 0 for log")
+        raise UserError(
+            f"{text!r} is not a range: give LOW..HIGH or LOW..HIGH:log with LOW < HIGH, and LOW > 0 for log"
+        )
     return found
 
 
 def text_of(value: float, own: Range) -> str:
-    """A number of a range as it would be typed."""
+    """Format a number of a range as it would be typed on the command line."""
     return str(int(value)) if own.whole else repr(float(value))
 
 
 def import_optuna() -> Any:
-    """Optuna. Raises UserError if it is not installed."""
+    """Return the Optuna module. Raises UserError if it is not installed."""
     try:
         import optuna
     except ModuleNotFoundError:
-        raise UserError("--trials needs Optuna: pip install -e '.[sweep]'") from None
+        raise UserError("--trials needs Optuna: install it with pip install -e '.[sweep]'") from None
     return optuna

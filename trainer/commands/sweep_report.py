@@ -1,4 +1,4 @@
-"""The page of a sweep, and what it prints."""
+"""The report of a sweep, and its terminal output."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from trainer.commands.sweep_trials import Trial, named, rank
 from trainer.evaluation.report import curves
 
 _ABOUT_TABLE = (
-    "<p>The best first. A number leads to the page about its trial: confusion, samples, what is most wrong. Accuracy "
-    "and loss are those of the photos that validate.</p>"
+    "<p>Best trial first. Each number links to the report of its trial. Accuracy and loss are measured on the "
+    "validation photos.</p>"
 )
 
 
 def show(trial: Trial, number: int) -> None:
-    """Says on the terminal how a trial ended."""
+    """Print the result of a trial."""
     found = trial.error if trial.accuracy is None else f"validation {trial.accuracy:.4f}"
     say(f"trial {number}: {named(trial.values)}: {found}")
 
 
 def page_name(number: int) -> str:
-    """The file of the page about a trial, counted from one, in the folder of the sweep."""
+    """Return the path of a trial's report in the folder of the sweep; trials are counted from one."""
     return f"trials/{number:03}.html"
 
 
 def print_table(ranked: Sequence[Trial], varied: Mapping[str, Sequence[str]]) -> None:
-    """Prints all trials as a table, the best first."""
+    """Print all trials as a table, in the given order."""
     header, cells = _columns(ranked, varied)
     rows = [header, *cells]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -42,7 +42,7 @@ def _columns(
     varied: Mapping[str, Sequence[str]],
     failed: Callable[[Trial], str] = lambda trial: "failed",
 ) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows of the table of trials; `failed` says why one failed."""
+    """Return header and rows of the table of trials; `failed` returns the text for a failed one."""
     are_tested = any(trial.test_accuracy is not None for trial in trials)
     header = [*varied, "accuracy", *(["test accuracy"] if are_tested else []), "loss", "best epoch", "seconds"]
     rows = []
@@ -59,12 +59,12 @@ def _columns(
 
 
 def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]) -> str:
-    """All trials as a table with links to their pages, a plot of accuracy for each flag, and the curves of all trials.
+    """Return the page: a table of trials with links to their reports, a plot per flag, and the curves of all trials.
 
     Args:
-        arguments: of ``sweep``.
-        varied: flags and their values.
-        trials: in the order in which they were made.
+        arguments: arguments of ``sweep``.
+        varied: varied flags and their values.
+        trials: trials in the order in which they ran.
     """
     numbers = sorted(range(len(trials)), key=lambda number: rank(trials[number]))
     ranked = [trials[number] for number in numbers]
@@ -89,12 +89,12 @@ def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]
 
 
 def _curves(trials: Sequence[Trial]) -> Iterator[str]:
-    """Accuracy and loss of all trials over the epochs, each on one scale."""
+    """Yield the curves of accuracy and of loss of all trials, each on a shared scale."""
     shown = [(number, trial) for number, trial in enumerate(trials, 1) if trial.epochs]
     for name in ("accuracy", "loss") if shown else ():
         values = [epoch[key] for _, trial in shown for epoch in trial.epochs for key in (name, f"val_{name}")]
         bounds = min(values), max(values)
-        if name == "loss":  # a trial that went wrong would leave no room for the others
+        if name == "loss":  # a diverged trial would flatten the others
             bounds = bounds[0], min(bounds[1], 4 * statistics.median(values))
         parts = (
             (f"{number}: {named(trial.values)}", curves(trial.epochs, name, trial.best_epoch, bounds))

@@ -1,4 +1,4 @@
-"""Makes the trials of a sweep: photos are prepared once for all trials that need the same."""
+"""Runner of a sweep's trials. Trials that need the same prepared photos share them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from trainer.fitting.checkpoints import Checkpoints
 from trainer.fitting.training import Job, Prepared
 
 _KEPT = 4
-"""So many preparations stay on the disk: Optuna goes back and forth between them."""
+"""Number of preparations kept on disk, since Optuna alternates between them."""
 
 
 class Runner:
-    """Makes trials; remembers the preparations of the last ones.
+    """Runs trials and caches the preparations that were used last.
 
     Attributes:
-        contents: a digest of the contents of the photos, see `trainer.data.identity`; empty before they are read.
+        contents: digest of the photos' contents, see `trainer.data.identity`; empty before they are read.
 
     Args:
-        arguments: of ``sweep``.
-        folder: a local one, for the outputs of the frozen layers.
-        sides: the photos.
-        has_earlier: whether an earlier command has made trials that did not fail.
+        arguments: parsed flags of ``sweep``.
+        folder: local folder for the outputs of the frozen layers.
+        sides: photos of the sweep.
+        has_earlier: whether the resumed sweep has trials that did not fail.
     """
 
     def __init__(self, arguments: argparse.Namespace, folder: Path, sides: Sides, *, has_earlier: bool) -> None:
@@ -46,7 +46,7 @@ class Runner:
         self._fitted, self.contents = has_earlier, ""
 
     def __call__(self, values: Values) -> tuple[Trial, str | None]:
-        """Makes one trial. Returns it with a page about it; None if it failed."""
+        """Run one trial and return it with its HTML page, or with None if it failed."""
         config = train_config(self._arguments, values)
         job = Job(config, self._sides.labels, "", self._devices, Checkpoints(None), self._folder, _nobody)
         start = time.monotonic()
@@ -54,9 +54,9 @@ class Runner:
             prepared = self._prepare(job)
             start = time.monotonic()
             result = training.fit(job, prepared)
-        except (UserError, CommandFailed) as error:  # such as a layer to cut behind that this backbone has not
+        except (UserError, CommandFailed) as error:  # for example, a --fine-tune layer that this backbone does not have
             if isinstance(error, UserError) and not self._fitted:
-                raise  # nothing would be lost, and the others are likely to end so, too
+                raise  # no trial has succeeded, so the others are likely to fail in the same way
             return Trial(values, None, None, 0, time.monotonic() - start, str(error)), None
         self._fitted = True
         seconds, fit = time.monotonic() - start, result.final_fit
@@ -89,11 +89,11 @@ class Runner:
                 raise
             self._prepared[key] = folder, prepared
             self.contents = contents_digest(prepared.encoded.contents)
-        self._prepared[key] = self._prepared.pop(key)  # used last
+        self._prepared[key] = self._prepared.pop(key)  # move it to the end: most recently used
         return self._prepared[key][1]
 
     def _make_room(self) -> None:
-        """Removes the preparations that were used least recently: for the next one, as large as the largest."""
+        """Remove the least recently used preparations until twice the size of the largest is free on disk."""
         sizes = {
             key: sum(file.stat().st_size for file in folder.iterdir()) for key, (folder, _) in self._prepared.items()
         }
@@ -105,4 +105,4 @@ class Runner:
 
 
 def _nobody(stage: str, epoch: int, values: dict[str, float]) -> None:
-    """Watches nothing."""
+    """Ignore the metrics of an epoch."""

@@ -1,4 +1,4 @@
-"""The trials of a sweep: which combinations are made, in which order, and how they are ranked."""
+"""Trials of a sweep: their combinations of flags, order and ranking."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _FITTING_ONLY = {
     "dropout", "hidden_units", "freeze_batch_norm", "head_stage", "final_stage", "batch_size", "model_dir",
     "checkpoint_dir", "checkpoint_seconds", "resume", "log_dir", "improvements", "fail_under", "overwrite",
 }  # fmt: skip
-"""What of a `TrainConfig` does not change what is prepared."""
+"""Fields of `TrainConfig` that do not affect the prepared photos."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One training.
+    """Result of one training run of a sweep.
 
     Attributes:
-        values: what it varied.
-        accuracy, loss: on validation, in the best epoch; None if it failed.
-        best_epoch: counted from one.
-        seconds: it took, without what it shared with others.
-        error: why it failed.
-        test_accuracy: on the photos to test on; None if there are none, or it failed.
-        epochs: see `trainer.fitting.loop.Fitted`.
+        values: varied flags and their values.
+        accuracy, loss: validation accuracy and loss in the best epoch; None if the trial failed.
+        best_epoch: number of the best epoch, from 1; 0 if the trial failed.
+        seconds: duration of the fitting, without the preparation that trials share.
+        error: error message; empty if the trial succeeded.
+        test_accuracy: accuracy on the test photos; None if there are none, or the trial failed.
+        epochs: metrics of each epoch, see `trainer.fitting.loop.Fitted`.
     """
 
     values: Values
@@ -46,17 +46,17 @@ class Trial:
 
 
 def rank(trial: Trial) -> tuple[float, float]:
-    """The best first: the highest accuracy, then the least loss; what failed last."""
+    """Return the sort key of a trial: highest accuracy first, then lowest loss, failed trials last."""
     if trial.accuracy is None or trial.loss is None:
         return (math.inf, math.inf)
     return (-trial.accuracy, trial.loss)
 
 
 def combined(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) -> Iterator[Values]:
-    """The values of each trial that is to be made, those that are prepared alike one after the other.
+    """Return the values of each trial to run, without duplicates, grouped by shared preparation.
 
     Raises:
-        UserError: they contradict each other.
+        UserError: the flags contradict each other.
     """
     chosen: list[dict[str, str]] = [
         dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())
@@ -68,7 +68,7 @@ def combined(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]])
     by_preparation: dict[str, list[Values]] = {}
     for values in chosen:
         config = train_config(arguments, values)
-        if config in configs:  # one at a time, the values that are given anyway come up for each flag
+        if config in configs:  # with --one-at-a-time, values that are already given make the same trial for each flag
             distinct[configs.index(config)].update(values)
             continue
         configs.append(config)
@@ -78,21 +78,27 @@ def combined(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]])
 
 
 def preparation(config: TrainConfig) -> dict[str, Any]:
-    """What `trainer.fitting.training.prepare` depends on."""
+    """Return the settings that `trainer.fitting.training.prepare` depends on."""
     found = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FITTING_ONLY}
     found["with_features"] = config.head_stage is not None
     has_copies = config.augmentation and config.fine_tune != names.EVERYTHING
     if not has_copies:
         found.pop("copies"), found.pop("augmentation")
     if not has_copies and config.fine_tune == names.NOTHING:
-        found.pop("seed")  # only the head depends on it, which each trial builds anew
+        found.pop("seed")  # only the head depends on it, and each trial builds a new one
     return found
 
 
 def sampled(
     arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]
 ) -> Iterator[Values]:
-    """The values of one trial after the other; `trials` are those that have been made by then."""
+    """Yield the values of each trial that Optuna suggests.
+
+    Args:
+        arguments: parsed flags of ``sweep``.
+        varied: flags and their values or range.
+        trials: finished trials, to which the caller appends each trial before asking for the next one.
+    """
     optuna = import_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=arguments.seed))
@@ -114,5 +120,5 @@ def sampled(
 
 
 def named(values: Values) -> str:
-    """The values of a trial in words."""
+    """Format the values of a trial as text."""
     return "  ".join(f"{flag} {value}" for flag, value in values.items())

@@ -1,4 +1,4 @@
-"""The ``train`` command up to the training itself: checks that take no time, and what an earlier run has left."""
+"""The ``train`` command before the training itself: quick checks, and the output of an earlier run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from trainer.fitting import checkpoints
 
 
 def train(config: TrainConfig) -> model_dir.ModelInfo | None:
-    """Trains a model and writes its model directory.
+    """Train a model and write its model directory.
 
     Returns:
-        The content of ``model.json``; None on a worker that is not the one to write it.
+        The content of ``model.json``; None on workers other than the chief.
 
     Raises:
-        UserError: something the user can fix; nothing has been written.
-        CommandFailed: training diverged, or the model is below ``--fail-under``.
+        UserError: the data, flags or output folder cannot be used; no model is written.
+        CommandFailed: training diverged, or a metric is below ``--fail-under``.
     """
     start = time.monotonic()
     sides = find_sides(
@@ -47,7 +47,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
     if finished:
         own = checkpoints.run_of(config.result_settings, sides.digest)
         checkpoints.remove_those_of(config.checkpoint_dir.rstrip("/"), own)
-        say(f"model {finished.id} is in {config.model_dir}, finished: there is nothing to go on with")
+        say(f"model {finished.id} is already complete in {config.model_dir}: there is nothing to resume")
         return finished
     _check_output(config)
     if config.improvements and not config.resume:
@@ -65,7 +65,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
 
 
 def _check_output(config: TrainConfig) -> None:
-    """Refuses to replace what may not be replaced, before any work is done."""
+    """Raise UserError if an output folder must not be used, before any work is done."""
     path = config.model_dir.rstrip("/")
     for flag, place in (("--model-dir", path), ("--checkpoint-dir", config.checkpoint_dir)):
         for data in filter(None, (config.data, config.validation_data, config.test_data)):
@@ -73,22 +73,24 @@ def _check_output(config: TrainConfig) -> None:
     storage.check(path)
     try:
         if storage.is_file(path):
-            raise UserError(f"{path} is a file: --model-dir takes a folder")
+            raise UserError(f"{path} is a file: give a folder as --model-dir")
         if _is_empty(path):
             return
         foreign = publishing.foreign_files(path)
     except StorageError as error:
         raise UserError(f"--model-dir {path} cannot be read: {error.message}") from error
     if foreign is None:
-        raise UserError(f"{path} exists and is no model directory: choose another --model-dir")
+        raise UserError(f"{path} is not a model directory: choose another --model-dir")
     if foreign:
-        raise UserError(f"{path} holds files that are not the model's, {foreign[0]!r}: choose another --model-dir")
+        raise UserError(
+            f"{path} contains files that are not part of its model, such as {foreign[0]!r}: choose another --model-dir"
+        )
     if not config.overwrite:
-        raise UserError(f"{path} holds a model: choose another --model-dir or give --overwrite")
+        raise UserError(f"{path} contains a model: choose another --model-dir, or give --overwrite")
 
 
 def _is_empty(folder: str) -> bool:
-    """Whether there is no such folder, or nothing in it."""
+    """Return whether a folder is empty or does not exist."""
     if storage.is_remote(folder):
         return next(storage.list_files(folder), None) is None
     return not os.path.isdir(folder) or not os.listdir(folder)
@@ -99,14 +101,19 @@ def _refuse_inside(flag: str, place: str, data: str) -> None:
         return
     inner, outer = (path.rstrip("/") if storage.is_remote(path) else os.path.realpath(path) for path in (place, data))
     if f"{inner}/".startswith(f"{outer}/"):
-        raise UserError(f"{flag} {place} is inside {data}: its files would be taken for photos; choose another")
+        raise UserError(
+            f"{flag} {place} is inside {data}, where its files would be read as photos: choose another folder"
+        )
 
 
 def _finished(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
-    """The model that this very run has written already, as where its machine was lost a moment later.
+    """Return the model that this run has already written, for example if its machine was lost afterwards.
+
+    Returns:
+        The content of ``model.json``; None if there is no model, or one of another run that may be replaced.
 
     Raises:
-        UserError: the model there is of another run, and may not be replaced.
+        UserError: the model belongs to another run and must not be replaced.
     """
     try:
         with model_dir.fetched(config.model_dir) as model:
@@ -119,13 +126,13 @@ def _finished(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
     )
     other = checkpoints.differences(then, now)
     if not other and contents_digest(contents_of(sides.all, config.limits)) != info.data.get("contents"):
-        other = ["photos were changed since, under the same names"]
+        other = ["the photos have changed under the same names"]
     if not other:
         return info
     if not config.overwrite:
         raise UserError(
-            f"{config.model_dir} holds the model of another run ({'; '.join(other)}): choose another --model-dir or "
-            "give --overwrite"
+            f"{config.model_dir} contains the model of another run ({'; '.join(other)}): choose another --model-dir, "
+            "or give --overwrite"
         )
-    say(f"beginning anew: the model in {config.model_dir} is of another run ({'; '.join(other)})")
+    say(f"starting over: the model in {config.model_dir} belongs to another run ({'; '.join(other)})")
     return None

@@ -1,4 +1,4 @@
-"""Command-line flags of ``train``, and the settings they become."""
+"""Command-line flags of ``train``, and the `TrainConfig` they are parsed into."""
 
 from __future__ import annotations
 
@@ -22,25 +22,31 @@ HEAD_CHOICES = ("new", "imagenet")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of ``train``."""
-    data_flags.add_arguments(parser.add_argument)
-    _add_places(parser.add_argument)
-    gates.add_gate_argument(parser)
-    parser.add_argument(
-        "--head",
-        choices=HEAD_CHOICES,
-        default=HEAD_CHOICES[0],
-        help="new: one for the classes of --data; imagenet: the network as it is, with its own head and ImageNet's "
-        "1,000 classes, where nothing is fitted and --data is any photos",
-    )
-    add_method_arguments(parser)
+    """Add the flags of ``train``."""
+    data_flags.add_arguments(parser.add_argument_group("photos").add_argument)
+    output = parser.add_argument_group("output")
+    _add_places(output.add_argument)
+    gates.add_gate_argument(output)
+    _add_checkpoint_arguments(parser.add_argument_group("checkpoints").add_argument)
+    add_method_arguments(parser, with_pretrained_head=True)
 
 
-def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say what is fitted and how: those that ``sweep`` can vary."""
-    network_flags.add_arguments(parser.add_argument_group("network").add_argument)
+def add_method_arguments(parser: argparse.ArgumentParser, *, with_pretrained_head: bool = False) -> None:
+    """Add the flags of the network and its fitting, which ``sweep`` can vary."""
+    network = parser.add_argument_group("network")
+    network_flags.add_arguments(network.add_argument)
+    if with_pretrained_head:
+        network.add_argument(
+            "--head",
+            choices=HEAD_CHOICES,
+            default=HEAD_CHOICES[0],
+            help="a new head for the classes of --data, or the pretrained one with ImageNet's classes, untrained",
+        )
     fitting_flags.add_arguments(parser.add_argument_group("fitting").add_argument)
     image_flags.add_augmentation_arguments(parser.add_argument_group("augmentation").add_argument)
+    advanced = parser.add_argument_group("advanced")
+    fitting_flags.add_advanced_arguments(advanced.add_argument)
+    network_flags.add_advanced_arguments(advanced.add_argument)
     flags.add_limit_arguments(parser)
 
 
@@ -52,45 +58,47 @@ def _add_places(add: Any) -> None:
         default=model_dir,
         required=not model_dir,
         metavar="DIR",
-        help="where the model directory goes; Vertex AI's AIP_MODEL_DIR is the default",
+        help="model directory to write (default: AIP_MODEL_DIR, which Vertex AI sets)",
     )
-    add("--overwrite", action="store_true", help="replace the model directory that is there")
-    add("--resume", action="store_true", help="go on where the same command was interrupted")
+    add("--overwrite", action="store_true", help="replace an existing model directory")
+    add(
+        "--log-dir",
+        type=flags.path,
+        default=os.environ.get("AIP_TENSORBOARD_LOG_DIR"),
+        metavar="DIR",
+        help="folder for TensorBoard event files (default: AIP_TENSORBOARD_LOG_DIR)",
+    )
+    add(
+        "--improvements",
+        type=flags.path,
+        metavar="DIR",
+        help="folder for a .keras file of each epoch that is the best so far",
+    )
+
+
+def _add_checkpoint_arguments(add: Any) -> None:
+    add("--resume", action="store_true", help="resume the same command after an interruption")
     add(
         "--checkpoint-dir",
         type=flags.path,
         default=os.environ.get("AIP_CHECKPOINT_DIR"),
         metavar="DIR",
-        help="what --resume needs is kept here until the model is written (default: AIP_CHECKPOINT_DIR, or a folder "
-        "beside the model directory)",
+        help="folder of the checkpoints (default: AIP_CHECKPOINT_DIR, or beside the model directory)",
     )
     add(
         "--checkpoint-seconds",
         type=flags.non_negative_float,
         default=30.0,
         metavar="S",
-        help="time between two checkpoints",
-    )
-    add(
-        "--log-dir",
-        type=flags.path,
-        default=os.environ.get("AIP_TENSORBOARD_LOG_DIR"),
-        metavar="DIR",
-        help="write event files for TensorBoard here; AIP_TENSORBOARD_LOG_DIR is the default",
-    )
-    add(
-        "--improvements",
-        type=flags.path,
-        metavar="DIR",
-        help="keep here the network of each epoch that was the best so far, as a .keras file",
+        help="seconds between two checkpoints",
     )
 
 
 def config_from(arguments: argparse.Namespace) -> TrainConfig:
-    """Flags to a `TrainConfig`.
+    """Convert parsed flags to a `TrainConfig`.
 
     Raises:
-        UserError: they contradict each other.
+        UserError: the flags contradict each other.
     """
     a = arguments
     weights = a.weights or names.default_weights(a.backbone)
@@ -101,9 +109,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
         _check_nothing_is_fitted(a, weights)
     fine_tune = a.fine_tune or (names.EVERYTHING if from_scratch else names.NOTHING)
     if from_scratch and fine_tune != names.EVERYTHING:
-        raise UserError(
-            f"--fine-tune {fine_tune} would leave random weights as they are: give --weights or leave it out"
-        )
+        raise UserError(f"--fine-tune {fine_tune} would freeze random weights: give --weights, or omit --fine-tune")
     frozen = fine_tune == names.NOTHING
     if from_scratch:
         final_stage = fitting_flags.FROM_SCRATCH_STAGE
@@ -154,15 +160,20 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
 
 
 def _beside(model_dir: str) -> str:
-    """A folder next to the model directory; its name does not begin with that one's, which object stores take ill."""
+    """Return a folder next to the model directory.
+
+    Its name does not begin with that of the model directory, since object stores list files by prefix.
+    """
     folder, slash, name = model_dir.rstrip("/").rpartition("/")
     return f"{folder}{slash}checkpoints-{name}"
 
 
 def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> None:
-    """Raises UserError where flags say how what is used as it is should be fitted."""
+    """Raise UserError if flags of fitting are given although ``--head imagenet`` fits nothing."""
     if weights == names.NONE:
-        raise UserError(f"--head {arguments.head} takes a network of keras.applications and its weights")
+        raise UserError(
+            f"--head {arguments.head} needs a network of keras.applications and its weights: choose another --backbone"
+        )
     parser = flags.Parser()
     fitting_flags.add_arguments(parser.add_argument)
     image_flags.add_augmentation_arguments(parser.add_argument)
@@ -173,9 +184,9 @@ def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> Non
     fitted |= {"validation_fraction": ("--validation-fraction", data_flags.VALIDATION_FRACTION)}
     for name, (flag, default) in fitted.items():
         if name not in ("batch_size", "precision", "seed") and getattr(arguments, name) != default:
-            raise UserError(f"--head {arguments.head} fits nothing: leave {flag} out")
+            raise UserError(f"--head {arguments.head} fits nothing: omit {flag}")
     if arguments.fine_tune not in (None, names.NOTHING):
-        raise UserError(f"--head {arguments.head} fits nothing: leave --fine-tune out")
+        raise UserError(f"--head {arguments.head} fits nothing: omit --fine-tune")
 
 
 def _image_size(backbone: str, data: str, keep_top: bool) -> int:

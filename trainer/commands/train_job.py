@@ -1,4 +1,4 @@
-"""The training of ``train``: devices, checkpoints, training, export."""
+"""The work of ``train``: set up devices and checkpoints, train, evaluate and export the model."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from trainer.networks import compiling, pretrained
 
 
 class BelowGateError(CommandFailed):
-    """A model is below ``--fail-under``: it is not written, and what was done is kept."""
+    """A metric is below ``--fail-under``: the model is not written, and its checkpoints are kept."""
 
 
 def run(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
-    """Trains a model and writes its model directory.
+    """Train a model and write its model directory.
 
     Args:
-        config: the settings.
-        sides: the photos.
+        config: settings of the run.
+        sides: photos of the run.
 
     Returns:
-        The content of ``model.json``; None on a worker that is not the one to write it.
+        The content of ``model.json``; None on workers other than the chief.
     """
     classes = pretrained.classes() if config.keep_top else None
     labels = classes.names if classes else sides.labels
@@ -65,7 +65,10 @@ def run(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
 
 @contextlib.contextmanager
 def _kept(config: TrainConfig, photos: str) -> Iterator[Checkpoints]:
-    """The run's checkpoints; they stay where it is interrupted, and where a run that went on with them fails."""
+    """Open the run's checkpoints, and remove them at the end.
+
+    They are kept if the run is interrupted or a metric is below ``--fail-under``, and if a resumed run fails.
+    """
     folder = config.checkpoint_dir.rstrip("/")
     opened = checkpoints.opened(
         folder,
@@ -82,14 +85,14 @@ def _kept(config: TrainConfig, photos: str) -> Iterator[Checkpoints]:
             checkpoints.remove(folder)
         raise
     except KeyboardInterrupt:
-        say(f"what was done is kept in {folder}: train with the same flags and --resume goes on")
+        say(f"checkpoints kept in {folder}: resume with the same flags and --resume")
         raise
     checkpoints.remove(folder)
 
 
 @contextlib.contextmanager
 def _scratch(kept: Checkpoints) -> Iterator[Path]:
-    """A local folder for what the frozen network makes of the photos, with the checkpoints where they are local."""
+    """Open a local folder for the outputs of the frozen layers, inside that of the checkpoints if that is local."""
     if kept.folder and not storage.is_remote(kept.folder):
         features = Path(kept.folder, FEATURES)
         features.mkdir(exist_ok=True)
@@ -112,9 +115,8 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
     probabilities = metrics.softmax(final_fit.logits / temperature)
     validating = [prepared.encoded.examples[row] for row in validation]
     run = compiling.compiled(model)
-    if (
-        job.dtype_policy != training.FULL_PRECISION and not config.refit
-    ):  # what is reported is what the exported network says
+    # The metrics are those of the exported network, which computes in full precision.
+    if job.dtype_policy != training.FULL_PRECISION and not config.refit:
         probabilities = inference.classify(validating, len(validating), config.image, config.limits, run).probabilities
     subject = f"validation photos of {config.validation_data or config.data}"
     uris = [example.uri for example in validating]
@@ -140,21 +142,29 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
     )
     if found.suspicious:
         where = f"{config.model_dir.rstrip('/')}/{label_issues.FILE}"
-        say(f"{counted(found.suspicious, 'photo')} may have the wrong label, the most suspicious first in {where}")
+        say(f"{counted(found.suspicious, 'photo')} may have the wrong label: see {where}, most suspicious first")
     return written
 
 
 def _sides(job: Job, prepared: Prepared, sides: Sides) -> list[str]:
-    """Sections of the report about the division of the photos."""
+    """Return the report's sections on the split of the photos."""
     found = prepared.split.sides(prepared.encoded.examples)
     if sides.test:
         found["test"] = list(sides.test)
-    shown = {name: own for name, own in found.items() if name != "validation"}  # which have samples with their scores
+    shown = {
+        name: own for name, own in found.items() if name != "validation"
+    }  # the report shows validation photos with their scores
     return [split_sections.counts(found, job.labels), *split_sections.photos(shown)]
 
 
 class _LookedAt(NamedTuple):
-    """What is found in the photos: files for the model directory, sections for the report, and how many labels."""
+    """Findings about the training data.
+
+    Attributes:
+        files: files for the model directory, name -> content.
+        sections: HTML sections for the report.
+        suspicious: number of photos whose label may be wrong.
+    """
 
     files: dict[str, bytes]
     sections: list[str]
@@ -177,10 +187,10 @@ def _looked_at(job: Job, prepared: Prepared) -> _LookedAt:
 
 
 def _tested(job: Job, examples: Sequence[Example], prepared: Prepared, run: inference.Network) -> Classified:
-    """What the finished network says of the test photos.
+    """Classify the test photos with the finished network.
 
     Raises:
-        UserError: none can be read.
+        UserError: none of the photos can be read.
     """
     config, encoded = job.config, prepared.encoded
     tested = inference.classify(examples, len(examples), config.image, config.limits, run)
@@ -199,7 +209,7 @@ def _measured(tested: Classified, labels: Sequence[str], temperature: float) -> 
 def _export_pretrained(
     job: Job, classes: pretrained.Classes, examples: Sequence[Example], workplace: Path
 ) -> model_dir.ModelInfo:
-    """Writes a pretrained network with its own top; the photos are only measured."""
+    """Write a pretrained network with its own top; the photos only serve to evaluate it."""
     config = job.config
     network = pretrained.build(config.backbone, config.weights, config.image.size, len(config.image.views))
     model = network.calibrated(1.0)
@@ -209,10 +219,10 @@ def _export_pretrained(
     known = truth >= 0
     measured = metrics.measure(truth[known], result.probabilities[known], job.labels) if known.any() else {}
     if config.fail_under and not measured:
-        raise UserError("--fail-under needs photos with ImageNet's labels: none of --data has one")
+        raise UserError("--fail-under needs photos with ImageNet labels: none of those in --data has one")
     gates.check_gates(measured, config.fail_under)
     if measured and not known.all():
-        say(f"not measured: {counted(int((~known).sum()), 'photo')} without a label of ImageNet's")
+        say(f"not evaluated: {counted(int((~known).sum()), 'photo')} without an ImageNet label")
     shown = known if measured else ~known
     uris = [result.examples[row].uri for row in np.flatnonzero(shown)]
     tried = Evaluated(

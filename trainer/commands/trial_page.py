@@ -1,4 +1,4 @@
-"""The page about one trial of a sweep: what ``train`` would have reported with the same flags."""
+"""HTML page of one trial of a sweep: the report of ``train`` with the same flags."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from trainer.fitting.training import Job, Prepared, TrainingResult
 
 
 def trial_page(job: Job, prepared: Prepared, result: TrainingResult, name: str) -> str:
-    """A whole page.
+    """Return the whole page.
 
     Args:
-        job, prepared, result: of the trial.
-        name: what it varied, in words.
+        job, prepared, result: job, prepared photos and training result of the trial.
+        name: varied flags and their values, as text.
     """
     split, fit, labels = prepared.split, result.final_fit, job.labels
     truth = prepared.truth[split.validation]

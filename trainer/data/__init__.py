@@ -1,1 +1,1 @@
-"""Labelled photos: find, check, read and split them."""
+"""Labeled photos: finding, checking, reading and splitting them."""

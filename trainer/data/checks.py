@@ -1,4 +1,4 @@
-"""Checks of labelled photos by their names and classes, before any photo is read."""
+"""Checks of the names and classes of labeled photos, before any photo is read."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def check_sides(sides: Sides) -> None:
-    """Looks at the names of photos and classes, before any photo is read.
+    """Check the classes and file names of a run, before any photo is read.
 
     Raises:
-        UserError: the classes make no sense, or the same photos stand on two sides.
+        UserError: the classes cannot be trained on, or two sides share photos.
     """
     classes = sides.labels
     if len(classes) == 1:
-        raise UserError(f"--data has one class only, {classes[0]!r}: a classifier needs at least two")
+        raise UserError(f"--data has only one class, {classes[0]!r}: a classifier needs at least two")
     if {name.casefold() for name in classes} <= _SPLITS:
-        raise UserError(f"the folders of --data are {', '.join(map(repr, classes))}: give --data one of them")
+        raise UserError(f"the folders in --data are the splits {', '.join(map(repr, classes))}: give one of them")
     _check_labels(sides.training)
     given = {"--data": sides.training, "--validation-data": sides.validation, "--test-data": sides.test}
     for flag, examples in given.items():
         unknown = sorted({example.label for example in examples} - set(classes))
         if unknown:
-            raise UserError(f"{flag} has classes that --data has not: {', '.join(map(repr, unknown))}; remove them")
+            raise UserError(f"{flag} has classes that --data lacks: {', '.join(map(repr, unknown))}; remove them")
     files = {flag: {os.path.realpath(example.uri) for example in examples} for flag, examples in given.items()}
     for one, other in itertools.combinations(files, 2):
         same = files[one] & files[other]
         if same:
-            raise UserError(f"{other} and {one} share {len(same):,} files: give photos that are on one side only")
+            raise UserError(f"{other} and {one} share {len(same):,} files: remove them from one of the two")
 
 
 def _check_labels(examples: Sequence[Example]) -> None:
-    """Refuses labels that a person would read as one."""
+    """Reject labels that differ only in case or whitespace."""
     counts = collections.Counter(example.label for example in examples)
     alike = collections.defaultdict(list)
     for label in sorted(counts):
@@ -49,14 +49,14 @@ def _check_labels(examples: Sequence[Example]) -> None:
     for same in alike.values():
         if len(same) > 1:
             shown = ", ".join(f"{label!r} ({counted(counts[label], 'photo')})" for label in same)
-            raise UserError(f"labels that differ in case or spaces only: {shown}; give them one name")
+            raise UserError(f"labels differ only in case or spaces: {shown}; use one spelling")
 
 
 def warn_of_sub_folders(examples: Sequence[Example]) -> None:
-    """Says where class folders hold folders only, as where ``--data`` is one level too high."""
+    """Warn about class folders that contain only folders, a sign that ``--data`` is one level too high."""
     folders = collections.defaultdict(set)
     for example in examples:
         folders[example.label].add(os.path.dirname(example.uri))
     for label, found in sorted(folders.items()):
         if len(found) > 1 and not any(folder.endswith(f"/{label}") for folder in found):
-            say(f"warning: all photos of {label!r} lie in {len(found)} sub-folders; is --data one level too high?")
+            say(f"warning: all photos of {label!r} are in {len(found)} sub-folders; is --data one level too high?")

@@ -1,9 +1,9 @@
-"""Near-duplicates: photos of which one is another one stored anew, a little larger, smaller or darker, or taken again.
+"""Near-duplicates: photos that were re-encoded, slightly resized or darkened, or taken twice.
 
-Found by the features that a pretrained network gives. Measured on 3,409 photos of clothes with `MobileNetV2`: of the
-5.8 million pairs two are above the threshold, a photo that is there twice and a skirt that was photographed twice; the
-next pair, at 0.87, shows two T-shirts. Saved again as JPEG with quality 75 all photos are above it, with quality 50
-99 %, at half the size 84 %, mirrored 83 %.
+They are found by the features of a pretrained network. Measured on 3,409 photos of clothes with `MobileNetV2`: two of
+the 5.8 million pairs are above the threshold, a duplicate photo and a skirt that was photographed twice. The next pair,
+at 0.87, shows two T-shirts. Compared with their originals, 100 % of the photos are above the threshold when saved again
+as JPEG of quality 75, 99 % at quality 50, 84 % at half the size and 83 % when mirrored.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from trainer.data.groups import components
 
 THRESHOLD = 0.9
 MOST_PHOTOS = 100_000
-_PHOTOS_IN_SECONDS = 20_000  # fewer are compared before anybody looks for progress
+_PHOTOS_IN_SECONDS = 20_000  # fewer photos are compared too quickly to need a progress bar
 _MOST_SHARE, _MOST_PAIRS = 0.5, 10
-_MOST_VALUES = 20_000_000  # at a time, 80 MB
+_MOST_VALUES = 20_000_000  # similarities per block, 80 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Duplicates:
     """Near-duplicates among N photos.
 
     Attributes:
-        pairs: int [P, 2], their rows, the most alike first.
-        count: N.
+        pairs: int [P, 2], row numbers of each pair, most similar first.
+        count: number of photos, N.
     """
 
     pairs: np.ndarray
@@ -37,19 +37,19 @@ class Duplicates:
 
     @property
     def groups(self) -> np.ndarray:
-        """Int [N]: photos that are near-duplicates, directly or by way of others, have the same number."""
+        """Group numbers, int [N]: photos linked by near-duplicates, directly or through others, share a number."""
         return components(self.count, self.pairs.tolist())
 
 
 def near_duplicates(features: np.ndarray) -> Duplicates:
-    """Finds pairs whose features, less their mean, have a cosine of at least `THRESHOLD`.
+    """Find pairs whose mean-centered features have a cosine similarity of at least `THRESHOLD`.
 
     Args:
         features: float [N, D].
 
     Returns:
-        None of them where they would say nothing: among more than `MOST_PHOTOS`, which would take too long, and where
-        more than half of the photos resemble others so, as drawings may.
+        The pairs. There are none for more than `MOST_PHOTOS` photos, which would take too long, or if more than half of
+        the photos have near-duplicates, as with drawings, where similarity means little.
     """
     count = len(features)
     nothing = Duplicates(np.zeros((0, 2), int), count)

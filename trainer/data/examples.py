@@ -1,4 +1,4 @@
-"""Labelled photos: folders of classes, lists with labels, and IDX files to `Example`s."""
+"""Labeled photos, as `Example`s, from class folders, lists with labels, and IDX files."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from trainer.data import idx, labels
 URI, LABEL = "uri", "label"
 COLUMNS = ListColumns(URI, LABEL)
 _DATA_IS = (
-    "--data takes a folder with one sub-folder of photos for each class, a list with the columns uri and label "
-    f"({', '.join((*kinds.LABELLED_ENDINGS, *kinds.PARQUET_ENDINGS))}), or an IDX file of pictures"
+    "--data accepts a folder with one sub-folder of photos for each class, a list with the columns uri and label "
+    f"({', '.join((*kinds.LABELLED_ENDINGS, *kinds.PARQUET_ENDINGS))}), or an IDX file of images"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A photo that somebody gave a label."""
+    """A labeled photo."""
 
     uri: str
     label: str
 
 
 def find_examples(data: str, *, labelled: bool = True, class_names: Sequence[str] = ()) -> list[Example]:
-    """Lists labelled photos at any path of `catalogue.storage`.
+    """List labeled photos at any path that `catalogue.storage` supports.
 
     Args:
-        data: a folder with one sub-folder for each class, every file below which, however deep, is an example of it,
-            except hidden ones and those in hidden folders, see `catalogue.storage.globs`; or a list, or a glob of
-            lists, with the columns ``uri`` and ``label``, see `catalogue.lists`; or an IDX file of pictures with its
-            file of labels beside it, see `trainer.data.idx`.
-        labelled: whether the labels matter; if not, photos may lie in the folder itself.
-        class_names: what the numbers in an IDX file stand for, from 0; empty to have the numbers as labels.
+        data: a folder with one sub-folder for each class, in which every file at any depth is an example, except hidden
+            files and those in hidden folders, see `catalogue.storage.globs`; or a list, or a glob of lists, with the
+            columns ``uri`` and ``label``, see `catalogue.lists`; or an IDX file of images with its label file beside
+            it, see `trainer.data.idx`.
+        labelled: whether the labels matter; if not, photos may be directly in the folder.
+        class_names: names of the numeric classes of an IDX file, from 0; empty to use the numbers as labels.
 
     Raises:
-        UserError: there are none, or a list has a wrong row, or a class has no name.
+        UserError: there are no photos, a list has an invalid row, or an IDX class has no name.
     """
     storage.check(data)
     data = storage.without_file_scheme(data)
@@ -56,7 +56,7 @@ def find_examples(data: str, *, labelled: bool = True, class_names: Sequence[str
         if idx.is_images_file(data):
             return _in_idx(data, class_names)
         if class_names:
-            raise UserError(f"--class-names is for IDX files, whose labels are numbers; {data} is none")
+            raise UserError(f"--class-names applies only to IDX files, and {data} is not one: omit it")
         if _is_list(data):
             return list(_in_list(data))
         if labelled:
@@ -65,25 +65,25 @@ def find_examples(data: str, *, labelled: bool = True, class_names: Sequence[str
     except StorageError as error:
         raise UserError(f"{data} cannot be read: {error.message}") from error
     except re.error as error:
-        raise UserError(f"{data} is not a glob: {error}") from error
+        raise UserError(f"{data} is not a valid glob: {error}") from error
     if not examples:
-        raise UserError(f"{data} holds no photos: add some")
+        raise UserError(f"{data} contains no photos: add some")
     return examples
 
 
 def dropped_names(dropped: str) -> set[str]:
-    """Reads the names of the photos to leave out, as `name_of` gives them.
+    """Read the names of the photos to omit, in the form that `name_of` returns.
 
     Args:
         dropped: a list with the column ``uri``, such as ``label_issues.csv`` of a model directory.
 
     Raises:
-        UserError: it is no such list, or cannot be read.
+        UserError: the file is not such a list, or cannot be read.
     """
     columns = ListColumns(URI)
     try:
         if not storage.exists(dropped) or not inputs.is_list(dropped):
-            raise UserError(f"--drop {dropped}: there is no such list; give a file with the column {URI}")
+            raise UserError(f"--drop {dropped} is not an existing list: give a file with the column {URI}")
         rows = [row for part in inputs.parts_of(dropped, columns) for row in inputs.rows(part, columns)]
     except StorageError as error:
         raise UserError(f"--drop {dropped} cannot be read: {error.message}") from error
@@ -91,17 +91,17 @@ def dropped_names(dropped: str) -> set[str]:
 
 
 def name_of(uri: str) -> str:
-    """One name for all the ways to write the same place."""
+    """Return the canonical name of a photo: its URI if it is remote, or else its real path."""
     return uri if storage.is_remote(uri) else os.path.realpath(uri)
 
 
 def is_folder(data: str) -> bool:
-    """Whether labelled photos are in folders, one for each class."""
+    """Return whether labeled photos are in folders, one for each class."""
     return not idx.is_images_file(data) and not _is_list(data)
 
 
 def _is_list(data: str) -> bool:
-    """Whether photos are listed in a file, or in those that a glob matches."""
+    """Return whether photos are listed in a file, or in the files that a glob matches."""
     if storage.is_glob(data) and kinds.is_list_by_name(data):
         return True
     if not storage.exists(data):
@@ -110,7 +110,7 @@ def _is_list(data: str) -> bool:
 
 
 def _in_list(data: str) -> Iterator[Example]:
-    """The examples of a list. What a classifier is to learn from must be right: a wrong row is refused."""
+    """Yield the examples of a list. Training data must be correct, so an invalid row is an error."""
     count = 0
     for part in inputs.parts_of(data, COLUMNS):
         for row in inputs.rows(part, COLUMNS):
@@ -118,7 +118,7 @@ def _in_list(data: str) -> Iterator[Example]:
                 count += 1
                 yield _example(row)
     if not count:
-        raise UserError(f"{data} has no rows")
+        raise UserError(f"{data} has no rows: add some")
 
 
 def _example(row: Row | BadRow) -> Example:
@@ -127,7 +127,7 @@ def _example(row: Row | BadRow) -> Example:
     value = row.columns.get(LABEL)
     label = labels.as_text(value)
     if label is None:
-        raise UserError(f"{row.where}: the {LABEL} {value!r} is not text or a number: give one class to each photo")
+        raise UserError(f"{row.where}: the {LABEL} {value!r} is not text or a number: give each photo one class")
     if not label:
         raise UserError(f"{row.where} has no {LABEL}: complete it or remove it")
     return Example(row.location, label)
@@ -140,7 +140,7 @@ def _in_folders(data: str) -> list[Example]:
         raise UserError(f"{data}: the name of the folder {unnamed[0]!r} is not UTF-8: rename it")
     classes = {labels.normalized(name) for name in folders}
     if not classes:
-        raise UserError(f"{data} has no sub-folders, one for each class: {_DATA_IS}")
+        raise UserError(f"{data} has no class sub-folders: {_DATA_IS}")
     examples = sorted((example for example in _photos_in(data) if example.label), key=lambda example: example.label)
     empty = sorted(classes - {example.label for example in examples})
     if empty:
@@ -149,7 +149,7 @@ def _in_folders(data: str) -> list[Example]:
 
 
 def _photos_in(folder: str) -> Iterator[Example]:
-    """Every photo below a folder; its label is the name of the folder in that one, empty if it is in none."""
+    """Yield every photo below a folder, labeled with its top-level sub-folder, or "" if it is in none."""
     hidden, start = collections.Counter[str](), len(folder.rstrip("/")) + 1
     for file in globs.in_folder(folder, hidden):
         name, slash, _ = file.location[start:].partition("/")
@@ -164,13 +164,13 @@ def _in_idx(images_file: str, names: Sequence[str]) -> list[Example]:
         largest = int(numbers.max(initial=0))
         if largest >= len(names):
             raise UserError(
-                f"{images_file} has the class {largest}, --class-names names {len(names)}, from 0: name all"
+                f"{images_file} has class {largest}, but --class-names has only {len(names)}, from 0: name all classes"
             )
         return [Example(f"{images_file}#{row}", names[number]) for row, number in enumerate(numbers)]
-    width = len(str(numbers.max(initial=0)))  # so that the order of the classes is that of the numbers
+    width = len(str(numbers.max(initial=0)))  # zero padding, so that labels sort in numeric order
     return [Example(f"{images_file}#{row}", f"{number:0{width}}") for row, number in enumerate(numbers)]
 
 
 def own_image_size(data: str) -> int | None:
-    """The side in pixels of the pictures in an IDX file, None for photos, which have any size."""
+    """Return the longer side in pixels of the images in an IDX file, or None for photos, which vary in size."""
     return max(idx.read_labeled(data)[0].shape[1:]) if idx.is_images_file(data) else None

@@ -1,4 +1,4 @@
-"""Groups of what belongs together, directly or by way of others."""
+"""Groups of items that are linked directly or through others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 
 def components(count: int, links: Iterable[tuple[int, int]]) -> np.ndarray:
-    """The connected components of `count` things, numbered from 0. Int [N].
+    """Return the number of each item's connected component, from 0. Int [N].
 
     Args:
-        count: N.
-        links: pairs of those that belong together.
+        count: number of items, N.
+        links: pairs of linked items.
     """
     parent = list(range(count))
 

@@ -1,4 +1,4 @@
-"""Identifies the photos of a run: by name, label and side of the split, and by content."""
+"""Digests that identify the photos of a run: by name, label and side of the split, and by content."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from trainer.data.examples import Example
 from trainer.data.photos import Unreadable, content_hashes
 
 Contents = list[tuple[str, str | None]]
-"""The URI of each photo, and the SHA-256 of its bytes; None if it cannot be read."""
+"""URI of each photo and the SHA-256 of its bytes, None if they cannot be read."""
 
 
 def names_digest(*sides: Sequence[Example]) -> str:
-    """A hash of the names and labels of the photos of each side, in their order."""
+    """Return a hash of the names and labels of the photos of each side, in order."""
     return _digest([[(example.uri, example.label) for example in side] for side in sides])
 
 
 def contents_digest(photos: Contents) -> str:
-    """A hash of the contents of photos, in any order."""
+    """Return a hash of the URIs and content hashes of photos, independent of their order."""
     return _digest(sorted(set(photos), key=repr))
 
 
 def contents(examples: Iterable[Example], hashes: Iterable[str], unreadable: Iterable[Unreadable]) -> Contents:
-    """Photos that were read, with the hashes of their contents, and those that could not be."""
+    """Combine the content hashes of photos that were read with those of unreadable ones."""
     kept = [(example.uri, own) for example, own in zip(examples, hashes, strict=True)]
     return [*kept, *((photo.example.uri, photo.content_hash) for photo in unreadable)]
 
 
 def contents_of(examples: Sequence[Example], limits: Limits) -> Contents:
-    """Reads photos again to see whether they are what they were."""
+    """Hash the contents of photos, for example to detect changes since an earlier run."""
     found: Contents = []
-    with Progress("comparing photos with those of the run before", len(examples), "photos") as progress:
+    with Progress("hashing", len(examples), "photos") as progress:
         for example, content_hash in zip(examples, content_hashes(examples, limits), strict=True):
             found.append((example.uri, content_hash))
             progress.advance()

@@ -1,10 +1,9 @@
-"""IDX files, the format MNIST and Fashion-MNIST are published in: http://yann.lecun.com/exdb/mnist/.
+"""IDX files, the format of MNIST and Fashion-MNIST: http://yann.lecun.com/exdb/mnist/.
 
-Four bytes say what follows: two zeros, the type of a number (8 for uint8, the only one used for pictures) and how many
-dimensions there are; then each dimension as four bytes, big-endian; then the numbers. Whether a file is gzipped is told
-by its content.
+The header holds four bytes: two zeros, the data type (8 for uint8, the only one used for images) and the number of
+dimensions. Then come each dimension as four bytes, big-endian, and the data. Gzip is detected by its magic bytes.
 
-A picture in such a file is named ``FILE#NUMBER``, counted from 0.
+An image in such a file is named ``FILE#NUMBER``, counted from 0.
 """
 
 from __future__ import annotations
@@ -27,51 +26,62 @@ _UINT8 = 8
 
 
 def is_images_file(path: str) -> bool:
-    """Whether a file is named as files of pictures are published, such as ``train-images-idx3-ubyte.gz``."""
+    """Return whether a file is named like a published image file, such as ``train-images-idx3-ubyte.gz``.
+
+    Raises:
+        UserError: it is named like a label file.
+    """
     name = path.rpartition("/")[2]
     if LABELS in name:
-        raise UserError(f"{path} is the file of labels: name that of the pictures, {name.replace(LABELS, IMAGES)}")
+        raise UserError(f"{path} is a label file: give the image file, {name.replace(LABELS, IMAGES)}")
     return IMAGES in name
 
 
 def read_labeled(images_file: str) -> tuple[np.ndarray, np.ndarray]:
-    """Reads a file of pictures and the file of labels beside it.
+    """Read an image file and the label file beside it.
 
     Returns:
         images uint8 [N, h, w] and labels uint8 [N].
 
     Raises:
-        UserError: a file is missing, is something else or is cut short, or the two do not belong together.
+        UserError: a file is missing, truncated or not an IDX file, or the two do not match.
     """
     folder, slash, name = images_file.rpartition("/")
     labels_file = folder + slash + name.replace(IMAGES, LABELS)
     images = _read(images_file, 3)
     if not storage.exists(labels_file):
-        raise UserError(f"{labels_file} is missing: the file of labels goes beside that of the pictures")
+        raise UserError(f"{labels_file} is missing: put the label file beside the image file")
     labels = _read(labels_file, 1)
     if len(images) != len(labels):
-        raise UserError(f"{images_file} holds {len(images):,} pictures, {labels_file} {len(labels):,} labels")
+        raise UserError(
+            f"{images_file} has {len(images):,} images, but {labels_file} has {len(labels):,} labels: "
+            "give files that belong together"
+        )
     return images, labels
 
 
-@functools.lru_cache(maxsize=4)  # pictures and labels, to train on and to validate on
+@functools.lru_cache(maxsize=4)  # images and labels of the training and the validation set
 def _read(path: str, dimensions: int) -> np.ndarray:
     content = _content(path)
     header = 4 + 4 * dimensions
     if len(content) < 8 or content[:2] != b"\0\0":
-        raise UserError(f"{path} is no IDX file: fetch it again")
+        raise UserError(f"{path} is not an IDX file: download it again")
     if (content[2], content[3]) != (_UINT8, dimensions):
-        wanted = "pictures (three dimensions)" if dimensions == 3 else "labels (one dimension)"
+        wanted = "images (type 8, three dimensions)" if dimensions == 3 else "labels (type 8, one dimension)"
         raise UserError(
-            f"{path} holds numbers of type {content[2]} in {content[3]} dimensions instead of {wanted}: "
-            "are the files of pictures and of labels swapped?"
+            f"{path} holds data of type {content[2]} in {content[3]} dimensions instead of {wanted}: "
+            "check that the image and label files are not swapped"
         )
     shape = struct.unpack(f">{dimensions}I", content[4:header].ljust(4 * dimensions, b"\0"))
     size = int(np.prod(shape, dtype=np.int64))
     if len(content) - header != size:
-        raise UserError(f"{path} holds {len(content) - header:,} bytes where its header says {size:,}: fetch it again")
+        raise UserError(
+            f"{path} holds {len(content) - header:,} bytes of data, but its header declares {size:,}: download it again"
+        )
     if not size:
-        raise UserError(f"{path} holds no {'pictures' if dimensions == 3 else 'labels'}: its header says {shape}")
+        raise UserError(
+            f"{path} holds no {'images' if dimensions == 3 else 'labels'}: the shape in its header is {shape}"
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -85,25 +95,25 @@ def _content(path: str) -> bytes:
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is damaged ({error}): fetch it again") from error
+        raise UserError(f"{path} is damaged ({error}): download it again") from error
 
 
 def pixels(uri: str) -> np.ndarray:
-    """The picture ``FILE#NUMBER``, uint8 [h, w].
+    """Return the image ``FILE#NUMBER``, uint8 [h, w].
 
     Raises:
-        ImageError: there is no such picture in it.
+        ImageError: the file has no such image.
         UserError: the file cannot be read.
     """
     file, _, number = uri.rpartition("#")
     images = _read(file or uri, 3)
     if not file or not number.isdecimal() or int(number) >= len(images):
-        raise ImageError(Reason.NOT_FOUND, f"name a picture as FILE#NUMBER, 0 to {len(images) - 1}")
+        raise ImageError(Reason.NOT_FOUND, f"name an image as FILE#NUMBER, with a number from 0 to {len(images) - 1}")
     return images[int(number)]
 
 
 def as_bmp(pixels: np.ndarray) -> bytes:
-    """A picture uint8 [h, w] as an image file, so that it can go the way of every other image."""
+    """Encode an image uint8 [h, w] as BMP, so that it can be read like any other image file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "BMP")
     return buffer.getvalue()

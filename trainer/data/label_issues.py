@@ -1,10 +1,10 @@
-"""Photos whose label may be wrong: those for which a model that was fitted to others says something else.
+"""Label noise: photos for which a model that was fitted to other photos predicts another label.
 
-A ridge regression on the features of a pretrained network, fitted to four fifths of the photos, scores the others; it
-takes a second. Measured on 3,409 photos of clothes with `MobileNetV2`, with 3 % of their labels replaced by others at
-random, three seeds: 94, 91 and 92 % of those are among the 6 % that are the most suspicious. Logistic regression finds
-as many (95, 91 and 92 %) and takes a minute. Northcutt et al., Confident Learning, J. Artif. Intell. Res. 70 (2021),
-compares ways to rank; this is the one by the normalised margin.
+A ridge regression on the features of a pretrained network is fitted to four fifths of the photos and scores the rest,
+fold by fold; it takes a second. Measured on 3,409 photos of clothes with `MobileNetV2`, with 3 % of the labels replaced
+at random, three seeds: 94, 91 and 92 % of the replaced labels are among the 6 % most suspicious photos. Logistic
+regression finds as many (95, 91 and 92 %) and takes a minute. Northcutt et al., Confident Learning, J. Artif. Intell.
+Res. 70 (2021), compares rankings; this one is by normalized margin.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from trainer.evaluation.metrics import fit_temperature, softmax
 FILE = "label_issues.csv"
 COLUMNS = ("uri", "label", "suggested", "confidence")
 LEAST_PER_CLASS = 20
-"""With fewer photos of each class, on average, a regression says little."""
+"""Least mean number of photos per class for which the regression is meaningful."""
 _FOLDS, _RIDGE, _SHARPNESS = 5, 1.0, 20.0
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelIssues:
-    """Photos whose label may be wrong, the most suspicious first.
+    """Photos whose labels may be wrong, most suspicious first.
 
     Attributes:
-        rows: int [M], which of the N photos.
-        suggested: int [M], the index of the label that is suggested.
-        confidence: float [M], its probability.
+        rows: int [M], row numbers among the N photos.
+        suggested: int [M], indices of the suggested labels.
+        confidence: float [M], probabilities of the suggested labels.
     """
 
     rows: np.ndarray
@@ -43,12 +43,12 @@ class LabelIssues:
 
 
 def find_label_issues(features: np.ndarray, truth: np.ndarray, classes: int) -> LabelIssues:
-    """Finds photos for which another label than theirs is likelier.
+    """Find photos for which another label scores higher than their own.
 
     Args:
         features: float [N, D].
-        truth: int [N], the index of the label of each.
-        classes: how many labels there are.
+        truth: int [N], label index of each photo.
+        classes: number of labels.
     """
     scores = _out_of_fold(np.asarray(features, np.float32), truth, classes)
     own = scores[np.arange(len(truth)), truth]
@@ -63,7 +63,7 @@ def find_label_issues(features: np.ndarray, truth: np.ndarray, classes: int) -> 
 
 
 def _out_of_fold(features: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
-    """The score of each label for each photo, from a regression that has not seen it. Float32 [N, K]."""
+    """Return out-of-fold scores of each label for each photo, float32 [N, K]."""
     centred = features - features.mean(axis=0)
     centred /= max(float(centred.std(axis=0).mean()), 1e-12)
     targets = np.eye(classes, dtype=np.float32)[truth] - np.float32(1 / classes)
@@ -74,25 +74,25 @@ def _out_of_fold(features: np.ndarray, truth: np.ndarray, classes: int) -> np.nd
         ridge = _RIDGE * len(known) * np.eye(min(known.shape), dtype=np.float32)
         if known.shape[1] <= len(known):
             weights = np.linalg.solve(known.T @ known + ridge, known.T @ targets[folds != fold])
-        else:  # the same, by a smaller matrix
+        else:  # the same solution with a smaller matrix
             weights = known.T @ np.linalg.solve(known @ known.T + ridge, targets[folds != fold])
         scores[inside] = centred[inside] @ weights
     return scores
 
 
 def as_csv(issues: LabelIssues, uris: Sequence[str], truth: np.ndarray, labels: Sequence[str]) -> str:
-    """The content of ``label_issues.csv``.
+    """Return the content of ``label_issues.csv``.
 
     Args:
-        issues: what was found.
-        uris: of the N photos.
-        truth: int [N], the index of the label of each.
-        labels: the class names.
+        issues: label issues to list.
+        uris: URIs of the N photos.
+        truth: int [N], label index of each photo.
+        labels: class names.
     """
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for row, suggested, confidence in zip(issues.rows, issues.suggested, issues.confidence, strict=True):
-        names = (as_cell(labels[number]) for number in (truth[row], suggested))  # people open it in a spreadsheet
+        names = (as_cell(labels[number]) for number in (truth[row], suggested))  # escaped for spreadsheets
         writer.writerow([storage.absolute(uris[row]), *names, f"{confidence:.4f}"])
     return text.getvalue()

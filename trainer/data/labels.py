@@ -1,4 +1,4 @@
-"""Labels as lists, folders and users give them, to the text that names a class."""
+"""Normalization of labels from lists, folders and flags to class names."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from typing import Any
 
 
 def normalized(text: str) -> str:
-    """Text in Unicode's form NFC: macOS writes the names of files in another one, which looks the same."""
+    """Normalize text to Unicode NFC, since macOS file names may come in another form that looks the same."""
     return unicodedata.normalize("NFC", text)
 
 
 def class_names(text: str) -> tuple[str, ...]:
-    """For argparse: the names of classes, in order, with commas between them or in a file with a line for each.
+    """Parse the argument of ``--class-names``: names in order, comma-separated or in a file with one per line.
 
     Raises:
-        ArgumentTypeError: a name is empty or stands there twice, or the file cannot be read.
+        ArgumentTypeError: a name is empty or repeated, or the file cannot be read.
     """
     try:
-        is_file = os.path.isfile(text)  # not that of Path, which raises what a long list of names gives
+        is_file = os.path.isfile(text)  # Path.is_file raises OSError for a long list of names
         words = Path(text).read_text(encoding="utf-8-sig").splitlines() if is_file else text.split(",")
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{text} cannot be read: {error}") from error
     names = [normalized(word.strip()) for word in words]
     if is_file and names and not names[-1]:
-        names.pop()  # a line that ends the file
+        names.pop()  # blank line at the end of the file
     twice = [name for number, name in enumerate(names) if name in names[:number]]
     if not names or not all(names) or twice:
         what = f"{twice[0]!r} twice" if twice and twice[0] else "an empty name"
-        raise argparse.ArgumentTypeError(f"{text!r} has {what}: give each class a name of its own")
+        raise argparse.ArgumentTypeError(f"{text!r} has {what}: give each class its own name")
     return tuple(names)
 
 
 def as_text(value: Any) -> str | None:
-    """A cell of a list as a label.
+    """Convert a cell of a list to a label.
 
-    A whole number that another tool stored as a fraction is a whole number, and a time at midnight is a date.
+    Other tools store whole numbers as floats and dates as times at midnight: both are converted back.
 
     Returns:
-        The label; empty if there is none; None if the value is not a label, such as a list.
+        The label; empty for an empty cell; None if the value cannot be a label, such as a list.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

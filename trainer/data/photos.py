@@ -1,4 +1,4 @@
-"""Photos: read and decode examples, on all cores."""
+"""Reading and decoding of examples on all cores."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Found = TypeVar("Found")
 
 
 NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
-"""In the place of the pixels of photos that are not needed any more."""
+"""Placeholder for the pixels of photos that are no longer needed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """An example that was read: its image uint8 [H, W, 3] and the SHA-256 of its bytes, hexadecimal."""
+    """A decoded example: its image, uint8 [H, W, 3], and the SHA-256 of its bytes in hexadecimal."""
 
     example: Example
     content_hash: str
@@ -38,7 +38,7 @@ class Photo:
 
 @dataclasses.dataclass(frozen=True)
 class Unreadable:
-    """An example that could not be read, and why. Its bytes have a SHA-256 if the storage gave them."""
+    """An example that could not be read, with the error, and the SHA-256 of its bytes if they were available."""
 
     example: Example
     error: DataError
@@ -46,16 +46,16 @@ class Unreadable:
 
 
 def data_of(uri: str, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """The bytes of an example's image file.
+    """Return the bytes of an example's image file.
 
     Raises:
-        DataError: it cannot be read, with the reason.
+        DataError: the file cannot be read; the error has the reason.
     """
     return idx.as_bmp(idx.pixels(uri)) if idx.is_images_file(uri) else _content(uri, limits).data
 
 
 def read_photo(example: Example, spec: ImageSpec, limits: Limits = DEFAULT_LIMITS) -> Photo | Unreadable:
-    """Reads and decodes one example."""
+    """Read and decode one example."""
     content_hash = None
     try:
         if idx.is_images_file(example.uri):
@@ -69,13 +69,13 @@ def read_photo(example: Example, spec: ImageSpec, limits: Limits = DEFAULT_LIMIT
 
 def _content(uri: str, limits: Limits) -> storage.Content:
     content = storage.read(uri, limits.max_bytes)
-    assert content is not None  # nothing was asked for on a condition
+    assert content is not None  # None is only for reads with a precondition
     return content
 
 
 def _read_idx(example: Example, spec: ImageSpec) -> Photo:
     pixels = idx.pixels(example.uri)
-    if pixels.shape == (spec.size, spec.size):  # what `read_image` would give, in a tenth of the time
+    if pixels.shape == (spec.size, spec.size):  # same result as `read_image`, ten times faster
         image = np.tile(pixels[..., np.newaxis], (len(spec.views), 1, 3))  # all views of a square are the same
     else:
         image = read_image(idx.as_bmp(pixels), spec)
@@ -89,12 +89,12 @@ def _hash_of(pixels: np.ndarray) -> str:
 def read_photos(
     examples: Iterable[Example], spec: ImageSpec, limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[Photo | Unreadable]:
-    """Reads and decodes examples in their order, on all cores, a bounded number of them ahead of the reader."""
+    """Read and decode examples in order on all cores, prefetching a bounded number of them."""
     return _map_ahead(lambda example: read_photo(example, spec, limits), examples)
 
 
 def content_hashes(examples: Iterable[Example], limits: Limits = DEFAULT_LIMITS) -> Iterator[str | None]:
-    """The hash that `read_photo` gives for each example; None where the bytes cannot be read."""
+    """Yield the content hash of each example, as `read_photo` computes it; None if the bytes cannot be read."""
     return _map_ahead(lambda example: _content_hash(example, limits), examples)
 
 
@@ -108,7 +108,7 @@ def _content_hash(example: Example, limits: Limits) -> str | None:
 
 
 def _map_ahead(function: Callable[[Example], Found], items: Iterable[Example]) -> Iterator[Found]:
-    workers = (os.cpu_count() or 1) + 2  # two more than cores: while some wait for storage, the cores decode
+    workers = (os.cpu_count() or 1) + 2  # two more than cores, so that cores decode while threads wait for storage
     ahead, remaining = 16 * workers, iter(items)
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         waiting: collections.deque[Future[Found]] = collections.deque()

@@ -1,4 +1,4 @@
-"""The labelled photos of a run, by what they are for."""
+"""The labeled photos of a run: training, validation and test photos."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trainer.data.identity import names_digest
 
 @dataclasses.dataclass(frozen=True)
 class Sides:
-    """The labelled photos of a run.
+    """The labeled photos of a run.
 
     Attributes:
-        training: to train on; a part of them validates if `validation` is empty.
-        validation: to choose the best epoch by, and to calibrate on.
-        test: to measure the finished model on, once.
+        training: training photos; some of them are held out for validation if `validation` is empty.
+        validation: photos for choosing the best epoch and for calibration.
+        test: photos for measuring the finished model once.
     """
 
     training: tuple[Example, ...]
@@ -29,17 +29,17 @@ class Sides:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in order."""
+        """Class names in order."""
         return tuple(sorted({example.label for example in self.training}))
 
     @property
     def all(self) -> tuple[Example, ...]:
-        """The photos of all sides."""
+        """Photos of all sides."""
         return (*self.training, *self.validation, *self.test)
 
     @property
     def digest(self) -> str:
-        """Identifies the photos by name, label and side."""
+        """Hash of the photos' names, labels and sides."""
         return names_digest(self.training, self.validation, self.test)
 
 
@@ -52,19 +52,19 @@ def find_sides(
     labelled: bool = True,
     class_names: Sequence[str] = (),
 ) -> Sides:
-    """Lists the photos of a run.
+    """List the photos of a run.
 
     Args:
-        data, labelled, class_names: see `trainer.data.examples.find_examples`.
-        validation_data, test_data: the like; None for none.
-        drop: a list of photos to leave out, see `trainer.data.examples.dropped_names`; None for none.
+        data, labelled, class_names: arguments of `trainer.data.examples.find_examples`.
+        validation_data, test_data: paths in any form that `data` accepts; None for none.
+        drop: a list of photos to omit, see `trainer.data.examples.dropped_names`; None for none.
 
     Raises:
-        UserError: there are none, or a list cannot be read.
+        UserError: there are no photos, or a list cannot be read.
     """
     numbered = {where: idx.is_images_file(where) for where in (data, validation_data, test_data) if where}
     if class_names and not any(numbered.values()):
-        raise UserError(f"--class-names is for IDX files, whose labels are numbers; {data} is none")
+        raise UserError(f"--class-names applies only to IDX files, and {data} is not one: omit it")
 
     def names(where: str) -> Sequence[str]:
         return class_names if numbered[where] else ()
@@ -77,13 +77,13 @@ def find_sides(
 
 
 def _without(sides: Sequence[Sequence[Example]], drop: str) -> list[list[Example]]:
-    """Leaves out the photos that a list names."""
+    """Omit the photos that a list names."""
     dropped = dropped_names(drop)
     named = [[example for example in examples if name_of(example.uri) in dropped] for examples in sides]
     left_out = sum(map(len, named))
     if not left_out:
-        raise UserError(f"--drop {drop} names none of the photos")
+        raise UserError(f"--drop {drop} names none of the photos: check its column uri, or omit --drop")
     unknown = sorted(dropped - {name_of(example.uri) for examples in named for example in examples})
-    also = f"; {counted(len(unknown), 'other row')} of it name no photo here, such as {unknown[0]}" if unknown else ""
-    say(f"left out {counted(left_out, 'photo')} that {drop} names{also}")
+    also = f"; no photo matches {counted(len(unknown), 'other row')}, such as {unknown[0]}" if unknown else ""
+    say(f"omitted {counted(left_out, 'photo')} named by --drop {drop}{also}")
     return [[example for example in examples if name_of(example.uri) not in dropped] for examples in sides]

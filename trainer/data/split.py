@@ -1,4 +1,4 @@
-"""The split of photos between training, validation and test."""
+"""The split of photos into training, validation and test sets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TOLERANCE = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Which of N photos are for what.
+    """A split of N photos.
 
     Attributes:
-        training, validation, test: int, their rows in order; no row is in two.
+        training, validation, test: int, row numbers of each set in order; the sets are disjoint.
     """
 
     training: np.ndarray
@@ -30,11 +30,11 @@ class Split:
 
     @classmethod
     def of(cls, validates: np.ndarray, tests: np.ndarray) -> Split:
-        """The split that masks say, bool [N]; what is in neither is trained on."""
+        """Build a split from masks, bool [N]; rows in neither mask are for training."""
         return cls(*(np.flatnonzero(mask) for mask in (~validates & ~tests, validates & ~tests, tests)))
 
     def sides(self, examples: Sequence[Example]) -> dict[str, list[Example]]:
-        """The photos of each side that has some, by its name."""
+        """Return the photos of each non-empty side, by name."""
         rows = {"training": self.training, "validation": self.validation, "test": self.test}
         return {name: [examples[row] for row in own] for name, own in rows.items() if len(own)}
 
@@ -45,7 +45,7 @@ def held_out_test(
     fraction: float,
     groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Chooses photos to test on as `split_by_content` does, whichever it will choose for validation. Bool [N]."""
+    """Choose test photos like `split_by_content`, but independently of the validation split. Bool [N]."""
     if not fraction:
         return np.zeros(len(labels), bool)
     others = [hashlib.sha256(f"test {content_hash}".encode()).hexdigest() for content_hash in content_hashes]
@@ -58,19 +58,19 @@ def split_by_content(
     fraction: float,
     groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Divides photos between training and validation by their content, class by class.
+    """Split photos into training and validation sets by their content, class by class.
 
-    A photo goes to validation if the hash of its group lies in the lowest `fraction` of all hashes, so where it goes
-    does not change when others are added or files are renamed. Photos with the same content are a group, whatever
-    their labels are. Where chance gives a class more than a quarter too many or too few, and more than one, the groups
-    whose hashes are nearest to the limit change sides. Every class has photos on both.
+    A photo goes to validation if the hash of its group is in the lowest `fraction` of the hash range, so its side does
+    not change when photos are added or files are renamed. Photos with the same content form a group, whatever their
+    labels are. If the validation photos of a class are more than a quarter and more than one photo off their target,
+    the groups whose hashes are nearest to the threshold change sides. Every class has photos on both sides.
 
     Args:
-        labels: of the N photos.
-        content_hashes: SHA-256 of the N photos, hexadecimal.
-        fraction: of the photos, between 0 and 1.
-        groups: int [N], photos with the same number stay together, too; None for none. In a class that would consist of
-            one group only, groups do not count.
+        labels: labels of the N photos.
+        content_hashes: SHA-256 of the N photos in hexadecimal.
+        fraction: share of the photos for validation, between 0 and 1.
+        groups: int [N], group numbers of photos that must also stay together; None for none. They are ignored in a
+            class that would form a single group.
 
     Returns:
         bool [N], True for validation.
@@ -83,7 +83,7 @@ def split_by_content(
         _check_different(str(label), hashes[names == label])
     units = _units(names, hashes, groups)
     ordered = np.argsort(hashes)
-    keys = hashes[ordered][np.unique(units[ordered], return_index=True)[1]]  # the lowest hash of each
+    keys = hashes[ordered][np.unique(units[ordered], return_index=True)[1]]  # lowest hash of each unit
     chosen = np.array([int(key[:8], 16) < fraction * 2**32 for key in keys], bool)
     for label in np.unique(names):
         own, sizes = np.unique(units[names == label], return_counts=True)
@@ -94,18 +94,18 @@ def split_by_content(
 def _check_different(label: str, hashes: np.ndarray) -> None:
     if len(np.unique(hashes)) < 2:
         count = f"{len(hashes)} photos, all the same" if len(hashes) > 1 else "one photo"
-        raise UserError(f"class {label!r} has {count}: it needs at least two different ones, or --validation-data")
+        raise UserError(f"class {label!r} has {count}: add a different photo, or give --validation-data")
 
 
 def _units(names: np.ndarray, hashes: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """Numbers of what stays together, int [N], from 0: photos of the same content, and those of the same group."""
+    """Number the units that stay together, int [N], from 0: photos of the same content or the same group."""
     _, same = np.unique(hashes, return_inverse=True)
     if groups is None:
         return same
     links = []
     for division in (same, groups):
         _, first, place = np.unique(division, return_index=True, return_inverse=True)
-        links += list(enumerate(first[place].tolist()))  # each photo with the first of its group
+        links += list(enumerate(first[place].tolist()))  # link each photo to the first of its group
     units = components(len(names), links)
     for label in np.unique(names):
         inside = names == label
@@ -116,13 +116,13 @@ def _units(names: np.ndarray, hashes: np.ndarray, groups: np.ndarray | None) -> 
 
 
 def _adjust(chosen: np.ndarray, units: np.ndarray, sizes: dict[int, int], fraction: float) -> None:
-    """Brings the share of a class that validates near to the fraction.
+    """Move units of a class between sides until its validation share is close to the fraction.
 
     Args:
-        chosen: bool, whether each unit validates; changed in place.
-        units: of the class, in the order of their keys.
-        sizes: unit -> how many photos of the class are in it.
-        fraction: of the photos that are to validate.
+        chosen: bool, whether each unit is for validation; changed in place.
+        units: units of the class, sorted by key.
+        sizes: unit -> number of its photos in the class.
+        fraction: share of the photos for validation.
     """
     target = fraction * sum(sizes.values())
     tolerance = max(1.0, _TOLERANCE * target)
@@ -134,10 +134,10 @@ def _adjust(chosen: np.ndarray, units: np.ndarray, sizes: dict[int, int], fracti
     for unit in units.tolist():
         (validating if chosen[unit] else training).append(unit)
     while training and (not validating or count() < target - tolerance) and (len(training) > 1 or not validating):
-        unit = training.popleft()  # the lowest that trains
+        unit = training.popleft()  # training unit with the lowest key
         chosen[unit] = True
         validating.append(unit)
     while len(validating) > 1 and (not training or count() > target + tolerance):
-        unit = validating.pop()  # the highest that validates
+        unit = validating.pop()  # validation unit with the highest key
         chosen[unit] = False
         training.appendleft(unit)

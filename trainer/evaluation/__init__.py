@@ -1,1 +1,1 @@
-"""Evaluation: metrics, inference on labelled photos, and the report."""
+"""Evaluation: metrics, inference on labeled photos, and the report."""

@@ -1,4 +1,4 @@
-"""Sections of the report about the data: photos that are there twice, and labels that may be wrong."""
+"""Sections of the report about the data: near-duplicates and possible label noise."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def sections(
     duplicates: Duplicates | None,
     issues: LabelIssues | None,
 ) -> list[str]:
-    """The sections that there is something to show in.
+    """Return the non-empty sections.
 
     Args:
-        uris: of the N photos that were trained or validated on.
-        truth: int [N], the index of the label of each.
-        labels: the class names.
-        duplicates: near-duplicates among them; None if they were not looked for.
-        issues: those whose label may be wrong; None if they were not looked for.
+        uris: URIs of the N training and validation photos.
+        truth: int [N], label index of each photo.
+        labels: class names.
+        duplicates: near-duplicates among the photos; None if they were not searched for.
+        issues: photos whose labels may be wrong; None if they were not searched for.
     """
     found = []
     if duplicates and len(duplicates.pairs):
         count, pairs = len(duplicates.pairs), duplicates.pairs[:SHOWN_PAIRS].tolist()
-        more = f", of which {SHOWN_PAIRS} are shown" if count > SHOWN_PAIRS else ""
-        words = f"<p>{count:,} pairs{more}. Photos that resemble each other so are on the same side of the split.</p>"
+        more = f", the first {SHOWN_PAIRS} shown" if count > SHOWN_PAIRS else ""
+        words = f"<p>{count:,} pairs{more}. Near-duplicates are kept on the same side of the split.</p>"
         figures = [
             page.figure(
                 thumbnail(uris[row]),
@@ -44,12 +44,12 @@ def sections(
             for number, pair in enumerate(pairs, 1)
             for row in pair
         ]
-        found.append(page.section("Photos that are there twice", words, page.gallery(figures)))
+        found.append(page.section("Near-duplicates", words, page.gallery(figures)))
     if issues and len(issues.rows):
         words = (
-            f"<p>{len(issues.rows):,} photos for which a model that was fitted to the others says something else, the "
-            f"most suspicious first. All are in {FILE}; keep the rows that are wrong, and <code>train --drop</code> "
-            "leaves their photos out.</p>"
+            f"<p>{len(issues.rows):,} photos for which a model that was fitted to other photos predicts another label, "
+            f"most suspicious first. All are listed in {FILE}: keep only the rows whose labels are wrong, and "
+            "<code>train --drop</code> omits those photos.</p>"
         )
         figures = [
             page.figure(

@@ -12,14 +12,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """What a model said of labelled photos.
+    """Predictions of a model for N photos.
 
     Attributes:
-        subject: which photos, for the reader.
-        uris: of the N photos.
-        truth: int [N]; -1 where it is not known, of all of them or none.
+        subject: description of the photos for readers.
+        uris: URIs of the photos.
+        truth: int [N], index of the true label; -1 for all photos if they are unlabeled.
         probabilities: float [N, K].
-        unreadable: how many photos more there would have been.
+        unreadable: number of photos that could not be read.
     """
 
     subject: str
@@ -30,30 +30,30 @@ class Evaluated:
 
     @functools.cached_property
     def predicted(self) -> np.ndarray:
-        """The index of the best label, int [N]."""
+        """Index of the best label, int [N]."""
         return self.probabilities.argmax(axis=1)
 
     @functools.cached_property
     def most_wrong(self) -> np.ndarray:
-        """The rows that are wrong, the surest first."""
+        """Rows with a wrong prediction, most confident first."""
         score = self.probabilities.max(axis=1)
         wrong = np.flatnonzero(self.predicted != self.truth)
         return wrong[np.argsort(-score[wrong], kind="stable")]
 
     @functools.cached_property
-    def least_sure(self) -> np.ndarray:
-        """All rows, the one with the lowest score first."""
+    def least_certain(self) -> np.ndarray:
+        """All rows, lowest score first."""
         return np.argsort(self.probabilities.max(axis=1), kind="stable")
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What another model said of the same photos.
+    """Predictions of another model for the same photos.
 
     Attributes:
-        before: its id.
-        result: what `trainer.evaluation.metrics.compared` gave.
-        old: int [N], the index of its best label; -1 for a label that the model of the page does not know.
+        before: id of the other model.
+        result: result of `trainer.evaluation.metrics.compared`.
+        old: int [N], index of its best label; -1 for a label that the model of the page does not have.
     """
 
     before: str

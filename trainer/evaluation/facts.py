@@ -1,4 +1,4 @@
-"""What is known of a model, in words: for its report and its model card."""
+"""Metrics and settings of a model as text, for its report and its model card."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from catalogue.cli.text import counted
 from catalogue.model_dir import ModelInfo
 
-FITTED = {"none": "the head only", "all": "all layers, and the head"}
+FITTED = {"none": "the head only", "all": "all layers and the head"}
 SHOWN_PAIRS = 10
 
 
 class ClassFigures(NamedTuple):
-    """How well a class is told from the others, from 0 to 1; None where there is nothing to compute it from."""
+    """Metrics of a class, from 0 to 1; None if undefined. `photos` is the number of photos of the class."""
 
     label: str
     precision: float | None
@@ -23,7 +23,7 @@ class ClassFigures(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Photos of one class that are taken for another; `share` is of all photos of the class."""
+    """Photos of one class that are predicted as another; `share` is their share of all photos of the class."""
 
     truth: str
     predicted: str
@@ -32,10 +32,10 @@ class Pair(NamedTuple):
 
 
 def weakest_first(metrics: dict[str, Any]) -> list[ClassFigures]:
-    """The classes, the one with the lowest F1 first; those without photos last.
+    """Return the classes sorted by F1, lowest first; classes without photos come last.
 
     Args:
-        metrics: what `trainer.evaluation.metrics.measure` gave.
+        metrics: metrics from `trainer.evaluation.metrics.measure`.
     """
     found = [
         ClassFigures(label, own["precision"], own["recall"], own["f1"], own["support"])
@@ -45,10 +45,10 @@ def weakest_first(metrics: dict[str, Any]) -> list[ClassFigures]:
 
 
 def confused_pairs(metrics: dict[str, Any]) -> list[Pair]:
-    """The pairs of classes that are confused most often, ten at most.
+    """Return the most frequently confused pairs of classes, at most ten.
 
     Args:
-        metrics: what `trainer.evaluation.metrics.measure` gave.
+        metrics: metrics from `trainer.evaluation.metrics.measure`.
     """
     pairs = [
         Pair(one["truth"], one["predicted"], one["count"], one["count"] / metrics["per_class"][one["truth"]]["support"])
@@ -59,27 +59,27 @@ def confused_pairs(metrics: dict[str, Any]) -> list[Pair]:
 
 
 def settings(info: ModelInfo) -> Iterator[tuple[str, str]]:
-    """What a model was made of and how, name -> words."""
+    """Yield the settings that a model was trained with, as (name, description)."""
     training, data = info.training, info.data
     views = " and ".join(info.image.views)
     weights = f"weights {training['weights']}"
     yield "network", f"{training['backbone']}, {weights}, images of {info.image.size} pixels ({views})"
     if "validation_photos" in data:
-        own = f"{data['training_photos']:,} to train on, {data['validation_photos']:,} to validate"
+        own = f"{data['training_photos']:,} for training, {data['validation_photos']:,} for validation"
         if not data["training_photos"]:
-            own = f"{data['validation_photos']:,} to measure it on, none to train on here"
-        test = f", {data['test_photos']:,} to test" if data.get("test_photos") else ""
+            own = f"{data['validation_photos']:,} for evaluation, none for training"
+        test = f", {data['test_photos']:,} for testing" if data.get("test_photos") else ""
         yield "photos", f"{own}{test}; {data.get('unreadable_photos', 0):,} could not be read"
     stage = training.get("main")
     if not stage or not training.get("epochs_run"):
         return
     cut = training.get("fine_tune", "")
-    yield "fitted", FITTED.get(cut, f"all above the layer {training.get('cut', cut)}, and the head")
+    yield "trained layers", FITTED.get(cut, f"the layers above {training.get('cut', cut)} and the head")
     varied = {name: value for name, value in (training.get("augmentation") or {}).items() if value}
     words = ", ".join(
         name.replace("_", " ") + ("" if value is True else f" up to {value:g}") for name, value in varied.items()
     )
-    yield "photos varied by", words or "nothing"
+    yield "augmentation", words or "none"
     yield (
         "optimizer",
         (
@@ -88,6 +88,6 @@ def settings(info: ModelInfo) -> Iterator[tuple[str, str]]:
         ),
     )
     head = training.get("head_epochs_run")
-    alone = f"; before that the head alone, {counted(len(head), 'epoch')}" if head else ""
+    alone = f", after {counted(len(head), 'epoch')} of the head alone" if head else ""
     yield "epochs", f"the best is {training['best_epoch']} of {len(training['epochs_run'])}{alone}"
     yield "scores", f"calibrated with a temperature of {info.temperature:.2f}"

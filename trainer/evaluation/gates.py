@@ -1,4 +1,4 @@
-"""Gates: metrics that a model must reach (``--fail-under``)."""
+"""Gates: minimum values of metrics (``--fail-under``)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from catalogue.cli.errors import CommandFailed, UserError
 from trainer.evaluation.metrics import CLASS_GATES, GATES, gate_value
 
 
-def add_gate_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--fail-under``; `check_gates` applies it."""
+def add_gate_argument(parser: argparse._ActionsContainer) -> None:
+    """Add ``--fail-under``, which `check_gates` applies."""
     parser.add_argument(
         "--fail-under",
         type=gate,
         action="append",
         metavar="METRIC=VALUE",
-        help=f"fail below this: {', '.join(GATES)}, recall:LABEL, precision:LABEL or f1:LABEL; repeatable",
+        help=f"fail if a metric is below a value: {', '.join(GATES)}, recall:LABEL, precision:LABEL or f1:LABEL; "
+        "repeatable",
     )
 
 
 def gate(text: str) -> tuple[str, float]:
-    """An argument type: ``METRIC=VALUE``."""
+    """Parse a command-line argument ``METRIC=VALUE``."""
     name, _, value = text.rpartition("=")
     if not name:
         raise argparse.ArgumentTypeError(f"{text!r} is not METRIC=VALUE")
@@ -32,22 +33,22 @@ def gate(text: str) -> tuple[str, float]:
 
 
 def check_gate_names(gates: Sequence[tuple[str, float]], labels: Sequence[str]) -> None:
-    """Refuses gates that ask for what is not measured, before anything is. Raises UserError."""
+    """Reject gates on unknown metrics or classes, before anything is measured. Raises UserError."""
     known = {*GATES, *(f"{kind}:{label}" for kind in CLASS_GATES for label in labels)}
     for name, _ in gates:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1) or [f"recall:{labels[0]}"]
             raise UserError(
-                f"--fail-under {name}: there is no such metric or class; give {', '.join(GATES)}, or "
+                f"--fail-under {name} names an unknown metric or class: give {', '.join(GATES)}, or "
                 f"recall, precision or f1 of a class, such as {nearest[0]}"
             )
 
 
 def check_gates(metrics: dict[str, Any], gates: Sequence[tuple[str, float]]) -> None:
-    """Compares metrics with what they must reach.
+    """Check that metrics reach their gates.
 
     Raises:
-        CommandFailed: one of them does not, or cannot be measured.
+        CommandFailed: a metric is below its gate, or cannot be measured.
     """
     missed = []
     for name, least in gates:
@@ -57,6 +58,6 @@ def check_gates(metrics: dict[str, Any], gates: Sequence[tuple[str, float]]) -> 
             missed.append(f"{name} cannot be measured ({error})")
         else:
             if value < least:
-                missed.append(f"{name} is {value:.4f}, under {least:g}")
+                missed.append(f"{name} is {value:.4f}, below {least:g}")
     if missed:
         raise CommandFailed("the model is not good enough: " + "; ".join(missed))

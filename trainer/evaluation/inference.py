@@ -1,4 +1,4 @@
-"""A model applied to photos."""
+"""Inference: reading photos and classifying them in batches."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Classified:
-    """The photos that could be read, with what the model says of them.
+    """The photos that could be read, with their predictions.
 
     Attributes:
-        examples, content_hashes: of the N photos.
+        examples, content_hashes: examples and content hashes of the N photos.
         probabilities: float32 [N, K].
-        unreadable: the examples that gave no photo.
+        unreadable: examples that could not be read.
     """
 
     examples: tuple[Example, ...]
@@ -37,7 +37,7 @@ class Classified:
 
     @property
     def contents(self) -> Contents:
-        """All photos with the hashes of their contents, also those that could not be read."""
+        """URIs and content hashes of all photos, including unreadable ones."""
         return contents(self.examples, self.content_hashes, self.unreadable)
 
 
@@ -48,13 +48,14 @@ def classify(
     limits: Limits,
     probabilities: Network,
 ) -> Classified:
-    """Reads and classifies examples.
+    """Read and classify examples.
 
     Args:
-        examples: `total` of them.
-        spec: the images the model takes.
-        limits: which photos are too large.
-        probabilities: uint8 [N, H, W, 3] -> float32 [N, K].
+        examples: examples to classify.
+        total: number of examples, for the progress bar.
+        spec: image spec of the model.
+        limits: size limits of the photos.
+        probabilities: the model as a function, uint8 [N, H, W, 3] -> float32 [N, K].
     """
     photos = read_photos(examples, spec, limits)
     good: list[Photo] = []

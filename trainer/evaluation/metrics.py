@@ -1,4 +1,4 @@
-"""Labels and probabilities to metrics. NumPy only."""
+"""Metrics from labels and probabilities. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def measure(
     *,
     calibrated_here: bool = False,
 ) -> dict[str, Any]:
-    """Measures predictions against the truth.
+    """Measure predictions against the truth.
 
     Args:
-        truth: int [N], the index of the right label.
+        truth: int [N], indices of the true labels.
         probabilities: float [N, K].
         labels: the K class names.
-        temperature: what the logits were divided by; without it the calibration before is that after.
-        calibrated_here: whether the temperature was fitted to these very photos; then the calibration is measured with
-            others, see `cross_fitted`.
+        temperature: temperature that the logits were divided by; 1 if they are not calibrated.
+        calibrated_here: whether the temperature was fitted to these photos; then the calibration is measured with
+            cross-fitted temperatures, see `cross_fitted`.
 
     Returns:
-        ``examples``, ``accuracy`` and its 95 % ``accuracy_interval`` (Wilson), ``baseline_accuracy`` (of the most
-        frequent label as the answer to every photo), ``top_5_accuracy`` (K classes if there are fewer),
-        ``macro_recall`` and ``macro_f1`` (means over the classes that have examples), ``log_loss`` (natural logarithm,
-        mean), ``calibration_error`` and ``calibration_error_before`` (see `calibration_error`; before the
-        temperature), ``reliability`` (see `reliability`), ``per_class`` (label -> precision, recall, f1, support;
-        precision is None for a class that was never predicted, recall for one without examples) and ``confusion``
-        (``truth``, ``predicted`` and ``count`` of each pair of labels that came up, the most frequent first).
+        ``examples``, ``accuracy`` and its 95 % ``accuracy_interval`` (Wilson), ``baseline_accuracy`` (of always
+        predicting the most frequent label), ``top_5_accuracy`` (top K if there are fewer classes), ``macro_recall``
+        and ``macro_f1`` (means over the classes that have examples), ``log_loss`` (mean, natural logarithm),
+        ``calibration_error`` and ``calibration_error_before`` (after and before temperature scaling, see
+        `calibration_error`), ``reliability`` (see `reliability`), ``per_class`` (label -> precision, recall, f1,
+        support; precision is None for a class that was never predicted, recall for one without examples) and
+        ``confusion`` (``truth``, ``predicted`` and ``count`` of each pair of labels that occurs, most frequent first).
     """
     uncalibrated = heated(probabilities, temperature)
     predicted = probabilities.argmax(axis=1)
@@ -68,14 +68,14 @@ def measure(
 
 
 def rank_of_truth(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """How many labels come before the right one, best first, in the order of the labels where equal. Int [N]."""
+    """Return how many labels rank above the true one, int [N]; ties are broken by label order."""
     of_truth = probabilities[np.arange(len(truth)), truth][:, np.newaxis]
     earlier = np.arange(probabilities.shape[1]) < truth[:, np.newaxis]
     return ((probabilities > of_truth) | ((probabilities == of_truth) & earlier)).sum(axis=1)
 
 
 def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share. Wilson, J. Am. Stat. Assoc. 22 (1927)."""
+    """Return the 95 % confidence interval of a proportion. Wilson, J. Am. Stat. Assoc. 22 (1927)."""
     z = 1.959964
     share, spread = hits / count, z * z / count
     middle = (share + spread / 2) / (1 + spread)
@@ -84,18 +84,18 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
 
 
 def heated(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """The probabilities [N, K] that the logits behind some give before they are divided by a temperature."""
+    """Undo temperature scaling: return the probabilities [N, K] of the logits before division by the temperature."""
     return softmax(temperature * np.log(np.clip(probabilities, 1e-30, 1)))
 
 
 def cross_fitted(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Probabilities calibrated as those of photos that the temperature has not seen.
+    """Calibrate probabilities by cross-fitting, so that no temperature is applied to photos it was fitted to.
 
-    Each fifth of the photos gets the temperature that fits the other four fifths.
+    Each fifth of the photos gets the temperature that is fitted to the other four fifths.
 
     Args:
-        probabilities: float [N, K], not calibrated.
-        truth: int [N], the index of the right label.
+        probabilities: float [N, K], uncalibrated.
+        truth: int [N], indices of the true labels.
     """
     logits = np.log(np.clip(probabilities, 1e-30, 1))
     folds = np.random.default_rng(0).permutation(len(truth)) % FOLDS
@@ -108,22 +108,22 @@ def cross_fitted(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def is_chance(metrics: dict[str, Any]) -> bool:
-    """Whether the accuracy may as well be that of always giving the most frequent label: the interval includes it."""
+    """Return whether the accuracy interval extends to, or lies below, the accuracy of the most frequent label."""
     return metrics["accuracy_interval"][0] <= metrics["baseline_accuracy"]
 
 
 def accuracy_around(epochs: Sequence[dict[str, float]], best_epoch: int, reach: int = 2) -> tuple[float, float] | None:
-    """The least and the highest validation accuracy of the epochs around the best one, without that one itself.
+    """Return the lowest and highest validation accuracy of the epochs around the best one, excluding that one.
 
-    The best of several epochs is the luckiest, too: a model that is trained again is rather like its neighbours.
+    The best of several epochs is partly luck: a model that is trained again is more like its neighbors.
 
     Args:
-        epochs: of the fitting, see `trainer.fitting.loop.Fitted`.
-        best_epoch: counted from one.
-        reach: how many epochs before and after.
+        epochs: metrics of each epoch, see `trainer.fitting.loop.Fitted`.
+        best_epoch: number of the best epoch, from one.
+        reach: number of epochs before and after.
 
     Returns:
-        None if there are none.
+        None if there are no other epochs.
     """
     near = [
         epoch["val_accuracy"]
@@ -134,11 +134,11 @@ def accuracy_around(epochs: Sequence[dict[str, float]], best_epoch: int, reach: 
 
 
 def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[dict[str, float | int | None]]:
-    """How often the best label is right where its score says so.
+    """Return the bins of a reliability diagram: accuracy by the score of the best label.
 
     Returns:
-        For each of `RELIABILITY_BINS` equal ranges of the score, from 0 to 1: ``count``, mean ``score`` and
-        ``accuracy``, None where there is no photo.
+        ``count``, mean ``score`` and ``accuracy`` of each of `RELIABILITY_BINS` equal score ranges from 0 to 1. Score
+        and accuracy are None in empty bins.
     """
     score, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     place = np.minimum((score * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
@@ -152,7 +152,7 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[dict[str, 
 
 
 def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
-    """The mean distance of score and accuracy over the bins of `reliability`, each weighted by its count.
+    """Return the expected calibration error: the mean gap of score and accuracy over bins, weighted by count.
 
     Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
     """
@@ -161,10 +161,10 @@ def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
 
 
 def mcnemar(fixed: int, broken: int) -> float:
-    """The probability that two equally good models differ as much: McNemar's test, exact, two-sided.
+    """Return the p-value of McNemar's exact, two-sided test.
 
     Args:
-        fixed, broken: photos that only the one, only the other model gets right.
+        fixed, broken: numbers of photos that only the new, or only the old model gets right.
     """
     count, fewer = fixed + broken, min(fixed, broken)
     if not count:
@@ -174,15 +174,16 @@ def mcnemar(fixed: int, broken: int) -> float:
 
 
 def compared(truth: np.ndarray, old: np.ndarray, new: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
-    """Compares what two models say of the same photos.
+    """Compare the predictions of two models for the same photos.
 
     Args:
-        truth, old, new: int [N], indices of labels: the right one and those of either model.
-        labels: the class names.
+        truth, old, new: int [N], indices of the true labels and of the labels each model predicts.
+        labels: class names.
 
     Returns:
-        ``accuracy_before``, ``accuracy``, ``fixed`` and ``broken`` (photos only the new, only the old model gets
-        right), ``p_value`` (see `mcnemar`) and ``per_class`` (label -> fixed, broken; classes with either only).
+        ``accuracy_before``, ``accuracy``, ``fixed`` and ``broken`` (numbers of photos that only the new, or only the
+        old model gets right), ``p_value`` (see `mcnemar`) and ``per_class`` (label -> fixed, broken; only classes that
+        have any).
     """
     was, now = old == truth, new == truth
     fixed, broken = ~was & now, was & ~now
@@ -202,14 +203,14 @@ def compared(truth: np.ndarray, old: np.ndarray, new: np.ndarray, labels: Sequen
 
 
 def gate_value(metrics: dict[str, Any], name: str) -> float:
-    """The value of a metric that is the better the higher.
+    """Return the value of a metric for which higher is better.
 
     Args:
-        metrics: what `measure` gave.
-        name: one of `GATES`, or one of `CLASS_GATES` of a class, as in ``recall:LABEL``.
+        metrics: metrics from `measure`.
+        name: one of `GATES`, or one of `CLASS_GATES` for a class, as in ``recall:LABEL``.
 
     Raises:
-        ValueError: it says nothing, since a class that it is about has no photos.
+        ValueError: the metric is undefined, since a class that it covers has no photos.
     """
     kind, _, label = name.partition(":")
     concerned = metrics["per_class"] if name in MACRO_GATES else {label} if label else ()
@@ -241,13 +242,13 @@ def _confusion(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) 
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Logits [N, K] to probabilities [N, K]."""
+    """Convert logits [N, K] to probabilities [N, K]."""
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponents / exponents.sum(axis=1, keepdims=True)
 
 
 def log_loss(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The mean negative natural logarithm of the probability of the right label.
+    """Return the mean negative natural logarithm of the probability of the true label.
 
     Args:
         logits: float [N, K].
@@ -259,14 +260,14 @@ def log_loss(logits: np.ndarray, truth: np.ndarray) -> float:
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature that makes softmax(logits / temperature) the best calibrated: that of the least log loss.
+    """Return the temperature that minimizes the log loss of softmax(logits / temperature).
 
-    One parameter, found by golden-section search over its logarithm within `TEMPERATURES` (the loss is convex in its
-    inverse). Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    It is found by golden-section search over its logarithm within `TEMPERATURES`; the loss is convex in its inverse.
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
 
     Args:
-        logits: float [N, K], of photos that were not trained on.
-        truth: int [N].
+        logits: float [N, K], logits of photos that were not trained on.
+        truth: int [N], indices of the true labels.
     """
 
     def loss(log_temperature: float) -> float:

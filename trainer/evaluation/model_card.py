@@ -1,4 +1,4 @@
-"""The model card: what a model is, what it is good for and where it fails, as Markdown.
+"""The model card in Markdown: quality, weaknesses, training settings and intended use of a model.
 
 After Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
@@ -14,7 +14,7 @@ NAME = "model_card.md"
 
 
 def model_card(info: ModelInfo) -> str:
-    """The card of a model that has been measured, or that is as it came."""
+    """Return the card of a model; sections on metrics are omitted if it was not measured."""
     return "\n".join(_lines(info)) + "\n"
 
 
@@ -23,12 +23,12 @@ def _lines(info: ModelInfo) -> Iterator[str]:
     yield ""
     yield f"A classifier of photos with {len(info.labels):,} classes, written {info.created}."
     if sentences := list(verdict.sentences(info)):
-        yield from ("", "## How good it is", "")
+        yield from ("", "## Performance", "")
         yield from (f"- {sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
     measured = info.test_metrics or info.metrics
     if measured:
         which = "test" if info.test_metrics else "validation"
-        yield from ("", "## Where it fails", "", f"The classes, the weakest first, on the {which} photos:", "")
+        yield from ("", "## Errors", "", f"The classes, weakest first, on the {which} photos:", "")
         yield from _table(
             ("class", "precision", "recall", "F1", "photos"),
             (
@@ -37,22 +37,22 @@ def _lines(info: ModelInfo) -> Iterator[str]:
             ),
         )
         pairs = facts.confused_pairs(measured)
-        yield from ("", "What it confuses most often:" if pairs else "It confuses no two classes.")
+        yield from ("", "Most frequent confusions:" if pairs else "No classes are confused with each other.")
         if pairs:
             yield ""
             yield from _table(
-                ("photos of", "taken for", "photos", "of the class"),
+                ("true class", "predicted class", "photos", "share of the class"),
                 ((_escaped(p.truth), _escaped(p.predicted), f"{p.photos:,}", f"{p.share:.0%}") for p in pairs),
             )
-    yield from ("", "## How it was made", "")
+    yield from ("", "## How it was trained", "")
     yield from (f"- {name[0].upper()}{name[1:]}: {_escaped(words)}." for name, words in facts.settings(info))
     packages = ", ".join(f"{name} {version}" for name, version in info.versions.items())
     yield f"- Written with {packages}."
-    yield from ("", "## What it is for", "")
-    yield "Photos like those that it was trained on. A photo of anything else gets one of its classes, too, often with"
-    yield "a low score; there is no class for what is none of them."
+    yield from ("", "## Intended use", "")
+    yield "Photos like the ones it was trained on. A photo of anything else also gets one of its classes, often with a"
+    yield 'low score; there is no "none of these" class.'
     if info.class_shares:
-        yield from ("", "The classes, with their shares of the training photos:", "")
+        yield from ("", "The classes and their shares of the training photos:", "")
         yield from (f"- {_escaped(label)}: {share:.1%}" for label, share in sorted(info.class_shares.items()))
 
 
@@ -67,6 +67,6 @@ def _percent(value: float | None) -> str:
 
 
 def _escaped(words: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escape Markdown in a text, and collapse its whitespace."""
     flat = " ".join(words.split())
     return "".join(f"\\{character}" if character in r"\`*_[]<>|#" else character for character in flat)

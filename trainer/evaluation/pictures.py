@@ -14,7 +14,7 @@ from trainer.evaluation.evaluated import Evaluated
 from trainer.evaluation.thumbnails import as_network_input, thumbnail
 
 PICTURES_OF_CELL = 6
-SAMPLES_OF_CLASS, SAMPLED_CLASSES, UNLABELLED_SAMPLES = 4, 30, 24
+SAMPLES_OF_CLASS, SAMPLED_CLASSES, UNLABELED_SAMPLES = 4, 30, 24
 SHOWN_LABELS = 3
 
 
@@ -25,24 +25,24 @@ class Pictures:
         self._info, self._evaluated = info, evaluated
 
     def gallery(self, rows: Iterable[int], notes: Mapping[int, str] = MappingProxyType({})) -> str:
-        """Photos in rows, some with a note; nothing if there are none."""
+        """Return a gallery of some rows, with optional notes; empty for no rows."""
         figures = [self._figure(int(row), notes.get(int(row), "")) for row in rows]
         return page.gallery(figures) if figures else ""
 
     def of_cells(self, shown: Sequence[int]) -> str:
-        """The photos behind the cells of the confusion matrix, each shown when its cell is chosen."""
+        """Return the photos of the cells of the confusion matrix, each hidden until its cell is followed."""
         labels, parts = self._info.labels, []
         for (truth, predicted), rows in list(confusion.cells(self._evaluated, shown).items())[
             : confusion.MOST_PICTURED_CELLS
         ]:
             more = f", {PICTURES_OF_CELL} of them" if len(rows) > PICTURES_OF_CELL else ""
-            title = f"{len(rows):,} photos of {labels[truth]} taken for {labels[predicted]}{more}"
+            title = f"{len(rows):,} photos of {labels[truth]} predicted as {labels[predicted]}{more}"
             gallery = self.gallery(rows[:PICTURES_OF_CELL])
             parts.append(page.target(confusion.cell_name(truth, predicted), title, gallery))
         return "".join(parts)
 
     def as_network_input(self, rows: Iterable[int]) -> str:
-        """Photos beside the pixels that the network takes of them, one picture for each view."""
+        """Return photos beside the pixels that the network takes of them, one picture per view."""
         figures = []
         for row in map(int, rows):
             uri, spec = self._evaluated.uris[row], self._info.image
@@ -55,13 +55,24 @@ class Pictures:
         return page.gallery(figures) if figures else ""
 
     def samples(self) -> str:
-        """A few photos of each class, spread over all of them."""
-        rows = []
-        for number in np.unique(self._evaluated.truth)[:SAMPLED_CLASSES].tolist():
+        """Return a few photos of each class, evenly spaced over all of them."""
+        parts = []
+        for number in self._sampled.tolist():
             own = np.flatnonzero(self._evaluated.truth == number)
-            most = SAMPLES_OF_CLASS if number >= 0 else UNLABELLED_SAMPLES
-            rows += own[np.linspace(0, len(own) - 1, min(most, len(own))).astype(int)].tolist()
-        return self.gallery(rows)
+            most = SAMPLES_OF_CLASS if number >= 0 else UNLABELED_SAMPLES
+            gallery = self.gallery(own[np.linspace(0, len(own) - 1, min(most, len(own))).astype(int)])
+            parts.append(page.anchor(f"class-{number}", self._info.labels[number], gallery) if number >= 0 else gallery)
+        return "".join(parts)
+
+    def class_link(self, label: str) -> str:
+        """Return the name of a class as HTML, with a link to its photos in `samples` if it has some there."""
+        number = self._info.labels.index(label)
+        return page.link(f"class-{number}", page.text(label)) if number in self._sampled else page.text(label)
+
+    @property
+    def _sampled(self) -> np.ndarray:
+        """Labels of the classes in `samples`, int; -1 for unlabeled photos."""
+        return np.unique(self._evaluated.truth)[:SAMPLED_CLASSES]
 
     def _figure(self, row: int, note: str) -> str:
         labels, truth = self._info.labels, int(self._evaluated.truth[row])

@@ -1,4 +1,4 @@
-"""The evaluation of a model as one HTML page, for people."""
+"""The report of a model: an HTML page with metrics, photos and settings."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def evaluation_page(
     fitting: bool = False,
     about_data: Sequence[str] = (),
 ) -> str:
-    """The page for one set of photos.
+    """Return the page for one set of photos.
 
     Args:
-        info: of the model.
-        metrics: what `trainer.evaluation.metrics.measure` gave; empty if the truth is not known.
-        evaluated: the photos and what was said of them.
-        comparison: with another model, if there is one.
-        fitting: whether to show the story of the epochs, which belongs to the photos the best one was chosen by.
-        about_data: sections about the photos that were trained on, see `trainer.evaluation.data_sections`.
+        info: contents of the model's ``model.json``.
+        metrics: result of `trainer.evaluation.metrics.measure`; empty for unlabeled photos.
+        evaluated: photos and predictions.
+        comparison: comparison with another model; None for none.
+        fitting: whether to show the training curves, which belong to the photos that chose the best epoch.
+        about_data: sections about the training photos, see `trainer.evaluation.data_sections`.
     """
     figures = {
         **(_figures(metrics) if metrics else {}),
@@ -43,29 +43,44 @@ def evaluation_page(
         "classes": f"{len(info.labels):,}",
     }
     pictures = Pictures(info, evaluated)
-    least_sure = page.section("Least sure", pictures.gallery(evaluated.least_sure[:PICTURES]))
-    inputs = pictures.as_network_input(evaluated.least_sure[:NETWORK_INPUTS])
+    least_certain = page.section("Least certain", pictures.gallery(evaluated.least_certain[:PICTURES]))
+    inputs = pictures.as_network_input(evaluated.least_certain[:NETWORK_INPUTS])
     backbone = f"{info.training['backbone']}, {info.image.size} pixels, weights {info.training['weights']}"
-    subject, tested = evaluated.subject, info.test_metrics if fitting else None
+    tested = info.test_metrics if fitting else None
+    model = [f"model {info.id}", f"written {page.moment(info.created)}"] if info.id else []
     return page.document(
-        "Evaluation",
-        f"{subject}; model {info.id}: {backbone}; written {info.created}" if info.id else f"{subject}; {backbone}",
+        "Model report",
+        " · ".join([evaluated.subject, *model, backbone]),
         [
             page.cards(figures),
-            *(f"<p>{page.text(sentence)}</p>" for sentence in (verdict.sentences(info) if fitting else ())),
+            *([_verdict(info)] if fitting else []),
             *([page.section("Test photos", page.cards(_figures(tested)))] if tested else []),
-            *([page.section("Compared", _comparison(info, comparison, evaluated, pictures))] if comparison else []),
+            *([page.section("Comparison", _comparison(info, comparison, evaluated, pictures))] if comparison else []),
             *(_against_truth(info, metrics, evaluated, pictures) if metrics else []),
-            least_sure,
+            least_certain,
             *([page.section("Calibration", _calibration(info, metrics))] if metrics else []),
             page.section("Samples", pictures.samples()),
             *([page.section("As the network sees them", _INPUTS, inputs)] if inputs else []),
             page.section("Settings", _settings(info)),
             *about_data,
-            *([page.section("Fitting", _history(info))] if fitting else []),
+            *([page.section("Training curves", _history(info))] if fitting else []),
             page.section("Network", _network(info)),
         ],
+        headline=_headline(info, metrics, tested),
     )
+
+
+def _verdict(info: ModelInfo) -> str:
+    return f"<p>{' '.join(page.text(s[0].upper() + s[1:] + '.') for s in verdict.sentences(info))}</p>"
+
+
+def _headline(info: ModelInfo, metrics: dict[str, Any], tested: dict[str, Any] | None) -> str:
+    """The main finding: accuracy on the test photos if there are any, otherwise on the photos of the page."""
+    classes = f"{len(info.labels):,} classes"
+    found = tested or metrics
+    if not found:
+        return f"Predictions for {classes}"
+    return f"{classes}, {found['accuracy']:.1%} accurate{' on test photos' if tested else ''}"
 
 
 def _figures(metrics: dict[str, Any]) -> dict[str, str]:
@@ -80,34 +95,34 @@ def _figures(metrics: dict[str, Any]) -> dict[str, str]:
 
 
 def _against_truth(info: ModelInfo, metrics: dict[str, Any], evaluated: Evaluated, pictures: Pictures) -> Iterator[str]:
-    yield page.section("Classes", _class_table(info, metrics))
+    yield page.section("Classes", _class_table(info, metrics, pictures))
     pairs = facts.confused_pairs(metrics)
     if pairs:
         rows = [
             [page.text(pair.truth), page.text(pair.predicted), f"{pair.photos:,}", f"{pair.share:.0%}"]
             for pair in pairs
         ]
-        table = page.table(["photos of", "taken for", "photos", "of the class"], rows)
-        yield page.section("What it confuses most often", table)
+        table = page.table(["class", "predicted as", "photos", "share of the class"], rows)
+        yield page.section("Most confused pairs", table)
     shown = confusion.confused_classes(evaluated, len(info.labels))
     which = "" if len(shown) == len(info.labels) else f"The {len(shown)} classes with the most errors. "
     yield page.section(
-        "Confusion",
-        f"<p>{which}Rows are the truth, columns what was predicted. Choose a number to see its photos.</p>",
+        "Confusion matrix",
+        f"<p>{which}Rows are true classes, columns predicted ones. Follow a number to see its photos.</p>",
         confusion.confusion_table(info, evaluated, shown),
         pictures.of_cells(shown),
     )
-    yield page.section("Most wrong", pictures.gallery(evaluated.most_wrong[:PICTURES]) or "<p>None is wrong.</p>")
+    yield page.section("Most confident errors", pictures.gallery(evaluated.most_wrong[:PICTURES]) or "<p>None.</p>")
 
 
-def _class_table(info: ModelInfo, metrics: dict[str, Any]) -> str:
+def _class_table(info: ModelInfo, metrics: dict[str, Any], pictures: Pictures) -> str:
     def percent(value: float | None) -> str:
         return "–" if value is None else f"{value:.1%}"
 
     total = max(1, sum(values["support"] for values in metrics["per_class"].values()))
     rows = [
         [
-            page.text(one.label),
+            pictures.class_link(one.label),
             percent(one.precision),
             percent(one.recall),
             percent(one.f1),
@@ -118,16 +133,15 @@ def _class_table(info: ModelInfo, metrics: dict[str, Any]) -> str:
         ]
         for one in facts.weakest_first(metrics)
     ]
-    return "<p>The weakest first.</p>" + page.table(
-        ["class", "precision", "recall", "F1", "photos", "", "share in training", ""], rows
-    )
+    header = ["class", "precision", "recall", "F1", "photos", "", "share in training", ""]
+    return "<p>Weakest class first; follow a class to its photos.</p>" + page.table(header, rows)
 
 
 def _calibration(info: ModelInfo, metrics: dict[str, Any]) -> str:
     after, before = metrics["calibration_error"], metrics["calibration_error_before"]
     words = (
-        f"<p>Calibration error {after:.3f}, {before:.3f} before the temperature of {info.temperature:.2f}. "
-        "On the line a score says how often it is right; below it the model is too sure.</p>"
+        f"<p>Calibration error {after:.3f}, {before:.3f} before temperature scaling ({info.temperature:.2f}). Bars "
+        "below the line mean overconfident scores.</p>"
     )
     return words + charts.reliability_diagram(metrics["reliability"])
 
@@ -143,7 +157,7 @@ def _comparison(info: ModelInfo, comparison: Comparison, evaluated: Evaluated, p
     }
     rows = [[page.text(label), f"{n['fixed']:,}", f"{n['broken']:,}"] for label, n in found["per_class"].items()]
     if not rows:
-        return page.cards(cards) + "<p>None became right or wrong.</p>"
+        return page.cards(cards) + "<p>No prediction became right or wrong.</p>"
     was, now = comparison.old == evaluated.truth, evaluated.predicted == evaluated.truth
     galleries = ""
     for title, flipped in (("Broken: right before", was & ~now), ("Fixed: wrong before", now & ~was)):
@@ -162,7 +176,7 @@ def _history(info: ModelInfo) -> str:
     stages = [("", training["epochs_run"], training["best_epoch"])]
     if training["head_epochs_run"]:
         head = training["head_epochs_run"]
-        stages.insert(0, (" of the head alone", head, training["head_best_epoch"]))
+        stages.insert(0, (", head only", head, training["head_best_epoch"]))
     return "".join(
         page.side_by_side((f"{name.capitalize()}{what}", curves(epochs, name, best)) for name in ("accuracy", "loss"))
         for what, epochs, best in stages
@@ -172,13 +186,13 @@ def _history(info: ModelInfo) -> str:
 def curves(
     epochs: Sequence[dict[str, float]], name: str, best: int | None, bounds: tuple[float, float] | None = None
 ) -> str:
-    """How accuracy or loss went on over the epochs, on the photos that were trained on and on those that validate.
+    """Draw training and validation curves of accuracy or loss.
 
     Args:
-        epochs: see `trainer.fitting.loop.Fitted`.
+        epochs: metrics per epoch, see `trainer.fitting.loop.Fitted`.
         name: ``accuracy`` or ``loss``.
-        best: the best epoch, from one; None if it is not known.
-        bounds: see `catalogue.html.charts.curves`.
+        best: best epoch, from one; None if unknown.
+        bounds: limits of the y axis, see `catalogue.html.charts.curves`.
     """
     lines = {"training": [e[name] for e in epochs], "validation": [e[f"val_{name}"] for e in epochs]}
     return charts.curves(lines, best=best, bounds=bounds)
@@ -202,5 +216,5 @@ def _network(info: ModelInfo) -> str:
     ]
     total = sum(layer["parameters"] for layer in info.network)
     fitted = sum(layer["parameters"] for layer in info.network if layer["fitted"])
-    words = f"{len(rows):,} layers, {total:,} parameters, {fitted:,} of them fitted"
-    return page.details(words, page.table(["layer", "kind", "output", "parameters", "fitted"], rows))
+    words = f"{len(rows):,} layers, {total:,} parameters, {fitted:,} of them trained"
+    return page.details(words, page.table(["layer", "kind", "output", "parameters", "trained"], rows))

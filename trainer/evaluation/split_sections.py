@@ -1,4 +1,4 @@
-"""Sections of reports about the division of the photos: how many of each class, and what they look like."""
+"""Sections of reports about the split: the number of photos of each class, and sample photos."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SHOWN_PHOTOS = 24
 
 
 def counts(sides: Mapping[str, Sequence[Example]], labels: Sequence[str]) -> str:
-    """A table of the classes with the number of photos on each side, as bars, too.
+    """Return a table of the classes with the number of photos on each side, also as bars.
 
     Args:
-        sides: name -> photos.
-        labels: the class names.
+        sides: name of the side -> photos.
+        labels: class names.
     """
     by_label = {name: Counter(example.label for example in examples) for name, examples in sides.items()}
     most = {name: max(found.values(), default=0) or 1 for name, found in by_label.items()}
@@ -36,7 +36,7 @@ def _cells(label: str, by_label: Mapping[str, Counter[str]], most: Mapping[str, 
 
 
 def photos(sides: Mapping[str, Sequence[Example]]) -> list[str]:
-    """A gallery of each side that has photos: some of each class in turn, with their labels."""
+    """Return a gallery for each non-empty side, with some labeled photos of each class."""
     return [
         page.section(f"Some {name} photos", page.gallery(map(_figure, spread(examples, SHOWN_PHOTOS))))
         for name, examples in sides.items()
@@ -49,11 +49,11 @@ def _figure(example: Example) -> str:
 
 
 def spread(examples: Sequence[Example], count: int) -> list[Example]:
-    """So many of the photos, the classes as evenly as they allow, each from its beginning to its end.
+    """Sample photos deterministically: balanced over the classes, and evenly spaced within each class.
 
     Args:
-        examples: labelled photos.
-        count: how many, at most.
+        examples: labeled photos.
+        count: maximum number of photos.
     """
     rows: dict[str, list[int]] = {}
     for row, example in enumerate(examples):

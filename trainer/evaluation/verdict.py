@@ -1,4 +1,4 @@
-"""How good a model is, in sentences: for the terminal and the report."""
+"""Sentences on the accuracy of a model, for the terminal, the report and the model card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainer.evaluation.metrics import accuracy_around, is_chance
 
 
 def sentences(info: ModelInfo) -> Iterator[str]:
-    """What the accuracy of a model is, and what that figure is good for; nothing if it was not measured."""
+    """Yield sentences on the accuracy of a model and how reliable it is; none if it was not measured."""
     found, tested = info.metrics, info.test_metrics
     if not found:
         return
@@ -21,24 +21,24 @@ def sentences(info: ModelInfo) -> Iterator[str]:
     else:
         best = info.training["best_epoch"]
         near = accuracy_around(epochs, best)
-        around = f"; {near[0]:.3f} to {near[1]:.3f} in the epochs around it" if near else ""
+        around = f"; {near[0]:.3f} to {near[1]:.3f} in the neighboring epochs" if near else ""
         yield f"{measured}, in the best epoch, {best} of {len(epochs)}{around}"
     if info.training.get("refit"):
-        yield "the model itself was fitted to these photos, too, up to the same epoch"
+        yield "the final model was also fitted to these photos, up to the same epoch"
     if tested:
         low, high = tested["accuracy_interval"]
         yield (
             f"test accuracy {tested['accuracy']:.3f} on {counted(tested['examples'], 'photo')}, 95 % interval "
-            f"{low:.3f} to {high:.3f}: the figure to rely on, since nothing was chosen by these photos"
+            f"{low:.3f} to {high:.3f}: the figure to rely on, since these photos were used for nothing else"
         )
     elif epochs:
         yield (
-            "the epoch was chosen by these photos, and the scores are calibrated on them: good for comparing settings, "
-            "a little too high for a forecast; --test-data measures on photos of its own"
+            "the epoch was chosen and the scores were calibrated on these photos: use this accuracy to compare "
+            "settings, but expect slightly less on new photos; give --test-data to measure on held-out photos"
         )
     last = tested or found
     share = f"{last['baseline_accuracy']:.3f} of the photos"
     if is_chance(last):
-        yield f"warning: no better than chance: always answering the most frequent label is right for {share}"
+        yield f"warning: no better than chance: always predicting the most frequent label is right for {share}"
     else:
-        yield f"always answering the most frequent label would be right for {share}"
+        yield f"always predicting the most frequent label would be right for {share}"

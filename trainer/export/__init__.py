@@ -1,1 +1,1 @@
-"""Export: write and publish the model directory."""
+"""Export: writing and publishing of the model directory."""

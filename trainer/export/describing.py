@@ -1,4 +1,4 @@
-"""The content of ``model.json`` for a job."""
+"""The `ModelInfo` of a job, which is written to ``model.json``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 
 
 def describe_trained(job: Job, prepared: Prepared, result: TrainingResult, tested: Classified | None) -> ModelInfo:
-    """The content of ``model.json`` of a trained model, before it is calibrated and measured.
+    """Describe a trained model before it is calibrated and measured.
 
     Args:
-        job, prepared, result: how it was trained.
-        tested: the test photos with what it says of them; None if there are none.
+        job, prepared, result: job, prepared photos and result of the training.
+        tested: test photos with their predictions; None if there are none.
     """
     config, encoded, split = job.config, prepared.encoded, prepared.split
     names = np.array(encoded.labels)[split.training]
@@ -57,7 +57,7 @@ def describe(
     class_shares: dict[str, float],
     data: dict[str, Any],
 ) -> ModelInfo:
-    """What is known of the model before it is written; `trainer.export.writing.write` fills in the rest."""
+    """Describe a model before it is written; `trainer.export.writing.write` fills in the rest."""
     config = job.config
     return ModelInfo(
         id="",

@@ -1,4 +1,4 @@
-"""The choice of golden images."""
+"""Selection of the golden images, with which a model directory is checked."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ GOLDEN_IMAGES = 16
 
 
 def golden_images(validation: Evaluated, spec: ImageSpec, limits: Limits) -> np.ndarray:
-    """A few validation photos with a clear label, one of each class before a second of any: uint8 [G, H, W, 3].
+    """Select validation photos with a clear margin, one of each class before a second of any, uint8 [G, H, W, 3].
 
-    If so many are not clear, it is the clearest.
+    If fewer than `GOLDEN_IMAGES` photos have a clear margin, those with the largest margins are used.
     """
     second, first = np.sort(validation.probabilities, axis=1)[:, -2:].T
     margins = first - second

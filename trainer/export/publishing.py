@@ -1,4 +1,4 @@
-"""Put a finished model directory in its place: all of it or nothing."""
+"""All-or-nothing publication of a finished model directory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _REPLACED = "replaced"
 
 
 def foreign_files(path: str) -> list[str] | None:
-    """The files of a folder, local or remote, that do not belong to the model directory in it.
+    """List the files in a local or remote model directory that are not part of the model.
 
     Returns:
-        Their names; None if there is no model directory of ours.
+        Their names; None if the folder is not an intact model directory.
 
     Raises:
-        StorageError: its storage does not answer.
+        StorageError: the storage does not answer.
     """
     if not storage.is_file(f"{path}/{INFO_FILE}"):
         return None
@@ -44,13 +44,13 @@ def foreign_files(path: str) -> list[str] | None:
 
 @contextlib.contextmanager
 def workplace(path: str) -> Iterator[Path]:
-    """A new local folder to write a model directory in that `publish` can then move to `path`.
+    """Create a local folder for writing a model directory, which `publish` can then move to `path`.
 
-    It is made before any work is done, so that a place that cannot be written to is found out at once, and removed with
-    the folders above it that had to be made, if nothing was published.
+    It is created before any work is done, so that an unwritable path fails immediately. On exit it is removed, with the
+    parent folders that were created for it if nothing was published.
 
     Raises:
-        UserError: nothing can be written there.
+        UserError: the path cannot be written, or another process is writing to it.
     """
     if storage.is_remote(path):
         with tempfile.TemporaryDirectory(prefix="model-") as folder:
@@ -63,7 +63,7 @@ def workplace(path: str) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = _locked(workplace, target)
     except OSError as error:
-        why = f"{target.parent} is no folder" if isinstance(error, FileExistsError) else error.strerror
+        why = f"{target.parent} is not a folder" if isinstance(error, FileExistsError) else error.strerror
         raise UserError(f"--model-dir {path} cannot be written ({why}): choose another") from error
     try:
         yield workplace
@@ -71,18 +71,18 @@ def workplace(path: str) -> Iterator[Path]:
         shutil.rmtree(workplace, ignore_errors=True)
         lock.close()
         for empty in made:
-            with contextlib.suppress(OSError):  # not empty: the model is there
+            with contextlib.suppress(OSError):  # not empty once the model is published
                 empty.rmdir()
 
 
 def _locked(folder: Path, target: Path) -> IO[bytes]:
-    """Makes a folder for one process alone, and empties it of what one that was killed has left.
+    """Create and lock a folder, and clean up after a process that was killed while using it.
 
     Returns:
-        An open file; closing it gives the folder free.
+        The open lock file; closing it releases the lock.
 
     Raises:
-        UserError: another process has it.
+        UserError: another process holds the lock.
     """
     folder.mkdir(exist_ok=True)
     lock = (folder / "lock").open("wb")
@@ -90,18 +90,19 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise UserError("another train is writing to this --model-dir: wait for it or choose another") from None
+        raise UserError("another train is writing to this --model-dir: wait for it, or choose another") from None
     if (folder / _REPLACED).exists() and not target.exists():
-        (folder / _REPLACED).rename(target)  # it was killed between two renames
+        (folder / _REPLACED).rename(target)  # the process was killed between the two renames of `publish`
     shutil.rmtree(folder / "model", ignore_errors=True)
     return lock
 
 
 def publish(folder: Path, path: str) -> None:
-    """Moves a finished model directory to where it belongs, replacing the model directory that is there.
+    """Move a finished model directory to `path`, replacing the model directory there.
 
-    On a local disk by renaming, so that nobody ever sees half of it; into an empty folder that is there already (it may
-    be a mount point) and into an object store file by file, ``model.json`` last: `read` refuses a directory without it.
+    On a local disk this is a rename, so that readers never see a partial directory. An existing empty folder, which may
+    be a mount point, and an object store are filled file by file, ``model.json`` last: `read` rejects a directory
+    without it.
     """
     if storage.is_remote(path):
         _upload(folder, path.rstrip("/"))

@@ -1,4 +1,4 @@
-"""The SavedModel of a model directory: its signatures, with variables as constants and batch norm folded."""
+"""The SavedModel of a model directory and its signatures, with frozen variables and folded batch norm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from catalogue.model_dir.graph import folded
 
 
 def export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
-    """Saves the network as a SavedModel with both signatures."""
+    """Save the network as a SavedModel with the signatures ``serving_default`` and ``serve_bytes``."""
     shape = info.image.shape
     k = min(len(info.labels), 5)
     images = tf.TensorSpec((None, *shape), tf.uint8, name="images")
@@ -41,17 +41,17 @@ def export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
 
 
 def decoded(data: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
-    """An image file as ``serve_bytes`` decodes it, with TensorFlow's own operations: string [] -> uint8 [H, W, 3]."""
+    """Decode an image file for ``serve_bytes`` with TensorFlow's own operations: string [] -> uint8 [H, W, 3]."""
     image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
     return tf.concat([_view(image, view, spec.size) for view in spec.views], axis=0)
 
 
 def _view(image: tf.Tensor, rule: str, side: int) -> tf.Tensor:
-    """A picture float32 [h, w, 3] brought to a square by one of `RESIZE_RULES`, as uint8."""
+    """Resize an image float32 [h, w, 3] to a square by one of `RESIZE_RULES`, as uint8."""
     if rule == "crop":
         shorter = tf.reduce_min(tf.shape(image)[:2])
         image = tf.image.resize_with_crop_or_pad(image, shorter, shorter)
-    if rule == "pad":  # with white, which is 255
+    if rule == "pad":  # inverted, since TensorFlow pads with zeros and white is 255
         image = 255 - tf.image.resize_with_pad(255 - image, side, side, antialias=True)
     else:
         image = tf.image.resize(image, (side, side), antialias=True)

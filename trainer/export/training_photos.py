@@ -1,6 +1,7 @@
-"""``training_photos.npy``: by which photos a model was fitted, so that it is not measured on them by mistake.
+"""``training_photos.npy``: hashes of the photos a model was fitted to, so that it is not measured on them by mistake.
 
-The first 64 bits of the SHA-256 of each, in order: no photo can be made from them, and few bytes name many.
+The file holds the first 64 bits of the SHA-256 of each photo, sorted: no photo can be recovered from them, and the file
+stays small.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ NAME = "training_photos.npy"
 
 
 def content(content_hashes: Iterable[str]) -> bytes:
-    """The content of the file.
+    """Return the content of the file.
 
     Args:
-        content_hashes: SHA-256 of the photos, hexadecimal.
+        content_hashes: SHA-256 of the photos in hexadecimal.
     """
     file = io.BytesIO()
     np.save(file, np.unique(np.array([int(own[:16], 16) for own in content_hashes], np.uint64)))
@@ -27,19 +28,19 @@ def content(content_hashes: Iterable[str]) -> bytes:
 
 
 def count_known(model: ModelDir, content_hashes: Iterable[str]) -> int:
-    """How many photos the model was fitted by; 0 if its directory does not tell.
+    """Count the photos that the model was fitted to; 0 if its directory does not list any.
 
     Args:
-        model: its directory.
-        content_hashes: SHA-256 of the photos, hexadecimal.
+        model: model directory.
+        content_hashes: SHA-256 of the photos in hexadecimal.
 
     Raises:
-        ModelDirError: it is damaged.
+        ModelDirError: the file is damaged.
     """
     if NAME not in model.info.files:
         return 0
     try:
         known = np.load(model.path / NAME, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise ModelDirError(f"{model.path}: {NAME} cannot be read ({error}); train the model again") from error
+        raise ModelDirError(f"{model.path}: {NAME} cannot be read ({error}): train the model again") from error
     return int(np.isin([int(own[:16], 16) for own in content_hashes], known).sum())

@@ -1,4 +1,4 @@
-"""Write a model directory and check that it reads and reproduces itself."""
+"""Writing of a model directory, with a check that it can be read and reproduces its golden images."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def write_and_publish(
     report: str,
     files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> ModelInfo:
-    """Writes the model directory, all of it or nothing.
+    """Write and publish a model directory, all or nothing.
 
     Args:
-        workplace: see `trainer.export.publishing.workplace`.
-        path: where it goes.
-        model, report, files: see `write`.
-        info: what `identified` gave.
-        evaluated: photos, of which some become the golden images.
-        limits: which photos are too large.
+        workplace: local folder from `trainer.export.publishing.workplace`.
+        path: final path of the model directory.
+        model, report, files: arguments of `write`.
+        info: model info from `identified`.
+        evaluated: photos from which the golden images are selected.
+        limits: size limits of the photos.
 
     Returns:
-        `info` with what is known now.
+        `info`, completed.
     """
     golden = golden_images(evaluated, info.image, limits)
     card = model_card.model_card(info).encode("utf-8", "surrogateescape")
@@ -56,7 +56,7 @@ def write_and_publish(
 
 
 def identified(model: keras.Model, info: ModelInfo) -> ModelInfo:
-    """What is known of a model, with the id and the hash that it will be written with."""
+    """Return `info` with the id and the network hash that the model will be written with."""
     found = dataclasses.replace(info, network_hash=_network_hash(model))
     return dataclasses.replace(found, id=model_id(found))
 
@@ -69,18 +69,18 @@ def write(
     report: str,
     files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> ModelDir:
-    """Writes a model directory into the new local folder `path` and checks that it reads and reproduces itself.
+    """Write a model directory to a new local folder, and check that it can be read and reproduces its golden images.
 
     Args:
         path: a folder that does not exist yet.
         model: uint8 [N, H, W, 3] -> probabilities [N, K].
-        info: what is known of the model; `id`, `network_hash` and `files` are filled in here.
+        info: model info; `id`, `network_hash` and `files` are filled in here.
         golden_images: uint8 [G, H, W, 3], G ≥ 1.
-        report: the content of ``report.html``.
-        files: more files, name -> content.
+        report: content of ``report.html``.
+        files: additional files, name -> content.
 
     Raises:
-        ModelDirError: the SavedModel does not give the probabilities that `model` gives.
+        ModelDirError: the SavedModel does not reproduce the probabilities of `model`.
     """
     folder = Path(path)
     (folder / "golden").mkdir(parents=True)

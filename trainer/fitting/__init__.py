@@ -1,1 +1,1 @@
-"""Training: frozen features, augmentation, batches, the training loop, checkpoints, devices."""
+"""Training: frozen features, augmentation, batches, the training loop, checkpoints and devices."""

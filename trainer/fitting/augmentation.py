@@ -1,8 +1,8 @@
-"""Varied copies of photos: mirrored, turned, zoomed, shifted, sheared, in other light.
+"""Data augmentation of photos: flips, rotation, zoom, shifts, shear and color jitter.
 
-How a copy is varied depends on the seed, the number of the copy and the row of the photo only: not on the batch it is
-in, the device it is made on, or an interruption. NumPy draws the variation; TensorFlow applies it, all moves as one
-affine transform and all colours as one matrix, so that a photo is resampled once.
+The variation of a copy depends only on the seed, the copy number and the row of the photo. It does not depend on the
+batch, the device or an interruption. NumPy draws the parameters. TensorFlow applies all moves as one affine transform
+and all color changes as one matrix, so each photo is resampled once.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """The strongest variations; each copy gets a part of each, drawn evenly from both directions.
+    """Maximum strength of each variation; each copy draws its own strength uniformly, in either direction.
 
     Attributes:
-        flip: whether half of the copies are mirrored left to right.
-        rotation: degrees.
-        zoom: share of the side: 0.1 is from 1/1.1 to 1.1 times as large.
-        shift: share of the side, along each axis.
-        shear: degrees.
-        color: share of brightness, contrast and saturation.
-        vertical_flip: whether half of the copies are mirrored upside down.
-        quarter_turns: whether copies are turned by 0, 90, 180 or 270 degrees, each as often.
+        flip: whether to mirror half of the copies left to right.
+        rotation: maximum rotation, in degrees.
+        zoom: maximum zoom; 0.1 means a scale from 1/1.1 to 1.1.
+        shift: maximum shift along each axis, as a share of the side.
+        shear: maximum shear, in degrees.
+        color: maximum change of brightness, contrast and saturation, as a share.
+        vertical_flip: whether to mirror half of the copies upside down.
+        quarter_turns: whether to rotate copies by 0, 90, 180 or 270 degrees, with equal probability.
     """
 
     flip: bool = False
@@ -48,11 +48,11 @@ DEFAULT = Augmentation(flip=True, rotation=10.0, zoom=0.15, shift=0.1, shear=5.0
 
 
 class Variation(NamedTuple):
-    """How N images are varied.
+    """Variation parameters of N images.
 
     Attributes:
-        moves: float32 [N, 8], what `tf.raw_ops.ImageProjectiveTransformV3` takes.
-        colors: float32 [N, 3, 4], a matrix and an offset for pixels from 0 to 255.
+        moves: float32 [N, 8], transforms for `tf.raw_ops.ImageProjectiveTransformV3`.
+        colors: float32 [N, 3, 4], a color matrix and an offset for pixel values from 0 to 255.
     """
 
     moves: np.ndarray
@@ -60,7 +60,7 @@ class Variation(NamedTuple):
 
 
 def draws(seed: int, copy: int, rows: int) -> np.ndarray:
-    """The random numbers behind copy number `copy` of each of `rows` photos: float32 [rows, 11], from 0 to 1."""
+    """Return the random numbers for copy number `copy` of each of `rows` photos: float32 [rows, 11], from 0 to 1."""
     parts = ((seed, copy), _DRAWS), ((seed, copy, 1), _MORE_DRAWS)
     return np.concatenate(
         [np.random.default_rng(own).random((rows, count), np.float32) for own, count in parts], axis=1
@@ -68,12 +68,12 @@ def draws(seed: int, copy: int, rows: int) -> np.ndarray:
 
 
 def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Variation:
-    """What to do with images of `size` pixels a side.
+    """Return the variations of square images.
 
     Args:
-        augmentation: the strongest variations.
-        drawn: rows of what `draws` gave, [N, 11].
-        size: of the images, in pixels.
+        augmentation: maximum strength of each variation.
+        drawn: rows of random numbers from `draws`, [N, 11].
+        size: side of the images, in pixels.
     """
     even = 2.0 * drawn[:, :_DRAWS].astype(np.float64) - 1
     flip, angle, zoom, right, down, shear, brightness, contrast, saturation = even.T
@@ -82,7 +82,7 @@ def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Varia
     angle, lean = np.radians(a.rotation) * angle, np.tan(np.radians(a.shear) * shear)
     scale = (1 + a.zoom) ** -zoom
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    # Where a pixel of the copy comes from: mirrored, then sheared, turned and scaled around the middle, then shifted.
+    # Maps a pixel of the copy to its source: mirror, then shear, rotate and scale around the center, then shift.
     x = (mirrored * cos, mirrored * (lean * cos - sin), right * a.shift * size)
     y = (sin, lean * sin + cos, down * a.shift * size)
     x, y = _turned(a, drawn[:, _DRAWS:], x, y)
@@ -102,12 +102,12 @@ def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Varia
 def _turned(
     augmentation: Augmentation, drawn: np.ndarray, x: tuple[Any, Any, Any], y: tuple[Any, Any, Any]
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
-    """Moves of copies that are first mirrored upside down and turned by quarters.
+    """Return the moves of copies that are first mirrored upside down and rotated by quarter turns.
 
     Args:
-        augmentation: the strongest variations.
-        drawn: from 0 to 1, [N, 2].
-        x, y: the moves without that: the factors of either coordinate, and the shift.
+        augmentation: maximum strength of each variation.
+        drawn: random numbers from 0 to 1, [N, 2].
+        x, y: the other moves: the factors of both coordinates, and the shift.
     """
     flip, turn = drawn.astype(np.float64).T
     quarters = np.floor(4 * turn) % 4 if augmentation.quarter_turns else np.zeros_like(turn)

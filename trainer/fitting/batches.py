@@ -1,7 +1,7 @@
-"""The batches of an epoch: which photos, how they are varied and mixed, what they should give, how much they count.
+"""Training batches of an epoch: their photos, augmentation, mixup, targets and sample weights.
 
-All of it depends on the seed, the epoch and the step only, so that a run which is interrupted goes on with the batch it
-had come to, and any number of devices sees the same ones.
+A batch depends only on the seed, the epoch and the step. So an interrupted run resumes with the batch it had reached,
+and any number of devices sees the same batches.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _AHEAD = 4
 
 
 class Batches:
-    """The batches of one stage, as the devices take them.
+    """Batches of one fitting stage, divided among the devices.
 
     Args:
-        task, stage: what is to be learnt, and how.
-        devices: which share each batch.
-        at_once: of how many steps the batches are stacked, where they are full.
+        task, stage: training task, and settings of the stage.
+        devices: devices that share each batch.
+        at_once: number of steps whose full batches are stacked.
     """
 
     def __init__(self, task: Task, stage: Stage, devices: Devices, at_once: int) -> None:
@@ -36,11 +36,11 @@ class Batches:
         self._weights = task.class_weights(stage.class_weights)
 
     def of(self, epoch: int, first_step: int) -> Iterator[tuple[int, Any]]:
-        """The rest of an epoch, made a little ahead in a thread.
+        """Yield the remaining batches of an epoch; a thread prepares a few of them ahead.
 
         Yields:
-            How many steps, and what `strategy.run` takes for them: for each replica of this process a dictionary of
-            arrays [steps, ...], see `inputs`.
+            The number of steps, and their argument for `strategy.run`: for each replica of this process a dictionary
+            of arrays [steps, ...], see `inputs`.
         """
         if first_step >= self._task.steps:
             return
@@ -63,7 +63,7 @@ class Batches:
         return len(steps), self._devices.per_replica(parts)
 
     def _batch(self, order: np.ndarray, epoch: int, step: int) -> list[dict[str, Any]]:
-        """The batch of a step, divided among the replicas of this process."""
+        """Return the batch of a step, divided among the replicas of this process."""
         task, size = self._task, self._task.batch_size
         rows = order[step * size : (step + 1) * size]
         weights = self._weights[task.truth[rows]]
@@ -90,19 +90,19 @@ class Batches:
         return parts
 
     def _targets(self, rows: np.ndarray) -> np.ndarray:
-        """What the softmax should give, float [M, K]."""
+        """Return the softmax targets of photos, float [M, K]."""
         right, smoothing = np.eye(self._task.classes)[self._task.truth[rows]], self._stage.label_smoothing
         return right * (1 - smoothing) + smoothing / self._task.classes
 
 
 def inputs(source: Source, batch: dict[str, Any]) -> tf.Tensor:
-    """What the network sees of one step, on the device.
+    """Return the network inputs of one step, on the device.
 
     Args:
-        source: where `Batches` took the photos from.
-        batch: M photos: ``inputs`` as `Source.training` gave them, and where they are mixed the same of ``partners``
-            and the ``share`` [M] that is the photo's own; ``targets`` [M, K]; ``weights`` [M], which add up to one over
-            all replicas, on average where classes weigh differently; ``counts`` [M], 0 for those that only fill in.
+        source: source from which `Batches` took the photos.
+        batch: M photos: ``inputs`` from `Source.training`, and with mixup their ``partners`` in the same form and the
+            ``share`` [M] of the photo itself; ``targets`` [M, K]; ``weights`` [M], which sum to one over all replicas
+            (on average, with class weights); ``counts`` [M], 0 for padding.
     """
     own = source.inputs(*batch["inputs"])
     if "partners" not in batch:
@@ -115,7 +115,7 @@ def _stacked(*arrays: np.ndarray) -> tf.Tensor:
 
 
 def _mixed(inputs: tf.Tensor, partners: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """The mixture of each input with its partner, of the same type."""
+    """Mix each input with its partner, keeping the type."""
     share = tf.reshape(share, [-1, *[1] * (len(inputs.shape) - 1)])
     mixed = share * tf.cast(inputs, tf.float32) + (1 - share) * tf.cast(partners, tf.float32)
     return tf.cast(tf.round(mixed) if inputs.dtype.is_integer else mixed, inputs.dtype)

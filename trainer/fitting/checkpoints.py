@@ -1,7 +1,7 @@
-"""What a run of ``train`` leaves beside the model directory until it is done, so that a later one can go on from there.
+"""Checkpoints of ``train``, kept beside the model directory until the run is done so that a later run can resume.
 
-A folder, local or remote, with ``checkpoints.json``, which says what is being trained, and a file for each stage of
-fitting. Each file is replaced in one step, so that a run that is killed leaves the one before it.
+A folder, local or remote, with ``checkpoints.json``, which identifies the run, and a file for each fitting stage. Each
+file is replaced atomically, so a killed run leaves the previous version.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from catalogue.reasons import StorageError
 from trainer.data import label_issues
 
 HEAD_STAGE, FINAL_STAGE = "head", "network"
-"""The stages of fitting, as the files of their checkpoints are called."""
+"""Fitting stages; their checkpoint files have the same names."""
 
 REFIT_PREFIX = "refit-"
-"""Before the name of a stage that is fitted once more, to all photos."""
+"""Prefix of the stages that ``--refit`` fits again, to the training and validation photos."""
 
 SPLIT = "split"
-"""The near-duplicates that the split depends on."""
+"""Checkpoint of the near-duplicates that the split depends on."""
 
 _RUN, _META, FEATURES, REPORT = "checkpoints.json", "meta", "features", "report.html"
 _STAGES = {f"{prefix}{stage}.npz" for prefix in ("", REFIT_PREFIX) for stage in (HEAD_STAGE, FINAL_STAGE)}
@@ -38,12 +38,12 @@ _OURS = {_RUN, FEATURES, REPORT, label_issues.FILE, f"{SPLIT}.npz", *_STAGES}
 
 @dataclasses.dataclass
 class Checkpoints:
-    """The checkpoints of a run.
+    """Checkpoints of a run.
 
     Attributes:
-        folder: where they are; None to keep none.
-        seconds: how long after one the next is due.
-        resumed: whether they were there before this run.
+        folder: folder of the checkpoints; None to keep none.
+        seconds: interval between checkpoints, in seconds.
+        resumed: whether the checkpoints existed before this run.
     """
 
     folder: str | None
@@ -52,11 +52,11 @@ class Checkpoints:
     _last: float = dataclasses.field(default_factory=time.monotonic)
 
     def due(self) -> bool:
-        """Whether it is time for the next one."""
+        """Return whether the next checkpoint is due."""
         return self.folder is not None and time.monotonic() - self._last >= self.seconds
 
     def save(self, name: str, arrays: Sequence[np.ndarray], meta: dict[str, Any]) -> None:
-        """Replaces the checkpoint `name`; `meta` is anything JSON can write."""
+        """Replace the checkpoint `name`; `meta` must be JSON-serializable."""
         if self.folder is None:
             return
         buffer = io.BytesIO()
@@ -67,19 +67,19 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def keep_report(self, page: str, issues: bytes | None) -> str:
-        """Keeps the report of a model that is not written, and its list of label issues. Says where they are."""
+        """Save the report and label issues of a model that is not written. Return a message with their location."""
         if self.folder is None:
             return ""
         storage.write_text(f"{self.folder}/{REPORT}", page)
         if issues is not None:
             storage.write_bytes(f"{self.folder}/{label_issues.FILE}", issues)
         return (
-            f"its report and checkpoints are in {self.folder}, and with --resume and other gates the same command "
-            "writes the model"
+            f"its report and checkpoints are in {self.folder}: repeat the command with --resume and other gates to "
+            "write the model"
         )
 
     def load(self, name: str) -> tuple[list[np.ndarray], dict[str, Any]] | None:
-        """The arrays and the meta of a checkpoint, None if there is none."""
+        """Return the arrays and the metadata of a checkpoint, or None if there is none."""
         content_of = self.folder and _content(f"{self.folder}/{name}.npz")
         if not content_of:
             return None
@@ -88,61 +88,61 @@ class Checkpoints:
 
 
 def run_of(settings: dict[str, Any], photos: str) -> dict[str, Any]:
-    """Identifies a run: runs that agree in it may go on from each other's checkpoints.
+    """Return the identity of a run; runs with the same identity can resume from each other's checkpoints.
 
     Args:
-        settings: those that change the result.
-        photos: see `trainer.data.identity.names_digest`.
+        settings: settings that affect the result.
+        photos: digest of the photos, see `trainer.data.identity.names_digest`.
     """
     return settings | {"photos": photos}
 
 
 def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) -> Checkpoints:
-    """The checkpoints in a folder, which is made or emptied unless the run in it is to be gone on with.
+    """Open the checkpoints in a folder; create or empty the folder unless its run is resumed.
 
     Args:
-        folder: where they are.
-        run: what is trained, on what, how.
-        resume: whether to go on with what is there.
-        seconds: how long after a checkpoint the next is due.
+        folder: folder of the checkpoints.
+        run: identity of the run, see `run_of`.
+        resume: whether to resume from existing checkpoints.
+        seconds: interval between checkpoints, in seconds.
 
     Raises:
-        UserError: what is there is another run's, or cannot be written.
+        UserError: the folder holds another run or other files, or cannot be written.
     """
     run = json.loads(json.dumps(run))
     try:
         foreign = _foreign(folder)
         if foreign:
             raise UserError(
-                f"{folder} holds something else than checkpoints, {foreign!r}: choose another --checkpoint-dir"
+                f"{folder} contains {foreign!r}, which is not a checkpoint: choose another --checkpoint-dir"
             )
         found = _content(f"{folder}/{_RUN}")
         if found and resume:
             _check_same_run(folder, json.loads(found), run)
-            say(f"going on with what an interrupted run left in {folder}")
+            say(f"resuming from the checkpoints of an interrupted run in {folder}")
             return Checkpoints(folder, seconds, resumed=True)
         if found:
-            say(f"beginning anew: what an interrupted run left in {folder} is removed; --resume would have gone on")
+            say(f"starting over: removing the checkpoints in {folder}; --resume would have continued their run")
         elif resume:
-            say(f"nothing to go on with in {folder}: beginning")
+            say(f"no checkpoints to resume from in {folder}: starting from the beginning")
         remove(folder)
         storage.write_bytes(f"{folder}/{_RUN}", _described(run))
     except StorageError as error:
-        raise UserError(f"cannot write checkpoints to {folder} ({error.message}): give --checkpoint-dir") from error
+        raise UserError(f"cannot write checkpoints to {folder} ({error.message}): set --checkpoint-dir") from error
     return Checkpoints(folder, seconds)
 
 
 def _names(folder: str) -> list[str]:
-    """The names of the files and folders in a folder, local or remote."""
+    """Return the names of the files and folders in a folder, local or remote."""
     if not storage.is_remote(folder):
         return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     return sorted({file.location.removeprefix(f"{folder}/").partition("/")[0] for file in storage.list_files(folder)})
 
 
 def _foreign(folder: str) -> str | None:
-    """The name of something in a folder that is no part of checkpoints, if there is any.
+    """Return the name of an entry in a folder that does not belong to checkpoints, or None.
 
-    Without the file that says what is trained nothing in it is: others, too, call a folder ``features``.
+    Without ``checkpoints.json`` no entry belongs to them: other software, too, names folders ``features``.
     """
     names = _names(folder)
     ours = _OURS if _RUN in names else set()
@@ -153,26 +153,26 @@ def _check_same_run(folder: str, before: dict[str, Any], run: dict[str, Any]) ->
     other = differences(before, run)
     if other:
         raise UserError(
-            f"the checkpoints in {folder} are of another run ({'; '.join(other)}): give the same command, or leave "
-            "--resume out to begin anew"
+            f"the checkpoints in {folder} belong to another run ({'; '.join(other)}): repeat its command, or omit "
+            "--resume to start over"
         )
 
 
 def differences(before: dict[str, Any], run: dict[str, Any]) -> list[str]:
-    """Says in what two runs differ.
+    """Return descriptions of the differences between two runs.
 
     Args:
-        before, run: what `run_of` gave, or the same from JSON.
+        before, run: identities from `run_of`, or the same read from JSON.
     """
     was, now = (_flat(json.loads(json.dumps(one))) for one in (before, run))
     found = [
         f"{name} {was.get(name)}, now {now.get(name)}" for name in {**was, **now} if was.get(name) != now.get(name)
     ]
-    return ["other photos, labels or validation data" if one.startswith("photos ") else one for one in found]
+    return ["different photos, labels or validation data" if one.startswith("photos ") else one for one in found]
 
 
 def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """A dictionary of dictionaries as one, with names such as ``main.epochs``."""
+    """Flatten nested dictionaries into one with keys such as ``main.epochs``."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         found |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
@@ -180,20 +180,20 @@ def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def remove(folder: str) -> None:
-    """Removes the checkpoints in a folder, and the folder if that leaves it empty. Raises StorageError."""
+    """Remove the checkpoints in a folder, and the folder if it is then empty. Raises StorageError."""
     names = _names(folder)
     for name in names:
         ours = name in _OURS and name not in (_RUN, FEATURES)
         if ours or (name == FEATURES and _RUN in names) or storage.is_temporary(name):
             storage.remove(f"{folder}/{name}")
-    if _RUN in names:  # last: while it is there the others are known to be ours
+    if _RUN in names:  # last: it marks the other files as ours
         storage.remove(f"{folder}/{_RUN}")
     if not storage.is_remote(folder) and os.path.isdir(folder) and not os.listdir(folder):
         os.rmdir(folder)
 
 
 def remove_those_of(folder: str, run: dict[str, Any]) -> None:
-    """Removes the checkpoints in a folder if they are of this run, and leaves those of another alone."""
+    """Remove the checkpoints in a folder if they belong to this run; otherwise leave them."""
     if _content(f"{folder}/{_RUN}") == _described(run):
         remove(folder)
 
@@ -203,5 +203,5 @@ def _described(run: dict[str, Any]) -> bytes:
 
 
 def _content(path: str) -> bytes:
-    """The content of a file, nothing if there is none."""
+    """Return the content of a file, or no bytes if it does not exist."""
     return storage.read_bytes(path) if storage.is_file(path) else b""

@@ -1,4 +1,4 @@
-"""What is said of photos once they have been read: unreadable ones, the split, the classes on each side."""
+"""Checks of photos after they are read: unreadable photos, the split, near-duplicates and class counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN = 5
 
 
 def report_unreadable(encoded: Encoded | Classified, total: int) -> None:
-    """Says what was skipped and why. Photos that break are the user's to mend, not a reason to stop."""
+    """Log the unreadable photos by reason; raise UserError only if none can be read."""
     if not encoded.unreadable:
         return
     if not encoded.examples:
@@ -47,14 +47,14 @@ def choose_split(
     validation_fraction: float,
     test_fraction: float,
 ) -> Split:
-    """Which photos train, validate and test: those of --validation-data, or parts chosen by content.
+    """Split the photos into training, validation and test: given photos, or parts chosen by content.
 
     Args:
         encoded: all photos.
-        held_out: the URIs of --validation-data; empty for a part of --data.
-        test: the URIs of other photos to test on; empty for a part of --data, or none.
-        duplicates: near-duplicates, which stay on one side where a part is chosen; None if they were not looked for.
-        validation_fraction, test_fraction: how large the parts are.
+        held_out: URIs of --validation-data; empty to hold out a part of --data.
+        test: URIs of --test-data; empty to hold out a part of --data, or none.
+        duplicates: near-duplicates, which are kept on one side where a part is chosen; None if they are unknown.
+        validation_fraction, test_fraction: sizes of the held-out parts.
     """
     labels, hashes = np.array(encoded.labels), np.array(encoded.content_hashes)
     groups = duplicates.groups if duplicates else np.unique(hashes, return_inverse=True)[1]
@@ -68,8 +68,8 @@ def choose_split(
         both = np.intersect1d(hashes[validates], hashes[~validates & ~given])
         if len(both):
             say(
-                f"warning: {len(both):,} photos are in --data and in --validation-data: "
-                "the accuracy will look better than it is"
+                f"warning: {len(both):,} photos are in both --data and --validation-data: "
+                "the accuracy will be overestimated"
             )
     else:
         rest = np.flatnonzero(~tests)
@@ -78,17 +78,17 @@ def choose_split(
 
 
 def warn_of_tested(count: int) -> None:
-    """Says how many photos of --test-data are among those to train or validate on, if any are."""
+    """Warn if any photos of --test-data are also used for training or validation."""
     if count:
-        say(f"warning: --test-data shares {counted(count, 'photo')} with those to train or validate on: leave them out")
+        say(f"warning: --test-data shares {counted(count, 'photo')} with the training or validation data: remove them")
 
 
 def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) -> None:
-    """Says how many near-duplicates there are, and which of them are between the sides or have two labels."""
+    """Log the number of near-duplicates; warn of those that cross the split or have different labels."""
     hashes, names = np.array(encoded.content_hashes), np.array(encoded.labels)
     validates = np.isin(np.arange(len(names)), split.validation)
     one, other = duplicates.pairs.T
-    near = hashes[one] != hashes[other]  # identical photos are told of elsewhere
+    near = hashes[one] != hashes[other]  # identical photos are reported elsewhere
     one, other = one[near], other[near]
     if not len(one):
         return
@@ -97,24 +97,24 @@ def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) ->
     apart = np.flatnonzero(validates[one] != validates[other])
     if len(apart):
         say(
-            f"warning: {counted(len(apart), 'pair')} of them are divided between --data and --validation-data: the "
-            "accuracy will look better than it is"
+            f"warning: {counted(len(apart), 'pair')} of them are split between --data and --validation-data: the "
+            "accuracy will be overestimated"
         )
     for pair in np.flatnonzero(names[one] != names[other])[:_SHOWN].tolist():
         a, b = one[pair], other[pair]
-        say(f"warning: the same photo, twice, with two labels: {uris[a]} ({names[a]}), {uris[b]} ({names[b]})")
+        say(f"warning: near-duplicates with different labels: {uris[a]} ({names[a]}), {uris[b]} ({names[b]})")
 
 
 def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> None:
-    """Shows the photos of each class on each side.
+    """Log the number of photos of each class on each side, and warn of imbalance.
 
     Args:
         encoded: all photos.
-        split: of them.
-        labels: of the classes.
+        split: split of the photos.
+        labels: labels of the classes.
 
     Raises:
-        UserError: a class has no photos to learn from, or there are none to validate on.
+        UserError: a class has no training photos, or there are no validation photos.
     """
     names = np.array(encoded.labels)
     trained, width = names[split.training], max(map(len, labels))
@@ -126,40 +126,40 @@ def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> Non
         say(f"{label:{width}}  {'  '.join(f'{count:10,}' for count in counts)}")
     without = sorted(set(labels) - set(trained))
     if without:
-        raise UserError(f"no readable training photos of {', '.join(map(repr, without))}: mend or remove the class")
+        raise UserError(f"no readable training photos of {', '.join(map(repr, without))}: fix or remove the class")
     if not len(split.validation):
-        raise UserError("no readable photos to validate on: mend them or leave --validation-data out")
+        raise UserError("none of the validation photos can be read: fix them, or omit --validation-data")
     by_content = collections.defaultdict(set)
     for content_hash, label in zip(encoded.content_hashes, encoded.labels, strict=True):
         by_content[content_hash].add(label)
     ambiguous = sum(len(found) > 1 for found in by_content.values())
     if ambiguous:
-        say(f"warning: {ambiguous:,} photos stand in more than one class")
+        say(f"warning: {ambiguous:,} photos have more than one label")
     shares = np.array([(trained == label).mean() for label in labels])
     if shares.max() > DOMINANT_SHARE:
         largest = labels[int(shares.argmax())]
         say(
-            f"warning: {shares.max():.1%} of the training photos are {largest!r}: a model that always says so is as "
-            "accurate; look at the recall of the others, and consider --class-weights balanced"
+            f"warning: {shares.max():.1%} of the training photos are {largest!r}, and a model that always predicts "
+            "it is as accurate: check the recall of the other classes, and consider --class-weights balanced"
         )
     few = len(split.validation)
     if few < 5 * len(labels):
-        say(f"warning: {few:,} photos validate {len(labels):,} classes: the accuracy will say little")
+        say(f"warning: only {few:,} validation photos for {len(labels):,} classes: the accuracy will be unreliable")
 
 
 def check_fitted(logits: np.ndarray, truth: np.ndarray) -> None:
-    """Refuses a network whose scores say less than guessing, however they are calibrated.
+    """Reject a network that is worse than guessing even after calibration.
 
     Args:
-        logits: float [N, K], of the validation photos.
-        truth: int [N].
+        logits: float [N, K], logits of the validation photos.
+        truth: int [N], indices of the true labels.
 
     Raises:
-        CommandFailed: its log loss is more than ten times that of equal scores for all classes.
+        CommandFailed: the calibrated log loss is more than ten times that of uniform probabilities.
     """
     guessing, temperature = math.log(logits.shape[1]), metrics.fit_temperature(logits, truth)
     if metrics.log_loss(logits / temperature, truth) > 10 * guessing:
         raise CommandFailed(
-            f"fitting diverged (the validation loss is {metrics.log_loss(logits, truth):,.1f}; equal scores for all "
-            f"classes give {guessing:.1f}): lower --learning-rate"
+            f"training diverged (the validation loss is {metrics.log_loss(logits, truth):,.1f}, that of uniform "
+            f"probabilities is {guessing:.1f}): lower --learning-rate"
         )

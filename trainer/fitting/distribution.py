@@ -1,9 +1,8 @@
-"""The devices a network is fitted on: one, several of a machine, or those of several machines.
+"""Devices for training: one device, several on one machine, or several machines.
 
-Keras 3's `fit` cannot work across machines, a step run by `tf.distribute` can; `trainer.fitting.loop` has one. What is
-said
-of rows here keeps the result the same wherever it is computed: a batch is the same rows whatever the number of devices,
-each of which gets a part of it.
+Keras 3's `fit` cannot train across machines, but a step run by `tf.distribute` can, such as that of
+`trainer.fitting.loop`. The result does not depend on the devices: a batch has the same rows whatever their number, and
+each device gets a part of it.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from catalogue.cli.logs import say
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Where a network is fitted.
+    """Devices that a network is fitted on.
 
     Attributes:
-        strategy: TensorFlow's.
-        worker, workers: the number of this process among the workers, counted from 0, and how many there are.
-        gpus: how many GPUs this process has.
+        strategy: distribution strategy of TensorFlow.
+        worker, workers: index of this process among the workers, counted from 0, and the number of workers.
+        gpus: number of GPUs of this process.
     """
 
     strategy: tf.distribute.Strategy
@@ -41,29 +40,29 @@ class Devices:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes what all of them found."""
+        """Whether this process writes the results of all workers."""
         return self.worker == 0
 
     @property
     def replicas(self) -> int:
-        """How many copies of the network there are, on all workers together."""
+        """Number of replicas of all workers together."""
         return self.strategy.num_replicas_in_sync
 
     @property
     def local_replicas(self) -> int:
-        """How many copies of the network this process has."""
+        """Number of replicas of this process."""
         return self.replicas // self.workers
 
     def parts(self, count: int, *, local: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Divides `count` items evenly among the replicas.
+        """Divide `count` items evenly among the replicas.
 
         Args:
-            count: at least one.
-            local: among the replicas of this process alone, for what each worker does for itself.
+            count: number of items, at least one.
+            local: whether to use only the replicas of this process, for work that each worker does alone.
 
         Returns:
-            For each replica of this process the numbers of its items, int [R, M], and whether they count, bool [R, M]:
-            where items are missing, the first one fills in.
+            For each replica of this process the indices of its items, int [R, M], and a mask, bool [R, M], which is
+            false for padding. Padding repeats the first item.
         """
         replicas = self.local_replicas if local else self.replicas
         each = math.ceil(count / replicas)
@@ -75,7 +74,7 @@ class Devices:
         return np.where(counts, numbers, 0)[mine], counts[mine]
 
     def per_replica(self, parts: Sequence[Any]) -> Any:
-        """One argument of `strategy.run` from one nest of arrays for each replica of this process."""
+        """Build an argument of `strategy.run` from one nest of arrays for each replica of this process."""
         if self.replicas == 1:
             return parts[0]
         first = self.worker * self.local_replicas
@@ -87,19 +86,19 @@ class Devices:
         return self.strategy.experimental_distribute_values_from_function(of_replica)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Runs a function in each replica."""
+        """Run a function in each replica."""
         return self.strategy.run(function, arguments)
 
     def gathered(self, value: Any, count: int) -> np.ndarray:
-        """What the replicas of all workers computed of `count` items, put together as `parts` divided them."""
+        """Gather the results for `count` items from the replicas of all workers, in the order of `parts`."""
         return (value if self.replicas == 1 else self.strategy.gather(value, axis=0)).numpy()[:count]
 
     def local(self, value: Any, count: int) -> np.ndarray:
-        """What the replicas of this process computed of `count` items, put together."""
+        """Concatenate the results for `count` items from the replicas of this process."""
         return np.concatenate([part.numpy() for part in self.strategy.experimental_local_results(value)])[:count]
 
     def from_chief(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Gives every worker the arrays of the chief; the other workers pass arrays of the same shapes and types."""
+        """Broadcast the arrays of the chief; the other workers pass arrays of the same shapes and types."""
         if self.workers == 1:
             return list(arrays)
         shared = []
@@ -114,7 +113,7 @@ class Devices:
         return shared
 
     def json_from_chief(self, content: Any) -> Any:
-        """Gives every worker what the chief passes, anything JSON can write."""
+        """Broadcast the JSON-serializable content that the chief passes."""
         text = np.frombuffer(json.dumps(content).encode(), np.uint8).astype(np.int64)
         (length,) = self.from_chief([np.array([len(text)])])
         mine = text if self.is_chief else np.zeros(length[0], np.int64)
@@ -122,7 +121,7 @@ class Devices:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """For what workers do together.
+        """Run collective operations of the workers, and report a lost worker.
 
         Raises:
             Fault: another worker was lost.
@@ -134,28 +133,28 @@ class Devices:
             if self.workers == 1:
                 raise
             raise Fault(
-                f"another worker was lost ({type(error).__name__}): start all of them again with --resume"
+                f"another worker was lost ({type(error).__name__}): restart all workers with --resume"
             ) from error
 
     def check_same(self, what: str, content: Any) -> None:
-        """Makes sure that all workers hold the same `content`, anything JSON can write.
+        """Check that all workers hold the same JSON-serializable `content`.
 
         Raises:
-            Fault: they do not.
+            Fault: the content differs.
         """
         digest = hashlib.sha256(json.dumps(content).encode()).digest()
         mine = np.frombuffer(digest, np.uint8).astype(np.int64)
         if not np.array_equal(self.from_chief([mine])[0], mine):
-            raise Fault(f"worker {self.worker} found other {what} than worker 0: give all of them the same data")
+            raise Fault(f"worker {self.worker} found different {what} than worker 0: give all workers the same data")
 
 
 def find() -> Devices:
-    """The devices of this machine, and of the others that ``TF_CONFIG`` names.
+    """Find the devices of this machine, and of the other machines in ``TF_CONFIG``.
 
-    To be called before TensorFlow is used for anything else.
+    Must be called before any other use of TensorFlow.
 
     Raises:
-        UserError: ``TF_CONFIG`` cannot be used.
+        UserError: ``TF_CONFIG`` is invalid.
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
@@ -171,7 +170,7 @@ def find() -> Devices:
 
 
 def _cluster() -> tuple[int, int] | None:
-    """This worker's number and how many there are, as ``TF_CONFIG`` says; None without it or with one worker."""
+    """Read this worker's index and the number of workers from ``TF_CONFIG``; None if it is unset or has one worker."""
     text = os.environ.get("TF_CONFIG")
     if not text:
         return None
@@ -184,7 +183,7 @@ def _cluster() -> tuple[int, int] | None:
             return None
         number = {"chief": 0, "worker": len(chiefs)}[task["type"]] + int(task["index"])
         if number >= count:
-            raise ValueError(f"there is no {task['type']} {task['index']}")
+            raise ValueError(f"{task['type']} {task['index']} is not in the cluster")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"TF_CONFIG cannot be used ({error!r}): name the workers and the task of this one") from error
+        raise UserError(f"TF_CONFIG is invalid ({error!r}): list all workers, and the task of this one") from error
     return number, count

@@ -1,4 +1,4 @@
-"""Photos at the cut of a network."""
+"""Photos encoded as activations at the cut of a network."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from trainer.data.photos import Unreadable
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Photos at the cut of a network.
+    """Photos encoded as activations at the cut of a network.
 
     Attributes:
-        values: [N, ...], row by row those of `examples`: the activations at the cut, float16 where they are maps,
-            float32 where they are features; the images uint8 if the cut is at the pixels.
-        features: float32 [N, D] above the cut, as the backbone gives them before it is fine-tuned; None if they are
-            not asked for, `values` itself if the cut is there.
-        examples, content_hashes: of the N photos.
-        unreadable: the examples that gave no photo.
+        values: [N, ...], rows in the order of `examples`: activations at the cut, float16 for feature maps and float32
+            for feature vectors; uint8 images if the cut is at the pixels.
+        features: float32 [N, D], features of the backbone before fine-tuning; None if they were not requested,
+            `values` itself if the cut is at the features.
+        examples, content_hashes: examples and content hashes of the N photos.
+        unreadable: examples whose photos cannot be read.
     """
 
     values: np.ndarray
@@ -32,10 +32,10 @@ class Encoded:
 
     @property
     def contents(self) -> Contents:
-        """All photos with the hashes of their contents, also those that could not be read."""
+        """All photos with the hashes of their contents, including unreadable photos."""
         return contents(self.examples, self.content_hashes, self.unreadable)
 
     @property
     def labels(self) -> list[str]:
-        """The labels of the N photos."""
+        """Labels of the N photos."""
         return [example.label for example in self.examples]

@@ -1,7 +1,7 @@
-"""What the frozen part of a network makes of photos, computed once and kept in files.
+"""Encoding of photos by the frozen part of a network, computed once and stored in files.
 
-The files are mapped into memory: as much of them as it has room for is read from there. They belong to the run's
-checkpoints; a run that was interrupted goes on with the photo it had come to.
+The files are memory-mapped, so the operating system caches as much of them as fits into memory. They belong to the
+run's checkpoints: an interrupted run resumes with the photo it had reached.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from trainer.networks.network import Network
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """How photos are read and encoded.
+    """Encoder of photos by the frozen part of a network.
 
     Attributes:
-        network: whose frozen part is run.
-        devices: what runs it.
-        spec, limits: how photos are read.
-        batch_size: photos that go through the network at once.
-        folder: where the files are kept, on a local disk.
-        in_bfloat16: whether convolutions compute in bfloat16, on the one processor there is.
+        network: network whose frozen part is run.
+        devices: devices that run it.
+        spec, limits: image specification and limits for reading photos.
+        batch_size: number of photos in a batch of the network.
+        folder: folder of the files, on a local disk.
+        in_bfloat16: whether convolutions compute in bfloat16; for a single CPU only.
     """
 
     network: Network
@@ -54,7 +54,7 @@ class Encoder:
 
     @property
     def has_rounded(self) -> bool:
-        """Whether some of what is in the files was computed in bfloat16, be it by an earlier run on another machine."""
+        """Whether any stored values were computed in bfloat16, possibly by an earlier run on another machine."""
         return self._rounded.exists()
 
     @property
@@ -62,11 +62,11 @@ class Encoder:
         return self.folder / "bfloat16"
 
     def encode(self, examples: Sequence[Example], *, with_features: bool) -> Encoded:
-        """Runs the frozen part once over each photo.
+        """Run the frozen part once over each photo.
 
         Args:
-            examples: labelled photos.
-            with_features: whether the features above the cut are wanted too.
+            examples: labeled photos.
+            with_features: whether to compute the features above the cut, too.
         """
         models = self._models(with_features)
         stored = [_stored(model) for model in models]
@@ -99,52 +99,52 @@ class Encoder:
         return Encoded(values, features, uris, hashes, tuple(log.unreadable))
 
     def encode_exactly(self, encoded: Encoded, rows: np.ndarray) -> None:
-        """Runs the frozen part over some photos again, in full precision.
+        """Run the frozen part over some photos again, in full precision.
 
         Args:
-            encoded: all photos; its values and features are replaced where they were computed in bfloat16.
-            rows: int [M], the photos whose values are.
+            encoded: all photos; the values and features of `rows` are replaced in place.
+            rows: int [M], rows of the photos to encode again.
 
         Raises:
-            UserError: a photo was changed since it was encoded.
+            UserError: a photo has changed since it was encoded.
         """
         models = self._models(encoded.features is not None)
         if not models:
-            return  # the images are what they are
+            return  # images need no encoding
         arrays = [encoded.values] if self.network.lower is not None else []
         if encoded.features is not None and encoded.features is not encoded.values:
             arrays.append(encoded.features)
         run = self.runner(models)
-        title = "running the frozen network in full precision on what validates"
+        title = "running the frozen network in full precision on held-out photos"
         for here, images in self._again(encoded, rows, "exact", title):
             for array, values in zip(arrays, run(images), strict=True):
                 array[rows[here]] = values
 
     def copies(self, encoded: Encoded, rows: np.ndarray, varied: Augmentation, count: int, seed: int) -> np.ndarray:
-        """Runs the frozen part once over each of some varied copies of photos.
+        """Run the frozen part once over augmented copies of some photos.
 
         Args:
             encoded: all photos.
-            rows: int [T], those to vary.
-            varied: how.
-            count: of copies of each, C.
-            seed: of the variation.
+            rows: int [T], rows of the photos to augment.
+            varied: augmentation settings.
+            count: number of copies of each photo, C.
+            seed: seed of the augmentation.
 
         Returns:
-            [C, T, ...], as `Encoded.values`.
+            [C, T, ...], in the form of `Encoded.values`.
 
         Raises:
-            UserError: a photo was changed since it was encoded.
+            UserError: a photo has changed since it was encoded.
         """
         lower = self.network.lower
-        assert lower is not None  # at the pixels each epoch has copies of its own
+        assert lower is not None  # with the cut at the pixels each epoch draws new copies
         (array,) = _open_arrays(self.folder, ["copies"], [_stored(lower)], count * len(rows))
         copies = array.reshape(count, len(rows), *array.shape[1:])
         if self.in_bfloat16:
             self._rounded.touch()
         run = self.runner([lower], varied=True, in_bfloat16=self.in_bfloat16)
         drawn = [augmentation.draws(seed, copy + 1, len(encoded.examples))[rows] for copy in range(count)]
-        title = f"running the frozen network over {count} varied copies"
+        title = f"running the frozen network over {count} augmented copies"
         for here, images in self._again(encoded, rows, "copies", title):
             for copy in range(count):
                 how = augmentation.variation(varied, drawn[copy][here], self.spec.size)
@@ -152,10 +152,10 @@ class Encoder:
         return copies
 
     def _again(self, encoded: Encoded, rows: np.ndarray, name: str, title: str) -> Iterator[tuple[slice, np.ndarray]]:
-        """Reads photos a second time, from where an interrupted run of that name had come to.
+        """Read photos a second time, resuming where an interrupted pass of the same `name` stopped.
 
         Yields:
-            The part of `rows` that a batch is, and its images; it counts as done when the next one is asked for.
+            The slice of `rows` in a batch, and its images; a batch counts as done when the next one is requested.
         """
         counter = self.folder / f"{name}.done"
         done = int(counter.read_text()) if counter.exists() else 0
@@ -169,7 +169,7 @@ class Encoder:
                 progress.advance(len(batch))
 
     def _models(self, with_features: bool) -> list[keras.Model]:
-        """What is run one after the other: what gives the values, and what gives the features above them."""
+        """Return the models to run in sequence: one for the values, and one for the features above them."""
         lower, upper = self.network.lower, self.network.upper
         return [model for model in (lower, upper if with_features else None) if model is not None]
 
@@ -181,16 +181,16 @@ class Encoder:
         varied: bool = False,
         in_bfloat16: bool = False,
     ) -> Callable[..., list[np.ndarray]]:
-        """A function that runs models, each of which takes the output of the one before it.
+        """Return a function that runs models in sequence, each on the output of the previous one.
 
         Args:
-            models: what is run.
-            images_too: whether the images themselves are its first output.
-            varied: whether it also takes how to vary the images, as `trainer.fitting.augmentation.variation` says it.
-            in_bfloat16: see `catalogue.model_dir.graph.in_session`; for one replica.
+            models: models to run.
+            images_too: whether to return the images as the first output.
+            varied: whether the function also accepts variations, see `trainer.fitting.augmentation.variation`.
+            in_bfloat16: whether to compute in bfloat16, see `catalogue.model_dir.graph.in_session`; for one replica.
 
         Returns:
-            A function of uint8 [N, H, W, 3] to one array [N, ...] for each output, in the types they are kept in.
+            A function from uint8 [N, H, W, 3] to one array [N, ...] for each output, in the types they are stored in.
         """
         if not models:
             return lambda images: [images]
@@ -220,7 +220,7 @@ class Encoder:
         return lambda *arrays: [value.numpy() for value in folded(*arrays)]
 
     def _on_all(self, function: Any, *arrays: np.ndarray) -> list[np.ndarray]:
-        """Runs a function on all devices of this process, a part of the rows on each."""
+        """Run a function on all devices of this process, with a part of the rows on each."""
         count = len(arrays[0])
         numbers, _ = self.devices.parts(count, local=True)
         parts = [self.devices.per_replica([array[part] for part in numbers]) for array in arrays]
@@ -228,7 +228,7 @@ class Encoder:
 
 
 def _stored(model: keras.Model) -> tuple[Any, tuple[int, ...]]:
-    """The type and the shape that the outputs of a model are kept in."""
+    """Return the type and the shape in which the outputs of a model are stored."""
     shape = model.output_shape[1:]
     return (np.float16 if len(shape) > 1 else np.float32), shape
 
@@ -241,17 +241,17 @@ def _narrowed(x: Any) -> Any:
 
 
 def _check_unchanged(then: Contents, examples: Sequence[Example], limits: Limits) -> None:
-    """Refuses to go on with an interrupted run whose photos are others now, although their names are the same."""
+    """Refuse to resume a run whose photos have changed under the same names."""
     changed = sorted({uri for uri, _ in set(then) - set(contents_of(examples, limits))}) if examples else []
     if changed:
-        count = "1 photo was" if len(changed) == 1 else f"{len(changed):,} photos were"
+        count = "1 photo" if len(changed) == 1 else f"{len(changed):,} photos"
         raise UserError(
-            f"{count} changed since the run was interrupted, such as {changed[0]}: leave --resume out to begin anew"
+            f"{count} changed since the run was interrupted, such as {changed[0]}: omit --resume to start over"
         )
 
 
 def _unchanged(photo: Photo | Unreadable, encoded: Encoded, row: int) -> np.ndarray:
-    """The image of a photo that was read a second time."""
+    """Return the image of a photo that was read a second time, if it is unchanged."""
     if isinstance(photo, Unreadable) or photo.content_hash != encoded.content_hashes[row]:
-        raise UserError(f"{photo.example.uri} was changed while it was being trained on: start again")
+        raise UserError(f"{photo.example.uri} changed during training: start over")
     return photo.image

@@ -1,4 +1,4 @@
-"""The files that encoded photos are kept in: arrays mapped into memory, and a log of the photos that are done."""
+"""Files of encoded photos: memory-mapped arrays, and a log of the finished photos."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _SPARE_BYTES = 256 * 2**20
 def _open_arrays(
     folder: Path, names: Sequence[str], stored: Sequence[tuple[Any, tuple[int, ...]]], rows: int
 ) -> list[np.ndarray]:
-    """Opens, or makes, the files that N rows of values are kept in, if there is room for them."""
+    """Open or create the files that store `rows` rows of values; raise UserError if the disk is too full."""
     wanted = [np.dtype(dtype).itemsize * int(np.prod((rows, *shape), dtype=np.int64)) for dtype, shape in stored]
     paths = [folder / f"{name}.npy" for name in names]
     missing = sum(size for path, size in zip(paths, wanted, strict=True) if not path.exists())
     free = shutil.disk_usage(folder).free
     if missing and missing + _SPARE_BYTES > free:
         raise UserError(
-            f"what the frozen network makes of the photos takes {missing / 1e9:.1f} GB, {folder} has room for "
-            f"{free / 1e9:.1f}: make room, lower --copies, or give --checkpoint-dir on another disk"
+            f"the outputs of the frozen network need {missing / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB "
+            "free: free some space, lower --copies, or choose a --checkpoint-dir on another disk"
         )
     arrays = []
     for path, (dtype, shape) in zip(paths, stored, strict=True):
@@ -53,7 +53,7 @@ def _replace(path: Path, content: str) -> None:
 
 
 class _Log:
-    """Which examples have been encoded: a line for each of them, appended after its values were kept."""
+    """Log of the encoded examples: one line each, appended after its values are stored."""
 
     def __init__(self, path: Path, examples: Sequence[Example]) -> None:
         self.kept: list[tuple[Example, str]] = []
@@ -62,7 +62,7 @@ class _Log:
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             for line, example in zip(file, examples, strict=False):
                 if not line.endswith(b"\n"):
-                    break  # the run was killed here
+                    break  # the run was killed while it wrote this line
                 whole += len(line)
                 self._remember(example, json.loads(line))
         self._file = path.open("ab")
@@ -70,7 +70,7 @@ class _Log:
         self.done = len(self.kept) + len(self.unreadable)
 
     def contents(self) -> Contents:
-        """The photos that have been encoded, or not, with the hashes of what they were then."""
+        """Return the photos in the log, readable or not, with their content hashes at that time."""
         return contents([example for example, _ in self.kept], [own for _, own in self.kept], self.unreadable)
 
     def _remember(self, example: Example, line: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ class _Log:
             self.unreadable.append(Unreadable(example, error, line.get("content")))
 
     def add(self, photos: Sequence[Photo | Unreadable]) -> None:
-        """Notes that photos have been encoded, or not."""
+        """Record photos as encoded or unreadable."""
         lines: list[dict[str, Any]] = []
         for photo in photos:
             if isinstance(photo, Photo):

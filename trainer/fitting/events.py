@@ -1,4 +1,4 @@
-"""Event files, which TensorBoard shows."""
+"""Training curves as TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from catalogue.cli.errors import UserError
 from catalogue.reasons import StorageError
 
 Watch = Callable[[str, int, dict[str, float]], None]
-"""Is called after each epoch of each stage: with the stage, the number of the epoch, and its losses and accuracies,
-those of validation as ``val_NAME``."""
+"""Callback after each epoch of each stage. It receives the stage, the epoch number, and the losses and accuracies;
+validation metrics are named ``val_NAME``."""
 
 
 @contextlib.contextmanager
 def written(folder: str | None) -> Iterator[Watch]:
-    """Writes the curves of a run, for as long as the context lasts. Each stage has a training and a validation run.
+    """Write the training curves of a run while the context lasts. Each stage has a training and a validation run.
 
     Args:
-        folder: local or remote; None to write nothing.
+        folder: local or remote folder; None to write nothing.
 
     Raises:
-        UserError: nothing can be written there.
+        UserError: the folder cannot be written.
     """
     if folder is None:
         yield lambda stage, epoch, values: None
@@ -41,7 +41,7 @@ def written(folder: str | None) -> Iterator[Watch]:
         raise UserError(f"--log-dir {folder} cannot be written ({error.message}): choose another folder") from error
     with contextlib.ExitStack() as stack:
         local = folder
-        if storage.is_remote(folder):  # TensorFlow writes a local file, which is uploaded after each epoch
+        if storage.is_remote(folder):  # TensorFlow writes local files, which are uploaded after each epoch
             local = stack.enter_context(tempfile.TemporaryDirectory(prefix="events-"))
         writer = _Writer(Path(local))
         stack.callback(writer.close)
@@ -56,11 +56,11 @@ def written(folder: str | None) -> Iterator[Watch]:
 
 
 class _Writer:
-    """Writes event files below a local folder."""
+    """Writer of event files below a local folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._writers = folder, dict[Path, Any]()
-        self._metadata = tf.compat.v1.SummaryMetadata()  # as `tf.summary.scalar` has it, which needs TensorBoard
+        self._metadata = tf.compat.v1.SummaryMetadata()  # the metadata of `tf.summary.scalar`, which needs TensorBoard
         self._metadata.plugin_data.plugin_name = "scalars"
         self._metadata.data_class = 1  # DATA_CLASS_SCALAR
 

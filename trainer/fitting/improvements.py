@@ -1,4 +1,4 @@
-"""Keeps the network of each epoch that was the best so far, as a file of Keras."""
+"""Save the network of each new best epoch as a Keras file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from catalogue.cli.logs import say
 from catalogue.reasons import StorageError
 
 Improved = Callable[[str, int, dict[str, float]], None]
-"""Is called with the stage, the number of the epoch and what was measured, while the network has its weights."""
+"""Callback for a new best epoch. It receives the stage, the epoch number and the metrics while the network has the
+weights of that epoch."""
 
 
 def kept(folder: str | None, classifier: Callable[[], keras.Model]) -> Improved | None:
-    """A function that keeps a network as ``STAGE-EPOCH-ACCURACY.keras``; None if there is no folder for it.
+    """Return a callback that saves a network as ``STAGE-EPOCH-ACCURACY.keras``, or None if there is no folder.
 
     Args:
-        folder: local or remote.
-        classifier: makes the whole network, uint8 images to probabilities, which are not calibrated.
+        folder: local or remote folder.
+        classifier: builder of the whole network, from uint8 images to uncalibrated probabilities.
     """
     if folder is None:
         return None
@@ -34,6 +35,6 @@ def kept(folder: str | None, classifier: Callable[[], keras.Model]) -> Improved 
             try:
                 storage.write_bytes(f"{folder.rstrip('/')}/{name}", file.read_bytes())
             except StorageError as error:
-                say(f"warning: --improvements {folder} cannot be written, going on without {name}: {error.message}")
+                say(f"warning: --improvements {folder} cannot be written, continuing without {name}: {error.message}")
 
     return keep

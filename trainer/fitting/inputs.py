@@ -1,4 +1,4 @@
-"""Where the inputs of what is fitted come from: activations that were kept, or images varied anew in each epoch."""
+"""Inputs of the fitted layers: stored activations, or images that are augmented in each epoch."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from trainer.fitting.augmentation import Augmentation
 
 
 class Source(Protocol):
-    """Where the inputs of a network come from."""
+    """Source of the inputs of a network."""
 
     def training(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
-        """What rows are in an epoch: arrays [M, ...]."""
+        """Return the training data of `rows` in an epoch: arrays [M, ...]."""
 
     def plain(self, rows: np.ndarray) -> np.ndarray:
-        """What rows are for validation: the inputs themselves."""
+        """Return the unvaried data of `rows`, for validation."""
 
     def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
-        """What `training` gave, made into inputs on the device."""
+        """Convert the arrays of `training` or `plain` to network inputs, on the device."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Activations:
-    """Inputs that a frozen network computed.
+    """Inputs computed by the frozen layers.
 
     Attributes:
-        values: [N, ...].
-        copies: of photos of which there are varied copies, [C, T, ...]; every epoch takes one of the C + 1.
-        rows: int [T], the rows of `values` that they are copies of.
-        seed: of the choice among the copies.
+        values: activations of the photos, [N, ...].
+        copies: activations of augmented copies, [C, T, ...]; every epoch uses the original or one of the C copies.
+        rows: int [T], the rows of `values` that the copies belong to.
+        seed: seed of the choice among the copies.
     """
 
     values: np.ndarray
@@ -65,7 +65,7 @@ class Activations:
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """Inputs that are images, uint8 [N, H, W, 3]; every epoch has varied copies of its own."""
+    """Images as inputs, uint8 [N, H, W, 3]; every epoch draws new augmented copies."""
 
     values: np.ndarray
     varied: Augmentation

@@ -1,8 +1,8 @@
-"""Fitting the part of a classifier above the cut: a loop of our own, so that it runs alike on any number of devices.
+"""Custom training loop for the part of a classifier above the cut; it behaves the same on any number of devices.
 
-What a batch is, how its photos are varied and mixed, and when the rates change depends on the seed, the epoch and the
-step only. So a run that is interrupted ends, resumed, where it would have ended, and so does one on more devices, but
-for the order in which numbers are added up.
+The batches, their augmentation and mixup, and the learning-rate schedule depend only on the seed, the epoch and the
+step. So a resumed run reaches the same result as an uninterrupted one. So does a run on more devices, except for the
+order of floating-point sums.
 """
 
 from __future__ import annotations
@@ -29,18 +29,17 @@ from trainer.fitting.improvements import Improved
 from trainer.fitting.stage import Stage
 from trainer.fitting.task import Task
 
-_IN_FLIGHT = 4  # results that are not asked for yet, so that nothing waits for them
-_MOST_STEPS, _STEP_BYTES = 16, 8 * 2**20  # a call costs as much as a small step
+_IN_FLIGHT = 4  # calls whose results are not fetched yet, so that the device stays busy
+_MOST_STEPS, _STEP_BYTES = 16, 8 * 2**20  # limits per call; a call costs as much as a small step
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What fitting found.
+    """Result of a fitting stage.
 
     Attributes:
-        logits, test_logits: float32 [V, K] and [T, K] of the photos that validate and those that test, in the best
-            epoch.
-        best_epoch: counted from one.
+        logits, test_logits: float32 [V, K] and [T, K], logits of the validation and test photos in the best epoch.
+        best_epoch: number of the best epoch, counted from one.
         epochs: loss and accuracy of each epoch, on training and (``val_``) on validation photos.
     """
 
@@ -52,7 +51,7 @@ class Fitted:
 
 @dataclasses.dataclass
 class _State:
-    """How far fitting is, beside the weights."""
+    """Progress of a fitting stage, besides the weights."""
 
     epoch: int = 0
     step: int = 0
@@ -62,23 +61,23 @@ class _State:
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
     def rank(self, epoch: int) -> tuple[float, float]:
-        """What the best epoch has the most of: accuracy on validation, then the least loss."""
+        """Return the sort key of an epoch: its validation accuracy, then its negative validation loss."""
         if not epoch:
             return (-1.0, 0.0)
         return self.history[epoch - 1]["val_accuracy"], -self.history[epoch - 1]["val_loss"]
 
 
 class Fitting:
-    """One stage of fitting one model.
+    """One fitting stage of one model.
 
     Args:
-        name: of the stage, for people and checkpoints.
-        model: inputs [N, ...] -> logits [N, K], made within the scope of the strategy of `devices`.
-        task, stage: what is to be learnt, and how.
-        devices: on what.
-        checkpoints: where to go on from, and to keep what is found.
-        watch: called after each epoch with its number, from one, and its losses and accuracies.
-        improved: called after each epoch that is the best so far, while the model has its weights; None for nothing.
+        name: name of the stage, for progress messages and checkpoints.
+        model: inputs [N, ...] -> logits [N, K], built within the scope of the strategy of `devices`.
+        task, stage: training task, and settings of the stage.
+        devices: devices to run on.
+        checkpoints: checkpoints to resume from and save to.
+        watch: callback after each epoch, with the stage, the epoch number from one, and its losses and accuracies.
+        improved: callback after each new best epoch, while the model has its weights; None for no callback.
     """
 
     def __init__(
@@ -100,19 +99,19 @@ class Fitting:
             self._averages = {id(variable): _copy(variable) for variable in _numbers(model)} if stage.ema else {}
         self._best = [variable.numpy() for variable in model.variables]
         batch_bytes = task.source.plain(task.training[:1]).nbytes * task.batch_size
-        several = devices.replicas == 1  # replicas meet in each step, which a loop on the device has no room for
+        several = devices.replicas == 1  # replicas synchronize in each step, which a loop on the device cannot do
         self._steps_at_once = max(1, min(_MOST_STEPS, _STEP_BYTES // batch_bytes)) if several else 1
         self._batches = Batches(task, stage, devices, self._steps_at_once)
         self._step_function, self._logits_function = self._functions()
 
     def run(self, last_epoch: int | None = None) -> Fitted:
-        """Fits the model and leaves it with the weights of its best epoch.
+        """Fit the model and leave it with the weights of its best epoch.
 
         Args:
-            last_epoch: to end with this one, whichever is the best; None to choose the best of all.
+            last_epoch: epoch to stop after, whose weights are kept; None to keep those of the best epoch.
 
         Raises:
-            CommandFailed: the loss is no longer a number.
+            CommandFailed: the loss is not finite.
         """
         state, stage, steps = self._state, self._stage, self._task.steps
         self._resume()
@@ -163,14 +162,14 @@ class Fitting:
         self._collect(sums)
 
     def _collect(self, sums: deque[tuple[int, Any]], but: int = 0) -> None:
-        """Adds up what steps found, but for that of the last few, which may not be there yet."""
+        """Add the results of steps to the state, except for the last `but` calls, which may still be running."""
         while len(sums) > but:
             _, (loss, hits) = sums.popleft()
             self._state.loss += float(loss)
             self._state.hits += float(hits)
 
     def _note(self, steps: int) -> str:
-        """The epoch so far, of which that many steps are counted, and how the last one ended."""
+        """Describe the epoch so far, of which `steps` steps are counted, and the last validation accuracy."""
         state, photos = self._state, min(steps * self._task.batch_size, len(self._task.training))
         parts = [f"epoch {state.epoch + 1}"]
         if state.history:
@@ -180,14 +179,14 @@ class Fitting:
         return "  ".join(parts)
 
     def _measure(self) -> dict[str, float]:
-        """Losses and accuracies at the end of an epoch."""
+        """Return the losses and accuracies at the end of an epoch."""
         state, task = self._state, self._task
         trained, raw = len(task.training), [variable.numpy() for variable in self._model.variables]
         _assign(self._model.variables, self._averaged())
         logits, truth = self._logits(task.validation), task.truth[task.validation]
         _assign(self._model.variables, raw)
         if not (math.isfinite(state.loss) and np.isfinite(logits).all()):
-            raise CommandFailed("fitting diverged (the loss is not a number): lower --learning-rate")
+            raise CommandFailed("training diverged (the loss is not finite): lower --learning-rate")
         return {
             "loss": state.loss / trained,
             "accuracy": state.hits / trained,
@@ -196,10 +195,10 @@ class Fitting:
         }
 
     def _averaged(self) -> list[np.ndarray]:
-        """The weights that count: the moving average where there is one."""
+        """Return the weights to keep: moving averages where they exist."""
         return [self._averages.get(id(variable), variable).numpy() for variable in self._model.variables]
 
-    # What runs on the devices
+    # Device code
 
     def _functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         model, optimizer, source, stage = self._model, self._optimizer, self._task.source, self._stage
@@ -227,7 +226,7 @@ class Fitting:
 
             sums = strategy.run(one, (stacked,))
             if stage.ema:
-                # Younger averages forget faster, or the first weights would last too long.
+                # A smaller decay in the first steps limits the influence of the initial weights.
                 count = tf.cast(optimizer.iterations.value, tf.float32)
                 decay = tf.minimum(stage.ema, (1 + count) / (10 + count))
                 for variable in _numbers(model):
@@ -254,7 +253,7 @@ class Fitting:
         return steps, logits_of
 
     def _logits(self, rows: np.ndarray) -> np.ndarray:
-        """Float32 [M, K]."""
+        """Return the logits of rows, float32 [M, K]."""
         size, found = max(self._task.batch_size, 64), []
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
@@ -274,7 +273,7 @@ class Fitting:
             self._checkpoints.save(self._name, [*arrays, *self._best], dataclasses.asdict(self._state))
 
     def _resume(self) -> None:
-        """Goes on from the chief's checkpoint, if there is one."""
+        """Resume from the chief's checkpoint, if there is one."""
         variables = self._variables()
         arrays = [variable.numpy() for variable in variables] + self._best
         found = self._checkpoints.load(self._name) if self._devices.is_chief else None
@@ -290,7 +289,7 @@ class Fitting:
 
 
 def _numbers(model: keras.Model) -> list[keras.Variable]:
-    """The weights and the statistics of normalisation; not the states of random generators."""
+    """Return the weights and batch normalization statistics, without the states of random generators."""
     return [variable for variable in model.variables if variable.dtype.startswith("float")]
 
 

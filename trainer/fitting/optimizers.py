@@ -1,4 +1,4 @@
-"""What moves the weights: optimizers and their rates, penalties, and limits."""
+"""Optimizers and learning-rate schedules, weight penalties, and norm constraints."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from trainer.fitting.stage import ADAM, ADAMW, RMSPROP, SGD, Stage
 
 
 def optimizer(model: keras.Model, stage: Stage, steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer of a stage, built for a model.
+    """Build the optimizer of a stage for a model.
 
     Args:
-        model: whose trainable variables it moves.
-        stage: how.
-        steps: in each epoch.
+        model: model whose trainable variables are updated.
+        stage: settings of the stage.
+        steps: number of steps in an epoch.
     """
     warmup = round(stage.warmup_epochs * steps)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -45,7 +45,7 @@ def optimizer(model: keras.Model, stage: Stage, steps: int) -> keras.optimizers.
 
 
 def penalty(stage: Stage, variables: Sequence[keras.Variable]) -> Any:
-    """What L1 and L2 add to the loss of a step."""
+    """Return the L1 and L2 penalties, which are added to the loss of a step."""
     total = tf.constant(0.0)
     for variable in _weights(variables):
         value = tf.cast(variable.value, tf.float32)
@@ -57,7 +57,7 @@ def penalty(stage: Stage, variables: Sequence[keras.Variable]) -> Any:
 
 
 def limit(stage: Stage, variables: Sequence[keras.Variable]) -> None:
-    """Scales down what exceeds the largest norm, after a step."""
+    """Scale down weights whose norm exceeds the maximum, after a step."""
     if not stage.max_norm:
         return
     for variable in _weights(variables):

@@ -13,9 +13,9 @@ PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 
 def dtype_policy(precision: str, gpus: int) -> str:
-    """The Keras dtype policy that a ``--precision`` means; ``auto`` is half precision on GPUs.
+    """Return the Keras dtype policy for a ``--precision``; ``auto`` is half precision on GPUs.
 
-    On CPUs ``mixed_bfloat16`` is for those with instructions for it (AMX); measure it.
+    On CPUs ``mixed_bfloat16`` needs native instructions (AMX) to be fast: measure it.
     """
     if precision == "auto":
         return "mixed_float16" if gpus else "float32"
@@ -23,8 +23,8 @@ def dtype_policy(precision: str, gpus: int) -> str:
 
 
 def frozen_in_bfloat16(precision: str, devices: Devices) -> bool:
-    """Whether the part of a network that is not fitted computes in bfloat16: with ``auto``, on one CPU that can.
+    """Return whether the frozen layers compute in bfloat16: with ``auto``, on a single CPU with native bfloat16.
 
-    What is fitted computes as `dtype_policy` says. On processors without such instructions bfloat16 would be slower.
+    The fitted layers follow `dtype_policy`. On CPUs without native bfloat16 instructions bfloat16 would be slower.
     """
     return precision == "auto" and not devices.gpus and devices.replicas == 1 and bfloat16.is_native()

@@ -1,4 +1,4 @@
-"""The settings of a stage of training."""
+"""Settings of a fitting stage."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """How one part of a network is fitted.
+    """Settings for fitting one part of a network.
 
     Attributes:
-        epochs: how often each photo is seen, at most.
-        learning_rate: of the optimizer, at its highest.
-        warmup_epochs: in which the rate rises to that from zero.
-        decay: ``constant``, or ``cosine`` for a rate that falls to zero in the last epoch.
-        weight_decay: decoupled, as in AdamW; not for offsets and the scales of normalisation.
-        label_smoothing: share of the truth that is spread over all classes (Szegedy et al., CVPR 2016).
-        mixup: the parameter of the beta distribution by which pairs of photos are mixed, 0 for none (Zhang et al., ICLR
-            2018).
-        class_weights: ``balanced`` lets every class count the same, however many photos it has.
-        ema: decay for each step of the moving average of the weights, and of the statistics of batch normalisation,
-            that is kept in their place; 0 for none.
-        patience: epochs without improvement after which fitting ends, 0 for none.
-        optimizer: one of `OPTIMIZERS`. Adam with a weight decay is AdamW; the latter has one by default.
-        momentum: of SGD and RMSprop.
-        l1, l2: penalties on the absolute and the squared weights, not on offsets and the scales of normalisation.
-        max_norm: the largest norm of the weights into each unit (Srivastava et al., JMLR 2014); 0 for any.
+        epochs: maximum number of epochs.
+        learning_rate: peak learning rate.
+        warmup_epochs: epochs in which the learning rate rises from zero to its peak.
+        decay: ``constant``, or ``cosine`` for a learning rate that falls to zero in the last epoch.
+        weight_decay: decoupled weight decay, as in AdamW; not applied to biases and normalization scales.
+        label_smoothing: share of each target that is spread over all classes (Szegedy et al., CVPR 2016).
+        mixup: parameter of the beta distribution for mixing pairs of photos, 0 for no mixup (Zhang et al., ICLR 2018).
+        class_weights: ``balanced`` gives every class the same total weight, whatever its number of photos.
+        ema: decay per step of the moving average of the weights and the batch normalization statistics, which replaces
+            them in the result; 0 for no averaging.
+        patience: epochs without improvement before early stopping, 0 for no early stopping.
+        optimizer: one of `OPTIMIZERS`. Adam with a weight decay is AdamW; AdamW has one by default.
+        momentum: momentum of SGD and RMSprop.
+        l1, l2: penalties on the absolute and the squared weights; not applied to biases and normalization scales.
+        max_norm: maximum norm of the incoming weights of each unit (Srivastava et al., JMLR 2014); 0 for no limit.
     """
 
     epochs: int

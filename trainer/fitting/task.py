@@ -1,4 +1,4 @@
-"""What is to be learnt: inputs, truth, and which rows train and validate."""
+"""Training task: inputs, true labels, and the rows of each split."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from trainer.fitting.inputs import Source
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is to be learnt.
+    """Data that a network is fitted to.
 
     Attributes:
-        source: the inputs of N photos.
-        truth: int [N], the index of the right label.
-        classes: how many labels there are, K.
-        training, validation, test: int, the rows to use for each.
-        batch_size: rows to a step, on all devices together.
-        seed: of the shuffling and the mixing.
+        source: inputs of N photos.
+        truth: int [N], indices of the true labels.
+        classes: number of classes, K.
+        training, validation, test: int, rows of each split.
+        batch_size: rows per step, on all devices together.
+        seed: seed of the shuffling and of mixup.
     """
 
     source: Source
@@ -34,11 +34,11 @@ class Task:
 
     @property
     def steps(self) -> int:
-        """How many there are in an epoch."""
+        """Number of steps in an epoch."""
         return math.ceil(len(self.training) / self.batch_size)
 
     def class_weights(self, kind: str) -> np.ndarray:
-        """How much a photo of each class counts, float [K]; one on average."""
+        """Return the weight of a photo of each class, float [K]; photos weigh one on average."""
         if kind == "none":
             return np.ones(self.classes)
         counts = np.bincount(self.truth[self.training], minlength=self.classes)

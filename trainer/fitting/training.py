@@ -1,4 +1,4 @@
-"""From labelled photos to a trained network: runs the frozen layers over the photos once, then trains the others."""
+"""Training of a network on labeled photos: runs the frozen layers over the photos once, then trains the others."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from trainer.networks import backbones, earlier, names
 from trainer.networks.network import Network
 
 FULL_PRECISION = "float32"
-_MOST_FEATURES = 2**28  # 1 GB, of which near-duplicates and wrong labels take a copy or two
+_MOST_FEATURES = 2**28  # 1 GB; the searches for near-duplicates and label issues make a copy or two
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run as it goes.
+    """Settings and resources of a run.
 
     Attributes:
-        config: what it is told.
-        labels: the classes, in order.
-        photos: identifies the photos, see `trainer.data.sides.Sides.digest`.
-        devices: where it computes.
-        checkpoints, scratch: where it keeps what it has; `scratch` is a local folder.
-        watch: see `trainer.fitting.loop.Fitting`.
+        config: settings of the run.
+        labels: classes, in order.
+        photos: digest of the photos, see `trainer.data.sides.Sides.digest`.
+        devices: devices to run on.
+        checkpoints, scratch: checkpoints, and the local folder of the encoded photos.
+        watch: callback after each epoch, see `trainer.fitting.loop.Fitting`.
     """
 
     config: TrainConfig
@@ -55,28 +55,28 @@ class Job:
 
     @property
     def dtype_policy(self) -> str:
-        """Keras's dtype policy."""
+        """Name of the Keras dtype policy."""
         return precision.dtype_policy(self.config.precision, self.devices.gpus)
 
     @property
     def frozen_in_bfloat16(self) -> bool:
-        """Whether what is frozen computes in bfloat16, where it is not for validation."""
+        """Whether the frozen layers compute in bfloat16, except for validation and test photos."""
         return precision.frozen_in_bfloat16(self.config.precision, self.devices)
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What does not depend on how the network is fitted.
+    """Inputs of fitting that do not depend on its settings.
 
     Attributes:
-        backbone: see `trainer.networks.backbones.build`.
-        initial: its weights before it was fitted.
-        encoder, encoded: the frozen part, and what it makes of the N photos.
-        truth: int [N], the index of the right label.
-        split: which of them are for what.
-        copies: what the frozen part makes of varied copies, see `trainer.fitting.encoder.Encoder.copies`.
-        varied: int, the rows that they are copies of.
-        duplicates: near-duplicates among the photos; None if they were not looked for.
+        backbone: backbone, see `trainer.networks.backbones.build`.
+        initial: weights of the backbone before fitting.
+        encoder, encoded: encoder with the frozen part, and its outputs for the N photos.
+        truth: int [N], indices of the true labels.
+        split: split of the photos.
+        copies: encoded augmented copies, see `trainer.fitting.encoder.Encoder.copies`; None if there are none.
+        varied: int, rows of the photos that the copies belong to.
+        duplicates: near-duplicates among the photos; None if they are unknown.
     """
 
     backbone: keras.Model
@@ -92,7 +92,7 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """A fitted network, how its head was fitted alone, if it was, and how all that is not frozen was."""
+    """A fitted network, the result of fitting its head alone (if it was), and that of fitting all trainable layers."""
 
     network: Network
     head_fit: Fitted | None
@@ -102,16 +102,16 @@ class TrainingResult:
 def prepare(
     job: Job, examples: Sequence[Example], held_out: Sequence[Example], test: Sequence[Example] = ()
 ) -> Prepared:
-    """Reads the photos and runs what is frozen over them.
+    """Read the photos and run the frozen layers over them.
 
     Args:
-        job: what is to be done.
-        examples: to train on; a part of them validates if `held_out` is empty.
-        held_out: to validate on.
-        test: to measure each network on that is fitted.
+        job: settings and resources of the run.
+        examples: training photos; a part of them is held out for validation if `held_out` is empty.
+        held_out: validation photos.
+        test: test photos, on which each fitted network is measured.
 
     Raises:
-        UserError: they cannot be trained on, or the network cannot be built.
+        UserError: the photos cannot be trained on, or the network cannot be built.
     """
     config, strategy = job.config, job.devices.strategy
     backbone = build_backbone(config, job.dtype_policy, config.weights, strategy)
@@ -140,13 +140,14 @@ def prepare(
 
 
 def _duplicates(job: Job, encoded: Encoded, rows: np.ndarray) -> Duplicates | None:
-    """Near-duplicates among the photos in some rows, if a pretrained network has features for them.
+    """Find near-duplicates among some photos, if they have features of a pretrained network.
 
-    The split depends on them, so that all workers have what the chief finds, and a run that goes on what it found.
+    The split depends on them, so all workers use those of the chief, and a resumed run uses those of its first start.
 
     Args:
-        job, encoded: all photos.
-        rows: int, those to train and validate on.
+        job: settings and resources of the run.
+        encoded: all photos.
+        rows: int, rows of the training and validation photos.
     """
     if encoded.features is None or job.config.weights == names.NONE or encoded.features.size > _MOST_FEATURES:
         return None
@@ -158,20 +159,20 @@ def _duplicates(job: Job, encoded: Encoded, rows: np.ndarray) -> Duplicates | No
 
 
 def fit(job: Job, prepared: Prepared) -> TrainingResult:
-    """Fits a head, and what else is not frozen, to prepared photos. What it fitted before it begins anew.
+    """Fit the head and the other trainable layers to prepared photos, from the initial weights.
 
-    With ``--refit`` it does so again with the photos that validated among those that are trained on, up to the epochs
-    that were the best; the network is then the second one, and what was measured is of the first.
+    With ``--refit`` the network is fitted again with the validation photos included, up to the best epochs of the first
+    fit. The result then has the second network, and the measurements of the first.
 
     Raises:
-        CommandFailed: it diverged.
+        CommandFailed: the training diverged.
     """
     split = prepared.split
     first = _fit_stages(job, prepared, split.training)
     checks.check_fitted(first.final_fit.logits, prepared.truth[split.validation])
     if not job.config.refit:
         return first
-    say("fitting once more, to the photos that validated, too")
+    say("fitting again, with the validation photos included")
     rows = np.union1d(split.training, split.validation)
     return dataclasses.replace(first, network=_fit_stages(job, prepared, rows, like=first).network)
 
@@ -179,12 +180,12 @@ def fit(job: Job, prepared: Prepared) -> TrainingResult:
 def _fit_stages(
     job: Job, prepared: Prepared, training: np.ndarray, like: TrainingResult | None = None
 ) -> TrainingResult:
-    """Fits the head alone, if that is asked for, then all that is not frozen.
+    """Fit the head alone, if requested, then all trainable layers.
 
     Args:
-        job, prepared: see `fit`.
-        training: rows to train on, in order.
-        like: where to end each stage: with the best epoch of this earlier fit; None to choose the best epoch.
+        job, prepared: settings and photos of the run, see `fit`.
+        training: rows of the training photos, in order.
+        like: earlier fit whose best epochs end the stages; None to choose the best epochs.
     """
     config, encoded = job.config, prepared.encoded
     for variable, value in zip(prepared.backbone.variables, prepared.initial, strict=True):
@@ -235,8 +236,8 @@ def _fit_stages(
 def build_backbone(
     config: TrainConfig, dtype_policy: str, weights: str, strategy: tf.distribute.Strategy
 ) -> keras.Model:
-    """Builds the backbone, to compute as Keras's dtype policy of that name says."""
-    keras.backend.clear_session()  # layers are numbered from one again: the same seed gives the same model id
+    """Build the backbone under a Keras dtype policy."""
+    keras.backend.clear_session()  # restarts the layer numbering, so that the same seed gives the same model id
     keras.utils.set_random_seed(config.seed)
     with _computing_as(dtype_policy), strategy.scope():
         return backbones.build(
@@ -256,7 +257,7 @@ def add_head(
     backbone: keras.Model,
     strategy: tf.distribute.Strategy,
 ) -> Network:
-    """Puts a head on a backbone: a new one, or that of the earlier model that the weights are from, if it fits."""
+    """Add a head to a backbone: a new one, or that of the earlier model that the weights come from, if it fits."""
     keras.utils.set_random_seed(config.seed)
     backbone.trainable = True
     with _computing_as(dtype_policy), strategy.scope():
@@ -283,7 +284,7 @@ def _computing_as(name: str) -> Iterator[None]:
 
 
 def portable(job: Job, network: Network) -> Network:
-    """The same network with weights on one device and computations that any machine can do."""
+    """Return the same network in full precision, with its weights on one device."""
     if job.devices.replicas == 1 and job.dtype_policy == FULL_PRECISION:
         return network
     strategy = tf.distribute.get_strategy()

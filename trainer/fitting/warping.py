@@ -1,4 +1,4 @@
-"""Apply drawn variations to images, on the device."""
+"""Application of augmentation to images, on the device."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import tensorflow as tf
 
 
 def apply(images: tf.Tensor, moves: tf.Tensor, colors: tf.Tensor) -> tf.Tensor:
-    """Varies images, bilinear; what comes from outside repeats the pixels of the edge. Views of one are varied alike.
+    """Vary images with bilinear interpolation and edge padding. All views of an image get the same variation.
 
     Args:
         images: uint8 [N, H, W, 3].
-        moves, colors: of a `Variation`.
+        moves, colors: parameters of a `Variation`.
 
     Returns:
         uint8 [N, H, W, 3].
     """
     _, height, side, channels = images.shape
-    views = height // side  # one below the other
+    views = height // side  # stacked vertically
     if views > 1:
         of_views = tf.reshape(images, (-1, side, side, channels))
         varied = apply(of_views, tf.repeat(moves, views, axis=0), tf.repeat(colors, views, axis=0))

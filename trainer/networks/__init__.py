@@ -1,1 +1,1 @@
-"""Networks: backbones, heads, and how they are cut into a frozen and a trainable part."""
+"""Networks: backbones and heads, and cutting into a frozen and a trainable part."""

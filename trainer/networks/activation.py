@@ -1,4 +1,4 @@
-"""The output of a layer for one photo."""
+"""The activation of a layer for one photo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """What a layer makes of a photo: maps float32 [h, w, C], or numbers float32 [C]."""
+    """Output of a layer for a photo: feature maps float32 [h, w, C], or a vector float32 [C]."""
 
     layer: str
     values: np.ndarray

@@ -12,20 +12,20 @@ from trainer.networks import cutting, views
 from trainer.networks.activation import Activation
 from trainer.networks.nodes import in_order
 
-_LAST = "."  # no layer is called so
+_LAST = "."  # not a possible layer name
 
 
 def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str] | None) -> list[Activation]:
-    """What layers make of an image.
+    """Return the activations of layers for an image.
 
     Args:
-        classifier: of a model directory, ``model.keras``.
+        classifier: ``model.keras`` of a model directory.
         image: uint8 [H, W, 3].
-        layers: names of layers that it has; None for the last one of each size of maps, or all of the head if there
-            are no maps.
+        layers: names of existing layers; None for the last layer of each feature-map size, or all layers of the head
+            if there are no maps.
 
     Returns:
-        Of an image with several views the maps of all, one below the other, and the means of what has no places.
+        The activations. For an image with several views, maps are stacked vertically and vectors are averaged.
     """
     preparation, network = classifier.layers[1].layers[-2], _network(classifier)
     head, count = classifier.layers[2], views.count_of(classifier)
@@ -40,18 +40,19 @@ def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str
 
 
 def _of_image(values: np.ndarray, count: int) -> np.ndarray:
-    """What a layer gives for the views of an image, [count, ...], as one."""
+    """Combine the outputs of a layer for the views of an image, [count, ...], into one."""
     if values.ndim == 4:
         return values.reshape(count * values.shape[1], *values.shape[2:])
     return values.astype(np.float32).mean(axis=0)
 
 
 def layer_names(classifier: keras.Model, *, every: bool = False) -> list[str]:
-    """Names of layers to look into.
+    """Return the names of layers whose activations can be shown.
 
     Args:
-        classifier: of a model directory, ``model.keras``.
-        every: all of them, in order; if not, the last one of each size of maps, or all of the head if there are none.
+        classifier: ``model.keras`` of a model directory.
+        every: whether to return all layers, in order. If not, only the last layer of each feature-map size, or all
+            layers of the head if there are no maps.
     """
     parts = _network(classifier), classifier.layers[2]
     if every:
@@ -59,7 +60,7 @@ def layer_names(classifier: keras.Model, *, every: bool = False) -> list[str]:
     inside, above = (_outputs(part, with_input=False) for part in parts)
     padded = {layer.name for layer in _network(classifier).layers if isinstance(layer, keras.layers.ZeroPadding2D)}
     sides = {tensor.shape[1]: name for name, tensor in inside.items() if len(tensor.shape) == 4 and name not in padded}
-    return list(sides.values()) or list(above)  # of a network without maps what its dense layers give
+    return list(sides.values()) or list(above)  # the dense layers, if the network has no maps
 
 
 def _network(classifier: keras.Model) -> keras.Model:
@@ -67,7 +68,7 @@ def _network(classifier: keras.Model) -> keras.Model:
 
 
 def _outputs(part: keras.Model, *, with_input: bool = True) -> dict[str, keras.KerasTensor]:
-    """What the layers and operations of a part of a classifier give, by their names, in order."""
+    """Return the outputs of the layers and operations of a part of a classifier, by name, in order."""
     nodes = in_order(part)
     return {
         node.operation.name: node.outputs[0]
@@ -77,17 +78,17 @@ def _outputs(part: keras.Model, *, with_input: bool = True) -> dict[str, keras.K
 
 
 def heat_map(classifier: keras.Model, image: np.ndarray, label: int) -> np.ndarray:
-    """What in an image speaks for a label: Grad-CAM at the last maps of the backbone.
+    """Return the Grad-CAM heat map of an image for a label, at the last feature maps of the backbone.
 
     Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017.
 
     Args:
-        classifier: of a model directory, ``model.keras``.
+        classifier: ``model.keras`` of a model directory.
         image: uint8 [H, W, 3].
-        label: the number of the label.
+        label: index of the label.
 
     Returns:
-        float32 [h, w], from 0 to 1; all 0 where nothing speaks for it, or where the network has no maps.
+        float32 [h, w], from 0 to 1; all 0 if nothing supports the label or the network has no feature maps.
     """
     backbone, head = classifier.layers[1], classifier.layers[2]
     maps = [name for name, tensor in cutting.cut_tensors(backbone).items() if len(tensor.shape) == 4]

@@ -1,7 +1,7 @@
-"""Networks that turn images into features: all of `keras.applications`, and those of `trainer.networks.own`.
+"""Feature extractors: all networks of `keras.applications`, and those of `trainer.networks.own`.
 
-Whatever a network wants done to its pixels first (scaling, means, channel order) is part of the model built here, so
-it ends inside the exported graph and nobody can forget it or do it twice.
+Preprocessing of the pixels (scaling, means, channel order) is part of the model built here. It is therefore part of the
+exported graph and cannot be forgotten or applied twice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainer.networks.names import COLOR_MODES, IMAGENET, NONE, Layers
 
 
 def names() -> list[str]:
-    """The names of all networks. Imports Keras."""
+    """Return the names of all networks."""
     functions = inspect.getmembers(keras.applications, inspect.isfunction)
     return [*own.NETWORKS, *sorted(name for name, _ in functions if name[0].isupper())]
 
@@ -39,25 +39,26 @@ def build(
     view_count: int = 1,
     with_top: bool = False,
 ) -> keras.Model:
-    """Builds a network, without its top unless that is asked for.
+    """Build a network, by default without its top.
 
     Args:
         name: one of `names`.
-        weights: ``imagenet`` (downloaded by Keras, or found in its cache), ``none`` for random ones, or the path of a
-            file that ``keras.Model.load_weights`` reads, of the network with or without its top, or of a
-            ``model.keras`` that ``train`` wrote.
-        image_size: the side of the images in pixels.
-        view_count: how many views of a picture an image holds, one below the other; their features are averaged.
-        color_mode: one of `COLOR_MODES`; ``grayscale`` lets a network of `trainer.networks.own` see one channel.
-        layers: of the network ``convolutional``; None for the usual ones.
-        with_top: whether with the top that `keras.applications` has for ImageNet's 1,000 classes.
+        weights: ``imagenet`` (downloaded or cached by Keras), ``none`` for random initialization, or the path of a file
+            that ``keras.Model.load_weights`` reads, of the network with or without its top, or of a ``model.keras``
+            written by ``train``.
+        image_size: side of the images in pixels.
+        view_count: number of views that are stacked vertically in an image; their features are averaged.
+        color_mode: one of `COLOR_MODES`; with ``grayscale`` a network of `trainer.networks.own` gets one channel.
+        layers: layers of the network ``convolutional``; None for the default ones.
+        with_top: whether to include the top that `keras.applications` has for the 1,000 ImageNet classes.
 
     Returns:
-        uint8 [N, view_count · image_size, image_size, 3] -> features float32 [N, D], or with the top logits float32
-        [N, 1000]: a layer that prepares the pixels of each view, and the network.
+        uint8 [N, view_count · image_size, image_size, 3] -> features float32 [N, D], or logits float32 [N, 1000] with
+        the top: a layer that prepares the pixels of each view, followed by the network.
 
     Raises:
-        UserError: an unknown name, a size the network cannot take, weights that are not to be had or do not fit.
+        UserError: the name is unknown, the network does not support the size, or the weights are unavailable or do not
+            fit.
     """
     if name not in names():
         nearest = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
@@ -65,13 +66,15 @@ def build(
         raise UserError(f"unknown backbone {name!r}: {hint}")
     ours = name in own.NETWORKS
     if ours and weights == IMAGENET:
-        raise UserError(f"there are no ImageNet weights of the backbone {name!r}: use --weights none")
+        raise UserError(f"there are no ImageNet weights for the backbone {name!r}: give --weights none")
     if not ours and color_mode != COLOR_MODES[0]:
-        raise UserError(f"{name} takes three channels: --color-mode {color_mode} is for {', '.join(own.NETWORKS)}")
+        raise UserError(
+            f"{name} needs three channels: omit --color-mode {color_mode}, or choose one of {', '.join(own.NETWORKS)}"
+        )
     if weights not in (IMAGENET, NONE) and not os.path.isfile(weights):
-        raise UserError(f"there is no weights file {weights}: --weights takes imagenet, none or a file")
+        raise UserError(f"weights file {weights} does not exist: --weights accepts imagenet, none or a file")
     if ours and with_top:
-        raise UserError(f"{name} has no top of its own: that is for the networks of keras.applications")
+        raise UserError(f"{name} has no top: choose a network of keras.applications")
     if ours:
         network = _own(name, image_size, color_mode, layers or Layers())
     else:
@@ -112,7 +115,7 @@ def _application(name: str, imagenet: bool, image_size: int, with_top: bool) -> 
     if imagenet:
         say(f"reading the ImageNet weights of {name} (Keras downloads them the first time)")
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where Keras tells of its downloads
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints download progress to stdout
             return getattr(keras.applications, name)(
                 weights=IMAGENET if imagenet else None,
                 include_top=with_top,
@@ -121,16 +124,16 @@ def _application(name: str, imagenet: bool, image_size: int, with_top: bool) -> 
             )
     except (OSError, http.client.HTTPException) as error:
         raise UserError(
-            f"the ImageNet weights of {name} were not read ({error}): connect to the network and try again; what a "
-            "download that was cut short has left is in the models folder of KERAS_HOME (~/.keras), delete it"
+            f"the ImageNet weights of {name} cannot be read ({error}): connect to the network and try again; if a "
+            "download was cut short, delete its file in the models folder of KERAS_HOME (~/.keras)"
         ) from error
     except ValueError as error:
         raise UserError(f"{name} cannot be built for images of {image_size} pixels: {error}") from error
-    except Exception as error:  # keras.utils.get_file raises Exception itself
+    except Exception as error:  # keras.utils.get_file raises a bare Exception
         if "URL fetch failure" not in str(error):
             raise
         raise UserError(
-            f"the ImageNet weights of {name} cannot be downloaded ({error}): connect to the network, put the file into "
+            f"the ImageNet weights of {name} cannot be downloaded ({error}): connect to the network, put the file in "
             "the models folder of KERAS_HOME (~/.keras), or give --weights FILE"
         ) from error
 
@@ -138,7 +141,7 @@ def _application(name: str, imagenet: bool, image_size: int, with_top: bool) -> 
 def _load_weights(network: keras.Model, what: str, file: str) -> None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that it leaves as they were
+            warnings.simplefilter("error", UserWarning)  # Keras only warns about layers that it skips
             network.load_weights(file)
     except (ValueError, OSError, KeyError, TypeError, IndexError, UserWarning) as error:
         raise UserError(f"the weights in {file} do not fit {what}: {error}") from error

@@ -1,4 +1,4 @@
-"""Where a network can be cut into a frozen and a trainable part."""
+"""Cutting of a network into a frozen and a trainable part."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trainer.networks.nodes import in_order
 
 
 def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
-    """The layers that `split` can cut behind, with their outputs, in the order of the network.
+    """Return the layers that `split` can cut after, with their outputs, in network order.
 
-    All that comes after such a layer sees nothing but its output.
+    All later layers depend only on the output of such a layer.
     """
     nodes = in_order(backbone.layers[-1])
     producer = {id(output): position for position, node in enumerate(nodes) for output in node.outputs}
@@ -31,19 +31,19 @@ def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
 
 
 def default_cut(backbone: keras.Model) -> str:
-    """The layer below which little is worth fitting again.
+    """Return the layer below which fine-tuning gains little.
 
-    The first of those that give the least numbers among all that give a sixteenth of the image's side, with the
-    normalisation and the activation that follow it.
+    It is the first layer with the smallest output among those whose feature maps have a sixteenth of the image's side.
+    Normalization and activation layers that follow it are included.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such layer.
     """
     side = -(-backbone.input_shape[2] // 16)
     found = [(name, tensor) for name, tensor in cut_tensors(backbone).items() if _side(tensor) <= side]
     sizes = [math.prod(tensor.shape[1:]) for _, tensor in found if _side(tensor) == _side(found[0][1])]
     if not sizes:
-        raise UserError(f"{backbone.name} has no layer to cut behind by default: give --fine-tune all or a layer")
+        raise UserError(f"{backbone.name} has no default layer to cut after: give --fine-tune all, or a layer")
     chosen = sizes.index(min(sizes))
     follows = (keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU)
     while chosen + 1 < len(sizes) and isinstance(found[chosen + 1][1]._keras_history.operation, follows):
@@ -52,26 +52,26 @@ def default_cut(backbone: keras.Model) -> str:
 
 
 def _side(tensor: keras.KerasTensor) -> float:
-    """The height of activations; infinite where they have none."""
+    """Return the height of feature maps, or infinity for other activations."""
     return tensor.shape[1] if len(tensor.shape) == 4 else math.inf
 
 
 def split(backbone: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
-    """Divides a network behind one of the layers of `cut_tensors`; the layers and their weights are shared, not copied.
+    """Split a network after one of the layers of `cut_tensors`; layers and weights are shared, not copied.
 
     Returns:
-        uint8 images [N, H, W, 3] -> activations [N, ...], and activations -> features [N, D]. Of images that hold
-        several views the activations are as those, one below the other.
+        uint8 images [N, H, W, 3] -> activations [N, ...], and activations -> features [N, D]. For images with several
+        views, the activations of the views are stacked vertically like the views.
 
     Raises:
-        UserError: it cannot be cut there.
+        UserError: the network cannot be cut there.
     """
     possible = cut_tensors(backbone)
     if layer not in possible:
         every_eighth = list(possible)[:: max(1, len(possible) // 8)]
         nearest = difflib.get_close_matches(layer, possible, n=3, cutoff=0.5) or every_eighth
         raise UserError(
-            f"{backbone.name} cannot be cut behind a layer {layer!r}: give none, top, all, or a layer such as "
+            f"{backbone.name} cannot be cut after layer {layer!r}: give none, top, all, or a layer such as "
             f"{', '.join(nearest)}"
         )
     preparation, network = backbone.layers[-2:]

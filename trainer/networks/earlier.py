@@ -1,4 +1,4 @@
-"""Weights of an earlier classifier, the ``model.keras`` of a model directory: its network, and its head if it fits."""
+"""Loading of weights from an earlier classifier, ``model.keras``: those of its network, and of its head if it fits."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ ENDING = ".keras"
 
 
 def load_network(network: keras.Model, name: str, file: str) -> None:
-    """Gives a network the weights of the one in an earlier classifier.
+    """Load the weights of a network from an earlier classifier.
 
     Args:
-        network: of `trainer.networks.backbones`, without what prepares the pixels.
-        name: of the backbone.
-        file: ``model.keras``.
+        network: network of `trainer.networks.backbones`, without the preprocessing.
+        name: name of the backbone.
+        file: path of ``model.keras``.
 
     Raises:
-        UserError: it holds another network.
+        UserError: the file cannot be read, or holds another network.
     """
     model = _classifier(file)
     found = next((layer for layer in model.layers if layer.name == name and isinstance(layer, keras.Model)), None)
     if found is None:
-        raise UserError(f"{file} holds no {name} that train has written: give the --backbone it was trained with")
+        raise UserError(f"{file} contains no {name} written by train: give the --backbone it was trained with")
     before = found.layers[-1]
     if [weight.shape for weight in before.weights] != [weight.shape for weight in network.weights]:
         raise UserError(
-            f"the {name} in {file} has weights of other shapes: give the same --image-size and --color-mode"
+            f"the weights of the {name} in {file} have other shapes: give the --image-size and --color-mode it was "
+            "trained with"
         )
     network.set_weights(before.get_weights())
-    say(f"going on from the {name} in {file}, {len(network.weights):,} arrays of weights")
+    say(f"starting from the {name} in {file}: {len(network.weights):,} weight arrays")
 
 
 def load_head(head: keras.Model, labels: Sequence[str], file: str) -> bool:
-    """Gives a head the weights of the one in an earlier classifier, if that has the same classes and layers.
+    """Load the weights of a head from an earlier classifier, if that has the same classes and layers.
 
     Args:
-        head: of `trainer.networks.network.Network`.
-        labels: of the classes, in order.
-        file: ``model.keras``; ``model.json`` beside it tells its classes.
+        head: head of `trainer.networks.network.Network`.
+        labels: class names in order.
+        file: path of ``model.keras``; its classes are read from ``model.json`` beside it.
 
     Returns:
-        Whether it has.
+        Whether the weights were loaded.
     """
     try:
         known = json.loads(Path(file).with_name(INFO_FILE).read_text(encoding="utf-8"))["labels"]
@@ -68,4 +69,4 @@ def _classifier(file: str) -> keras.Model:
     try:
         return keras.models.load_model(file, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file} cannot be read as a model of Keras: {error}") from error
+        raise UserError(f"{file} cannot be read as a Keras model: {error}") from error

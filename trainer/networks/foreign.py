@@ -1,4 +1,4 @@
-"""Classifiers that other programs have trained and Keras has saved: made into networks that take uint8 images."""
+"""Import of Keras classifiers that other programs trained, as networks of uint8 images."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ from trainer.networks.network import Network
 
 
 def load(file: str) -> keras.Model:
-    """Reads a classifier.
+    """Read a classifier.
 
     Args:
-        file: ``.keras``, or ``.h5`` as older versions wrote it, on a local disk.
+        file: path of a ``.keras`` file, or an ``.h5`` file of older Keras versions, on a local disk.
 
     Returns:
-        [N, H, W, C] -> [N, K].
+        The classifier, [N, H, W, C] -> [N, K].
 
     Raises:
-        UserError: it cannot be read, or is no such model.
+        UserError: the file cannot be read, or is not an image classifier.
     """
     try:
         model = keras.models.load_model(file, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{file} cannot be read as a model of Keras {keras.__version__}: {message}") from error
+        raise UserError(f"{file} cannot be read as a Keras {keras.__version__} model: {message}") from error
     try:
         shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
     except AttributeError as error:
-        raise UserError(f"{file} is no graph of layers, or was saved before it had seen an image") from error
+        raise UserError(
+            f"{file} is not a functional or sequential model, or was saved before it was built: build and save it again"
+        ) from error
     if [len(shape) for shape in shapes] != [4, 2] or shapes[0][3] not in (1, 3):
         raise UserError(
-            f"{file} is no classifier of images: it takes and gives {', '.join(map(str, shapes))} instead of "
+            f"{file} is not an image classifier: its inputs and outputs are {', '.join(map(str, shapes))} instead of "
             "(None, height, width, 3) and (None, classes)"
         )
     return model
 
 
 def _through(model: keras.Model, x: keras.KerasTensor) -> keras.KerasTensor:
-    """What a model gives for an input, the layers of models inside it in their place, where all can be looked into."""
+    """Apply a model to an input with nested models inlined, so that all their layers are accessible."""
 
     def run(operation: Any) -> Callable[..., Any]:
         return operation if _graph(operation) is None else lambda inputs, **_: _through(operation, inputs)
@@ -54,41 +56,42 @@ def _through(model: keras.Model, x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _graph(operation: Any) -> Any:
-    """The graph of layers that a model is; None for anything else, and where it takes or gives several things."""
+    """Return the layer graph of a model; None if it is not a model or has several inputs or outputs."""
     graph = operation._functional if isinstance(operation, keras.Sequential) else operation
     is_plain = hasattr(graph, "_run_through_graph") and len(graph.inputs) == len(graph.outputs) == 1
     return graph if is_plain else None
 
 
 def image_size(model: keras.Model, given: int | None) -> int:
-    """The side in pixels of the square images that a model takes.
+    """Return the side in pixels of the square images that a model needs.
 
     Args:
-        model: what `load` gave.
-        given: by the user; None if not.
+        model: classifier from `load`.
+        given: image size given by the user; None if there is none.
 
     Raises:
-        UserError: its images are not square, or of another size, or of any and none is given.
+        UserError: the model needs images that are not square or have another size than the given one, or it accepts any
+            size and none is given.
     """
     height, width = model.input_shape[1:3]
     if height is None or width is None:
         if given is None:
-            raise UserError("the model takes images of any size: give --image-size")
+            raise UserError("the model accepts images of any size: give --image-size")
         return given
     if height != width:
-        raise UserError(f"the model takes images of {width} × {height} pixels: only square ones are possible")
+        raise UserError(f"the model needs images of {width} × {height} pixels: only square images are supported")
     if given not in (None, height):
-        raise UserError(f"the model takes images of {height} pixels a side: leave --image-size {given} out")
+        raise UserError(f"the model needs images of {height} pixels a side: omit --image-size {given}")
     return int(height)
 
 
 def network(model: keras.Model, side: int, preparation: str) -> Network:
-    """A network on the pixels of photos.
+    """Build a network of uint8 images from a classifier.
 
     Args:
-        model: what `load` gave, with probabilities or logits.
-        side: of the images in pixels.
-        preparation: what the model wants done to pixels from 0 to 255, one of `trainer.networks.names.PREPARATIONS`.
+        model: classifier from `load`, with outputs that are probabilities or logits.
+        side: side of the images in pixels.
+        preparation: preprocessing that the model needs, one of `trainer.networks.names.PREPARATIONS`.
     """
     shape = (side, side, 3)
     images = keras.Input(shape, dtype="uint8", name="images")
@@ -112,12 +115,12 @@ def _prepared(pixels: keras.KerasTensor, preparation: str) -> keras.KerasTensor:
 
 
 def preparations(model: keras.Model) -> list[str]:
-    """Those that a model can have been trained with."""
+    """Return the preparations that a model may have been trained with."""
     return [name for name in names.PREPARATIONS if model.input_shape[3] == 3 or name not in ("caffe", "torch")]
 
 
 def _gives_probabilities(backbone: keras.Model) -> bool:
-    """Whether the outputs are from 0 to 1 and add up to one, for noise, black and white."""
+    """Return whether the outputs for noise, black and white images are non-negative and add up to 1."""
     shape = (4, *backbone.input_shape[1:])
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     noise[0], noise[1] = 0, 255

@@ -1,4 +1,4 @@
-"""The kernels of the convolutions of a classifier."""
+"""Convolution kernels of a classifier."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 
 def kernels(classifier: keras.Model, layers: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """Kernels by the names of their layers.
+    """Return kernels by layer name.
 
     Args:
-        classifier: of a model directory, ``model.keras``.
-        layers: names; those that have no kernels are left out. None for the first layer that has some.
+        classifier: ``model.keras`` of a model directory.
+        layers: layer names, of which those without kernels are omitted; None for the first layer that has kernels.
 
     Returns:
-        Of each layer float32 [h, w, channels that go in, filters]; of a depthwise convolution, whose filters take one
-        channel each, [h, w, 1, filters]. None of them where no layer has kernels.
+        float32 [h, w, input channels, filters] of each layer, or [h, w, 1, filters] of a depthwise convolution, whose
+        filters have one channel each. Empty if no layer has kernels.
     """
     network = classifier.layers[1].layers[-1]
     found = {layer.name: kernel for layer in network.layers if (kernel := _kernel(layer)) is not None}
@@ -26,7 +26,7 @@ def kernels(classifier: keras.Model, layers: Sequence[str] | None) -> dict[str, 
 
 
 def _kernel(layer: keras.Layer) -> np.ndarray | None:
-    if isinstance(layer, keras.layers.DepthwiseConv2D):  # [h, w, channels, filters of each]
+    if isinstance(layer, keras.layers.DepthwiseConv2D):  # [h, w, channels, filters per channel]
         kernel = layer.get_weights()[0]
         return kernel.reshape(*kernel.shape[:2], 1, -1).astype(np.float32)
     if isinstance(layer, keras.layers.Conv2D):

@@ -1,21 +1,21 @@
-"""What is known of networks without building them: names, image sizes, weights. Keras is not imported."""
+"""Names, image sizes and default weights of networks, available without importing Keras."""
 
 from __future__ import annotations
 
 import dataclasses
 
 IMAGENET, NONE = "imagenet", "none"
-"""Weights to start from, besides a file."""
+"""Initial weights other than a file."""
 
 COLOR_MODES = ("rgb", "grayscale")
 
 NOTHING, EVERYTHING, TOP = "none", "all", "top"
-"""What of a backbone is trained, besides all that is above a layer."""
+"""Choices of ``--fine-tune`` other than a layer: nothing, all, or the top of the backbone is fine-tuned."""
 
 OWN_IMAGE_SIZES = {
     "small": 96, "pixels": 28, "raw-pixels": 28, "convolutional": 28, "residual": 28, "alexnet": 227,
 }  # fmt: skip
-"""The networks of `trainer.networks.own`, and the side in pixels of the images each takes by default."""
+"""Default side of the images in pixels for each network of `trainer.networks.own`."""
 
 _SIZES_OF_TOPS = {
     "EfficientNetB1": 240, "EfficientNetB2": 260, "EfficientNetB3": 300, "EfficientNetB4": 380, "EfficientNetB5": 456,
@@ -23,12 +23,12 @@ _SIZES_OF_TOPS = {
     "EfficientNetV2B3": 300, "EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480,
     "InceptionV3": 299, "InceptionResNetV2": 299, "NASNetLarge": 331, "Xception": 299,
 }  # fmt: skip
-"""Where they differ from 224. Keras knows them only once it has built the network."""
+"""Image sizes that differ from 224. Keras has them only after it has built the network."""
 
 
 PREPARATIONS = ("none", "unit", "tf", "caffe", "torch")
-"""What networks want done to pixels from 0 to 255: nothing; from 0 to 1; from -1 to 1; the order BGR, less the mean of
-ImageNet; from 0 to 1, less its mean and divided by its deviation. The last three are those of `keras.applications`."""
+"""Preprocessing of pixels from 0 to 255: none; scale to 0 to 1; scale to -1 to 1; BGR order, minus the ImageNet mean;
+scale to 0 to 1 and standardize by the ImageNet mean and deviation. The last three are modes of `keras.applications`."""
 
 POOLINGS = ("max", "average", "none")
 
@@ -38,10 +38,10 @@ class Layers:
     """The layers of the network ``convolutional``.
 
     Attributes:
-        convolutions: how many filters each has.
-        kernel: the side of the filters in pixels.
-        strides: by how many pixels they move.
-        pooling: after each convolution, over 2 × 2, one of `POOLINGS`.
+        convolutions: number of filters of each convolution.
+        kernel: side of the filters in pixels.
+        strides: stride of the filters in pixels.
+        pooling: 2 × 2 pooling after each convolution, one of `POOLINGS`.
     """
 
     convolutions: tuple[int, ...] = (32, 64, 128)
@@ -51,20 +51,20 @@ class Layers:
 
 
 def is_own(name: str) -> bool:
-    """Whether a network is one of `trainer.networks.own`."""
+    """Return whether a network is one of `trainer.networks.own`."""
     return name in OWN_IMAGE_SIZES
 
 
 def default_image_size(name: str) -> int:
-    """The side in pixels of the images a network is fed where the user does not say."""
+    """Return the default side in pixels of the images of a network."""
     return OWN_IMAGE_SIZES.get(name, 224)
 
 
 def image_size_of_top(name: str) -> int:
-    """The side in pixels of the images that a network of `keras.applications` with its top was fitted to."""
+    """Return the side in pixels of the images that a network of `keras.applications` with its top was trained on."""
     return _SIZES_OF_TOPS.get(name, default_image_size(name))
 
 
 def default_weights(name: str) -> str:
-    """The weights a network starts from where the user does not say."""
+    """Return the default initial weights of a network."""
     return NONE if name in OWN_IMAGE_SIZES else IMAGENET

@@ -1,4 +1,4 @@
-"""A classifier in parts: what is frozen, what is fitted, and the whole that is exported."""
+"""A classifier in its parts, frozen and trainable, and as the whole that is exported."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Network:
     """A backbone, cut in two, with a head.
 
     Attributes:
-        backbone: uint8 images [N, H, W, 3] -> features float32 [N, D], all of it.
-        lower: images -> activations at the cut; frozen. None if the cut is at the pixels.
-        upper: activations at the cut -> features; fitted. None if the cut is at the features.
-        head: features -> logits float32 [N, K]; fitted.
-        cut: the layer whose activations are at the cut; ``none`` or ``all`` if the cut is at one of the ends.
+        backbone: the whole backbone, uint8 images [N, H, W, 3] -> features float32 [N, D].
+        lower: the frozen part, images -> activations at the cut. None if the cut is at the pixels.
+        upper: the fine-tuned part, activations at the cut -> features. None if the cut is at the features.
+        head: features -> logits float32 [N, K]; trained.
+        cut: the layer after which the backbone is cut; ``none`` or ``all`` if the cut is at one of the ends.
     """
 
     backbone: keras.Model
@@ -44,17 +44,16 @@ class Network:
         dropout: float = 0.0,
         freeze_batch_norm: bool = False,
     ) -> Network:
-        """Puts a head on a backbone.
+        """Put a head on a backbone.
 
         Args:
-            backbone: see `trainer.networks.backbones.build`.
-            classes: how many logits there are.
-            fine_tune: ``none``, ``all``, ``top`` (see `trainer.networks.cutting.default_cut`) or the layer above
-                which the
-                backbone is fitted.
-            hidden_units: of the dense layers before the last one.
-            dropout: before every dense layer but the first hidden one.
-            freeze_batch_norm: whether batch normalisation keeps its statistics, its scale and its offset.
+            backbone: backbone from `trainer.networks.backbones.build`.
+            classes: number of logits.
+            fine_tune: ``none``, ``all``, ``top`` (see `trainer.networks.cutting.default_cut`), or the layer above which
+                the backbone is fine-tuned.
+            hidden_units: sizes of the dense layers before the last one.
+            dropout: dropout rate before every dense layer except the first hidden one.
+            freeze_batch_norm: whether batch norm keeps its statistics, scale and offset.
 
         Raises:
             UserError: the backbone cannot be cut there.
@@ -71,7 +70,7 @@ class Network:
 
     @classmethod
     def with_own_top(cls, backbone: keras.Model, *, gives_probabilities: bool = False) -> Network:
-        """A network that has its own top and gives logits, or probabilities: nothing is trained."""
+        """Wrap a network that has its own top, with logits or probabilities as outputs; nothing is trained."""
         outputs = keras.Input(backbone.output_shape[1:], name="features")
         backbone.trainable = False
         logits = keras.ops.log(keras.ops.maximum(outputs, _LEAST_PROBABILITY)) if gives_probabilities else outputs
@@ -79,10 +78,10 @@ class Network:
         return cls(backbone, backbone, None, head, NOTHING)
 
     def layers(self) -> Iterator[dict[str, Any]]:
-        """The layers of backbone and head in order.
+        """Yield the layers of backbone and head in order.
 
         Yields:
-            Of each its name, kind, output shape, number of parameters, the layers it takes, and whether it is fitted.
+            Name, kind, output shape, number of parameters and input layers of each layer, and whether it is trained.
         """
         last: list[str] = []
         for part in (self.backbone.layers[-1], self.head):
@@ -102,14 +101,14 @@ class Network:
 
     @property
     def fitted(self) -> keras.Model:
-        """From the cut to logits; its layers are those of `upper` and `head`."""
+        """The trained part, from the cut to the logits; it shares the layers of `upper` and `head`."""
         if self.upper is None:
             return self.head
         inputs = keras.Input(self.upper.input_shape[1:], dtype=self.upper.input.dtype, name="cut")
         return keras.Model(inputs, self.head(self.upper(inputs)), name="fitted")
 
     def calibrated(self, temperature: float) -> keras.Model:
-        """The whole: uint8 [N, H, W, 3] -> probabilities float32 [N, K]."""
+        """Return the whole classifier: uint8 [N, H, W, 3] -> probabilities float32 [N, K]."""
         images = keras.Input(self.backbone.input_shape[1:], dtype="uint8", name="images")
         scaled = keras.layers.Rescaling(1 / temperature, name="temperature")(self.head(self.backbone(images)))
         return keras.Model(images, keras.layers.Softmax(name="probabilities")(scaled), name="classifier")

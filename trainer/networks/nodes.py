@@ -1,4 +1,4 @@
-"""The steps of a network, one for each time that a layer or an operation is used."""
+"""The nodes of a network, one for each call of a layer or an operation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import keras
 
 
 def in_order(model: keras.Model) -> list[Any]:
-    """The nodes of a graph of layers in an order in which each comes after those it takes.
+    """Return the nodes of a layer graph in topological order.
 
-    By node, not by layer: ``layer.output`` of a nested model names a tensor inside it, and operations have none.
+    Nodes are used instead of layers, since ``layer.output`` of a nested model is a tensor inside it, and operations
+    have no such attribute.
     """
     by_depth = model._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]

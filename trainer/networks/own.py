@@ -1,6 +1,6 @@
-"""Networks of our own, to train from scratch: small ones for small pictures, and a classic.
+"""Networks for training from scratch: small ones for small images, and AlexNet.
 
-Each gives features; the dense layers on top of them are the head's, see `--hidden-units`.
+Each returns features; dense layers belong to the head, see `--hidden-units`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from trainer.networks.names import Layers
 
 @dataclasses.dataclass(frozen=True)
 class OwnNetwork:
-    """A network to train from scratch.
+    """A network for training from scratch.
 
     Attributes:
-        build: (side of the images in pixels, channels, layers) -> pixels float32 [N, H, W, C] as `prepare` leaves
-            them -> features [N, D].
-        scale, offset: what `prepare` does to pixels from 0 to 255.
+        build: function from (side of the images in pixels, channels, layers) to a model from pixels float32
+            [N, H, W, C], scaled by `prepare`, to features [N, D].
+        scale, offset: factor and offset that `prepare` applies to pixels from 0 to 255.
     """
 
     build: Callable[[int, int, Layers], keras.Model]
@@ -28,24 +28,24 @@ class OwnNetwork:
     offset: float = -1.0
 
     def prepare(self, pixels: keras.KerasTensor) -> keras.KerasTensor:
-        """Scales pixels from 0 to 255."""
+        """Scale pixels from 0 to 255."""
         return keras.layers.Rescaling(self.scale, self.offset)(pixels)
 
 
 def _convolution(
     x: keras.KerasTensor, filters: int, side: int = 3, *, strides: int = 1, activation: bool = True
 ) -> keras.KerasTensor:
-    """A convolution, batch normalisation and, if wanted, a rectifier."""
+    """Apply a convolution, batch norm and, with `activation`, ReLU."""
     x = keras.layers.Conv2D(filters, side, strides=strides, padding="same", use_bias=False)(x)
-    x = keras.layers.BatchNormalization(momentum=0.9)(x)  # a few hundred steps are all it may get
+    x = keras.layers.BatchNormalization(momentum=0.9)(x)  # low, since there may be only a few hundred steps
     return keras.layers.ReLU()(x) if activation else x
 
 
 def _small(image_size: int, channels: int, _: Layers) -> keras.Model:
-    """Five convolutions and 0.1 million parameters, to train from scratch on a few hundred pictures in a minute.
+    """Build five convolutions with 0.1 million parameters, for training on a few hundred images in a minute.
 
-    The features keep their places (they are flattened, not averaged): with so little to learn from, where an edge is
-    says more than how many there are.
+    The features keep their positions (they are flattened, not averaged): with so little data, the position of an edge
+    is more informative than the number of edges.
     """
     images = keras.Input((image_size, image_size, channels))
     x = _convolution(images, 16, 5, strides=2)
@@ -56,13 +56,13 @@ def _small(image_size: int, channels: int, _: Layers) -> keras.Model:
 
 
 def _pixels(image_size: int, channels: int, _: Layers) -> keras.Model:
-    """The pixels themselves."""
+    """Build a network whose features are the pixels."""
     images = keras.Input((image_size, image_size, channels))
     return keras.Model(images, keras.layers.Flatten()(images), name="flat_pixels")
 
 
 def _convolutional(image_size: int, channels: int, layers: Layers) -> keras.Model:
-    """Convolutions and pooling in turns, as in the tutorials."""
+    """Build alternating convolutions and pooling, as in the tutorials."""
     x = images = keras.Input((image_size, image_size, channels))
     pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D, "none": None}[layers.pooling]
     for filters in layers.convolutions:
@@ -73,7 +73,7 @@ def _convolutional(image_size: int, channels: int, layers: Layers) -> keras.Mode
 
 
 def _residual(image_size: int, channels: int, _: Layers) -> keras.Model:
-    """A residual network for pictures of about 32 pixels: one, one and two blocks, after He et al., CVPR 2016."""
+    """Build a residual network for images of about 32 pixels: one, one and two blocks, after He et al., CVPR 2016."""
     x = images = keras.Input((image_size, image_size, channels))
     x = _convolution(x, 32)
     for filters, strides in ((32, 1), (64, 2), (128, 2), (128, 1)):
@@ -85,7 +85,7 @@ def _residual(image_size: int, channels: int, _: Layers) -> keras.Model:
 
 
 def _alexnet(image_size: int, channels: int, _: Layers) -> keras.Model:
-    """The convolutions of AlexNet (Krizhevsky et al., NIPS 2012), with batch normalisation in place of its own."""
+    """Build the convolutions of AlexNet (Krizhevsky et al., NIPS 2012), with batch norm as normalization."""
     x = images = keras.Input((image_size, image_size, channels))
     x = keras.layers.MaxPooling2D(3, strides=2)(_convolution(x, 96, 11, strides=4))
     x = keras.layers.MaxPooling2D(3, strides=2)(_convolution(x, 256, 5))

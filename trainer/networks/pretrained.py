@@ -1,4 +1,4 @@
-"""A pretrained network as it is: with the head and the 1,000 classes that it has from ImageNet. Nothing is fitted."""
+"""Pretrained networks with their own heads for the 1,000 ImageNet classes, used without training."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ CLASSES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """ImageNet's classes, in the order of the network.
+    """ImageNet's classes, in the order of the network's outputs.
 
     Attributes:
-        names: what people call them; where two are called the same, each with its WordNet id.
-        ids: of WordNet, such as ``n01440764``.
+        names: class names; a name that two classes share is followed by the WordNet id.
+        ids: WordNet ids, such as ``n01440764``.
     """
 
     names: tuple[str, ...]
     ids: tuple[str, ...]
 
     def numbers_of(self, labels: Sequence[str]) -> np.ndarray:
-        """The numbers of the classes that labels mean, by id or by name; -1 for any other label. Int [N]."""
+        """Return the class index of each label, matched by id or name, or -1 for unknown labels. Int [N]."""
         known = {_folded(name): number for names in (self.names, self.ids) for number, name in enumerate(names)}
         return np.array([known.get(_folded(label), -1) for label in labels], int)
 
 
 def classes() -> Classes:
-    """Reads the names, which Keras downloads once.
+    """Read ImageNet's classes from a file that Keras downloads once.
 
     Raises:
-        UserError: they are not to be had.
+        UserError: the file is unavailable.
     """
     try:
         decoded = keras.applications.imagenet_utils.decode_predictions(np.eye(CLASSES), top=1)
-    except Exception as error:  # keras.utils.get_file raises Exception itself
+    except Exception as error:  # keras.utils.get_file raises a bare Exception
         raise UserError(
-            f"the names of ImageNet's classes were not read ({error}): connect to the network, or put "
-            "imagenet_class_index.json into the models folder of KERAS_HOME (~/.keras)"
+            f"the names of ImageNet's classes cannot be read ({error}): connect to the network, or put "
+            "imagenet_class_index.json in the models folder of KERAS_HOME (~/.keras)"
         ) from error
     found = [(identifier, name.replace("_", " ")) for ((identifier, name, _),) in decoded]
     count = collections.Counter(name for _, name in found)
@@ -54,15 +54,16 @@ def classes() -> Classes:
 
 
 def build(name: str, weights: str, image_size: int, view_count: int = 1) -> Network:
-    """Builds a network with its top.
+    """Build a network with its top.
 
     Args:
-        name, weights, image_size, view_count: see `trainer.networks.backbones.build`.
+        name, weights, image_size, view_count: arguments of `trainer.networks.backbones.build`.
 
     Raises:
-        UserError: see there; or the weights are those of another number of classes.
+        UserError: an argument is invalid, see `trainer.networks.backbones.build`, or the weights are for another number
+            of classes.
     """
-    keras.backend.clear_session()  # layers are numbered from one again: the same weights give the same model id
+    keras.backend.clear_session()  # restarts the layer numbering, so that the same weights yield the same model id
     backbone: keras.Model = backbones.build(name, weights, image_size, view_count=view_count, with_top=True)
     return Network.with_own_top(backbone)
 

@@ -98,7 +98,7 @@ def test_values_from_16_to_235_are_stretched() -> None:
 def test_code_points_that_are_not_supported_are_refused(primaries: int, transfer: int) -> None:
     image = picture(GROUND, GARMENT)
     for data in (png(image, {b"cICP": bytes([primaries, transfer, 0, 1])}), avif(image, primaries, transfer)):
-        with pytest.raises(ImageError, match=f"colour primaries {primaries} .*{transfer}") as error:
+        with pytest.raises(ImageError, match=f"color primaries {primaries} .*{transfer}") as error:
             read_image(data, SPEC)
         assert error.value.reason is Reason.UNSUPPORTED
 

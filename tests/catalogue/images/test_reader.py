@@ -436,7 +436,7 @@ def test_a_png_with_a_damaged_chunk_that_says_something_of_its_pixels_is_corrupt
     ],
 )
 def test_formats_that_are_not_read_are_named(start: bytes, name: str) -> None:
-    with pytest.raises(ImageError, match=f"^unknown_format: {name} is not read: convert it") as error:
+    with pytest.raises(ImageError, match=f"^unknown_format: {name} is not supported: convert it") as error:
         read_image(start + bytes(100), SPEC)
     assert error.value.reason is Reason.UNKNOWN_FORMAT
 

@@ -68,7 +68,7 @@ GZIPPED["gzipped in two"] = (
 
 def rows(path: Path, uri_column: str = "uri", base_uri: str | None = None) -> list[Row | BadRow]:
     """The rows of an input; where each was is for messages only."""
-    columns = ListColumns(uri_column, hint="; --uri-column names another")
+    columns = ListColumns(uri_column, hint="; choose another with --uri-column")
     found = [row for part in inputs.parts_of(str(path), columns) for row in inputs.rows(part, columns, base_uri)]
     return [dataclasses.replace(row, where="") if isinstance(row, Row) else row for row in found]
 
@@ -245,9 +245,9 @@ def test_wrong_lines_of_json_become_dead_letters(tmp_path: Path) -> None:
         f"line {n}" for n in range(3, 12)
     ]
     assert [message.partition(f" of {tmp_path}/list.jsonl")[2][:25] for _, message in found] == [
-        ": not JSON, Expecting ','", ": not a JSON object: [1]", ": the URI 5 is not text",
+        ": invalid JSON, Expecting", ": not a JSON object: [1]", ": the URI 5 is not text",
         " has no URI", " has no URI",
-        " is not UTF-8", " is not UTF-8", " has no URI", ": not JSON that can be re",
+        " is not UTF-8", " is not UTF-8", " has no URI", ": unreadable JSON, maximu",
     ]  # fmt: skip
     assert len(rows(tmp_path / "list.jsonl")) == len(found) + 2
 
@@ -307,19 +307,23 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "JSON": ("list.json", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
     "JSON in JSON Lines": ("list.jsonl", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
     "Latin-1": ("list.csv", "uri;größe\n".encode("latin-1"), "is not UTF-8 in its first line: save it as UTF-8"),
-    "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip: save it as CSV"),
+    "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip file: save it as CSV"),
     "Latin-1 far away": ("list.tsv", ("uri\t" + "a" * 60 + "\tgröße\n").encode("latin-1"), "is not UTF-8 in its first"),
     "two columns": ("list.parquet", two_columns(), "has two columns of the same name: uri, x, x"),
     "nothing": ("list.jsonl", b"", "is empty: it names no images"),
     "no such key": (
         "list.jsonl",
         b'{"url": "a.jpg"}\n{"sku": 1}\n',
-        "has no column 'uri', only url, sku; --uri-column",
+        "has no column 'uri', only url, sku; choose another with --uri-column",
     ),
-    "no such column": ("list.parquet", parquet([{"url": "a"}]), "has no column 'uri', only url; --uri-column"),
+    "no such column": (
+        "list.parquet",
+        parquet([{"url": "a"}]),
+        "has no column 'uri', only url; choose another with --uri-column",
+    ),
     "gzipped Parquet": ("list.parquet.gz", gzip.compress(parquet(ROWS)), "is a gzipped Parquet file: unpack it"),
-    "half a Parquet": ("list.parquet", parquet(ROWS)[:-50], "is not a whole Parquet file"),
-    "no Parquet": ("list.parquet", b"uri\n", "is not a Parquet file, whatever its name says"),
+    "half a Parquet": ("list.parquet", parquet(ROWS)[:-50], "is not a complete Parquet file"),
+    "no Parquet": ("list.parquet", b"uri\n", "is not a Parquet file, unlike its extension: rename it"),
     "half a gzip": ("list.csv.gz", gzip.compress(delimited(","))[:40], "is damaged"),
     "a tab for a comma": ("list.tsv", b"uri,sku\n", "has no column 'uri', only uri,sku"),
 }

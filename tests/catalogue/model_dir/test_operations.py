@@ -139,5 +139,5 @@ def test_every_network_that_can_be_trained_is_permitted() -> None:
 @pytest.mark.parametrize("content", [b"", b"\xff\xff\xff", b"\x08\x01"])
 def test_what_is_no_saved_model_is_refused(model_copy: Path, content: bytes) -> None:
     (model_copy / "saved_model.pb").write_bytes(content)
-    with pytest.raises(ModelDirError, match="is no SavedModel with one graph"):
+    with pytest.raises(ModelDirError, match="is not a SavedModel with one graph"):
         operations.check(model_copy, "m")

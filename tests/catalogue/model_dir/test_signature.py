@@ -42,7 +42,7 @@ def test_a_signed_directory_is_accepted_and_one_that_was_changed_is_not(
     model_copy: Path, tmp_path: Path, keys: tuple[str, str]
 ) -> None:
     private, public = keys
-    with pytest.raises(ModelDirError, match=r"is not signed: it has no model\.sig"):
+    with pytest.raises(ModelDirError, match=r"is not signed \(no model\.sig\)"):
         fetch(model_copy, public)
     signature.sign(model_copy, private)
     fetch(model_copy, public)
@@ -50,18 +50,18 @@ def test_a_signed_directory_is_accepted_and_one_that_was_changed_is_not(
     for file in sorted(path for path in model_copy.rglob("*") if path.is_file()):
         content = file.read_bytes()
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        with pytest.raises(ModelDirError, match="is not what the owner of the key has signed"):
+        with pytest.raises(ModelDirError, match="fails signature verification"):
             fetch(model_copy, public)
         file.write_bytes(content)
     (model_copy / "more").touch()
-    with pytest.raises(ModelDirError, match=r"has signed: more added since$"):
+    with pytest.raises(ModelDirError, match=r"verification: more added since signing$"):
         fetch(model_copy, public)
     (model_copy / "more").unlink()
     (model_copy / "golden/00.png").rename(tmp_path / "00.png")
-    with pytest.raises(ModelDirError, match=r"has signed: golden/00\.png missing$"):
+    with pytest.raises(ModelDirError, match=r"verification: golden/00\.png missing$"):
         fetch(model_copy, public)
     (tmp_path / "00.png").rename(model_copy / "golden/00.png")
-    with pytest.raises(ModelDirError, match=r"has signed: it was signed with another key$"):
+    with pytest.raises(ModelDirError, match=r"verification: it was signed with another key$"):
         fetch(model_copy, make_keys(tmp_path, "other")[1])
     fetch(model_copy, public)
 
@@ -72,7 +72,10 @@ def test_the_message_names_every_file(model_copy: Path, keys: tuple[str, str]) -
         with (model_copy / name).open("a") as file:
             file.write("x")
     (model_copy / "golden/00.png").unlink()
-    message = r"has signed: report\.html changed since; it's\.txt, more\.txt added since; golden/00\.png missing$"
+    message = (
+        r"verification: report\.html changed since signing; it's\.txt, more\.txt added since signing; "
+        r"golden/00\.png missing$"
+    )
     with pytest.raises(ModelDirError, match=message):
         fetch(model_copy, keys[1])
 
@@ -80,10 +83,10 @@ def test_the_message_names_every_file(model_copy: Path, keys: tuple[str, str]) -
 def test_keys_that_are_none(model_copy: Path, tmp_path: Path, keys: tuple[str, str]) -> None:
     signature.sign(model_copy, keys[0])
     for public in ("", "-----BEGIN", Path(keys[0]).read_text()):
-        with pytest.raises(UserError, match=r"--require-signature key\.pub is not the public key of an elliptic curve"):
+        with pytest.raises(UserError, match=r"--require-signature key\.pub is not an elliptic-curve public key"):
             signature.check_public_key(public, "key.pub")
     for private in (tmp_path / "none", tmp_path, tmp_path / "key.pub"):
-        with pytest.raises(UserError, match=f"--key {private} is not the private key of an elliptic curve"):
+        with pytest.raises(UserError, match=f"--key {private} is not an elliptic-curve private key"):
             signature.sign(model_copy, str(private))
 
 
@@ -92,7 +95,7 @@ def test_a_key_of_another_kind_is_named_as_such(model_copy: Path, tmp_path: Path
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (tmp_path / "ed.pem").write_bytes(private)
-    with pytest.raises(UserError, match=r"is not the private key of an elliptic curve: it is one of another kind$"):
+    with pytest.raises(UserError, match=r"is not an elliptic-curve private key: it has another key type$"):
         signature.sign(model_copy, str(tmp_path / "ed.pem"))
 
 

@@ -173,6 +173,6 @@ def test_a_file_that_is_not_deleted_is_an_error(
     answer = {"Errors": [{"Key": "a", "Code": "AccessDenied", "Message": "Access Denied"}]}
     store: Any = stores.store_of(root)
     monkeypatch.setattr(store._client, "delete_objects", lambda **_: answer)
-    with pytest.raises(StorageError, match="a was not deleted: Access Denied") as error:
+    with pytest.raises(StorageError, match="a cannot be deleted: Access Denied") as error:
         storage.remove(root)
     assert error.value.reason is Reason.PERMISSION_DENIED

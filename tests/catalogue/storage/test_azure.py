@@ -70,11 +70,11 @@ def test_settings_of_a_location_and_a_connection_string(
 )
 def test_credentials_go_to_no_domain_but_those_of_azure_and_ones_own(domain: str) -> None:
     """A URI may come from anybody who writes a list."""
-    with pytest.raises(StorageError, match="is not a domain of Azure") as error:
+    with pytest.raises(StorageError, match="is not an Azure domain") as error:
         settings_of(f"abfss://c@other.dfs.{domain}", {"AZURE_STORAGE_CONNECTION_STRING": KEYED})
     assert error.value.reason is Reason.PERMISSION_DENIED
     own = {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=shop;BlobEndpoint=https://shop.blob.azure.example"}
-    with pytest.raises(StorageError, match="is not a domain of Azure"):
+    with pytest.raises(StorageError, match="is not an Azure domain"):
         settings_of(f"abfss://c@other.dfs.{domain}", own)
     assert settings_of("abfss://c@other.dfs.azure.example", own)["endpoint"] == "https://other.blob.azure.example"
 

@@ -23,7 +23,7 @@ def test_the_clock_stands_still_while_it_is_paused() -> None:
         assert 0.2 < own.remaining() <= 0.3
         own.check()
         time.sleep(0.35)
-        with pytest.raises(TimedOut, match=r"not read whole in 0\.3 s"):
+        with pytest.raises(TimedOut, match=r"the read did not finish within 0\.3 s"):
             own.check()
 
 

@@ -214,8 +214,8 @@ def test_where_a_local_folder_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
     storage.check_new_folder(str(tmp_path / "empty"), "--output")
-    for bad, words in (("file", "exists"), ("file/below", "cannot be made in")):
+    for bad, words in (("file", "exists"), ("file/below", "cannot be created in")):
         with pytest.raises(UserError, match=f"--output .*{words}"):
             storage.check_new_folder(str(tmp_path / bad), "--output")
-    with pytest.raises(UserError, match="--output /proc/x cannot be made"):
+    with pytest.raises(UserError, match="--output /proc/x cannot be created"):
         storage.make_folder("/proc/x", "--output")

@@ -30,7 +30,7 @@ def test_file_uris_are_paths(uri: str) -> None:
 
 
 def test_places_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="from the web only images are read"):
+    with pytest.raises(UserError, match="is on the web, where only images can be read"):
         storage.check("https://shop/list.csv")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"s3:// needs the extra aws: pip install -e '\.\[aws\]'"):

@@ -39,7 +39,7 @@ def clothing_images(clothing: Path) -> np.ndarray:
 def test_each_engine_gives_the_probabilities_of_the_model(name: str, model: ModelDir) -> None:
     images, golden = model.golden()
     engine = engines.choose(model, TWO, engine=name, precision="float32")
-    assert (engine.choice.engine, engine.choice.precision, engine.choice.reason) == (name, "float32", "asked for")
+    assert (engine.choice.engine, engine.choice.precision, engine.choice.reason) == (name, "float32", "requested")
     assert engine.labels == model.info.labels
     for batch in (1, 3, len(images)):
         np.testing.assert_allclose(engine(images[:batch]), golden[:batch], atol=1e-4)
@@ -94,10 +94,10 @@ def test_by_itself_it_takes_the_fastest_that_is_right(model: ModelDir, monkeypat
     assert best.engine == "openvino"
     assert best.precision == ("bfloat16" if bfloat16.is_native() else "float32")
     if bfloat16.is_native():
-        assert best.reason == "the fastest; reproduces the golden images"
+        assert best.reason == "fastest that reproduces the golden images"
         for asked, reason in (
-            ({"engine": "tensorflow"}, "asked for, in its fastest precision"),
-            ({"precision": "float32"}, "the fastest in this precision"),
+            ({"engine": "tensorflow"}, "requested, in its fastest precision"),
+            ({"precision": "float32"}, "fastest in this precision"),
         ):
             assert engines.choose(model, TWO, **asked).choice.reason == reason
     monkeypatch.setitem(engines.TOLERANCES, "bfloat16", 0.0)

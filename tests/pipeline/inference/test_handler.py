@@ -62,5 +62,5 @@ def test_the_handler_gives_what_the_model_gives(engine: str, tiny_model: Path, t
 
 def test_another_model_in_the_same_place_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     handler = SavedModelHandler(str(tiny_model), "another", config(), MeterHandle(str(tmp_path)))
-    with pytest.raises(ModelDirError, match="the run began with another"):
+    with pytest.raises(ModelDirError, match="but the run started with another: restore that model"):
         handler.load_model()

@@ -35,7 +35,7 @@ def test_saved_chunks_hold_what_has_been_written_and_take_no_more(tmp_path: Path
     assert [results_in(tmp_path / f"{number}")[0].location for number in range(3)] == ["/0", "/1", "/2"]
     assert closed.images == 1
     for chunk in chunks:
-        with pytest.raises(RuntimeError, match="told to end"):
+        with pytest.raises(RuntimeError, match="this worker is shutting down"):
             chunk.write(finished(9))
 
 

@@ -38,7 +38,7 @@ def test_another_file_is_no_part(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("text")
     pq.write_table(pa.table({"uri": ["a"]}), tmp_path / "table.parquet")
     for name in ("text", "table"):
-        with pytest.raises(StorageError, match="is not a part of a journal"):
+        with pytest.raises(StorageError, match="is not a journal part"):
             list(read_part(str(tmp_path / f"{name}.parquet")))
 
 

@@ -138,7 +138,7 @@ def test_lines_that_name_no_image_become_dead_letters(tmp_path: Path) -> None:
     assert {letter.reason for letter in letters} == {"bad_manifest_row"}
     assert [letter.message for letter in letters] == [
         f"line 3 of {file} has no URI",
-        f"line 4 of {file}: 3 cells, the header 2: b.jpg,3,4",
+        f"line 4 of {file}: 3 cells, but the header has 2: b.jpg,3,4",
         f"line 5 of {file} is not UTF-8",
     ]
     assert letters[0].fields == {"sku": "2"}
@@ -151,7 +151,7 @@ def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path) 
     file.write_text('uri,name\na.jpg,"red\nb.jpg,blue\nc.jpg,green\n')
     first, *others = rows(file)
     assert isinstance(first, DeadLetter)
-    assert first.message == (f'line 2 of {file}: not CSV, a quote is not closed or has text after it: a.jpg,"red')
+    assert first.message == (f'line 2 of {file}: invalid CSV, a quote is not closed or is followed by text: a.jpg,"red')
     assert [row.uri for row in others if isinstance(row, ManifestRow)] == ["b.jpg", "c.jpg"]
 
 
@@ -185,7 +185,7 @@ def test_one_image_however_its_uri_is_spelt(tmp_path: Path) -> None:
         ("list.csv", b"url,sku\na.jpg,1\n", "has no column 'uri', only url, sku"),
         ("list.csv", b"uri,sku,sku\n", "two columns of the same name"),
         ("list.csv", b"", "is empty"),
-        ("list.csv", b'uri,"sku', "is not CSV"),
+        ("list.csv", b'uri,"sku', "is not valid CSV"),
         ("[z-a]*.jpg", None, "bad character range"),
         ("list.csv", b"uri,sku\n", "names no images"),
         ("list.txt", b"\n\n", "names no images"),
@@ -210,14 +210,14 @@ def test_a_file_name_that_is_not_utf8_becomes_a_dead_letter(tmp_path: Path) -> N
 
 def test_a_folder_of_lists_is_refused(tmp_path: Path) -> None:
     (tmp_path / "part-0.csv").write_text("uri\na.jpg\n")
-    with pytest.raises(UserError, match=r"holds lists, not images: give a glob of them, such as .*/\*\.csv"):
+    with pytest.raises(UserError, match=r"contains lists, not images: give a glob of lists, such as .*/\*\.csv"):
         manifest.check(Manifest((str(tmp_path),)))
 
 
 def test_a_glob_of_lists_that_does_not_say_so_is_refused(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"export-{number}.json").write_text('{"uri": "a.jpg"}\n')
-    with pytest.raises(UserError, match=r"holds lists, not images: give a glob of them, such as .*/export-\*\.csv"):
+    with pytest.raises(UserError, match=r"contains lists, not images: give a glob of lists, such as .*/export-\*\.csv"):
         manifest.check(Manifest((f"{tmp_path}/export-*",)))
     assert uris(f"{tmp_path}/export-*.json") == ["a.jpg", "a.jpg"]
 
@@ -235,7 +235,7 @@ def test_a_list_of_uris_needs_the_flag_that_divides_cells(tmp_path: Path) -> Non
     file.write_text('{"uri": ["a.jpg", "b.jpg"], "sku": 1}\n')
     (letter,) = rows(file)
     assert isinstance(letter, DeadLetter)
-    assert letter.message.endswith("is not text (--uri-separator reads each of a list)")
+    assert letter.message.endswith("is not text (use --uri-separator to read URI lists)")
     found = rows(file, uri_separator="|")
     assert [(row.uri, row.fields) for row in found] == [
         ("a.jpg", {"sku": 1, "uri_position": 1}),

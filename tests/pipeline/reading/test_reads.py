@@ -200,7 +200,7 @@ def test_a_read_that_never_ends_is_given_up_and_holds_nobody_up(
     assert {one.listed.location for one in found if isinstance(one, FinishedImage)} == names
     letters = [letter for one in found if isinstance(one, FinishedImage) for letter in one.dead_letters()]
     assert {(letter.reason, letter.transient, letter.message) for letter in letters} == {
-        ("read_failed", True, "not read in 0.5 s")
+        ("read_failed", True, "not read within 0.5 s")
     }
     assert sorted(one.listed.location for one in found) == sorted(form.format(n) for n in range(120))
     assert budget._taken == 0
@@ -234,7 +234,7 @@ def test_a_disk_that_is_dead_costs_few_threads_and_little_time(
     letters = [letter for one in found if isinstance(one, FinishedImage) for letter in one.dead_letters()]
     assert {letter.reason for letter in letters} == {"read_failed"}
     assert all(letter.transient for letter in letters)
-    assert sum("have not come back" in letter.message for letter in letters) > 1500
+    assert sum("file reads are hanging" in letter.message for letter in letters) > 1500
     assert own.stuck < 200
     come_back.set()
     for _ in range(500):

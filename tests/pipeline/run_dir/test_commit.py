@@ -36,7 +36,7 @@ def test_where_the_time_went_and_what_it_cost(commit_rows: Commit, run: Run) -> 
     """Of 2,000 images in 200 s, half of that before the first prediction, at 3.6 an hour."""
     began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=200)
     run = dataclasses.replace(run, started=began.isoformat(timespec="milliseconds"))
-    engine = EngineChoice("openvino", "bfloat16", "CPU", "asked for")
+    engine = EngineChoice("openvino", "bfloat16", "CPU", "requested")
     seconds = {"reading": 1.0, "decoding": 50.0, "inference": 120.0, "all": 180.0}
     measured = Measurement(
         seconds, {3: 1, 16: 124}, {engine: 1987}, 5 * 2**20, frozenset({"a:1", "a:2"}), began.timestamp() + 100
@@ -103,7 +103,7 @@ def test_statistics_of_other_rows_are_no_success(commit_rows: Commit, run: Run) 
     statistics.merge(statistics_of(1, 0))
     record = commit_rows(run, 97, 3, statistics=statistics)
     assert record["status"] == "failed"
-    assert "97 rows of predictions, and statistics of 98" in record["problems"][0]
+    assert "97 prediction rows, but statistics of 98 predictions" in record["problems"][0]
     assert not (Path(run.output) / "_SUCCESS").exists()
 
 

@@ -159,7 +159,7 @@ def test_a_job_that_goes_on_is_not_taken_over_and_is_followed_in_its_name(
         raise JobGoesOnError("lost")
     monkeypatch.setattr(lock.Holder, "is_gone", lambda self: False)  # its process is on another machine
     with (
-        pytest.raises(UserError, match="goes on elsewhere: follow it with --attach"),
+        pytest.raises(UserError, match="is still running elsewhere: follow it with --attach"),
         held(str(tmp_path), "two", STARTED, is_at_work),
     ):
         pytest.fail("it was taken over")
@@ -175,7 +175,10 @@ def test_a_run_is_followed_by_one_command_at_a_time(tmp_path: Path) -> None:
     with held(str(tmp_path), "one", STARTED):
         holder = lock.read_holder(str(tmp_path))
         assert holder
-        with pytest.raises(UserError, match=r"is followed by .* already"), lock.held_again(str(tmp_path), holder):
+        with (
+            pytest.raises(UserError, match=r"is already followed by .*: wait until that command exits"),
+            lock.held_again(str(tmp_path), holder),
+        ):
             pytest.fail("it is held twice")
         check_holder(str(tmp_path), "one")
 

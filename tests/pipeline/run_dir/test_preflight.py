@@ -104,7 +104,7 @@ def test_an_attempt_that_failed_keeps_finished_work(part: MakePart, run: Run) ->
 
     with pytest.raises(Fault) as error, new_folders(run.output), attempt(run):
         fail()
-    assert str(error.value) == "the disk is full; finished work is kept, to continue: python -m pipeline"
+    assert str(error.value) == "the disk is full; finished work is kept; to continue, run: python -m pipeline"
     assert {file.name for file in Path(run.temporary).iterdir()} == {"started", "chunk-1"}
     check(run.output, overwrite=False)
 

@@ -47,7 +47,7 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
         "70.0%",
         "The file is damaged",
         "12.3",
-        "2 left out",
+        "2 skipped",
     ):
         assert words in text
     assert "x&lt;y&gt;.jpg: torn &amp; bent" in text

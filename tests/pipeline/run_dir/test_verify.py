@@ -20,7 +20,7 @@ Commit = Callable[..., dict[str, Any]]
         ("_SUCCESS", "does not agree with _SUCCESS"),
         ("predictions/part-00001-of-00002.jsonl", "parts of predictions are missing"),
         ("dead_letters/part-00000-of-00001.jsonl", "parts of dead_letters are missing"),
-        ("class_stats.json", r"class_stats\.json missing"),
+        ("class_stats.json", r"missing class_stats\.json"),
     ],
 )
 def test_a_run_directory_that_is_not_whole_is_refused(commit_rows: Commit, run: Run, lost: str, words: str) -> None:

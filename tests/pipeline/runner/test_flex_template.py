@@ -65,7 +65,9 @@ def test_what_the_launcher_of_a_template_runs(repository: Path, tiny_model: Path
             [sys.executable, launch, *flags], capture_output=True, text=True, check=False, cwd=repository, timeout=120
         )
         assert done.returncode == 0, done.stderr
-        assert done.stderr.splitlines()[-1].startswith(f"{root}/job holds the job, which completes {root}/run")
+        assert done.stderr.splitlines()[-1].startswith(
+            f"the job was written to {root}/job: run it on an engine to complete {root}/run"
+        )
         job = json.loads(storage.read_text(f"{root}/job"))
         assert job["name"] == "nightly"
         assert "shop/image" in json.dumps(job["environment"])

@@ -59,7 +59,7 @@ def test_the_newest_job_of_a_name_is_cancelled_and_no_other(master: str) -> None
     flink_rest.cancel(master, "mine")
     flink_rest.cancel(master, "done")  # has ended
     assert JobManager.cancelled == ["/jobs/2?mode=cancel"]
-    with pytest.raises(OSError, match="knows no job unknown"):
+    with pytest.raises(OSError, match="has no job unknown"):
         flink_rest.cancel(master, "unknown")
 
 

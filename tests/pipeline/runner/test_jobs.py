@@ -68,7 +68,7 @@ def test_a_job_whose_server_has_gone_may_go_on(server: Any) -> None:
         assert not job.has_ended()
         server.kill()
         server.wait()
-        with pytest.raises(JobGoesOnError, match="cannot be followed any more"):
+        with pytest.raises(JobGoesOnError, match="can no longer be followed"):
             job.wait()
         assert not job.has_ended()
         with pytest.raises(CommandFailed, match="cannot be cancelled"):

@@ -45,17 +45,17 @@ def endpoint() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (PORTABLE, "--runner PortableRunner: --job_endpoint missing"),
+        (PORTABLE, "--runner PortableRunner requires --job_endpoint"),
         ([*PORTABLE, "--job_endpoint=shop", "--environment_type=DOCKER"], "--job_endpoint shop: give HOST:PORT"),
-        (["--runner=FlinkRunner", "--flink_master=flink:8081"], "--environment_type missing"),
-        (["--runner=SparkRunner", "--spark_master_url=spark://spark:7077"], "--environment_type missing"),
+        (["--runner=FlinkRunner", "--flink_master=flink:8081"], "--environment_type is missing"),
+        (["--runner=SparkRunner", "--spark_master_url=spark://spark:7077"], "--environment_type is missing"),
         (
             ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=PROCES"],
             "--environment_type PROCES is unknown; did you mean PROCESS?",
         ),
         (
             ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=yarn"],
-            "--environment_type yarn is unknown: it is one of DOCKER, PROCESS, EXTERNAL, LOOPBACK",
+            "--environment_type yarn is unknown: give one of DOCKER, PROCESS, EXTERNAL, LOOPBACK",
         ),
         (
             ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=PROCESS"],
@@ -64,7 +64,7 @@ def endpoint() -> Iterator[str]:
         (
             ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=PROCESS",
              "--environment_config=/opt/apache/beam/boot"],
-            "is JSON with the command that starts a worker",
+            "give JSON with the command that starts a worker",
         ),
         (
             ["--runner=FlinkRunner", "--flink_master=flink:8081", "--environment_type=EXTERNAL"],
@@ -72,28 +72,28 @@ def endpoint() -> Iterator[str]:
         ),
         (
             ["--runner=FlinkRunner", "--output_executable_path=job.jar"],
-            "--environment_type missing",
+            "--environment_type is missing",
         ),
         (
             ["--runner=FlinkRunner", "--output_executable_path=job.jar", "--environment_type=LOOPBACK"],
-            "the workers would be here, and gone when the engine runs the job",
+            "the workers are threads of this command, which ends before the engine runs the job",
         ),
         (
             ["--runner=FlinkRunner", "--output_executable_path=none/job.jar", "--environment_type=DOCKER"],
-            "--output_executable_path none/job.jar: there is no such folder",
+            "--output_executable_path none/job.jar is in a folder that does not exist",
         ),
         (
             ["--runner=FlinkRunner", "--output_executable_path=job.jar", "--job_endpoint=flink:8099"],
-            "--output_executable_path: leave out --job_endpoint",
+            "--output_executable_path cannot be combined with --job_endpoint",
         ),
-        (["--runner=FlinkRunner", "--template_location=gs://shop/job"], "--template_location works with"),
-        ([*DATAFLOW, *CLOUD, "--output_executable_path=job.jar"], "--output_executable_path works with"),
+        (["--runner=FlinkRunner", "--template_location=gs://shop/job"], "--template_location requires"),
+        ([*DATAFLOW, *CLOUD, "--output_executable_path=job.jar"], "--output_executable_path requires"),
         (
             ["--runner=PrismRunner", "--output_executable_path=job.jar", "--environment_type=DOCKER"],
-            "--output_executable_path works with --runner FlinkRunner or SparkRunner only",
+            "--output_executable_path requires --runner FlinkRunner or SparkRunner",
         ),
-        (DATAFLOW, "--runner DataflowRunner: --project and --region and --temp_location missing"),
-        ([*DATAFLOW, "--project=shop", "--region=europe-west4"], "--temp_location missing"),
+        (DATAFLOW, "--runner DataflowRunner requires --project and --region and --temp_location"),
+        ([*DATAFLOW, "--project=shop", "--region=europe-west4"], "requires --temp_location"),
         ([*DATAFLOW, *CLOUD[:2], "--temp_location=/tmp"], "temp_location"),
     ],
 )  # fmt: skip
@@ -107,7 +107,7 @@ def test_what_is_missing_or_misspelt(flags: list[str], message: str) -> None:
 
 def test_the_program_of_the_workers_is_looked_for_where_the_engine_is_this_machine() -> None:
     flags = ["--runner=FlinkRunner", "--environment_type=PROCESS", '--environment_config={"command": "/none/boot"}']
-    with pytest.raises(UserError, match="--environment_config: there is no program /none/boot"):
+    with pytest.raises(UserError, match="--environment_config: the program /none/boot was not found"):
         check(*flags)
 
 
@@ -135,7 +135,7 @@ def test_an_endpoint_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(remote_options, "_CONNECT_SECONDS", 1.0)
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
-        with pytest.raises(UserError, match="answers, but not as a job server does"):
+        with pytest.raises(UserError, match="is not a job server"):
             check(*PORTABLE, f"--job_endpoint=127.0.0.1:{port}", "--environment_type=LOOPBACK")
 
 
@@ -159,7 +159,7 @@ def master() -> Iterator[str]:
 
 
 def test_loopback_is_for_this_machine_and_one_task_manager(master: str) -> None:
-    with pytest.raises(UserError, match="Flink has 2 TaskManagers, and their workers would mix up their work"):
+    with pytest.raises(UserError, match="Flink has 2 TaskManagers, whose workers would mix up their work"):
         check("--runner=FlinkRunner", f"--flink_master={master}", "--environment_type=LOOPBACK")
 
 
@@ -167,7 +167,7 @@ def test_idle_slots_of_flink_are_warned_of(master: str, capsys: pytest.CaptureFi
     flags = ["--runner=FlinkRunner", f"--flink_master={master}", "--environment_type=DOCKER"]
     flags += ["--environment_config=shop/image"]
     check(*flags)
-    assert capsys.readouterr().err == ("warning: Flink has 8 slots, and may use one of them: give --parallelism 8\n")
+    assert capsys.readouterr().err == ("warning: Flink has 8 slots but may use only one: give --parallelism 8\n")
     check(*flags, "--parallelism=4")
     assert capsys.readouterr().err == ""
 
@@ -175,7 +175,7 @@ def test_idle_slots_of_flink_are_warned_of(master: str, capsys: pytest.CaptureFi
 def test_code_that_nothing_sends_is_warned_of(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     process = ["--environment_type=PROCESS", '--environment_config={"command": "boot"}']
     check(*PORTABLE, f"--job_endpoint={endpoint}", *process)
-    assert "warning: nothing gives the workers of PortableRunner this package" in capsys.readouterr().err
+    assert "warning: this package is not sent to the workers of PortableRunner" in capsys.readouterr().err
     check(*PORTABLE, f"--job_endpoint={endpoint}", *process, "--setup_file=./setup.py")
     check(*PORTABLE, f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK")
     check(*DATAFLOW, *CLOUD, "--sdk_container_image=shop/image")
@@ -206,7 +206,7 @@ def test_which_jobs_end_with_the_command(flags: list[str], expected: bool) -> No
 def test_without_java_there_is_no_job_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/none")
     for runner in ("FlinkRunner", "SparkRunner"):
-        with pytest.raises(UserError, match=f"--runner {runner}: there is no java, which its job server needs"):
+        with pytest.raises(UserError, match=f"--runner {runner}: its job server needs java, which was not found"):
             check(f"--runner={runner}")
 
 

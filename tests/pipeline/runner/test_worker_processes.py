@@ -72,7 +72,7 @@ def test_a_run_that_loses_a_worker_fails_at_once(start: Start, tmp_path: Path) -
     os.kill(workers[1], signal.SIGSEGV)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 1
-    message = "a worker process ended before its work did, by signal 11; finished work is kept, to continue:"
+    message = "a worker process ended unexpectedly by signal 11; finished work is kept; to continue, run:"
     assert f"error: the run failed: WorkerLostError: {message}" in errors.splitlines()[-1]
     wait_for_end(workers)
 
@@ -82,7 +82,7 @@ def test_a_run_whose_worker_is_killed_for_its_memory_continues_with_fewer(start:
     os.kill(children(process.pid)[1], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert "a worker process was killed, as the system does where memory runs out: continuing with 1" in errors
+    assert "a worker process was killed, probably because memory ran out: continuing with 1" in errors
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["counts"]["predictions"] == PHOTOS
     assert record["counts"]["reused"]["unread"] >= 2000
@@ -122,7 +122,7 @@ def test_an_interrupted_run_ends_at_once_and_names_the_command_that_continues(
     assert process.returncode == 128 + number
     assert len(kept(tmp_path)) >= classified  # also those of chunks that were not full
     command = " ".join(map(str, process.args[1:]))
-    assert errors.splitlines()[-1].endswith(f"interrupted; finished work is kept, to continue: python {command}")
+    assert errors.splitlines()[-1].endswith(f"interrupted; finished work is kept; to continue, run: python {command}")
     assert {file.name.split("-")[0] for file in tmp_path.glob("run/_temporary/*/*")} == {"started", "chunk"}
     wait_for_end(workers)
 
@@ -159,7 +159,7 @@ def test_an_interrupted_run_without_finished_work_leaves_nothing(start: Start, t
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert errors.splitlines()[-1].endswith("error: interrupted; nothing had been finished, nothing is kept")
+    assert errors.splitlines()[-1].endswith("error: interrupted; no work was finished, so nothing is kept")
     assert not (tmp_path / "run").exists()
 
 

@@ -75,11 +75,11 @@ def test_evaluate_counts_a_name_that_is_not_utf8(tiny_model: Path, drawn: Path, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model-dir", "{empty}", "--data", "{drawn}"], "is no model directory: it has no model.json"),
-        (["--model-dir", "{model}", "--data", "{empty}"], "has no sub-folders"),
+        (["--model-dir", "{empty}", "--data", "{drawn}"], "is not a model directory: it has no model.json"),
+        (["--model-dir", "{model}", "--data", "{empty}"], "has no class sub-folders"),
         (["--model-dir", "{model}", "--data", "{strange}"], "does not know: 'spoon'"),
         (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}"], "exists: choose another folder"),
-        (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}/hat/00.jpg/x"], "cannot be made in"),
+        (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}/hat/00.jpg/x"], "cannot be created in"),
         (["--model-dir", "{model}", "--data", "{drawn}", "--outptu", "x"], "did you mean --output?"),
     ],
 )
@@ -129,7 +129,7 @@ def test_two_models_on_the_same_photos(
     assert found["fixed"] + found["broken"] == len(expected)
     assert found["model_id"] == model_dir.read(other_model).info.id
     assert f"{found['fixed']} fixed, {found['broken']} broken, p = " in capfd.readouterr().out
-    compared = (tmp_path / "both/report.html").read_text().split("<h2>Compared</h2>")[1].split("<h2>")[0]
+    compared = (tmp_path / "both/report.html").read_text().split("<h2>Comparison</h2>")[1].split("<h2>")[0]
     flipped = {key: [flip for flip in found["flips"] if (new[flip["uri"]][0] == new[flip["uri"]][1]) == key]
                for key in (True, False)}  # fmt: skip
     assert compared.count("<figure") == sum(min(len(flips), 12) for flips in flipped.values()) > 0
@@ -154,8 +154,8 @@ def test_a_gate_that_is_missed_fails_the_command(
 @pytest.mark.parametrize(
     ("gate", "words"),
     [
-        ("accurcy=0.5", "there is no such metric or class; give accuracy"),
-        ("recall:spoon=0.5", "there is no such metric"),
+        ("accurcy=0.5", "names an unknown metric or class: give accuracy"),
+        ("recall:spoon=0.5", "names an unknown metric"),
         ("accuracy=2", "'2' is not a number from 0 to 1"),
         ("0.5", "'0.5' is not METRIC=VALUE"),
     ],

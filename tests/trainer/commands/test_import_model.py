@@ -106,9 +106,9 @@ def test_what_it_wants_done_to_pixels_is_found_out_or_asked_for(
         keras.Model(images, dense(mean)).save(tmp_path / f"{name}.keras")
     words = ["--labels", "dark,light", "--data", str(tmp_path / "data"), "--model-dir", str(tmp_path / "model")]
     assert main(["import", "--model", str(tmp_path / "any.keras"), *words]) == 2
-    assert "it is not clear which it was trained with, name it" in capfd.readouterr().err.splitlines()[-1]
+    assert "too close to choose: give the one that" in capfd.readouterr().err.splitlines()[-1]
     assert main(["import", "--model", str(tmp_path / "one.keras"), *words]) == 0
-    assert "chosen: --preparation unit" in capfd.readouterr().err
+    assert "chose --preparation unit" in capfd.readouterr().err
     assert model_dir.read(tmp_path / "model").info.metrics["accuracy"] == 1
 
 
@@ -168,7 +168,7 @@ def test_a_model_of_images_of_any_size(drawn: Path, tmp_path: Path, capfd: pytes
     keras.Model(inputs, outputs).save(tmp_path / "any.keras")
     flags = ["--preparation", "unit"]
     assert run(tmp_path / "any.keras", drawn, tmp_path / "model", *flags) == 2
-    assert "the model takes images of any size: give --image-size" in capfd.readouterr().err
+    assert "the model accepts images of any size: give --image-size" in capfd.readouterr().err
     assert run(tmp_path / "any.keras", drawn, tmp_path / "model", *flags, "--image-size", 4) == 2
     assert "an image size of 4 is too small" in capfd.readouterr().err
     assert run(tmp_path / "any.keras", drawn, tmp_path / "model", *flags, "--image-size", 32) == 0
@@ -190,14 +190,14 @@ def test_what_does_not_fit_is_refused(
     )
     place = tmp_path / "model"
     for words, message in (
-        (["--model", tmp_path / "none.h5"], "there is no such file on this machine"),
-        (["--model", tmp_path / "no.keras"], "cannot be read as a model of Keras"),
-        (["--model", tmp_path / "unbuilt.keras"], "was saved before it had seen an image"),
-        (["--model", tmp_path / "numbers.keras"], "is no classifier of images"),
-        (["--model", tmp_path / "wide.keras"], "images of 30 × 20 pixels: only square ones are possible"),
-        (["--labels", "dress,hat,shoes,spoon"], "the model has 3 classes, --labels names 4: name all"),
+        (["--model", tmp_path / "none.h5"], "is not a local file"),
+        (["--model", tmp_path / "no.keras"], "cannot be read as a Keras"),
+        (["--model", tmp_path / "unbuilt.keras"], "was saved before it was built"),
+        (["--model", tmp_path / "numbers.keras"], "is not an image classifier"),
+        (["--model", tmp_path / "wide.keras"], "images of 30 × 20 pixels: only square images are supported"),
+        (["--labels", "dress,hat,shoes,spoon"], "the model has 3 classes, --labels names 4: name every class"),
         (["--labels", "dress,hat,spoon"], "--data has classes that --labels does not name: 'shoes'"),
-        (["--image-size", 30], "the model takes images of 24 pixels a side"),
+        (["--image-size", 30], "the model needs images of 24 pixels a side"),
     ):
         assert run(trained, drawn, place, *words) == 2
         assert message in capfd.readouterr().err.splitlines()[-1]

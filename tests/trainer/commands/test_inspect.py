@@ -166,7 +166,7 @@ def test_a_page_of_a_photo(tiny_model: Path, drawn: Path, tmp_path: Path, capfd:
     *_, labels, last = capfd.readouterr().out.splitlines()
     del labels
     text = (tmp_path / "out/report.html").read_text()
-    assert f"what speaks for {json.loads(last)['label']}" in text
+    assert f"heat map for {json.loads(last)['label']}" in text
     assert text.count("filter 1 of") >= 3
     assert text.count("<li ") == len(model_dir.read(tiny_model).info.network)
     few = text.count("<img")
@@ -231,15 +231,15 @@ def test_a_depthwise_convolution_has_a_kernel_for_each_channel() -> None:
         (["--kernels"], "--kernels needs --output"),
         (
             ["--kernels", "--output", "{new}", "--layers", "logits"],
-            "--kernels: logits has no kernels: only convolutions",
+            "--kernels: logits has no kernels: choose convolutions",
         ),
-        (["--filters", "1", "--all-filters"], "--filters and --all-filters do not go together"),
+        (["--filters", "1", "--all-filters"], "--filters and --all-filters cannot be combined"),
         (["--image", "{drawn}/hat/00.jpg"], "--image needs --output"),
         (["--output", "{drawn}"], "exists: choose another folder"),
         (["--image", "{drawn}/none.jpg", "--output", "{new}"], "cannot be read as a photo: not_found"),
         (
             ["--image", "{drawn}/hat/00.jpg", "--output", "{new}", "--layers", "conv9"],
-            "--layers: there is no layer 'conv9'; inspect without --layers lists them",
+            "--layers: there is no layer 'conv9'; run inspect without --layers to list them",
         ),
     ],
 )

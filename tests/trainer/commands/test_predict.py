@@ -44,7 +44,7 @@ def test_predict_fails_for_what_is_no_photo_and_still_shows_the_rest(
     assert lines[0].endswith("none.jpg")
     assert "not classified, not_found" in lines[1]
     assert lines[2] == good
-    assert "1 of 2 files could not be read" in shown.err
+    assert "1 of 2 files cannot be read" in shown.err
 
 
 def test_predict_takes_file_uris(tiny_model: Path, drawn: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_predict_takes_folders_and_the_web(
     assert {row["uri"] for row in rows[:-2]} == set(map(str, drawn.rglob("*.jpg")))
     (tmp_path / "empty").mkdir()
     assert main(["predict", "--model-dir", str(tiny_model), str(tmp_path / "empty")]) == 2
-    assert "holds no photos" in capfd.readouterr().err
+    assert "contains no photos" in capfd.readouterr().err
 
 
 def test_predict_prints_json_for_programs(

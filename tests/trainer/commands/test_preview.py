@@ -55,7 +55,7 @@ def test_it_shows_photos_of_each_side_numbers_and_variants(
     assert [np.array(re.findall(r"\d+", text), int).shape for text in numbers] == [(256,)] * 3
     assert run(drawn, tmp_path / "varied", *sides, "--augment") == 0
     varied = (tmp_path / "varied/report.html").read_text()
-    pictures = re.findall(r'src="(data:image/jpeg[^"]*)', varied.split("The first photo, varied")[1])
+    pictures = re.findall(r'src="(data:image/jpeg[^"]*)', varied.split("<h2>The first photo, augmented")[1])
     assert len(set(pictures)) == len(pictures) == 24
 
 

@@ -85,7 +85,7 @@ def test_each_trial_has_curves_and_a_page_of_its_own(drawn: Path, tmp_path: Path
     assert info.test_metrics
     assert info.test_metrics["accuracy"] == trials[0]["test_accuracy"]
     about, trained = (path.read_text() for path in (tmp_path / "out/trials/001.html", model / "report.html"))
-    for words in ("Confusion", "Most wrong", "Samples", "Test photos"):
+    for words in ("Confusion matrix", "Most confident errors", "Samples", "Test photos"):
         assert words in about
     own, trains = (re.findall(r'<div class="card"><b>([^<]*)', text) for text in (about, trained))
     assert own == trains
@@ -99,7 +99,7 @@ def test_copies_of_training_photos_among_those_to_test_on_are_warned_of(
         shutil.copytree(kind, test / kind.name, ignore=lambda _, names: sorted(names)[2:])
     assert run(drawn, tmp_path / "out", "--vary", "learning-rate", 0.02, "--test-data", test) == 0
     errors = capfd.readouterr().err
-    assert "warning: --test-data shares 6 photos with those to train or validate on: leave them out" in errors
+    assert "warning: --test-data shares 6 photos with the training or validation data: remove them" in errors
     assert "--validation-data" not in errors
 
 
@@ -177,23 +177,23 @@ def test_a_trial_that_fails_does_not_end_the_others(
 
 BAD_USE = {
     "unknown flag": (["--vary", "learning-rte", "1"], "unknown argument --learning-rte; did you mean --learning-rate?"),
-    "wrong value": (["--vary", "dropout", "0.1", "2"], "--vary dropout: '2' is not a number from 0 to below 1"),
-    "wrong choice": (["--vary", "decay", "linear"], "--vary decay: 'linear' is none of constant, cosine"),
+    "wrong value": (["--vary", "dropout", "0.1", "2"], "--vary dropout: '2' is not a number of at least 0 and below 1"),
+    "wrong choice": (["--vary", "decay", "linear"], "--vary decay: 'linear' is not one of constant, cosine"),
     "no value": (["--vary", "dropout"], "--vary dropout: give its values"),
     "twice": (["--vary", "dropout", "0", "--vary", "dropout", "1"], "give it once, with all values"),
     "a range without trials": (["--vary", "dropout", "0..0.5"], "a range needs --trials"),
-    "a range that is none": (["--vary", "dropout", "0.5..0.1", "--trials", "2"], "'0.5..0.1' is no range"),
+    "a range that is none": (["--vary", "dropout", "0.5..0.1", "--trials", "2"], "'0.5..0.1' is not a range"),
     "a range beyond what is allowed": (
         ["--vary", "dropout", "0..1.0", "--trials", "2"],
-        "is not a number from 0 to below 1",
+        "is not a number of at least 0 and below 1",
     ),
     "a switch": (["--vary", "augment", "maybe"], "'maybe' is neither yes nor no"),
-    "both ways": (["--vary", "dropout", "0", "--trials", "2", "--one-at-a-time"], "do not go together"),
+    "both ways": (["--vary", "dropout", "0", "--trials", "2", "--one-at-a-time"], "cannot be combined"),
     "a combination that contradicts itself": (
         ["--vary", "fine-tune", "all", "none", "--vary", "weights", "none"],
-        "would leave random weights as they are",
+        "would freeze random weights",
     ),
-    "contradiction": (["--vary", "fine-tune", "top"], "would leave random weights as they are"),
+    "contradiction": (["--vary", "fine-tune", "top"], "would freeze random weights"),
 }
 
 
@@ -210,7 +210,7 @@ def test_what_has_ended_is_kept_when_it_is_interrupted(
 
     monkeypatch.setattr(training, "fit", interrupted)
     assert run(drawn, tmp_path / "out", "--vary", "learning-rate", 0.02, 0.01, 0.005) == 130
-    assert "the 2 trials that ended are in" in capfd.readouterr().err
+    assert "2 finished trials kept in" in capfd.readouterr().err
     trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
     assert [trial["values"]["learning-rate"] for trial in trials] == ["0.02", "0.01"]
     assert (tmp_path / "out/report.html").exists()
@@ -233,7 +233,7 @@ def test_an_interrupted_sweep_goes_on_with_its_trials(
 
     monkeypatch.setattr(training, "fit", interrupted)
     assert run(drawn, tmp_path / "out", *vary) == 130
-    assert "the same flags and --resume go on" in capfd.readouterr().err
+    assert "resume with the same flags and --resume" in capfd.readouterr().err
     assert run(drawn, tmp_path / "out", *vary) == 2
     assert run(drawn, tmp_path / "out", *vary, "--resume") == 0
     assert len(fits) == 3 + 2
@@ -253,11 +253,11 @@ def test_a_sweep_goes_on_with_trials_of_the_same_settings_and_photos_only(
     assert run(data, tmp_path / "out", *vary) == 0
     capfd.readouterr()
     assert run(data, tmp_path / "out", *vary, "--dropout", 0.4) == 2
-    assert "sweep.json is of another sweep (options.dropout 0.2, now 0.4): choose" in capfd.readouterr().err
+    assert "sweep.json belongs to another sweep (options.dropout 0.2, now 0.4): choose" in capfd.readouterr().err
     first, second, *_ = sorted(data.glob("hat/*.jpg"))
     first.write_bytes(second.read_bytes())
     assert run(data, tmp_path / "out", *vary) == 2
-    assert "another sweep (photos were changed since, under the same names)" in capfd.readouterr().err
+    assert "another sweep (the photos have changed under the same names)" in capfd.readouterr().err
 
 
 def test_photos_are_prepared_once_for_all_trials_that_need_the_same(

@@ -98,7 +98,7 @@ def test_a_model_goes_on_from_an_earlier_one(
 
     old, still = tiny_model / "model.keras", ("--learning-rate", "1e-12", "--epochs", 1, "--batch-norm", "frozen")
     assert train(drawn, tmp_path / "same", "--weights", old, "--fine-tune", "all", *still, "--head-epochs", 1) == 0
-    assert f"going on from the small in {old}" in capfd.readouterr().err
+    assert f"starting from the small in {old}" in capfd.readouterr().err
     before, after = (keras.models.load_model(path) for path in (old, tmp_path / "same/model.keras"))
     for name in ("small", "head"):
         pairs = zip(before.get_layer(name).get_weights(), after.get_layer(name).get_weights(), strict=True)
@@ -110,9 +110,9 @@ def test_a_model_goes_on_from_an_earlier_one(
     capfd.readouterr()
     (tmp_path / "cut.keras").write_bytes(old.read_bytes()[:5000])
     assert train(drawn, tmp_path / "none", "--weights", tmp_path / "cut.keras") == 2
-    assert "cut.keras cannot be read as a model of Keras" in capfd.readouterr().err
+    assert "cut.keras cannot be read as a Keras model" in capfd.readouterr().err
     assert train(drawn, tmp_path / "none", "--weights", old, "--backbone", "pixels") == 2
-    assert f"{old} holds no pixels that train has written" in capfd.readouterr().err
+    assert f"{old} contains no pixels written by train" in capfd.readouterr().err
 
 
 def test_an_existing_model_is_kept_unless_told_otherwise(
@@ -120,7 +120,7 @@ def test_an_existing_model_is_kept_unless_told_otherwise(
 ) -> None:
     before = contents(model_copy)
     assert train(drawn, model_copy) == 2
-    assert "holds a model: choose another --model-dir or give --overwrite" in capfd.readouterr().err
+    assert "contains a model: choose another --model-dir, or give --overwrite" in capfd.readouterr().err
     assert contents(model_copy) == before
     assert train(drawn, model_copy, "--overwrite", "--seed", 5) == 0
     assert model_dir.read(model_copy).info.id != model_dir.read(tiny_model).info.id
@@ -132,7 +132,7 @@ def test_overwriting_never_deletes_what_is_not_the_models(
 ) -> None:
     (model_copy / "thesis.txt").write_text("precious")
     assert train(drawn, model_copy, "--overwrite") == 2
-    assert "holds files that are not the model's, 'thesis.txt'" in capfd.readouterr().err
+    assert "contains files that are not part of its model, such as 'thesis.txt'" in capfd.readouterr().err
     assert (model_copy / "thesis.txt").read_text() == "precious"
 
 
@@ -170,11 +170,11 @@ def test_a_folder_one_level_too_high_is_warned_of(
     for name in ("summer", "winter"):
         shutil.copytree(drawn, tmp_path / "data" / name)
     assert train(tmp_path / "data", tmp_path / "model") == 0
-    assert "all photos of 'summer' lie in 3 sub-folders; is --data one level too high?" in capfd.readouterr().err
+    assert "all photos of 'summer' are in 3 sub-folders; is --data one level too high?" in capfd.readouterr().err
     (tmp_path / "data/summer").rename(tmp_path / "data/train")
     (tmp_path / "data/winter").rename(tmp_path / "data/validation")
     assert train(tmp_path / "data", tmp_path / "none") == 2
-    assert "are 'train', 'validation': give --data one of them" in capfd.readouterr().err
+    assert "are the splits 'train', 'validation': give one of them" in capfd.readouterr().err
 
 
 def test_vertex_ai_says_where_the_model_goes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,9 +204,9 @@ def test_a_finished_run_is_not_gone_on_with(
     (tmp_path / "kept").rename(tmp_path / "model")
     assert (tmp_path / "checkpoints-model/checkpoints.json").exists()
     assert train(drawn, tmp_path / "model", "--resume") == 0
-    assert "there is nothing to go on with" in capfd.readouterr().err
+    assert "there is nothing to resume" in capfd.readouterr().err
     assert train(drawn, tmp_path / "model", "--resume", "--seed", 5) == 2
-    assert "model holds the model of another run (seed 0, now 5): choose another --model-dir" in capfd.readouterr().err
+    assert "model contains the model of another run (seed 0, now 5): choose another" in capfd.readouterr().err
     assert contents(tmp_path) == before
 
 
@@ -222,14 +222,14 @@ def test_a_finished_run_on_photos_that_were_changed_since_is_another(
     photos = sorted((validation if held_out else data).glob("hat/*.jpg"))
     photos[0].write_bytes(photos[1].read_bytes())
     assert train(data, tmp_path / "model", *flags) == 2
-    assert "another run (photos were changed since, under the same names)" in capfd.readouterr().err
+    assert "another run (the photos have changed under the same names)" in capfd.readouterr().err
     assert train(data, tmp_path / "model", *flags, "--overwrite") == 0
-    assert "beginning anew" in capfd.readouterr().err
+    assert "starting over" in capfd.readouterr().err
     assert model_dir.read(tmp_path / "model").info.data["contents"] != first.data["contents"]
     assert train(data, tmp_path / "model", *flags, "--overwrite") == 0
-    assert "there is nothing to go on with" in capfd.readouterr().err
+    assert "there is nothing to resume" in capfd.readouterr().err
     assert train(data, tmp_path / "model", "--resume") == 2  # without validation data
-    assert "another run (other photos, labels or validation data)" in capfd.readouterr().err
+    assert "another run (different photos, labels or validation data)" in capfd.readouterr().err
 
 
 def test_an_interrupted_run_is_gone_on_with_on_the_same_photos_and_the_same_split_only(
@@ -258,11 +258,11 @@ def test_an_interrupted_run_is_gone_on_with_on_the_same_photos_and_the_same_spli
         assert go_on() == 130
     write_split(21)  # the photos of both together, and their order, are as before
     assert go_on() == 2
-    assert "another run (other photos, labels or validation data)" in capfd.readouterr().err
+    assert "another run (different photos, labels or validation data)" in capfd.readouterr().err
     write_split(20)
     broken.write_bytes(Path(uris[0][0]).read_bytes())
     assert go_on() == 2
-    assert f"1 photo was changed since the run was interrupted, such as {broken}" in capfd.readouterr().err
+    assert f"1 photo changed since the run was interrupted, such as {broken}" in capfd.readouterr().err
     broken.write_bytes(b"no photo")
     assert go_on() == 0
 
@@ -278,10 +278,10 @@ def test_photos_to_test_on_are_measured_once_the_model_is_done(
     shutil.copy(next((data / "hat").iterdir()), test / "hat/again.jpg")
     (test / "hat/torn.jpg").write_bytes(b"no photo")
     assert train(data, tmp_path / "without") == 0
-    assert "--test-data measures on photos of its own" in capfd.readouterr().err
+    assert "give --test-data to measure on held-out photos" in capfd.readouterr().err
     assert train(data, tmp_path / "model", "--test-data", test, "--fail-under", "accuracy=0") == 0
     said = capfd.readouterr().err
-    assert "warning: --test-data shares 1 photo with those to train or validate on: leave them out" in said
+    assert "warning: --test-data shares 1 photo with the training or validation data: remove them" in said
     assert "skipped 1 of 14 photos that cannot be read" in said
     info = model_dir.read(tmp_path / "model").info
     assert info.id == model_dir.read(tmp_path / "without").info.id
@@ -308,9 +308,9 @@ def test_parts_of_the_data_are_held_out_to_validate_and_to_test_on(
     assert all(values["support"] for values in info.test_metrics["per_class"].values())
     assert train(drawn, tmp_path / "model", *fractions, "--resume") == 0
     assert train(drawn, tmp_path / "none", "--validation-fraction", 0.5, "--test-fraction", 0.5) == 2
-    assert "leave nothing to train on" in capfd.readouterr().err
+    assert "leave no photos for training" in capfd.readouterr().err
     assert train(drawn, tmp_path / "none", "--validation-fraction", 0.5, "--validation-data", drawn) == 2
-    assert "do not go together" in capfd.readouterr().err
+    assert "cannot be combined" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("pretrained", [False, True])
@@ -355,7 +355,7 @@ def test_a_failed_gate_keeps_report_and_checkpoints(
     assert train(drawn, tmp_path / "model", "--fail-under", "accuracy=1", "--learning-rate", "1e-6") == 1
     kept = tmp_path / "checkpoints-model"
     assert f"its report and checkpoints are in {kept}" in capfd.readouterr().err
-    assert "Confusion" in (kept / "report.html").read_text()
+    assert "Confusion matrix" in (kept / "report.html").read_text()
     assert not (tmp_path / "model").exists()
     fitted = []
     monkeypatch.setattr("trainer.fitting.loop.Fitting._train_epoch", lambda *arguments: fitted.append(arguments))
@@ -378,7 +378,7 @@ def test_a_learning_rate_beyond_measure_gives_no_model(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert train(drawn, tmp_path / "model", "--learning-rate", 1e3, "--backbone", "pixels") == 1
-    assert "fitting diverged" in capfd.readouterr().err
+    assert "training diverged" in capfd.readouterr().err
     assert not (tmp_path / "model").exists()
 
 
@@ -386,7 +386,7 @@ def test_a_model_that_has_learnt_nothing_is_no_better_than_chance(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert train(drawn, tmp_path / "model", "--learning-rate", "1e-9", "--backbone", "pixels") == 0
-    assert "warning: no better than chance: always answering" in capfd.readouterr().err
+    assert "warning: no better than chance: always predicting" in capfd.readouterr().err
     assert "no better than chance" in (tmp_path / "model/report.html").read_text()
 
 
@@ -417,7 +417,7 @@ def test_a_model_can_be_trained_in_an_object_store(drawn: Path, object_store: Ob
     assert kinds == {"photos", "model", "logs"}
     assert {file.location.split("/")[-2] for file in storage.list_files(f"{root}/logs")} == {"training", "validation"}
     again = command("trainer", *words, **object_store.environment)
-    assert (again.returncode, "holds a model: choose another" in again.stderr) == (2, True)
+    assert (again.returncode, "contains a model: choose another" in again.stderr) == (2, True)
     (listed, *_) = storage.list_files(f"{root}/photos")
     done = command("trainer", "predict", "--model-dir", f"{root}/model", listed.location, **object_store.environment)
     assert done.returncode == 0, done.stderr
@@ -436,8 +436,8 @@ def folder_of(folder: Path, **counts: int) -> Path:
 BAD_USE = {
     "missing folder": (lambda d: ["--data", d / "none"], "none does not exist"),
     "a file": (lambda d: ["--data", d / "good/a/0.png"], "has no column 'label'"),
-    "empty folder": (lambda d: ["--data", d / "empty"], "has no sub-folders"),
-    "one class": (lambda d: ["--data", d / "one"], "has one class only"),
+    "empty folder": (lambda d: ["--data", d / "empty"], "has no class sub-folders"),
+    "one class": (lambda d: ["--data", d / "one"], "has only one class"),
     "a class with one photo": (lambda d: ["--data", d / "lonely"], "class 'b' has one photo"),
     "a class of broken photos": (lambda d: ["--data", d / "broken"], "no readable training photos of 'b'"),
     "unknown backbone": (lambda d: ["--backbone", "MobileNetV9"], "unknown backbone 'MobileNetV9': did you mean"),
@@ -445,16 +445,16 @@ BAD_USE = {
         lambda d: ["--backbone", "MobileNetV2", "--weights", d / "other.weights.h5"],
         "do not fit MobileNetV2",
     ),
-    "no such weights": (lambda d: ["--weights", d / "none.h5"], "there is no weights file"),
-    "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "no ImageNet weights of the backbone 'small'"),
+    "no such weights": (lambda d: ["--weights", d / "none.h5"], "none.h5 does not exist: --weights accepts"),
+    "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "no ImageNet weights for the backbone 'small'"),
     "image size": (lambda d: ["--image-size", "3"], "an image size of 3 is too small"),
-    "unknown class in validation": (lambda d: ["--validation-data", d / "other"], "has classes that --data has not"),
-    "a list to drop that is none": (lambda d: ["--drop", d / "good/a"], "there is no such list; give a file with the"),
-    "a list to drop that is missing": (lambda d: ["--drop", d / "none.csv"], "none.csv: there is no such list"),
+    "unknown class in validation": (lambda d: ["--validation-data", d / "other"], "has classes that --data lacks"),
+    "a list to drop that is none": (lambda d: ["--drop", d / "good/a"], "is not an existing list: give a file with"),
+    "a list to drop that is missing": (lambda d: ["--drop", d / "none.csv"], "none.csv is not an existing list"),
     "missing validation folder": (lambda d: ["--validation-data", d / "none"], "none does not exist"),
     "validation photos that are trained on": (lambda d: ["--validation-data", d / "good/."], "share 12 files"),
     "no readable photo at all": (lambda d: ["--data", d / "all-broken"], "none of the 4 files can be read as a photo"),
-    "an output inside the photos": (lambda d: ["--model-dir", d / "good/model"], "its files would be taken for photos"),
+    "an output inside the photos": (lambda d: ["--model-dir", d / "good/model"], "its files would be read as photos"),
     "an output inside the validation photos": (
         lambda d: ["--model-dir", d / "other/model", "--validation-data", d / "other", "--data", d / "both"],
         "other/model is inside",
@@ -469,13 +469,13 @@ BAD_USE = {
         "cannot be written",
     ),
     "an output where nobody may write": (lambda d: ["--model-dir", "/proc/new/model"], "/proc/new/model cannot be"),
-    "another program's model.json": (lambda d: ["--model-dir", d / "foreign"], "is no model directory"),
+    "another program's model.json": (lambda d: ["--model-dir", d / "foreign"], "is not a model directory"),
     "an empty path": (lambda d: ["--model-dir", ""], "argument --model-dir: the path is empty"),
-    "no number": (lambda d: ["--epochs", "abc"], "argument --epochs: 'abc' is not a whole number above zero"),
-    "all dropped": (lambda d: ["--dropout", "1"], "'1' is not a number from 0 to below 1"),
-    "a batch beyond measure": (lambda d: ["--batch-size", "9" * 20], "is not a whole number above zero"),
+    "no number": (lambda d: ["--epochs", "abc"], "argument --epochs: 'abc' is not an integer from 1 to 2147483647"),
+    "all dropped": (lambda d: ["--dropout", "1"], "'1' is not a number of at least 0 and below 1"),
+    "a batch beyond measure": (lambda d: ["--batch-size", "9" * 20], "is not an integer from 1 to 2147483647"),
     "unknown flag": (lambda d: ["--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
-    "an output that is something else": (lambda d: ["--model-dir", d / "other"], "is no model directory"),
+    "an output that is something else": (lambda d: ["--model-dir", d / "other"], "is not a model directory"),
     "an output that is a file": (lambda d: ["--model-dir", d / "other/a/0.png"], "is a file"),
 }
 
@@ -632,10 +632,10 @@ def test_the_numbers_of_idx_files_have_names(tmp_path: Path, shared: Path, capfd
     assert main(["evaluate", *flags, "--class-names", ",".join(names)]) == 0
     assert re.search(r"^accuracy 0\.[89]", capfd.readouterr().out, re.MULTILINE)
     assert main(["evaluate", *flags, "--class-names", "a,b,c"]) == 2
-    assert "has the class 9, --class-names names 3, from 0: name all" in capfd.readouterr().err
+    assert "has class 9, but --class-names has only 3, from 0: name all classes" in capfd.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["evaluate", *flags, "--class-names", "a,b,a"])
-    assert "has 'a' twice: give each class a name of its own" in capfd.readouterr().err
+    assert "has 'a' twice: give each class its own name" in capfd.readouterr().err
 
 
 def test_each_improvement_is_kept(drawn: Path, tmp_path: Path) -> None:
@@ -666,7 +666,7 @@ def test_an_improvement_that_cannot_be_kept_does_not_end_the_training(
 
     monkeypatch.setattr(improvements, "storage", types.SimpleNamespace(write_bytes=failing))
     assert train(drawn, tmp_path / "model", "--improvements", tmp_path / "improvements") == 0
-    assert "cannot be written, going on without network-001-" in capfd.readouterr().err
+    assert "cannot be written, continuing without network-001-" in capfd.readouterr().err
     assert model_dir.read(tmp_path / "model").info.training["best_epoch"]
 
 
@@ -674,7 +674,7 @@ def test_names_of_numbers_are_for_idx_files_only(
     drawn: Path, tmp_path: Path, shared: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert train(drawn, tmp_path / "model", "--class-names", "a,b,c") == 2
-    assert "--class-names is for IDX files" in capfd.readouterr().err
+    assert "--class-names applies only to IDX files" in capfd.readouterr().err
     digits = Path(f"{shared}/datasets/mnist/t10k-images-idx3-ubyte.gz")
     names = [f"digit {number}" for number in range(10)]
     for row in (0, 1, 2):
@@ -708,6 +708,6 @@ def test_what_an_interrupted_run_left_outlives_one_that_fails(
             patch.setattr(training, "fit", failing)
             assert train(drawn, tmp_path / "model", "--resume") == code
         assert (kept / "features/photos.jsonl").exists()
-    assert f"what was done is kept in {kept}: train with the same flags and --resume goes on" in capfd.readouterr().err
+    assert f"checkpoints kept in {kept}: resume with the same flags and --resume" in capfd.readouterr().err
     assert train(drawn, tmp_path / "model", "--resume") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -39,7 +39,7 @@ def test_random_weights_are_all_fitted() -> None:
     assert (scratch.fine_tune, scratch.head_stage) == ("all", None)
     assert scratch.final_stage == fitting_flags.FROM_SCRATCH_STAGE
     assert not scratch.freeze_batch_norm
-    with pytest.raises(UserError, match="would leave random weights as they are"):
+    with pytest.raises(UserError, match="would freeze random weights"):
         config("--weights", "none", "--fine-tune", "top")
 
 
@@ -49,14 +49,14 @@ def test_optimizers_have_defaults_of_their_own() -> None:
     assert config("--optimizer", "sgd", "--learning-rate", "0.1", "--momentum", "0").final_stage.learning_rate == 0.1
     assert config("--optimizer", "adamw").final_stage.weight_decay == 0.004
     assert config("--optimizer", "adamw", "--fine-tune", "top").final_stage.weight_decay == 0.02
-    with pytest.raises(UserError, match="--momentum is for --optimizer sgd and rmsprop"):
+    with pytest.raises(UserError, match="--momentum needs --optimizer sgd or rmsprop"):
         config("--momentum", "0.9")
 
 
 def test_layers_are_those_of_one_network() -> None:
     words = ("--convolutions", "35,35,45", "--kernel", "5", "--strides", "2", "--pooling", "average")
     assert config("--backbone", "convolutional", *words).layers == Layers((35, 35, 45), 5, 2, "average")
-    with pytest.raises(UserError, match="--pooling is for --backbone convolutional"):
+    with pytest.raises(UserError, match="--pooling needs --backbone convolutional"):
         config("--pooling", "none")
 
 

@@ -43,14 +43,14 @@ def test_hidden_folders_are_not_trained_on_and_said_once(tmp_path: Path, capsys:
     )
     found = {os.path.relpath(example.uri, tmp_path) for example in find_examples(str(tmp_path))}
     assert found == {"hat/1.jpg", "shoes/3.jpg"}
-    assert capsys.readouterr().err.count("3 hidden files left out: .Trash-1000, @eaDir, __MACOSX") == 1
+    assert capsys.readouterr().err.count("3 hidden files skipped: .Trash-1000, @eaDir, __MACOSX") == 1
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ([], "no sub-folders"),
-        (["1.jpg"], "no sub-folders"),
+        ([], "no class sub-folders"),
+        (["1.jpg"], "no class sub-folders"),
         (["hat/1.jpg", "shoes/.hidden"], "no photos in 'shoes'"),
     ],
 )
@@ -66,5 +66,5 @@ def test_reads_any_object_store(object_store: ObjectStore) -> None:
     for data in (object_store.root, f"{object_store.root}/"):
         found = [(example.uri.removeprefix(f"{object_store.root}/"), example.label) for example in find_examples(data)]
         assert sorted(found) == [("hat/1.jpg", "hat"), ("hat/deep/2.jpg", "hat"), ("shoes/3.jpg", "shoes")]
-    with pytest.raises(UserError, match="does not exist: --data takes a folder"):
+    with pytest.raises(UserError, match="does not exist: --data accepts a folder"):
         find_examples(f"{object_store.root}/none")

@@ -46,12 +46,12 @@ def test_a_picture_goes_the_way_of_all_images() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "words"),
     [
-        (packed(IMAGES)[:-1], packed(LABELS), "holds 839 bytes where its header says 840"),
-        (packed(IMAGES) + b"x", packed(LABELS), "holds 841 bytes where its header says 840"),
-        (packed(LABELS), packed(IMAGES), "are the files of pictures and of labels swapped"),
-        (packed(IMAGES), packed(LABELS[:6]), "holds 7 pictures, .* 6 labels"),
-        (b"\x89PNG and so on and so forth", packed(LABELS), "is no IDX file"),
-        (b"", packed(LABELS), "is no IDX file"),
+        (packed(IMAGES)[:-1], packed(LABELS), "holds 839 bytes of data, but its header declares 840"),
+        (packed(IMAGES) + b"x", packed(LABELS), "holds 841 bytes of data, but its header declares 840"),
+        (packed(LABELS), packed(IMAGES), "check that the image and label files are not swapped"),
+        (packed(IMAGES), packed(LABELS[:6]), "has 7 images, but .* has 6 labels"),
+        (b"\x89PNG and so on and so forth", packed(LABELS), "is not an IDX file"),
+        (b"", packed(LABELS), "is not an IDX file"),
         (gzip.compress(packed(IMAGES), mtime=0)[:-9], packed(LABELS), "is damaged"),
     ],
 )
@@ -63,14 +63,14 @@ def test_files_cut_short_or_swapped_are_refused(tmp_path: Path, images: bytes, l
 def test_a_missing_file_of_labels_is_said(tmp_path: Path) -> None:
     file = write(tmp_path, packed(IMAGES), packed(LABELS))
     (tmp_path / "train-labels-idx1-ubyte").unlink()
-    with pytest.raises(UserError, match="train-labels-idx1-ubyte is missing: the file of labels goes beside"):
+    with pytest.raises(UserError, match="train-labels-idx1-ubyte is missing: put the label file beside"):
         idx.read_labeled(file)
 
 
 @pytest.mark.parametrize("number", ["#7", "#-1", "#x", ""])
 def test_pictures_that_are_not_there(tmp_path: Path, number: str) -> None:
     file = write(tmp_path, packed(IMAGES), packed(LABELS))
-    with pytest.raises(ImageError, match="FILE#NUMBER, 0 to 6") as error:
+    with pytest.raises(ImageError, match="FILE#NUMBER, with a number from 0 to 6") as error:
         idx.pixels(file + number)
     assert error.value.reason is Reason.NOT_FOUND
 
@@ -85,7 +85,7 @@ def test_the_published_files(shared: Path) -> None:
 
 def test_files_without_pictures_and_files_of_labels_are_refused(tmp_path: Path) -> None:
     empty = write(tmp_path, packed(np.zeros((0, 4, 4), np.uint8)), packed(np.zeros(0, np.uint8)))
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="holds no images"):
         idx.read_labeled(empty)
-    with pytest.raises(UserError, match="is the file of labels: name that of the pictures"):
+    with pytest.raises(UserError, match="is a label file: give the image file"):
         idx.is_images_file("x/train-labels-idx1-ubyte.gz")

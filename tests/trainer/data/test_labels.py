@@ -44,5 +44,5 @@ def test_names_of_classes_in_a_list_of_any_length_or_in_a_file(tmp_path: Path) -
     (tmp_path / "names.txt").write_text("\ufeff" + "\r\n".join(names) + "\r\n", encoding="utf-8")
     assert labels.class_names(str(tmp_path / "names.txt")) == names
     for wrong in ("", "a,,b", "a,b,a", "a\0,a\0"):
-        with pytest.raises(argparse.ArgumentTypeError, match="give each class a name of its own"):
+        with pytest.raises(argparse.ArgumentTypeError, match="give each class its own name"):
             labels.class_names(wrong)

@@ -36,6 +36,7 @@ def test_names_of_classes_do_not_become_markdown(tiny_model: Path) -> None:
 def test_the_report_is_of_the_model(tiny_model: Path) -> None:
     info = model_dir.read(tiny_model).info
     text = (tiny_model / "report.html").read_text()
-    assert f"model {info.id}: small, 32 pixels, weights none; written {info.created}" in text
-    assert "What it confuses most often" in text or info.metrics["accuracy"] == 1
+    written = f"written {info.created[:10]} {info.created[11:16]} UTC"
+    assert f"model {info.id} · {written} · small, 32 pixels, weights none" in text
+    assert "Most confused pairs" in text or info.metrics["accuracy"] == 1
     assert "Settings" in text

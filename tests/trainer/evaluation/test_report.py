@@ -53,7 +53,7 @@ def test_the_page_of_a_model_is_self_contained(tiny_model: Path) -> None:
     text = (tiny_model / "report.html").read_text()
     assert len(checked(text).sources) >= 4
     for words in (
-        "95 % interval", "Confusion", "Least sure", "Calibration", "Samples", "best: 4", "dress",
+        "95 % interval", "Confusion matrix", "Least certain", "Calibration", "Samples", "best: 4", "dress",
         "share in training", "layers, ", "MaxPooling2D",
     ):  # fmt: skip
         assert words in text
@@ -67,9 +67,9 @@ def test_it_shows_the_most_wrong_first_and_does_without_a_photo_that_is_gone(tin
     found = measure(truth, probabilities, info.labels)
     text = evaluation_page(info, found, Evaluated("some photos", paths, truth, probabilities, unreadable=2))
     checked(text)
-    assert f"some photos; model {info.id}" in text
+    assert f"some photos · model {info.id}" in text
     assert "best: " not in text
-    wrong = text.split("Most wrong")[1].split("Least sure")[0]
+    wrong = text.split("<h2>Most confident errors")[1].split("<h2>Least certain")[0]
     assert wrong.index("90%") < wrong.index("60%")
     assert wrong.count("<figure") == 2
     assert "&lt;gone&gt; &amp; away.jpg" in wrong
@@ -81,7 +81,7 @@ def test_it_shows_the_pixels_of_every_view(tiny_model: Path, drawn: Path) -> Non
     info = dataclasses.replace(info, image=dataclasses.replace(info.image, resize="crop,pad"))
     paths = [str(drawn / "hat/00.jpg"), str(drawn / "gone.jpg")]
     evaluated = Evaluated("photos", paths, np.full(2, -1), np.array([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0]]), unreadable=0)
-    section = evaluation_page(info, {}, evaluated).split("As the network sees them")[1].split("<h2>")[0]
+    section = evaluation_page(info, {}, evaluated).split("<h2>As the network sees them")[1].split("<h2>")[0]
     assert section.count("<figure") == 3  # the photo and its two views; none of the photo that is gone
     assert section.index("view: crop") < section.index("view: pad")
 
@@ -92,11 +92,11 @@ def test_photos_without_a_truth_are_shown_with_what_was_said(tiny_model: Path, d
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), len(paths))
     text = evaluation_page(info, {}, Evaluated("photos", paths, np.full(len(paths), -1), probabilities, unreadable=0))
     checked(text)
-    before = text.split("As the network sees them")[0]
+    before = text.split("<h2>As the network sees them")[0]
     assert before.count("<figure") == 2 * len(paths)
-    for words in ("Confusion", "accuracy", "Most wrong", "Calibration error"):
+    for words in ("Confusion", "accuracy", "Most confident errors", "Calibration error"):
         assert words not in text
-    assert "Least sure" in text
+    assert "<h2>Least certain" in text
 
 
 def test_many_classes_are_reduced_to_those_with_errors(tiny_model: Path) -> None:

@@ -55,5 +55,5 @@ def test_remote_directories_are_published_and_fetched(
     assert publishing.foreign_files(path) == ["notes.txt"]
     none = f"{object_store.root}/none"
     assert publishing.foreign_files(none) is None
-    with pytest.raises(ModelDirError, match=f"{none} is no model directory"), model_dir.fetched(none):
+    with pytest.raises(ModelDirError, match=f"{none} is not a model directory"), model_dir.fetched(none):
         pass

@@ -52,7 +52,7 @@ def test_what_a_killed_process_left_half_written_is_no_obstacle(tmp_path: Path) 
 
 def test_another_run_is_not_gone_on_with(folder: str) -> None:
     checkpoints.opened(folder, RUN, resume=False, seconds=0).save("head", ARRAYS, {})
-    with pytest.raises(UserError, match=r"are of another run \(main\.epochs 3, now 4\)"):
+    with pytest.raises(UserError, match=r"belong to another run \(main\.epochs 3, now 4\)"):
         checkpoints.opened(folder, {**RUN, "main": {"epochs": 4}}, resume=True, seconds=0)
     assert checkpoints.opened(folder, RUN, resume=True, seconds=0).load("head") is not None
 
@@ -72,7 +72,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     ):
         (folder / name).write_text("precious")
         for resume in (False, True):
-            with pytest.raises(UserError, match="holds something else than checkpoints"):
+            with pytest.raises(UserError, match="which is not a checkpoint"):
                 checkpoints.opened(str(folder), RUN, resume=resume, seconds=0)
         assert (folder / name).read_text() == "precious"
 

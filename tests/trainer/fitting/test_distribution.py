@@ -72,7 +72,7 @@ def test_numbers_the_workers_of_a_cluster(
 )
 def test_a_cluster_that_cannot_be_used_is_said(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(UserError, match="TF_CONFIG cannot be used"):
+    with pytest.raises(UserError, match="TF_CONFIG is invalid"):
         distribution.find()
 
 
@@ -88,7 +88,7 @@ def test_the_chief_has_the_last_word() -> None:
 def test_a_worker_with_other_photos_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     devices = Devices(Strategy(2), 1, 2)  # type: ignore[arg-type]
     monkeypatch.setattr(Devices, "from_chief", lambda self, arrays: [array + 1 for array in arrays])
-    with pytest.raises(Fault, match="worker 1 found other photos than worker 0"):
+    with pytest.raises(Fault, match="worker 1 found different photos than worker 0"):
         devices.check_same("photos", ["a"])
 
 

@@ -197,7 +197,7 @@ def test_a_photo_that_was_changed_in_between_is_noticed(
     work = encoder(networks["inside"], tmp_path / "kept")
     encoded = work.encode(found, with_features=False)
     shutil.copy(found[0].uri, found[5].uri)
-    with pytest.raises(UserError, match="was changed while it was being trained on"):
+    with pytest.raises(UserError, match="changed during training"):
         work.copies(encoded, np.arange(36), DEFAULT, 1, seed=0)
 
 
@@ -212,6 +212,6 @@ def test_a_disk_without_room_is_said(
     networks: dict[str, Network], examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
-    with pytest.raises(UserError, match=r"takes 0\.0 GB, .* has room for 0\.0: make room"):
+    with pytest.raises(UserError, match=r"need 0\.0 GB, but .* has 0\.0 GB free: free some space"):
         encoder(networks["none"], tmp_path / "kept").encode(examples, with_features=False)
     assert not list((tmp_path / "kept").iterdir())

@@ -58,7 +58,7 @@ def test_names_that_cannot_be_had_are_said(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr("keras.src.applications.imagenet_utils.CLASS_INDEX", None)
     monkeypatch.setattr("keras.src.applications.imagenet_utils.CLASS_INDEX_PATH", "http://127.0.0.1:9/names.json")
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
-    with pytest.raises(UserError, match="the names of ImageNet's classes were not read"):
+    with pytest.raises(UserError, match="the names of ImageNet's classes cannot be read"):
         pretrained.classes()
 
 
@@ -134,14 +134,14 @@ def test_photos_with_labels_of_imagenet_are_measured(
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--hidden-units", "8"], "leave --hidden-units out"),
-        (["--fine-tune", "top"], "leave --fine-tune out"),
-        (["--augment"], "leave --augment out"),
-        (["--mixup", "1"], "leave --mixup out"),
-        (["--epochs", "5"], "leave --epochs out"),
-        (["--dropout", "0.9"], "leave --dropout out"),
-        (["--fail-under", "accuracy=0.5"], "none of --data has one"),
-        (["--backbone", "small"], "takes a network of keras.applications"),
+        (["--hidden-units", "8"], "omit --hidden-units"),
+        (["--fine-tune", "top"], "omit --fine-tune"),
+        (["--augment"], "omit --augment"),
+        (["--mixup", "1"], "omit --mixup"),
+        (["--epochs", "5"], "omit --epochs"),
+        (["--dropout", "0.9"], "omit --dropout"),
+        (["--fail-under", "accuracy=0.5"], "none of those in --data has one"),
+        (["--backbone", "small"], "needs a network of keras.applications"),
         (["--weights", "none"], "and its weights"),
     ],
 )

@@ -1,0 +1,104 @@
+"""The commands of the README and the docs run on drawn photos; those that cannot are listed with the reason."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.__main__ import main as pipeline_main
+from tests.test_docs import commands
+from trainer.__main__ import main as trainer_main
+
+REPOSITORY = Path(__file__).parents[1]
+TESTED_ELSEWHERE = {
+    "docs/guides/tutorials.md": "tests/test_tutorials.py runs each command on few pictures",
+    "docs/guides/recipes.md": "minutes to hours; benchmarks.recipes runs them, and test_docs parses them",
+}
+NOT_RUN = {
+    "gs://": "needs a bucket; the same flags are tested on a local fake of Google Cloud Storage",
+    "s3://": "needs a Flink cluster; tests/test_clusters.py runs the same flags on one",
+}
+MORE = {
+    "sweep": ["--backbone", "small", "--image-size", "32", "--epochs", "1"],  # so that it takes seconds
+    "import": ["--preparation", "none"],  # the best one is not clear on so few photos
+}
+
+
+def pages_with_commands() -> list[str]:
+    files = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+    return [str(file.relative_to(REPOSITORY)) for file in files if commands(file.read_text(encoding="utf-8"))]
+
+
+def pages() -> list[str]:
+    return [name for name in pages_with_commands() if name not in TESTED_ELSEWHERE and runnable(name)]
+
+
+def runnable(name: str) -> list[list[str]]:
+    found = commands((REPOSITORY / name).read_text(encoding="utf-8"))
+    return [words for words in found if not any(mark in shlex.join(words) for mark in NOT_RUN)]
+
+
+@pytest.fixture
+def place(drawn: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with everything that the commands name."""
+    from tests.catalogue.model_dir.test_signature import make_keys
+
+    photos = [str(file) for file in sorted(drawn.rglob("*.jpg"))]
+    for name in ("photos", "more-photos", "catalogue"):
+        shutil.copytree(drawn, tmp_path / name)
+    shutil.copytree(tiny_model, tmp_path / "models/clothes")
+    for name in ("photo.jpg", "another.jpg"):
+        shutil.copy(photos[0], tmp_path / name)
+    (tmp_path / "catalogue.csv").write_text("\n".join(["uri", *photos]))
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"uri": photos}), tmp_path / "more.parquet")
+    shutil.copy(tiny_model / "model.keras", tmp_path / "classifier.keras")
+    (tmp_path / "labels.txt").write_text("\n".join(sorted(os.listdir(drawn))))
+    private, public = make_keys(tmp_path, "key")
+    os.replace(private, tmp_path / "key.pem")
+    (tmp_path / "key.pub").write_text(public)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+MAINS: dict[str, Callable[[list[str]], int]] = {"trainer": trainer_main, "pipeline": pipeline_main}
+
+
+def run(words: list[str], keras_home: Path) -> int:
+    """Run a command. `train` gets a process of its own, because Keras reads KERAS_HOME when it is imported."""
+    arguments = [*words[3:], *MORE.get(words[3], [])]
+    if words[3] != "train":
+        return MAINS[words[2]](arguments)
+    environment = os.environ | {"KERAS_HOME": str(keras_home)}
+    return subprocess.run([sys.executable, "-m", words[2], *arguments], env=environment, check=False).returncode
+
+
+@pytest.mark.parametrize("page", pages())
+def test_the_commands_of_a_page_run(
+    page: str, place: Path, keras_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for words in runnable(page):
+        output = Path(words[words.index("--output") + 1] if "--output" in words else "none")
+        with contextlib.suppress(FileNotFoundError):  # an earlier command of the page wrote it
+            shutil.rmtree(output)
+        if words[3] in ("train", "import"):
+            shutil.rmtree(words[words.index("--model-dir") + 1], ignore_errors=True)
+        assert run(words, keras_home) == 0, (words, capfd.readouterr().err)
+
+
+def test_what_is_listed_exists() -> None:
+    texts = {name: commands((REPOSITORY / name).read_text(encoding="utf-8")) for name in pages_with_commands()}
+    assert all((REPOSITORY / name).exists() for name in TESTED_ELSEWHERE)
+    for mark in NOT_RUN:
+        assert any(mark in shlex.join(words) for found in texts.values() for words in found), mark
+    assert sum(len(runnable(name)) for name in pages()) >= 12
