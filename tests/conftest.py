@@ -1,4 +1,4 @@
-"""What the tests share: the real photos where they are to be had, small drawn ones, and models trained on both."""
+"""Shared fixtures and helpers: real photos where available, small drawn ones, and models trained on both."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real photos and weights; tests that need it skip where it is absent."""
+    """The folder of real photos and weights; tests that need it are skipped where it is absent."""
     if not (SHARED / "datasets").is_dir():
         pytest.skip(f"there are no real photos in {SHARED} (CATALOGUE_CLASSIFIER_SHARED)")
     return SHARED
@@ -50,7 +50,7 @@ def clothing(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def keras_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A KERAS_HOME with the ImageNet weights; Keras writes a file of its own beside them."""
+    """A KERAS_HOME with the ImageNet weights, in a folder where Keras can write a file of its own."""
     home = tmp_path_factory.mktemp("keras")
     (home / "models").symlink_to(shared / "keras/models")
     return home
@@ -58,7 +58,7 @@ def keras_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """Gives a port of this machine that nobody uses."""
+    """Function that returns an unused port of this machine."""
 
     return servers.free_port
 
@@ -72,7 +72,7 @@ class ObjectStore(NamedTuple):
 
 @pytest.fixture(scope="session")
 def running_stores() -> Iterator[dict[str, dict[str, str]]]:
-    """Scheme -> environment of the stores that were started so far."""
+    """Environments of object stores by scheme; each store is started on first use."""
     with contextlib.ExitStack() as stack:
 
         class Started(dict[str, dict[str, str]]):
@@ -87,7 +87,7 @@ def running_stores() -> Iterator[dict[str, dict[str, str]]]:
 def open_object_store(
     running_stores: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], ObjectStore]]:
-    """Gives an empty folder in the object store of a scheme, for this process and for commands."""
+    """Function that returns an empty folder in the object store of a scheme, for this process and for commands."""
 
     def open_store(scheme: str) -> ObjectStore:
         environment = running_stores[scheme]
@@ -104,7 +104,7 @@ def open_object_store(
 def open_faulty_store(
     open_object_store: Callable[[str], ObjectStore], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], tuple[ObjectStore, FaultyProxy]]]:
-    """As `open_object_store`, but behind a proxy that makes requests fail."""
+    """Like `open_object_store`, but behind a proxy that makes requests fail."""
     with contextlib.ExitStack() as stack:
 
         def open_store(scheme: str) -> tuple[ObjectStore, FaultyProxy]:
@@ -123,7 +123,7 @@ def open_faulty_store(
 
 @pytest.fixture(params=list(servers.STORES))
 def object_store(request: pytest.FixtureRequest, open_object_store: Callable[[str], ObjectStore]) -> ObjectStore:
-    """An empty folder in each of the object stores."""
+    """An empty folder in each object store."""
     return open_object_store(request.param)
 
 
@@ -131,13 +131,13 @@ def object_store(request: pytest.FixtureRequest, open_object_store: Callable[[st
 def object_store_behind_faults(
     request: pytest.FixtureRequest, open_faulty_store: Callable[[str], tuple[ObjectStore, FaultyProxy]]
 ) -> tuple[ObjectStore, FaultyProxy]:
-    """As `object_store`, but behind a proxy that makes requests fail."""
+    """Like `object_store`, but behind a proxy that makes requests fail."""
     return open_faulty_store(request.param)
 
 
 @pytest.fixture(scope="session")
 def peak_of() -> Callable[[str, Path], int]:
-    """Runs code with a file as its argument in a process of its own; gives the bytes of memory that took at most."""
+    """Function that runs code on a file in its own process and returns the peak memory in bytes."""
     tail = "\nprint(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
 
     def run(code: str, file: Path) -> int:
@@ -150,7 +150,7 @@ def peak_of() -> Callable[[str, Path], int]:
 
 @pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs ``python -m MODULE ARGUMENTS`` as a user does, in the repository."""
+    """Function that runs ``python -m MODULE ARGUMENTS`` in the repository, as a user does."""
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -196,7 +196,7 @@ def tiny_model(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model_copy(tiny_model: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model that a test may spoil."""
+    """A copy of the tiny model that a test may damage."""
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
 
 
@@ -216,7 +216,7 @@ def clothing_model(
 
 
 def rows(run: Path, folder: str = "predictions") -> list[dict[str, Any]]:
-    """The rows of one folder of a run directory, by URI."""
+    """Return the rows of one folder of a run directory, sorted by URI."""
     lines = [line for part in sorted((run / folder).glob("part-*")) for line in part.read_text().splitlines()]
     return sorted(map(json.loads, lines), key=lambda row: (row["uri"], json.dumps(row["fields"])))
 
@@ -228,7 +228,7 @@ def read_rows() -> Callable[..., list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def classify() -> Callable[..., int]:
-    """Runs ``classify`` in this process and threads of it, which is quicker than new ones. Returns the exit code."""
+    """Function that runs ``classify`` in this process with threads, which is faster, and returns the exit code."""
     from pipeline.__main__ import main
 
     def run(where: object, model_dir: object, output: object, *more: object) -> int:
@@ -241,7 +241,7 @@ def classify() -> Callable[..., int]:
 
 
 def write_photos(drawn: Path, folder: Path, count: int) -> Path:
-    """Writes so many photos of hats, each a little different: identical ones would be classified once."""
+    """Write `count` photos of hats, all slightly different because identical ones are classified only once."""
     hats = [file.read_bytes() for file in sorted((drawn / "hat").iterdir())]
     folder.mkdir()
     for number in range(count):
@@ -250,7 +250,7 @@ def write_photos(drawn: Path, folder: Path, count: int) -> Path:
 
 
 def spoilt(model: Path) -> Path:
-    """Golden images that do not come out right, in a directory that is otherwise in order."""
+    """Make a model directory fail the check of its golden images but no other."""
     file = model / "golden/probabilities.json"
     golden = json.loads(file.read_text())
     file.write_text(json.dumps({name: row[::-1] for name, row in golden.items()}))
@@ -263,7 +263,7 @@ def spoilt(model: Path) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its content: what a command must leave as it was."""
+    """Return every file below a folder with its contents, to check that a command leaves them unchanged."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 

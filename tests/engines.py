@@ -1,4 +1,4 @@
-"""Flink, Spark and Prism on this machine, on free ports of loopback. `make` fetches them into ``build/engines``."""
+"""Flink, Spark and Prism on this machine, on free loopback ports. `make` downloads them into ``build/engines``."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.servers import free_port, require
 
 ENGINES = Path(__file__).parents[1] / "build/engines"
 BOOT = ENGINES / "boot"
-"""What starts a worker of Beam in a process environment."""
+"""Beam's program that starts an SDK worker in a process environment."""
 PRISM = ENGINES / "prism"
-"""Beam's own engine for one machine."""
+"""Beam's own engine for a single machine."""
 
-# What Java 17 must open for Flink and Spark. Source: the default configuration of Flink 1.19, and Spark's
-# org.apache.spark.launcher.JavaModuleOptions.
+# Packages that Java 17 must open for Flink and Spark. Sources: the default configuration of Flink 1.19, and
+# Spark's org.apache.spark.launcher.JavaModuleOptions.
 _OPENED = (
     "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.text", "java.time",
     "java.util", "java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks", "sun.nio.ch",
@@ -47,7 +47,7 @@ _JAVA = (
 
 
 def jars(engine: str) -> Path:
-    """The folder with the jars of ``flink`` or ``spark``. Skips the test where there is no Java or none of them."""
+    """Return the folder with the jars of ``flink`` or ``spark``. Skip the test if Java or the jars are missing."""
     if not shutil.which("java"):
         pytest.skip("there is no Java")
     require(ENGINES / engine / ".done", "Maven")
@@ -55,9 +55,9 @@ def jars(engine: str) -> Path:
 
 
 def embedded(engine: str, folder: Path) -> list[str]:
-    """The flags for an engine that lives as long as the command.
+    """Return the flags for an engine that lives as long as the command.
 
-    The jar that Beam wants for Flink and Spark is one that names all others.
+    Beam needs a single jar for Flink and Spark, so this one only names all others.
     """
     if engine == "prism":
         require(PRISM, "Go")
@@ -72,7 +72,7 @@ def embedded(engine: str, folder: Path) -> list[str]:
 
 
 def processes() -> list[str]:
-    """The flags for workers that are processes beside those of the engine."""
+    """Return the flags for workers that run as processes beside those of the engine."""
     require(BOOT, "Go")
     boot = Path(sys.executable).with_name("catalogue-classifier-boot")
     command = json.dumps({"command": str(boot), "env": {"BEAM_BOOT": str(BOOT)}})
@@ -80,7 +80,7 @@ def processes() -> list[str]:
 
 
 def run_jar(flags: Sequence[str], jar: Path) -> None:
-    """Runs a job that was written to a file, on the embedded engine that some flags name."""
+    """Run a job that was written to a file on the embedded engine in `flags`."""
     engine = "flink" if "FlinkRunner" in flags else "spark"
     words = [*_JAVA, "-Dspark.master=local[2]", "-cp", f"{jar}:{jars(engine)}/*", JAR_RUNNERS[engine]]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
@@ -88,7 +88,7 @@ def run_jar(flags: Sequence[str], jar: Path) -> None:
 
 
 def write_spark_submit(path: Path) -> None:
-    """Writes a ``spark-submit`` that takes ``--master``, ``--class`` and a jar, for a Spark that is on this machine."""
+    """Write a ``spark-submit`` that accepts ``--master``, ``--class`` and a jar, for the Spark on this machine."""
     path.parent.mkdir()
     java = shlex.join(_JAVA)
     path.write_text(f'#!/bin/sh\nexec {java} "-Dspark.master=$2" -cp "$5:{jars("spark")}/*" "$4"\n')
@@ -96,16 +96,16 @@ def write_spark_submit(path: Path) -> None:
 
 
 def write_settings(settings: Mapping[str, object], folder: Path) -> None:
-    """Writes the settings of a Flink where it looks for them."""
+    """Write the settings of a Flink to the file that it reads."""
     (folder / "flink-conf.yaml").write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
 
 
 def flink_memory(settings: Mapping[str, object], folder: Path) -> dict[str, int]:
-    """The sizes in bytes that Flink computes for a TaskManager.
+    """Return the sizes in bytes that Flink computes for a TaskManager.
 
     Args:
-        settings: of Flink.
-        folder: for a file.
+        settings: settings of Flink.
+        folder: folder for the settings file.
     """
     write_settings(settings, folder)
     words = ["java", "-cp", f"{jars('flink')}/*", "org.apache.flink.runtime.util.bash.BashJavaUtils"]
@@ -116,7 +116,7 @@ def flink_memory(settings: Mapping[str, object], folder: Path) -> dict[str, int]
 
 
 def _wrapped(line: bytes) -> bytes:
-    """A line of a manifest, which has at most 72 bytes, and goes on after a space in the next one."""
+    """Wrap a line of a jar manifest at 72 bytes; continuation lines start with a space."""
     blocks = [line[:70], *(b" " + line[start : start + 69] for start in range(70, len(line), 69))]
     return b"\r\n".join(blocks) + b"\r\n"
 
@@ -137,8 +137,8 @@ class Cluster:
 
     Args:
         engine: ``flink`` or ``spark``.
-        folder: for logs and whatever the processes write.
-        job: the jar of a job, which all processes have on their class path.
+        folder: folder for logs and other files of the processes.
+        job: jar of a job, added to the class path of all processes.
     """
 
     def __init__(self, engine: str, folder: Path, job: Path | None = None) -> None:
@@ -149,7 +149,7 @@ class Cluster:
     def start(
         self, name: str, main: str, *arguments: object, options: Sequence[str] = (), **environment: str
     ) -> subprocess.Popen[bytes]:
-        """Starts a Java process, in a session of its own."""
+        """Start a Java process in its own session."""
         words = [*_JAVA, *options, "-cp", self._class_path, main, *map(str, arguments)]
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
@@ -164,29 +164,29 @@ class Cluster:
         return process
 
     def kill(self, name: str) -> None:
-        """Kills one process, as a machine that fails would, but leaves what it has started."""
+        """Kill one process, as a failing machine would, but not its children."""
         process = self._processes.pop(name)
         process.kill()
         process.wait()
 
     def kill_group(self, name: str) -> None:
-        """Kills one process and those of its process group, as a cluster manager does."""
+        """Kill a process and its process group, as a cluster manager does."""
         process = self._processes.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def log(self, name: str) -> str:
-        """What a process has said so far."""
+        """Return the output of a process so far."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def stop(self) -> None:
-        """Ends all processes, and with them all that they have started."""
+        """End all processes and their children."""
         for name in list(self._processes):
             with contextlib.suppress(ProcessLookupError):
                 self.kill_group(name)
 
     def wait_for_port(self, name: str, port: int, seconds: float = 60) -> None:
-        """Waits until a process listens."""
+        """Wait until a process listens on a port."""
         import socket
 
         end = time.monotonic() + seconds
@@ -200,11 +200,11 @@ class Cluster:
 
 
 class FlinkCluster(Cluster):
-    """A JobManager, TaskManagers with a slot each, and Beam's job server.
+    """A JobManager, TaskManagers with one slot each, and Beam's job server.
 
     Attributes:
-        flags: lead ``classify`` to it; workers are processes on the TaskManagers.
-        rest: the address of the JobManager's web page.
+        flags: flags that make ``classify`` use the cluster, with workers as processes on the TaskManagers.
+        rest: URL of the JobManager's REST API and web page.
     """
 
     def __init__(
@@ -222,13 +222,13 @@ class FlinkCluster(Cluster):
             **FLINK_HERE, **(settings or FLINK), "jobmanager.rpc.port": rpc, "rest.port": rest,
             "parallelism.default": task_managers, "io.tmp.dirs": folder, "taskmanager.cpu.cores": "1.0",
         }  # fmt: skip
-        memory = flink_memory(own, folder)  # a TaskManager wants all of its sizes
+        memory = flink_memory(own, folder)  # a TaskManager needs all of its sizes
         outside = ("framework.off-heap.size", "task.off-heap.size", "network.max")
         self._direct = sum(int(memory[f"taskmanager.memory.{name}"]) for name in outside)
         write_settings(own | {name: f"{size}b" for name, size in memory.items()}, folder)
 
     def begin(self) -> None:
-        """Starts all processes."""
+        """Start all processes."""
         self.start_job_manager()
         self.wait_for_task_managers(0)
         for number in range(self._task_managers):
@@ -238,19 +238,19 @@ class FlinkCluster(Cluster):
 
     @property
     def flags(self) -> list[str]:
-        """See above."""
+        """See the class."""
         return [
             "--runner", "PortableRunner", f"--job_endpoint=127.0.0.1:{self._job_port}", *processes(),
             f"--parallelism={self._task_managers}", "--environment_cache_millis=60000", f"--flink_master={self.rest}",
         ]  # fmt: skip
 
     def start_job_manager(self) -> None:
-        """Starts the JobManager."""
+        """Start the JobManager."""
         main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         self.start("job manager", main, "--configDir", self.folder, options=["-Xmx448m"])
 
     def start_task_manager(self, number: int) -> None:
-        """Starts a TaskManager."""
+        """Start a TaskManager."""
         self.start(
             f"task manager {number}",
             "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
@@ -261,7 +261,7 @@ class FlinkCluster(Cluster):
         )
 
     def start_job_server(self) -> None:
-        """Starts Beam's job server."""
+        """Start Beam's job server."""
         artifacts = self.folder / "artifacts"
         self.start(
             "job server",
@@ -278,18 +278,18 @@ class FlinkCluster(Cluster):
         self.wait_for_port("job server", self._job_port)
 
     def run_jar(self, jar: Path) -> None:
-        """Runs a job that was written to a file, and waits for its end."""
+        """Run a job that was written to a file, and wait until it ends."""
         main = "org.apache.flink.client.cli.CliFrontend"
         words = ["run", "-m", self.rest.removeprefix("http://"), "-c", JAR_RUNNERS["flink"], jar]
         process = self.start("client", main, *words, FLINK_CONF_DIR=str(self.folder))
         assert process.wait(300) == 0, self.log("client")[-5000:]
 
     def jobs(self) -> list[dict[str, Any]]:
-        """The jobs that the JobManager knows, each with its ``state``."""
+        """Return the jobs known to the JobManager, each with its ``state``."""
         return _get(f"{self.rest}/jobs/overview")["jobs"]
 
     def wait_for_task_managers(self, count: int) -> None:
-        """Waits until the JobManager answers and knows so many TaskManagers."""
+        """Wait until the JobManager responds and has `count` TaskManagers."""
         for _ in range(300):
             with contextlib.suppress(OSError):
                 if _get(f"{self.rest}/overview")["taskmanagers"] == count:
@@ -299,10 +299,10 @@ class FlinkCluster(Cluster):
 
 
 class SparkCluster(Cluster):
-    """A master, workers with an executor of one core each, and Beam's job server.
+    """A master, workers with a single-core executor each, and Beam's job server.
 
     Attributes:
-        flags: lead ``classify`` to it; workers of Beam are processes of the executors.
+        flags: flags that make ``classify`` use the cluster, with Beam's workers as processes of the executors.
     """
 
     def __init__(self, folder: Path, count: int = 2) -> None:
@@ -318,7 +318,7 @@ class SparkCluster(Cluster):
         ]  # fmt: skip
 
     def begin(self) -> None:
-        """Starts all processes."""
+        """Start all processes."""
         master = f"spark://127.0.0.1:{self._master_port}"
         self._start("master", "deploy.master.Master", "--port", self._master_port)
         self.wait_for_port("master", self._master_port)
@@ -347,7 +347,7 @@ class SparkCluster(Cluster):
         self.start(name, f"org.apache.spark.{main}", *words, options=["-Xmx300m"], **self._home)
 
     def kill_executor(self, number: int) -> None:
-        """Kills the executor of a worker, which starts another one."""
+        """Kill the executor of a worker, which then starts another one."""
         (executor,) = children(self._processes[f"worker {number}"].pid)
         os.kill(executor, signal.SIGKILL)
 
@@ -386,7 +386,7 @@ FLINK: dict[str, object] = {
 
 @contextlib.contextmanager
 def spark_cluster(folder: Path) -> Iterator[SparkCluster]:
-    """A cluster that ends with the context."""
+    """Run a cluster for the duration of the context."""
     cluster = SparkCluster(folder)
     try:
         cluster.begin()
@@ -397,7 +397,7 @@ def spark_cluster(folder: Path) -> Iterator[SparkCluster]:
 
 @contextlib.contextmanager
 def worker_pool(port: int, folder: Path) -> Iterator[None]:
-    """A pool of Beam's workers, which writes what it does to ``pool.log``."""
+    """Run a pool of Beam workers that logs to ``pool.log``."""
     main = "apache_beam.runners.worker.worker_pool_main"
     words = [sys.executable, "-m", main, f"--service_port={port}", f"--container_executable={BOOT}"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -415,7 +415,7 @@ def worker_pool(port: int, folder: Path) -> Iterator[None]:
 def flink_cluster(
     folder: Path, task_managers: int = 2, settings: Mapping[str, object] | None = None, job: Path | None = None
 ) -> Iterator[FlinkCluster]:
-    """A cluster that ends with the context. Its settings are `FLINK` unless others are given."""
+    """Run a cluster for the duration of the context. The default settings are `FLINK`."""
     cluster = FlinkCluster(folder, task_managers, settings, job)
     try:
         cluster.begin()

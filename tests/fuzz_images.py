@@ -1,8 +1,8 @@
-"""Feeds broken image files to the image reader: ``python tests/fuzz_images.py --count 50000``.
+"""Feed broken image files to the image reader: ``python tests/fuzz_images.py --count 50000``.
 
-Real small files of every format are mutated: bits flipped, ends cut, pieces spliced, lengths overwritten. Each must
-end as a picture or as a reason, within two seconds; the process must stay below 512 MB. A case that does not is written
-to a file and named, with the seed that makes it again. One JSON line last.
+Small real files of every format are mutated: bits flipped, ends cut off, pieces spliced, lengths overwritten. Each must
+yield a picture or a reason within two seconds, and the process must stay below 512 MB. A case that does not is written
+to a file and printed with the seed that reproduces it. The last line of output is JSON.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def drawn_files() -> dict[str, bytes]:
-    """One picture in every format and in the odder ways to write each."""
+    """Return one picture in every format and in unusual variants of each."""
     picture = draw.draw("dress", random.Random(0)).resize((48, 64))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
@@ -78,7 +78,7 @@ def drawn_files() -> dict[str, bytes]:
 
 
 def seed_files() -> dict[str, bytes]:
-    """The drawn files, and the small real ones where they are to be had."""
+    """Return the drawn files, and the small real ones if available."""
     shared = Path(os.environ.get("CATALOGUE_CLASSIFIER_SHARED", REPOSITORY.parent / "shared"))
     odd = sorted((shared / "datasets/odd-images").glob("*"))
     return drawn_files() | {file.name: file.read_bytes() for file in odd if file.stat().st_size <= MAX_SEED_FILE}
@@ -120,7 +120,7 @@ def repeat_or_drop(data: bytearray, chance: random.Random, _: list[bytes]) -> by
 
 
 def with_checksums(data: bytearray) -> bytearray:
-    """A PNG whose checksums fit again, so that what is broken is not found by them."""
+    """Correct the checksums of a PNG, so that the damage is not found by them."""
     position = len(PNG)
     while position + 12 <= len(data):
         end = position + 8 + int.from_bytes(data[position : position + 4], "big")
@@ -135,7 +135,7 @@ MUTATIONS = (flip_bits, flip_header_bits, cut, splice, overwrite_length, repeat_
 
 
 def mutated(files: dict[str, bytes], seed: str) -> tuple[str, bytes]:
-    """A case: the name of the file it is made of, and its bytes."""
+    """Return a case: the name of the original file, and the mutated bytes."""
     chance = random.Random(seed)
     name = chance.choice(sorted(files))
     data = bytearray(files[name])
@@ -158,7 +158,7 @@ def outcome(data: bytes, spec: ImageSpec) -> str:
 
 
 def peak_bytes() -> int:
-    """The most memory this program has had; not that of the one that started it, which getrusage counts on Linux."""
+    """Return the peak memory of this program, without that of its parent, which getrusage includes on Linux."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

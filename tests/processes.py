@@ -1,4 +1,4 @@
-"""Processes of commands under test: their workers, their memory, their open files."""
+"""Inspection of the processes of commands under test: workers, memory, open files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pytest
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that have not ended; none if it has ended itself."""
+    """Return the running children of a process; none if it has ended itself."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # of a thread that has just ended
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
             found += map(int, task.read_text().split())
     return found
 
 
 def wait_for_end(pids: list[int], seconds: float = 5) -> None:
-    """Waits until processes have ended, which must not take long."""
+    """Wait until processes have ended, and fail if they take too long."""
     end = time.monotonic() + seconds
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         if time.monotonic() > end:
@@ -29,11 +29,11 @@ def wait_for_end(pids: list[int], seconds: float = 5) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """The memory of a process that it does not share."""
+    """Return the private memory of a process in bytes."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 def open_files(pid: int) -> int:
-    """How many files and sockets a process has open."""
+    """Return the number of files and sockets that a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))

@@ -1,4 +1,4 @@
-"""Proxies on loopback: one that makes requests fail in the ways that storages fail, and one that records them."""
+"""Proxies on loopback: one that injects the faults of storage services, and one that records requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 HANG_SECONDS = 1.5
 STATUSES = {"503": 503, "429": 429, "409": 409, "denied": 403}
-# How each storage refuses an expired token.
+# Response of each storage to an expired token.
 EXPIRED = {
     "gs": (401, b"Unauthorized"),
     "s3": (400, b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"),
@@ -20,16 +20,16 @@ EXPIRED = {
 }
 
 Choose = Callable[[str, str], "str | None"]
-"""Gives the fault of a request, from its method and path."""
+"""Function from the method and path of a request to its fault, or None."""
 
 
 class FaultyProxy(http.server.ThreadingHTTPServer):
-    """Forwards requests to `upstream`, except those for which `choose` names a fault.
+    """Proxy that forwards requests to `upstream`, except those for which `choose` returns a fault.
 
-    ``503``, ``429``, ``409`` and ``denied`` are answered with that status, ``expired`` as the storage `scheme` does.
-    ``reset`` closes the connection, ``hang`` does so after a while, ``cut`` in the middle of the answer's body, and
-    ``lost`` after the server has done what was asked, before its answer. ``damaged`` changes the word ``picture`` in
-    what is sent either way.
+    ``503``, ``429``, ``409`` and ``denied`` respond with that status, ``expired`` as the storage `scheme` does.
+    ``reset`` closes the connection, ``hang`` does so after a while, ``cut`` in the middle of the response body, and
+    ``lost`` after the server has handled the request but before its response. ``damaged`` changes the word ``picture``
+    in both directions.
     """
 
     daemon_threads = True
@@ -42,7 +42,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_: object) -> None:
-        """Clients that hang up are part of what is tested."""
+        """Ignore clients that hang up, which the tests provoke."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -88,7 +88,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             answer = connection.getresponse()
             content = answer.read()
         own = f"http://{self.server.upstream}"
-        if "json" in (answer.getheader("Content-Type") or ""):  # which may say where the rest is to be had
+        if "json" in (answer.getheader("Content-Type") or ""):  # may contain URLs of the upstream
             content = content.replace(own.encode(), self.server.url.encode())
         if fault == "damaged":
             content = content.replace(b"picture", b"Picture")
@@ -113,12 +113,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def running_faulty_proxy(upstream: str, scheme: str) -> Iterator[FaultyProxy]:
-    """A `FaultyProxy` that runs in a thread."""
+    """Run a `FaultyProxy` in a thread."""
     proxy = FaultyProxy(upstream, scheme)
     with _running(proxy):
         yield proxy
@@ -137,10 +137,10 @@ def _running(server: http.server.ThreadingHTTPServer) -> Iterator[None]:
 
 
 class Gateway(http.server.ThreadingHTTPServer):
-    """An HTTP proxy that answers every GET with `picture`, and refuses tunnels.
+    """An HTTP proxy that answers every GET with `picture` and refuses tunnels.
 
     Attributes:
-        asked: the URL of each GET or the host and port of each tunnel, and the proxy's credentials.
+        asked: the URL of each GET or the host and port of each tunnel, and the proxy credentials.
     """
 
     daemon_threads = True
@@ -151,7 +151,7 @@ class Gateway(http.server.ThreadingHTTPServer):
         self.asked: list[tuple[str, str | None]] = []
 
     def handle_error(self, *_: object) -> None:
-        """Clients that hang up are part of what is tested."""
+        """Ignore clients that hang up, which the tests provoke."""
 
 
 class _Recorder(http.server.BaseHTTPRequestHandler):
@@ -172,12 +172,12 @@ class _Recorder(http.server.BaseHTTPRequestHandler):
         self.send_error(407)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def running_gateway(picture: bytes = b"") -> Iterator[Gateway]:
-    """A `Gateway` that runs in a thread."""
+    """Run a `Gateway` in a thread."""
     gateway = Gateway(picture)
     with _running(gateway):
         yield gateway

@@ -1,6 +1,6 @@
-"""Object stores on loopback: each started once, and the environment that leads to it.
+"""Object stores on loopback, each started once, and the environment that leads to it.
 
-The programs of the first two are installed by ``make`` below ``build/servers``, with Go and npm; moto comes from PyPI.
+``make`` installs fake-gcs-server and Azurite below ``build/servers``, with Go and npm; moto comes from PyPI.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from catalogue import storage
 
 SERVERS = Path(__file__).parents[1] / "build/servers"
 BUCKET = "shop"
-# The account that every Azurite has. Source: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
+# The account of every Azurite. Source: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
 _AZURE_ACCOUNT = "devstoreaccount1"
 _AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
@@ -34,11 +34,11 @@ NO_CREDENTIALS = {
     "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "NO_GCE_CHECK": "true", "GCE_METADATA_TIMEOUT": "1",
 }  # fmt: skip
-"""Keeps client libraries from asking a metadata server."""
+"""Settings that keep client libraries from contacting a metadata server."""
 
 
 def free_port() -> int:
-    """A port of this machine that nobody uses."""
+    """Return an unused port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(words: Sequence[object], url: str) -> Iterator[None]:
-    """A server, from the time it answers until it has ended."""
+    """Run a server, from its first response until the end of the context."""
     process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(300):
@@ -66,7 +66,7 @@ def running(words: Sequence[object], url: str) -> Iterator[None]:
 
 
 def require(program: Path, installer: str) -> None:
-    """Skips the test without a program, or fails it where the environment says that nothing may be missing."""
+    """Skip the test if a program is missing, or fail it if the environment requires all programs."""
     if not program.exists():
         message = f"there is no {program}: `make` installs it with {installer}"
         if os.environ.get("CATALOGUE_CLASSIFIER_REQUIRE_SERVERS"):
@@ -76,7 +76,7 @@ def require(program: Path, installer: str) -> None:
 
 @contextlib.contextmanager
 def amazon() -> Iterator[dict[str, str]]:
-    """moto, with a bucket in another region than the default one."""
+    """Run moto, with a bucket outside the default region."""
     port = free_port()
     host = f"http://127.0.0.1:{port}"
     environment = NO_CREDENTIALS | {
@@ -96,7 +96,7 @@ def amazon() -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def google() -> Iterator[dict[str, str]]:
-    """fake-gcs-server with a bucket."""
+    """Run fake-gcs-server with a bucket."""
     program = SERVERS / "fake-gcs-server"
     require(program, "Go")
     port = free_port()
@@ -113,7 +113,7 @@ def google() -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def azure() -> Iterator[dict[str, str]]:
-    """Azurite with a container."""
+    """Run Azurite with a container."""
     program = SERVERS / "node_modules/.bin/azurite-blob"
     require(program, "npm")
     port = free_port()
@@ -128,7 +128,7 @@ def azure() -> Iterator[dict[str, str]]:
 
 
 def _make_container(endpoint: str) -> None:
-    """Creates the container, which obstore cannot. Source: https://learn.microsoft.com/rest/api/storageservices"""
+    """Create the container, which obstore cannot. Source: https://learn.microsoft.com/rest/api/storageservices"""
     date, version = email.utils.formatdate(usegmt=True), "2021-08-06"
     resource = f"/{_AZURE_ACCOUNT}/{_AZURE_ACCOUNT}/{BUCKET}\nrestype:container"
     text = f"PUT{chr(10) * 12}x-ms-date:{date}\nx-ms-version:{version}\n{resource}"
@@ -143,7 +143,7 @@ STORES = {"gs": google, "s3": amazon, "az": azure}
 
 
 def upload(folder: Path, target: str) -> list[str]:
-    """Copies a folder. Returns the names below `target`."""
+    """Copy a folder and return the file names below `target`."""
     names = [str(file.relative_to(folder)) for file in sorted(folder.rglob("*")) if file.is_file()]
     for name in names:
         storage.copy(str(folder / name), f"{target}/{name}")

@@ -1,4 +1,4 @@
-"""Runs on a Flink and a Spark of several processes, of which some are killed.
+"""Runs on Flink and Spark clusters of several processes, some of which are killed.
 
 ``make soak-flink`` and ``make soak-spark`` run these tests.
 """
@@ -36,7 +36,7 @@ def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.FlinkClu
 
 @pytest.fixture(scope="module")
 def words(clothing_model: Path, clothing: Path) -> list[str]:
-    """The command but for the output and the runner. The network takes some twenty seconds."""
+    """The command without its output and runner. Inference takes about twenty seconds."""
     flags = ["--input", clothing / "train", "--model-dir", clothing_model, "--engine", "tensorflow",
              "--precision", "float32"]  # fmt: skip
     return [sys.executable, "-m", "pipeline", "classify", *map(str, flags)]
@@ -44,7 +44,7 @@ def words(clothing_model: Path, clothing: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def local(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, float]]:
-    """The label and the score of each photo, from the local runner."""
+    """Label and score of each photo, from the local runner."""
     run = tmp_path_factory.mktemp("local") / "run"
     subprocess.run([*words, "--output", str(run)], check=True, capture_output=True)
     return labels(run)
@@ -57,7 +57,7 @@ def labels(run: Path) -> dict[str, tuple[str, float]]:
 
 
 def assert_equal(run: Path, local: dict[str, tuple[str, float]]) -> dict[str, Any]:
-    """Returns the content of ``run.json``."""
+    """Compare a run with the local one and return the contents of ``run.json``."""
     found = labels(run)
     assert {uri: label for uri, (label, _) in found.items()} == {uri: label for uri, (label, _) in local.items()}
     assert [score for _, (_, score) in sorted(found.items())] == pytest.approx(
@@ -77,20 +77,20 @@ def assert_progress_counts_nothing_twice(said: str) -> None:
 
 
 class Work:
-    """What the workers of a run do, from the files that they write while it goes on."""
+    """Progress of the workers of a run, from the files that they write meanwhile."""
 
     def __init__(self, run: Path) -> None:
         self._run, self._files = run, dict[str, dict[str, int]]()
 
     def look(self) -> None:
-        """Looks at all files that are there now."""
+        """Read all files that exist now."""
         for file in self._run.glob("_temporary/*/progress-*.json"):
             with contextlib.suppress(OSError, ValueError):
                 self._files[file.name] = json.loads(file.read_text())
 
     @property
     def classified(self) -> list[int]:
-        """How many images each process has classified, also those of bundles that failed."""
+        """Number of images classified by each process, including those of failed bundles."""
         self.look()
         return [counts.get("classified", 0) for counts in self._files.values()]
 
@@ -119,7 +119,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
 
 
 def workers() -> list[int]:
-    """The processes of Beam's workers on this machine, and of what starts them."""
+    """Return the processes of Beam's workers on this machine, and of the programs that start them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -197,17 +197,15 @@ def test_an_interrupted_command_says_how_to_follow_and_to_end_its_job(
     assert "was cancelled; finished work is kept" in cancelled.stderr
     wait_for(lambda: all(job["state"] == "CANCELED" or job["state"] == "FINISHED" for job in flink.jobs()))
     left = {file.name.split("-")[0] for file in run.glob("_temporary/*/*")}
-    assert left - {"progress"} == {
-        "started",
-        "chunk",
-    }  # a worker in the middle of a bundle may write its counts once more
+    # A worker in the middle of a bundle may write its counts once more.
+    assert left - {"progress"} == {"started", "chunk"}
     assert not (run / "_lock").exists()
 
 
 def test_a_program_that_is_missing_on_the_task_managers_is_said_to_be(
     flink: engines.FlinkCluster, words: list[str], tmp_path: Path
 ) -> None:
-    flags = [*flink.flags, '--environment_config={"command": "/none/boot"}']  # the last one counts
+    flags = [*flink.flags, '--environment_config={"command": "/none/boot"}']  # the last flag wins
     done = subprocess.run(
         [*words, "--output", str(tmp_path / "run"), *flags], capture_output=True, text=True, check=False
     )
@@ -236,7 +234,7 @@ def test_a_job_that_is_to_end_with_its_command_does(
 def test_a_job_manager_that_is_killed_leaves_what_was_finished(
     words: list[str], local: dict[str, tuple[str, float]], tmp_path: Path
 ) -> None:
-    """Without high availability it forgets its jobs. The same command continues the run."""
+    """Without high availability it forgets its jobs. The same command resumes the run."""
     run, work = tmp_path / "run", Work(tmp_path / "run")
     with engines.flink_cluster(tmp_path / "cluster") as flink:
         with started(words, run, *flink.flags) as process:
@@ -255,7 +253,7 @@ def test_a_job_manager_that_is_killed_leaves_what_was_finished(
 def test_the_deployment_of_a_run_on_kubernetes(
     words: list[str], local: dict[str, tuple[str, float]], repository: Path, tmp_path: Path
 ) -> None:
-    """As far as it can be tried without Kubernetes: its settings of Flink, its job in a jar, and a pool of workers."""
+    """As far as possible without Kubernetes: its Flink settings, its job in a jar, and a pool of workers."""
     spec = yaml.safe_load((repository / "deploy/flink/run.yaml").read_text())["spec"]
     (job,) = [own for own in spec["jobManager"]["podTemplate"]["spec"]["initContainers"] if own["name"] == "job"]
     jar, run, pool_port = tmp_path / "job.jar", tmp_path / "run", free_port()
@@ -310,7 +308,7 @@ def test_two_executors_of_spark_share_the_work_and_one_may_be_killed(
 
 @contextlib.contextmanager
 def at_work(words: list[str], run: Path, flags: list[str]) -> Iterator[list[int]]:
-    """A run on a cluster of two. Gives the processes of its workers, and of what starts them."""
+    """Start a run on a cluster of two; yield the processes of its workers, and of the programs that start them."""
     before = set(workers())
     with started(words, run, *flags):
         wait_for(lambda: len(set(workers()) - before) >= 4)

@@ -1,4 +1,4 @@
-"""What ``train`` finds in its data: photos that are there twice, and labels that may be wrong; on real photos."""
+"""Problems that ``train`` finds in real photos: near-duplicates and label issues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TWICE = ("shorts/6075b4a5-5b1a-4ce0-aea0-9dbfbca7c35c.jpg", "skirt/637a56e4-7fa6
 
 @pytest.fixture(scope="module")
 def photos(clothing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some photos of three classes: one of them is there twice, and two are in the wrong class."""
+    """Photos of three classes, with a pair of near-duplicates and two photos in the wrong class."""
     folder = tmp_path_factory.mktemp("photos")
     for label, other in (("shorts", "shoes"), ("skirt", "skirt"), ("shoes", "shorts")):
         files = sorted((clothing / "train" / label).iterdir())[:40]

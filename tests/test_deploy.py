@@ -1,6 +1,6 @@
-"""The files of deploy/: they parse, match their schemas, and their commands are commands.
+"""The files of deploy/: they parse, match their schemas, and contain valid commands.
 
-Those that can run here do: the DAG in a real Airflow (``make test-airflow``), the script for Spark with
+Where possible they are run: the DAG in a real Airflow (``make test-airflow``), the script for Spark with
 ``make test-spark``, the job on Flink with ``make soak-flink``.
 """
 
@@ -35,7 +35,7 @@ def deploy(repository: Path) -> Path:
 
 
 def assert_command(words: list[str]) -> Any:
-    """That the arguments of ``classify`` are flags of ours or of Beam. Returns what ours are."""
+    """Check that the arguments of ``classify`` are flags of ours or of Beam, and return the parsed values of ours."""
     parser = flags.Parser(prog="classify")
     classify_flags.add_arguments(parser)
     arguments, unknown = parser.parse_known_args(words)
@@ -57,7 +57,7 @@ def test_the_cron_job_of_kubernetes(deploy: Path) -> None:
     words = shlex.split(script.replace("$JOB", "classify-29401320"))
     assert words[:5] == ["exec", "python", "-m", "pipeline", "classify"]
     arguments = assert_command(words[5:])
-    # All pods of a night have one run directory, and it is where the newest run before it is looked for.
+    # All pods of a night share a run directory, in the folder that is searched for the previous run.
     assert arguments.output == f"{arguments.previous}/classify-29401320"
 
 
@@ -76,7 +76,7 @@ def test_the_deployment_on_flink(run: dict[str, Any], deploy: Path, repository: 
             mount["mountPath"] for own in template["spec"]["containers"] for mount in own.get("volumeMounts", ())
         }
         assert spec["job"]["jarURI"] == "local:///opt/flink/lib/job.jar"
-        assert "/opt/flink/lib/job.jar" in mounted  # or workers would start anew for each step
+        assert "/opt/flink/lib/job.jar" in mounted  # otherwise workers would restart for each step
     arguments = {own["name"]: own for own in managers[0]["spec"]["initContainers"]}["job"]["args"]
     options = runners.beam_options(
         [word for word in arguments if "_" in word or "parallelism" in word]
@@ -84,7 +84,7 @@ def test_the_deployment_on_flink(run: dict[str, Any], deploy: Path, repository: 
     assert_command(arguments)
     assert options["environment_type"] == "EXTERNAL"
     assert int(options["parallelism"]) == spec["job"]["parallelism"]
-    # A worker for each slot, from the pool beside the TaskManager.
+    # One worker for each slot, from the pool beside the TaskManager.
     assert str(options["sdk_worker_parallelism"]) == spec["flinkConfiguration"]["taskmanager.numberOfTaskSlots"]
     (pool,) = [own for own in managers[1]["spec"]["containers"] if own["name"] == "workers"]
     assert pool["args"] == ["--worker_pool"]
@@ -116,7 +116,7 @@ def test_the_guide_makes_each_night_its_own_run_directory(run: dict[str, Any], d
 
 @pytest.mark.flink
 def test_its_memory_is_enough_for_the_tasks_of_a_run(run: dict[str, Any], tmp_path: Path) -> None:
-    """As Flink computes it: ``make soak-flink`` runs jobs with less."""
+    """As computed by Flink: ``make soak-flink`` runs jobs with less."""
     spec = run["spec"]
     settings = spec["flinkConfiguration"] | {
         "jobmanager.memory.process.size": spec["jobManager"]["resource"]["memory"],
@@ -154,7 +154,7 @@ def test_the_script_for_spark(deploy: Path, repository: Path) -> None:
 
 @pytest.fixture
 def airflow(deploy: Path, tiny_model: Path, drawn: Path, tmp_path: Path) -> dict[str, str]:
-    """The environment of an Airflow with the DAG, and a database of its own."""
+    """The environment of an Airflow with the DAG and its own database."""
     require(AIRFLOW / ".done", "pip")
     variables = {
         "PYTHON": sys.executable, "CATALOGUE": str(drawn), "MODEL_DIR": str(tiny_model), "RUNS": str(tmp_path / "runs")
@@ -175,7 +175,7 @@ def test_the_dag_of_airflow(airflow: dict[str, str], drawn: Path, tmp_path: Path
         words = [AIRFLOW / "bin/airflow", "dags", "test", "classify_nightly", date]
         return subprocess.run(words, env=airflow, capture_output=True, text=True, check=False)
 
-    for date, classified in (("2026-11-28", 36), ("2026-11-29", 0), ("2026-11-29", 0)):  # a task may be cleared
+    for date, classified in (("2026-11-28", 36), ("2026-11-29", 0), ("2026-11-29", 0)):  # a cleared task runs again
         done = night(date)
         assert done.returncode == 0, done.stdout + done.stderr
         record = json.loads((tmp_path / "runs" / date / "run.json").read_text())

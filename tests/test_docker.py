@@ -1,6 +1,6 @@
-"""The Dockerfile. Nothing here can build an image, so its steps are replayed in an empty environment.
+"""The Dockerfile. No image can be built here, so its steps are replayed in an empty environment.
 
-That takes minutes: ``make test-image`` runs the tests that need it.
+This takes minutes: ``make test-image`` runs the tests that need it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tests.engines import BOOT
 from tests.servers import free_port, require
 
 Instructions = list[tuple[str, str]]
-POOL_PORT = 50000  # which Beam's `boot` has for a pool of workers, and no other
+POOL_PORT = 50000  # the port that Beam's `boot` hard-codes for a worker pool
 
 
 @pytest.fixture(scope="module")
 def stages(repository: Path) -> list[Instructions]:
-    """The stages of the Dockerfile, each as (instruction, rest), without comments."""
+    """The stages of the Dockerfile, each a list of (instruction, rest) without comments."""
     text = (repository / "Dockerfile").read_text().replace("\\\n", "")
     found: list[Instructions] = []
     for line in text.splitlines():
@@ -40,7 +40,7 @@ def stages(repository: Path) -> list[Instructions]:
 
 @pytest.fixture(scope="module")
 def image(stages: list[Instructions], repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What would be ``/app`` in the image: the steps that copy and install were run there, without CUDA."""
+    """The ``/app`` of the image, filled by its copy and install steps, without CUDA."""
     root = tmp_path_factory.mktemp("image")
     app = root / "app"
     app.mkdir()
@@ -61,7 +61,7 @@ def image(stages: list[Instructions], repository: Path, tmp_path_factory: pytest
 
 @pytest.fixture(scope="module")
 def environment(stages: list[Instructions], image: Path) -> dict[str, str]:
-    """The variables of the image, without those of the test."""
+    """The environment variables of the image, without those of the test."""
     words = [word for instruction, rest in stages[-1] if instruction == "ENV" for word in rest.split()]
     found = dict(word.split("=", 1) for word in words)
     path = found.pop("PATH").replace("$PATH", os.defpath)
@@ -101,14 +101,14 @@ def test_the_entry_points_start_and_classify(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/_SUCCESS").exists()
-    # What a flex template runs: its parameters, some of which mean nothing to Beam, and those of its launcher.
+    # A flex template passes its own parameters, some of them unknown to Beam, and those of its launcher.
     launched = python(image / "launch.py", "--input=gs://shop/in", "--overwrite=true", "--runner=DataflowRunner")
     assert "the following arguments are required: --model-dir, --output" in launched.stderr
 
 
 @pytest.fixture
 def pool(image: Path, environment: dict[str, str], stages: list[Instructions], tmp_path: Path) -> Iterator[None]:
-    """A pool of workers, as the image starts it with ``--worker_pool``; `boot` is where the image has it."""
+    """A worker pool started like the image with ``--worker_pool``; `boot` is at its path in the image."""
     require(BOOT, "Go")
     free_port()
     if subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode:

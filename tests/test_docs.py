@@ -1,4 +1,4 @@
-"""The README and the docs say what the code does."""
+"""The README and the docs agree with the code."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def docs(repository: Path) -> dict[str, str]:
 
 
 def table(text: str, title: str, number: int = 0) -> list[list[str]]:
-    """The rows of a table below a heading, without its head, each a list of cells."""
+    """Return the rows of a table below a heading, without the header row, each a list of cells."""
     section = re.split(r"\n#+ ", re.split(rf"(?m)^#+ {re.escape(title)}\n", text)[1])[0]
     tables = [block for block in section.strip().split("\n\n") if block.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in tables[number].splitlines()[2:]]
 
 
 def commands(text: str) -> list[list[str]]:
-    """The commands of this project in the ``sh`` blocks of a page, each a list of words."""
+    """Return the commands of this project in the ``sh`` blocks of a page, each a list of words."""
     blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))[:2] == ["python", "-m"]]
@@ -210,7 +210,7 @@ def test_the_model_directory(docs: dict[str, str], tiny_model: Path) -> None:
     block = docs["docs/reference/model_directory.md"].split("```")[1]
     described = {name.rstrip("/") for name in re.findall(r"^([\w.]+/?)", block, flags=re.MULTILINE)}
     described |= {"variables", "assets", "fingerprint.pb"}
-    described.remove("label_issues.csv")  # of pretrained networks, see tests/test_data_quality.py
+    described.remove("label_issues.csv")  # pretrained networks only, see tests/test_data_quality.py
     assert described == {file.name for file in tiny_model.iterdir()}
     assert model_dir.INFO_FILE in described
 
@@ -231,7 +231,7 @@ def test_every_guarantee_names_tests_that_exist(docs: dict[str, str], repository
 
 
 def test_flags_that_prose_names_exist(docs: dict[str, str]) -> None:
-    """A flag that was renamed stays in nobody's prose."""
+    """A renamed flag must not survive in prose."""
     known = {flag for parser in cli_reference.parsers().values() for flag in parser.flags()} | {"--help"}
     for name, text in docs.items():
         if name.startswith("docs/guides/training") or name.startswith("docs/reference") or name == "README.md":

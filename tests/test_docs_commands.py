@@ -1,4 +1,4 @@
-"""The commands of the README and the docs run on drawn photos; those that cannot are listed with the reason."""
+"""The commands of the README and the docs run on drawn photos; exceptions are listed with their reasons."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ NOT_RUN = {
     "s3://": "needs a Flink cluster; tests/test_clusters.py runs the same flags on one",
 }
 MORE = {
-    "sweep": ["--backbone", "small", "--image-size", "32", "--epochs", "1"],  # so that it takes seconds
-    "import": ["--preparation", "none"],  # the best one is not clear on so few photos
+    "sweep": ["--backbone", "small", "--image-size", "32", "--epochs", "1"],  # takes only seconds
+    "import": ["--preparation", "none"],  # the best one is ambiguous with so few photos
 }
 
 
@@ -48,7 +48,7 @@ def runnable(name: str) -> list[list[str]]:
 
 @pytest.fixture
 def place(drawn: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with everything that the commands name."""
+    """A folder with everything that the commands refer to."""
     from tests.catalogue.model_dir.test_signature import make_keys
 
     photos = [str(file) for file in sorted(drawn.rglob("*.jpg"))]
@@ -75,7 +75,7 @@ MAINS: dict[str, Callable[[list[str]], int]] = {"trainer": trainer_main, "pipeli
 
 
 def run(words: list[str], keras_home: Path) -> int:
-    """Run a command. `train` gets a process of its own, because Keras reads KERAS_HOME when it is imported."""
+    """Run a command. `train` gets its own process, because Keras reads KERAS_HOME on import."""
     arguments = [*words[3:], *MORE.get(words[3], [])]
     if words[3] != "train":
         return MAINS[words[2]](arguments)
@@ -89,7 +89,7 @@ def test_the_commands_of_a_page_run(
 ) -> None:
     for words in runnable(page):
         output = Path(words[words.index("--output") + 1] if "--output" in words else "none")
-        with contextlib.suppress(FileNotFoundError):  # an earlier command of the page wrote it
+        with contextlib.suppress(FileNotFoundError):  # an earlier command of the page may have written it
             shutil.rmtree(output)
         if words[3] in ("train", "import"):
             shutil.rmtree(words[words.index("--model-dir") + 1], ignore_errors=True)

@@ -19,26 +19,26 @@ from tests import engines
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
-CREATED = r"Created job with id: \[[^\"\n\s]+\]"  # which Airflow's Beam operator looks for
+CREATED = r"Created job with id: \[[^\"\n\s]+\]"  # Airflow's Beam operator looks for it
 OF_JAVA, PRISM = ([pytest.param(name, marks=getattr(pytest.mark, name)) for name in names]
                   for names in (("flink", "spark"), ("prism",)))  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=OF_JAVA + PRISM)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The flags for it."""
+    """The flags for the engine."""
     return engines.embedded(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module", params=OF_JAVA)
 def engine_of_java(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The flags for it."""
+    """The flags for the engine."""
     return engines.embedded(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")
 def catalogue(clothing: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real photos, odd files, a line twice and one that leads nowhere, each with an article number and a price."""
+    """Real photos, odd files, a repeated line and a missing file, each with an article number and a price."""
     photos = sorted((clothing / "validation").rglob("*.jpg"))
     odd = sorted((shared / "datasets/odd-images").iterdir())
     uris = [*photos, *odd, photos[0], Path("/none.jpg")]
@@ -50,7 +50,7 @@ def catalogue(clothing: Path, shared: Path, tmp_path_factory: pytest.TempPathFac
 
 
 class Runs:
-    """Runs ``classify`` on the catalogue."""
+    """Runs of ``classify`` on the catalogue."""
 
     def __init__(self, command: Command, catalogue: Path, model: Path) -> None:
         self._command = command
@@ -58,7 +58,7 @@ class Runs:
                        "--max-failure-rate", 0.5, "--engine", "openvino", "--precision", "float32"]  # fmt: skip
 
     def __call__(self, output: Path, *flags: object) -> str:
-        """Returns what it said on standard error."""
+        """Run ``classify`` and return its standard error."""
         done = self._command("pipeline", "classify", *self._flags, "--output", output, *flags)
         assert done.returncode == 0, done.stderr
         return done.stderr
@@ -88,7 +88,7 @@ def record(run: Path) -> dict[str, Any]:
 
 
 def assert_equal(run: Path, local: Path) -> None:
-    """The same rows, dead letters and counts as those of the local runner."""
+    """Check that a run has the same rows, dead letters and counts as one of the local runner."""
     assert (run / "_SUCCESS").exists()
     assert rows(run, "dead_letters") == rows(local, "dead_letters")
     found, expected = rows(run, "predictions"), rows(local, "predictions")

@@ -1,4 +1,4 @@
-"""The whole line on real photos: train, evaluate, classify; what one side says the other says too."""
+"""The whole workflow on real photos: train, evaluate and classify agree with each other."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Runs over real photos that are killed at random moments, and continued by the same command.
+"""Runs over real photos that are killed at random moments, and resumed by the same command.
 
-``make test`` tries a few moments, with a small network; ``make soak`` many, with a real one and on object stores, too.
+``make test`` tries a few moments with a small network; ``make soak`` many, with a real one and on object stores, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PHOTOS = 3000
 
 
 class Uninterrupted(NamedTuple):
-    """A run that nobody has killed: its command but for the output, its rows, and how many seconds it took."""
+    """An uninterrupted run: its command without the output, its rows, and its duration in seconds."""
 
     words: list[str]
     rows: list[str]
@@ -38,7 +38,7 @@ class Uninterrupted(NamedTuple):
 
 
 def rows_of(output: str) -> list[str]:
-    """The rows of a run directory; its dead letters, too."""
+    """Return the rows of a run directory, including its dead letters."""
     folders = (f"{output}/predictions", f"{output}/dead_letters")
     files = [file.location for folder in folders for file in storage.list_files(folder)]
     return sorted(line for file in files for line in storage.read_text(file).splitlines())
@@ -70,7 +70,7 @@ def real(clothing_model: Path, clothing: Path, tmp_path_factory: pytest.TempPath
 
 
 class Killer:
-    """Starts a run, kills it, and continues it."""
+    """A run that is started, killed and resumed."""
 
     def __init__(self, whole: Uninterrupted, output: str, temporary: Path, environment: dict[str, str]) -> None:
         temporary.mkdir()
@@ -78,10 +78,10 @@ class Killer:
         self._environment = {**os.environ, **environment, "TMPDIR": str(temporary)}
 
     def kill(self, moment: Callable[[], bool], chance: random.Random) -> str | None:
-        """Kills the command, or one of its workers, at a moment; a run that loses a worker goes on by itself.
+        """Kill the command or one of its workers at a given moment. A run that loses a worker continues by itself.
 
         Returns:
-            What was killed; None if the run had ended before.
+            Name of the killed process; None if the run had already ended.
         """
         process = subprocess.Popen(self._words, stderr=subprocess.DEVNULL, env=self._environment)
         while not moment():
@@ -100,10 +100,10 @@ class Killer:
         return "worker" if victim in workers else "command"
 
     def finish(self, expected: list[str]) -> dict[str, Any]:
-        """Runs the same command to its end, unless the run is complete, and looks at what is there then.
+        """Run the same command to its end unless the run is complete, then check the results.
 
         Returns:
-            The content of ``run.json``.
+            The contents of ``run.json``.
         """
         if not storage.is_file(f"{self._output}/_SUCCESS"):
             done = subprocess.run(self._words, capture_output=True, text=True, env=self._environment, check=False)
@@ -129,7 +129,7 @@ def test_killed_at_any_moment_the_same_command_gives_the_rows_of_an_uninterrupte
     chance, run = random.Random(seed), tmp_path / "run"
 
     def moment() -> bool:
-        if (run / "predictions").exists():  # it is being committed already
+        if (run / "predictions").exists():  # the commit has begun
             return True
         return sum(counted(str(folder))["classified"] for folder in (run / "_temporary").glob("*")) >= images
 
@@ -154,7 +154,7 @@ def test_killed_at_twenty_random_moments(
             killer = Killer(real, f"{root}/run-{number}", tmp_path / f"temporary-{number}", environment)
             seconds, start = chance.uniform(0, 0.95) * whole, time.monotonic()
             killed = killer.kill(lambda end=start + seconds: time.monotonic() >= end, chance)  # type: ignore[misc]
-            if killed is None:  # the machine is quicker now
+            if killed is None:  # the machine is faster now
                 whole = time.monotonic() - start
         counts = killer.finish(real.rows)["counts"]
         reused.append(sum(counts["reused"].values()))
@@ -166,7 +166,7 @@ def test_killed_at_twenty_random_moments(
 def test_two_hundred_thousand_images_take_no_more_memory_nor_files_than_fifty_thousand(
     tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> None:
-    """Five in a hundred of them broken, in ways that take a decoder's different paths."""
+    """Five percent of them are broken, in ways that exercise different paths of a decoder."""
     photos = write_photos(drawn, tmp_path / "photos", 200_000)
     for number in range(0, 200_000, 20):
         photo = photos / f"{number:05}.jpg"
@@ -182,7 +182,7 @@ def test_two_hundred_thousand_images_take_no_more_memory_nor_files_than_fifty_th
         counts = counted(str(found[0])) if found else {}
         done = sum(counts.get(name, 0) for name in ("classified", "reused", "failed"))
         workers = children(process.pid)
-        with contextlib.suppress(OSError):  # one has just ended
+        with contextlib.suppress(OSError):  # a worker has just ended
             if len(workers) == 2 and done:
                 samples.append((done, sum(map(resident_bytes, workers)), sum(map(open_files, workers))))
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""One set of lists, read for training and for classifying: both find the same images and labels."""
+"""One set of lists, read for training and for classification: both find the same images and labels."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
 
 
 def as_text(label: object) -> str:
-    """A label as it is typed: 4 where a tool has stored 4.0."""
+    """Return a label as it is typed: 4 where a tool has stored 4.0."""
     return json.dumps(int(label) if isinstance(label, float) else label).strip('"').strip()
 
 

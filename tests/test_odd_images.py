@@ -1,10 +1,11 @@
-"""The odd images of Pillow's own tests, each with the outcome that somebody who looked at it expects.
+"""The odd images of Pillow's own tests, each with its expected outcome, checked by eye.
 
-The colours come from Chromium, which drew each file on a white canvas, not from the reader that is tested here; all but
-these: Chromium applies the gamma chunk of hopper.png, which is no colour profile, and neither the EXIF orientation of
-the WebP files nor that in the XMP of xmp_tags_orientation.png. The former must look like hopper.jpg, the latter turned.
+The colors come from Chromium, which drew each file on a white canvas, not from the reader under test, with these
+exceptions: Chromium applies the gamma chunk of hopper.png, which is not a color profile, and ignores both the EXIF
+orientation of the WebP files and the XMP orientation of xmp_tags_orientation.png. hopper.png must look like hopper.jpg,
+the others must be rotated.
 
-hopper_bad_exif.jpg has damaged pixels, too: streaks that every decoder shows, since JPEG has no checksums. Chromium
+hopper_bad_exif.jpg also has damaged pixels: streaks that every decoder shows, since JPEG has no checksums. Chromium
 draws half of the truncated ones, and the picture of unknown_compression_method.png without its profile.
 """
 
@@ -19,7 +20,7 @@ from catalogue.images.reader import read_image, read_thumbnail
 from catalogue.images.spec import ImageSpec
 from catalogue.reasons import ImageError, Reason
 
-# Name: (width, height) upright, and the mean colours of the quarters: top left, top right, bottom left, bottom right.
+# Name: (width, height) upright, and the mean colors of the quarters: top left, top right, bottom left, bottom right.
 PICTURES = {
     "1_trns.png": ((64, 64), "3c3c3c 767676 818181 bdbdbd"),
     "anim_frame1.webp": ((82, 82), "ffffff ffffff f5e2e3 f7efee"),
@@ -78,7 +79,7 @@ PICTURES = {
     "transparent.webp": ((200, 150), "b5a6d0 bcc6ae eddfda eedfd9"),
     "truncated_app14.jpg": ((100, 100), "340806 210504 100302 0b0201"),
     "truncated_exif_dpi.jpg": ((480, 640), "ffffff ffffff ffffff ffffff"),
-    "truncated_jpeg.jpg": ((100, 100), "81817e 7e807e 82807f 81807f"),  # lacks the last byte of its end marker only
+    "truncated_jpeg.jpg": ((100, 100), "81817e 7e807e 82807f 81807f"),  # lacks only the last byte of its end marker
     "uncompressed_la.png": ((128, 128), "e6e6e6 ebebeb f6f6f6 ffffff"),
     "xmp_tags_orientation.png": ((326, 268), "d3b583 c7a978 dbba8a ebca92"),
 }
@@ -118,7 +119,7 @@ def test_gives_the_right_picture(name: str, shared: Path) -> None:
     whole = read_thumbnail(data, 10_000)
     assert whole.shape == (height, width, 3)
     np.testing.assert_allclose(quarters(whole), expected_quarters(colours), atol=3)
-    if min(width, height) >= 50:  # in a smaller one a quarter has no clear edge in 64 pixels
+    if min(width, height) >= 50:  # in smaller ones the quarters have no clear edges at 64 pixels
         np.testing.assert_allclose(
             quarters(read_image(data, ImageSpec(64, "stretch"))), expected_quarters(colours), atol=6
         )

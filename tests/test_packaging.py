@@ -1,4 +1,4 @@
-"""The package as others get it: its dependencies, the wheel, and the archive that Beam's ``--setup_file`` makes."""
+"""The distributed package: its dependencies, the wheel, and the archive that Beam makes with ``--setup_file``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("catalogue", "trainer", "pipeline")
-# Where the name of the package to install is not that of the module.
+# Modules whose distribution has another name.
 DISTRIBUTIONS = {
     "grpc": "grpcio",
     "PIL": "pillow",
@@ -30,7 +30,7 @@ DISTRIBUTIONS = {
 
 
 def imported(repository: Path) -> Iterator[tuple[str, str]]:
-    """Every module outside this project that its packages import, with the file that does."""
+    """Yield every module outside this project that its packages import, with the importing file."""
     for package in PACKAGES:
         for file in (repository / package).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -47,7 +47,7 @@ def distribution_of(module: str) -> str:
 
 
 def test_what_is_imported_is_declared_and_the_other_way_round(repository: Path) -> None:
-    """Extras count; those for development, and for GPUs, bring what is not imported."""
+    """Extras count, except the development ones, which the packages need not import."""
     required = metadata.requires("catalogue-classifier") or []
     declared = {
         re.split(r"[\[<>=; ]", line)[0].lower() for line in required if "extra == 'dev'" not in line.replace('"', "'")
@@ -58,12 +58,12 @@ def test_what_is_imported_is_declared_and_the_other_way_round(repository: Path) 
         if name.split(".")[0] not in sys.stdlib_module_names
     }
     assert {entry for entry in used if entry[0] not in declared} == set()
-    assert declared - {name for name, _ in used} == {"pyopenssl"}  # which model-signing imports without declaring it
+    assert declared - {name for name, _ in used} == {"pyopenssl"}  # model-signing imports it without declaring it
 
 
 @pytest.fixture(scope="module")
 def source(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tracked files that are packaged, without anything that was built."""
+    """The tracked files that are packaged, without build outputs."""
     folder = tmp_path_factory.mktemp("source")
     listed = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
@@ -83,10 +83,10 @@ def run(*words: object, cwd: Path, **environment: str) -> str:
 
 @pytest.mark.parametrize("form", ["wheel", "archive"])
 def test_both_commands_start_from_what_is_built(form: str, source: Path, tmp_path: Path) -> None:
-    """In an environment of its own, to which only the dependencies are lent."""
+    """In a new environment that only shares the dependencies."""
     if form == "wheel":
         run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source, cwd=tmp_path)
-    else:  # as Beam makes it of --setup_file
+    else:  # as Beam does for --setup_file
         run(sys.executable, "setup.py", "-q", "sdist", "--dist-dir", tmp_path, cwd=source)
     (built,) = (path for path in tmp_path.iterdir() if path.suffix in (".whl", ".gz"))
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)

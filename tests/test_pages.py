@@ -1,4 +1,4 @@
-"""The reports in a real browser, as wide as a phone and as a desktop: nothing broken, empty or cut off."""
+"""The reports in a real browser, as wide as a phone and as a desktop: nothing is broken, empty or cut off."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 WIDTHS = {"phone": 390, "desktop": 1280}
 
-# The page is put into a frame of the width that is asked for, since a window cannot be as narrow as a phone.
+# The page is in a frame of the requested width, because a window cannot be as narrow as a phone.
 LOOK = """<!doctype html><meta charset="utf-8"><body style="margin:0">
 <iframe id="page" style="border:0;width:%dpx;height:900px" srcdoc="%s"></iframe><pre id="found"></pre><script>
 const frame = document.getElementById("page");
@@ -94,7 +94,7 @@ def test_the_evaluation_of_a_model(width: str, tiny_model: Path, look: Callable[
     )
     assert found["cells"]
     for link, shown, count, images in found["cells"]:
-        assert shown == [link]  # the photos behind this cell, and no others
+        assert shown == [link]  # only the photos behind this cell
         assert images == min(int(count), 6)
 
 

@@ -1,4 +1,4 @@
-"""Nothing that the commands import tells anybody that they ran, or leaves files where nobody has asked for them."""
+"""The commands and their imports send no telemetry, and leave no files in unexpected places."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# Python imports this module before all others, in every process.
+# Code of sitecustomize, which every Python process imports first.
 RECORDER = """
 import os, socket
 resolve, connect = socket.getaddrinfo, socket.socket.connect
@@ -31,7 +31,7 @@ LOCAL = {"localhost", "127.0.0.1", "::1", "::", "0.0.0.0", "None", ""}
 
 @pytest.fixture
 def recorded(tmp_path: Path, repository: Path) -> tuple[Path, dict[str, str]]:
-    """A folder with an empty home and a recorder of lookups, and the environment for them."""
+    """A folder with an empty home and a recorder of network lookups, and the environment for them."""
     for name in ("home", "recorder", "tmp", "keras"):
         (tmp_path / name).mkdir()
     (tmp_path / "recorder/sitecustomize.py").write_text(RECORDER)
@@ -80,7 +80,7 @@ def test_training_and_evaluating(recorded: tuple[Path, dict[str, str]], drawn: P
     }  # fmt: skip
 
 
-NOBODY = ["unshare", "-U", "--map-user=12345", "--map-group=12345"]  # a user whom no file knows, as in containers
+NOBODY = ["unshare", "-U", "--map-user=12345", "--map-group=12345"]  # a user without an account, as in containers
 
 
 def test_without_a_home_and_a_name(tmp_path: Path, tiny_model: Path, drawn: Path, repository: Path) -> None:

@@ -1,4 +1,4 @@
-"""A real file, object or line for each reason that an image can fail for, through the whole ``classify`` command."""
+"""A real file, object or line for each reason that an image can fail, through the whole ``classify`` command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from catalogue.reasons import Reason
 
 
 class _Refuses(http.server.BaseHTTPRequestHandler):
-    """Answers with the status that the path names."""
+    """Server that responds with the status in the path."""
 
     def do_GET(self) -> None:
         self.send_response(int(self.path.strip("/").partition(".")[0]))

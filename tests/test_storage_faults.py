@@ -1,4 +1,4 @@
-"""Every storage operation on the real servers while their requests fail."""
+"""Every storage operation on real servers while requests fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX = 1 << 20
 def faulty(
     object_store_behind_faults: tuple[ObjectStore, FaultyProxy], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[str, FaultyProxy]:
-    """A folder, and the proxy that its requests go through; clients lose patience after a second."""
+    """A folder, and the proxy that its requests pass through; clients time out after a second."""
     backoff = {"init_backoff": timedelta(seconds=0.05), "max_backoff": timedelta(seconds=0.2), "base": 2}
     monkeypatch.setattr(
         object_reads, "RETRY", {"max_retries": 10, "retry_timeout": timedelta(seconds=1), "backoff": backoff}
@@ -36,7 +36,7 @@ def faulty(
 
 
 def fail(proxy: FaultyProxy, fault: str, method: str, word: str, times: int) -> None:
-    """Makes the next requests fail whose method and path are these."""
+    """Make the next `times` requests with this method, and `word` in their path, fail."""
     proxy.injected.clear()
 
     def choose(asked: str, path: str) -> str | None:
@@ -78,7 +78,7 @@ def test_a_read_that_always_fails_has_its_reason(faulty: tuple[str, FaultyProxy]
     assert proxy.injected
 
 
-UNUSED = {("gs", "PUT"), ("s3", "DELETE"), ("az", "DELETE")}  # methods that these clients do without
+UNUSED = {("gs", "PUT"), ("s3", "DELETE"), ("az", "DELETE")}  # methods that these clients do not use
 
 
 @pytest.mark.parametrize("fault", ["503"])
@@ -114,7 +114,7 @@ def test_a_file_whose_creation_was_not_acknowledged_is_ones_own(faulty: tuple[st
 def test_a_creation_beside_another_is_tried_again(
     open_faulty_store: Callable[[str], tuple[ObjectStore, FaultyProxy]],
 ) -> None:
-    """S3 answers 409 while another conditional write has not ended, which may still fail."""
+    """S3 responds with 409 while another conditional write is in progress, which may still fail."""
     (root, _), proxy = open_faulty_store("s3")
     fail(proxy, "409", "PUT", "lock", times=2)
     assert storage.create(f"{root}/lock", b"mine")
@@ -129,10 +129,10 @@ def test_a_creation_beside_another_is_tried_again(
 def test_a_response_that_has_waited_for_room_is_requested_again(
     faulty: tuple[str, FaultyProxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client gives a response 0.8 s here, and a minute in use; waiting for room may take longer."""
+    """The response timeout is 0.8 s here and a minute in production; waiting for memory may take longer."""
     root, _ = faulty
     monkeypatch.setattr("catalogue.storage.values.STALE_SECONDS", 0.3)
-    for key in ("a.jpg",) if root.startswith("az:") else ("a.jpg", "a//b.jpg"):  # which no client of Azure can name
+    for key in ("a.jpg",) if root.startswith("az:") else ("a.jpg", "a//b.jpg"):  # Azure clients cannot name a//b.jpg
         storage.write_bytes(f"{root}/{key}", PICTURE)
         admitted: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The shape of the tree: import directions, cycles, light imports, tests beside the code."""
+"""The structure of the code: import directions, cycles, lightweight imports, tests beside the code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEAVY = ("tensorflow", "keras", "apache_beam")
 
 
 def modules(repository: Path, package: str) -> dict[str, Path]:
-    """Every module of a package, however deep: dotted name -> file."""
+    """Return every module of a package, at any depth: dotted name -> file."""
     found = {}
     for file in sorted((repository / package).rglob("*.py")):
         parts = file.relative_to(repository).with_suffix("").parts
@@ -26,7 +26,7 @@ def modules(repository: Path, package: str) -> dict[str, Path]:
 
 
 def nodes(tree: ast.AST, *, top_level: bool) -> Iterator[ast.AST]:
-    """The nodes of a module; with `top_level` only those that run when it is imported."""
+    """Yield the nodes of a module; with `top_level`, only those that run on import."""
     for node in ast.iter_child_nodes(tree):
         if top_level and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
@@ -37,7 +37,7 @@ def nodes(tree: ast.AST, *, top_level: bool) -> Iterator[ast.AST]:
 
 
 def imports(file: Path, *, top_level: bool = False) -> set[str]:
-    """The modules that a file imports, and the names it takes from them; without those for type checking only."""
+    """Return the modules that a file imports and the names imported from them, except those for type checking."""
     found = set()
     for node in nodes(ast.parse(file.read_text(encoding="utf-8")), top_level=top_level):
         if isinstance(node, ast.Import):
@@ -48,7 +48,7 @@ def imports(file: Path, *, top_level: bool = False) -> set[str]:
 
 
 def imported_modules(file: Path, known: dict[str, Path]) -> set[str]:
-    """Which of the `known` modules a file imports."""
+    """Return the `known` modules that a file imports."""
     return {name if name in known else name.rpartition(".")[0] for name in imports(file)} & set(known)
 
 
@@ -85,7 +85,7 @@ def test_the_pipelines_help_is_light(arguments: list[str], repository: Path) -> 
 
 
 def loaded(arguments: list[str], repository: Path) -> list[str]:
-    """Which of the heavy packages a command has imported when it ends."""
+    """Return the heavy packages that a command has imported when it ends."""
     code = f"""
 import runpy, sys
 sys.argv = {arguments!r}
@@ -110,7 +110,7 @@ def test_heavy_packages_are_imported_at_the_top_of_few_modules_of_the_shared_cod
 
 
 def test_functions_import_only_what_must_be_late(repository: Path) -> None:
-    """The work of a command, after its cheap checks; the clients of storages; extras; and what a worker starts with."""
+    """The work of a command after its cheap checks, the storage clients, extras, and the start of a worker."""
     late = {
         name
         for package in PACKAGES
@@ -149,7 +149,7 @@ def test_records_need_the_standard_library_only(repository: Path) -> None:
 
 
 def test_every_test_has_its_module(repository: Path) -> None:
-    """Tests mirror the packages folder by folder, so that the tests of a module are found where its name says."""
+    """Tests mirror the packages folder by folder, so that the tests of a module are easy to find."""
     for package in PACKAGES:
         for test in (repository / "tests" / package).rglob("test_*.py"):
             own = repository / test.relative_to(repository / "tests").parent / test.name.removeprefix("test_")

@@ -1,4 +1,4 @@
-"""The page about the tutorials: each of its commands runs, on few pictures, and shows what the page says it shows."""
+"""The tutorials page: each of its commands runs on a few pictures and prints what the page shows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from trainer.data import idx
 
 PAGE = Path(__file__).parents[1] / "docs/guides/tutorials.md"
 TUTORIALS = re.split(r"\n## ", PAGE.read_text(encoding="utf-8"))[1:]
-FEW = 240  # pictures of each file
+FEW = 240  # pictures per file
 
 
 def few(file: Path, place: Path) -> None:
-    """An IDX file with the first pictures, or labels, of another one."""
+    """Write an IDX file with the first pictures or labels of another one."""
     array = read(file)[:FEW]
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     place.parent.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def place(shared: Path, clothing: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def small(words: list[str]) -> list[str]:
-    """A command that takes seconds: few epochs, and small networks in the place of those with ImageNet's weights."""
+    """Make a command take only seconds: few epochs, and small networks instead of those with ImageNet weights."""
     made = ["2" if before == "--epochs" else word for before, word in zip(["", *words], words, strict=False)]
     if "Xception" in made:
         made[made.index("Xception")] = "convolutional"
@@ -72,7 +72,7 @@ def test_each_figure_is_where_the_page_says(
     for line in block.splitlines():
         words = shlex.split(line)
         assert words[:3] == ["python", "-m", "trainer"]
-        if "imagenet" in words:  # its weights are downloaded
+        if "imagenet" in words:  # its weights would be downloaded
             left_out.add(words[words.index("--model-dir") + 1])
             continue
         assert main(small(words[3:])) == 0, capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""No server holds a read up for longer than its limit, nor a run."""
+"""No server can delay a read or a run beyond its limit."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def forgotten() -> Iterator[None]:
 
 
 def read(url: str, seconds: float = SECONDS) -> tuple[Reason | None, float]:
-    """The reason why it fails, and how long that took."""
+    """Return the reason why a read fails, and the seconds it took."""
     start = time.monotonic()
     try:
         with Deadline(seconds):
@@ -77,7 +77,7 @@ def test_each_fault_has_its_reason_and_no_read_takes_longer_than_its_limit() -> 
 
 
 def test_what_the_server_sends_the_second_time_is_taken() -> None:
-    """Bodies that are cut or reset are asked for again, and so is who is busy, after as long as it says."""
+    """Cut and reset bodies are requested again, and busy servers after the delay that they ask for."""
     good = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(PICTURE), PICTURE)
     for name in (
         "a body that is cut",
@@ -105,7 +105,7 @@ def test_a_server_is_asked_again_when_it_says_so() -> None:
     reason, seconds = read(server.url, 5)
     assert reason is Reason.READ_FAILED
     assert seconds < 5
-    assert len(times) == 3  # and not a fourth time, for which 5 s are not enough
+    assert len(times) == 3  # 5 s are not enough for a fourth request
     assert all(2 <= after - before < 3 for before, after in itertools.pairwise(times))
     server.close()
 
@@ -116,7 +116,7 @@ def test_a_host_that_keeps_timing_out_is_left_alone_for_a_while(monkeypatch: pyt
     with ThreadPoolExecutor(40) as pool:
         start = time.monotonic()
         found = list(pool.map(lambda number: read(silent.url, 1), range(40)))
-        assert time.monotonic() - start < 2.5  # and not ten times 1 s
+        assert time.monotonic() - start < 2.5  # not ten times 1 s
         assert {reason for reason, _ in found} == {Reason.READ_FAILED}
     with pytest.raises(StorageError, match=f"{silent.url} keeps timing out: skipped for another") as error:
         storage.read(f"{silent.url}/a.jpg", MOST_BYTES)
@@ -130,7 +130,7 @@ def test_a_host_that_keeps_timing_out_is_left_alone_for_a_while(monkeypatch: pyt
 
 
 def test_reads_that_are_tried_again_hold_nothing_that_others_wait_for() -> None:
-    """Of more images than there is memory for, each of which is cut: who has been admitted waits for a turn again."""
+    """Every image is cut, and all exceed the memory budget together: a retried read waits for its turn again."""
     server = FaultyServer(sends(b"HTTP/1.1 200 OK\r\nContent-Length: 250\r\n\r\n12345"))
     budget = Budget(1000)
 
@@ -185,7 +185,7 @@ def test_a_handshake_that_does_not_end_is_given_up() -> None:
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_servers_with_faults_cost_their_own_images_only(
     assert letters.keys() == faulty.keys()
     for uri, letter in letters.items():
         reason = FAULTS[faulty[uri]][1]
-        # Bytes that are no picture are found out when they are decoded.
+        # Bytes that are not a picture are only detected when they are decoded.
         assert letter["reason"] == (reason.code if reason else "empty" if "nothing" in uri else "unknown_format"), uri
     counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
     assert counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values()) == len(photos) + len(faulty)

@@ -39,7 +39,7 @@ def training(repository: Path, data: Path, path: Path, *more: object, **environm
 
 
 def ended(process: subprocess.Popen, seconds: float = 300) -> str:
-    """What a process wrote, once it has ended well."""
+    """Wait until a process has succeeded, and return its standard error."""
     _, errors = process.communicate(timeout=seconds)
     assert process.returncode == 0, errors
     return errors
@@ -71,14 +71,14 @@ def losses(path: Path) -> list[float]:
 
 
 def cluster(free_port: Callable[[], int]) -> list[str]:
-    """The ``TF_CONFIG`` of each of two workers."""
+    """Return the ``TF_CONFIG`` of each of two workers."""
     workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     return [json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": n}}) for n in range(2)]
 
 
 @pytest.fixture
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of weights stands for a pretrained network."""
+    """A weights file that stands in for a pretrained network."""
     import keras
 
     from trainer.networks import backbones
@@ -92,7 +92,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(
     repository: Path, drawn: Path, tmp_path: Path, pretrained: Path
 ) -> None:
-    """Fine-tuning, killed in everything it does: encoding photos, then copies, fitting the head, then the network."""
+    """Fine-tuning, killed in each phase: encoding photos, encoding copies, fitting the head, fitting the network."""
     flags = ["--backbone", "residual", "--weights", pretrained, "--fine-tune", "add_1", "--copies", 3, "--epochs", 40]
     flags += ["--head-epochs", 30, "--checkpoint-seconds", 0, "--resume"]
     with training(repository, drawn, tmp_path / "whole", *flags) as process:
@@ -121,7 +121,7 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(
 def test_two_workers_give_the_losses_of_one(
     repository: Path, drawn: Path, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
-    """With dropout left out: its masks are drawn by each replica for itself."""
+    """Without dropout, because each replica draws its own masks."""
     flags = ("--epochs", 5, "--dropout", 0, "--ema", 0.9)
     with training(repository, drawn, tmp_path / "one", *flags) as process:
         ended(process)

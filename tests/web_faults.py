@@ -1,4 +1,4 @@
-"""Web servers on loopback, each with a fault of its own, such as real ones have, or are given to hold a reader up."""
+"""Web servers on loopback, each with a fault of its own: faults of real servers, or attempts to delay a reader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from catalogue.reasons import Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
 MOST_BYTES = 1 << 20
-_PAUSE = 0.05  # between two bytes, or lines, of a server that never comes to an end
+_PAUSE = 0.05  # between two bytes or lines of a server that never finishes
 _OK = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
 _GZIP = _OK + b"Content-Encoding: gzip\r\n"
@@ -24,7 +24,7 @@ Answer = Callable[[socket.socket], None]
 
 
 def sends(*parts: bytes) -> Answer:
-    """Sends this, and closes the connection."""
+    """Send the parts, and close the connection."""
 
     def answer(connection: socket.socket) -> None:
         for part in parts:
@@ -34,7 +34,7 @@ def sends(*parts: bytes) -> Answer:
 
 
 def sends_and_waits(*parts: bytes) -> Answer:
-    """Sends this, and nothing more."""
+    """Send the parts, and then nothing."""
 
     def answer(connection: socket.socket) -> None:
         sends(*parts)(connection)
@@ -45,7 +45,7 @@ def sends_and_waits(*parts: bytes) -> Answer:
 
 
 def repeats(first: bytes, part: bytes, pause: float = _PAUSE) -> Answer:
-    """Sends one part again and again."""
+    """Send `first`, and then `part` again and again."""
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(first)
@@ -125,7 +125,7 @@ FAULTS: dict[str, tuple[Answer, Reason | None]] = {
     "busy until the next century": (sends(_busy(b"Retry-After: Fri, 01 Jan 2100 00:00:00 GMT\r\n")), LATER),
     "nothing": (sends(b"HTTP/1.1 204 No Content\r\n\r\n"), None),
 }
-"""What a server does with each request, and the reason with which a read fails; None if it gives bytes."""
+"""Response of each server to a request, and the reason with which a read fails; None if it returns bytes."""
 
 
 class FaultyServer:
@@ -137,7 +137,7 @@ class FaultyServer:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Takes no more requests."""
+        """Stop accepting requests."""
         self._socket.close()
 
     def _serve(self) -> None:
@@ -160,7 +160,7 @@ def _read_request(connection: socket.socket) -> None:
 
 @contextlib.contextmanager
 def running_faulty_servers() -> Iterator[dict[str, str]]:
-    """A server for each fault, by its name."""
+    """Run a server for each fault; yield their URLs by name of the fault."""
     servers = {name: FaultyServer(answer) for name, (answer, _) in FAULTS.items()}
     yield {name: server.url for name, server in servers.items()}
     for server in servers.values():

@@ -1,4 +1,4 @@
-"""A run, and commits of it with rows that say nothing."""
+"""A run, and commits of it with placeholder rows."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def make_part(run: Run, folder: str, number: int, count: int) -> Part:
 
 @pytest.fixture
 def part() -> Callable[..., Part]:
-    """Makes a finished file of rows."""
+    """Function that writes a finished part."""
     return make_part
 
 
 def take_lock(run: Run) -> None:
-    """Gives the lock of the run directory to a run, whoever has it."""
+    """Give the lock of the run directory to a run, whoever holds it."""
     holder = Holder.here(run.token, run.started)
     storage.write_text(f"{run.output}/_lock", json.dumps(dataclasses.asdict(holder)))
 
 
 def statistics_of(predictions: int, letters: int) -> Statistics:
-    """The statistics of so many hats with a score of 0.99, and of so many corrupt images."""
+    """Return the statistics of `predictions` hats with a score of 0.99 and `letters` corrupt images."""
     statistics = Statistics()
     for number in range(predictions):
         statistics.add(FinishedImage(ListedImage("a", ((f"{number}", {}),)), Result("a", top=(("hat", 0.99),))))
@@ -73,13 +73,13 @@ def results_of(predictions: int, letters: int = 0) -> dict[str, Any]:
 
 @pytest.fixture
 def results() -> Callable[..., dict[str, Any]]:
-    """The results of a run besides its rows."""
+    """Function that returns the results of a run other than its rows."""
     return results_of
 
 
 @pytest.fixture
 def commit_rows() -> Callable[..., dict[str, Any]]:
-    """Commits a run with so many predictions and dead letters."""
+    """Function that commits a run with the given numbers of predictions and dead letters."""
 
     def call(run: Run, predictions: int, letters: int, **changes: Any) -> dict[str, Any]:
         take_lock(run)

@@ -131,7 +131,7 @@ def test_what_is_left_out_is_counted_and_said(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Hidden files and rows without a URI are no inputs, and do not count against the failure rate."""
+    """Hidden files and rows without a URI are not inputs and do not count toward the failure rate."""
     shutil.copytree(drawn / "hat", tmp_path / "hat")
     shutil.copytree(drawn / "shoes", tmp_path / "hat/.Trash-1000/files")
     lines = ["sku,uri,,", "1,hat/00.jpg|hat/01.jpg,,", *(f"{number},," for number in range(2, 9)), "9,hat/02.jpg"]
@@ -151,13 +151,13 @@ def test_what_is_left_out_is_counted_and_said(
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def test_credentials_in_uris_are_in_the_uri_column_only(
     classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Users and passwords, and signatures, of images that are read and of those that are not."""
+    """User names, passwords and signatures, both of images that are read and of images that fail."""
     handler = functools.partial(Quiet, directory=str(drawn))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -206,7 +206,7 @@ def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
 
 
 def table(folder: Path, form: str) -> list[dict[str, Any]]:
-    """The rows of a folder of parts, read with PyArrow, in the order of their URIs."""
+    """Read the rows of a folder of parts with PyArrow, sorted by URI."""
     texts = ("fields.sku", "model_id", "content_hash")  # some hashes look like numbers: 65675753424345e0
     options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
     found: list[dict[str, Any]] = []
@@ -221,7 +221,7 @@ def table(folder: Path, form: str) -> list[dict[str, Any]]:
 
 
 def flat(row: dict[str, Any], columns: list[str]) -> dict[str, Any]:
-    """A row as a CSV has it."""
+    """Return a row as it appears in a CSV."""
     cells = {name: value for name, value in row.items() if name not in ("top", "fields")}
     for rank, entry in enumerate(row.get("top", []), start=1):
         cells |= {f"top.{rank}.{name}": value for name, value in entry.items()}
@@ -362,7 +362,7 @@ def test_too_many_failures_are_no_success(
     assert not (run / "_SUCCESS").exists()
     assert len(read_rows(run)) == 36
     assert len(read_rows(run, "dead_letters")) == 2
-    assert classify(data, tiny_model, run, "--max-failure-rate", 0.06) == 0  # a run that failed may be replaced
+    assert classify(data, tiny_model, run, "--max-failure-rate", 0.06) == 0  # a failed run may be replaced
     assert (run / "_SUCCESS").exists()
 
 
@@ -385,7 +385,7 @@ def test_a_run_that_can_no_longer_succeed_is_stopped_early(
     assert re.search(r"finished work is kept; to continue, run: .* --keep-going$", said, flags=re.MULTILINE)
     assert not (run / "run.json").exists()
     saved = [one for chunk in run.glob("_temporary/*/chunk-*") for one in read_results(str(chunk))[1]]
-    assert len(saved) >= int(found[1].replace(",", ""))  # also those of chunks that were not full
+    assert len(saved) >= int(found[1].replace(",", ""))  # including those of chunks that were not full
 
     assert classify(tmp_path / "list.csv", tiny_model, run, "--keep-going") == 1
     assert "25,000 of 50,000 images failed, more than --max-failure-rate 0.05 allows" in capfd.readouterr().err
@@ -413,7 +413,7 @@ def test_a_finished_run_is_kept_unless_told_otherwise(
 
 @pytest.fixture
 def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The images of each chunk that is written in this process."""
+    """Number of images of each chunk written in this process."""
     written: list[int] = []
     close = open_chunks.OpenChunk.close
 
@@ -440,7 +440,7 @@ def test_one_model_serves_all_threads_of_a_process(
     monkeypatch.setattr(engines, "choose", counted)
     flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=4")
     assert classify(drawn, tiny_model, tmp_path / "run", *flags) == 0
-    assert len(chunks) == 4  # each thread wrote what it classified
+    assert len(chunks) == 4  # one per thread
     assert sum(chunks) == len(list(drawn.rglob("*.jpg")))
     assert loads == [engines.Threads(callers=4, per_batch=1)]
 
@@ -467,7 +467,7 @@ def test_many_small_and_few_large_photos_keep_every_worker_busy(
     assert classify(tmp_path / "photos", tiny_model, tmp_path / "run", *flags) == 0
     assert sum(chunks) == count
     assert len(chunks) == 2
-    assert min(chunks) >= count // 3  # the images are divided by the hash of their names
+    assert min(chunks) >= count // 3  # images are distributed by a hash of their names
 
 
 def test_a_night_pays_only_for_what_changed(
@@ -550,7 +550,7 @@ def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
 
 
 def exit_code(command: Callable[[], int]) -> object:
-    """Of a command that returns it, or ends in argparse."""
+    """Return the exit code of a command that returns it or exits in argparse."""
     try:
         return command()
     except SystemExit as end:
@@ -615,7 +615,7 @@ def test_a_model_that_does_not_reproduce_its_golden_images_labels_nothing(
     workers: int, command: Callable[..., subprocess.CompletedProcess[str]], model_copy: Path, drawn: Path,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """In a process that ends with the command: each worker finds out by itself, and the second is seconds late."""
+    """Runs as a separate process: each worker detects the error on its own, and the second is seconds late."""
     run = tmp_path / "run"
     words = ["--input", drawn, "--model-dir", spoilt(model_copy), "--output", run]
     done = command("pipeline", "classify", *words, f"--direct_num_workers={workers}")

@@ -1,4 +1,4 @@
-"""Cores and memory, with and without a container's limits, and GPUs."""
+"""Detection of cores and memory, with and without the limits of a container, and of GPUs."""
 
 from __future__ import annotations
 

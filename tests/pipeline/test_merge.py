@@ -1,4 +1,4 @@
-"""Shards of a manifest, each classified by itself, and their merged run directory beside that of an undivided run."""
+"""Shards of a manifest, classified separately, and their merged run directory compared with an undivided run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def merge(*words: object) -> int:
 
 
 def rows_in(run: Path, folder: str) -> list[str]:
-    """Rows, but for the last digits of scores, which depend on the images that went through the network together."""
+    """Return rows with rounded scores, because the last digits depend on the batch."""
 
     def rounded(value: Any) -> Any:
         if isinstance(value, str) and re.fullmatch(r"0\.\d+", value):
@@ -53,7 +53,7 @@ READERS: dict[str, Callable[[Path], list[Any]]] = {
 
 @pytest.fixture(scope="module")
 def catalogue(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list with columns: photos, some of them twice, a damaged one, one that is missing, and lines without a URI."""
+    """A list with columns: photos, some of them twice, a damaged one, a missing one, and lines without a URI."""
     folder = tmp_path_factory.mktemp("catalogue")
     photos = sorted(map(str, drawn.rglob("*.jpg")))
     (folder / "damaged.jpg").write_bytes(Path(photos[0]).read_bytes()[:400])
@@ -69,7 +69,7 @@ def catalogue(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(
     classify: Classify, tiny_model: Path, catalogue: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Path, list[Path]]]:
-    """Of each output format an undivided run, and those of all shards."""
+    """An undivided run and the runs of all shards, for each output format."""
     folder, found = tmp_path_factory.mktemp("runs"), {}
     for kind in OUTPUT_FORMATS:
         flags = ["--output-format", kind, "--max-failure-rate", 1, "--price-per-hour", 2, *FLOAT32]
@@ -94,7 +94,7 @@ def test_merged_shards_are_the_undivided_run(
     merged, undivided = (record["counts"] for record in records)
     assert merged == undivided
     assert merged["inputs"] == 49
-    assert merged["duplicates"] == 8  # rows of one image are in one shard
+    assert merged["duplicates"] == 8  # all rows of an image are in one shard
     assert all(verify(str(shard))["counts"]["inputs"] for shard in shards)
     stats, expected = (json.loads((path / "class_stats.json").read_text()) for path in (run, whole))
     assert stats["totals"] == expected["totals"]
@@ -130,7 +130,7 @@ def test_what_run_json_says_of_a_merged_run(runs: dict[str, tuple[Path, list[Pat
     assert timings["started"] == parts[0]["timings"]["started"]
     assert timings["finished"] == parts[-1]["timings"]["finished"]
     own = sum(part["timings"]["seconds"] for part in parts)
-    assert timings["seconds"] == pytest.approx(own, abs=0.1)  # one after the other, without what lay between
+    assert timings["seconds"] == pytest.approx(own, abs=0.1)  # sequential runs, without the time between them
     assert sum(engine["images"] for engine in record["engines"]) == sum(
         engine["images"] for part in parts for engine in part["engines"]
     )
@@ -148,7 +148,7 @@ def test_a_later_run_reuses_a_merged_one(
     flags = ["--previous", tmp_path / "merged", "--max-failure-rate", 1, *FLOAT32]
     assert classify(catalogue, tiny_model, tmp_path / "next", *flags) == 0
     counts = verify(str(tmp_path / "next"))["counts"]
-    assert (counts["classified"], counts["reused"]["unread"]) == (0, 45)  # all but the missing one and the empty lines
+    assert (counts["classified"], counts["reused"]["unread"]) == (0, 45)  # all except the missing image and empty lines
 
 
 def test_runs_of_different_inputs(classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_runs_of_different_inputs(classify: Classify, tiny_model: Path, drawn: P
     assert merge(tmp_path / "runs", "--output", tmp_path / "runs/all") == 0
     record = verify(str(tmp_path / "runs/all"))
     assert (record["counts"]["predictions"], record["input"]) == (36, [str(folder) for folder in folders])
-    # The folder now holds the merged run, too. With --overwrite it is replaced, and never one of its own parts.
+    # The folder now contains the merged run, too. --overwrite replaces it, but never treats it as one of the parts.
     assert merge(tmp_path / "runs", "--output", tmp_path / "runs/all") == 2
     assert merge(tmp_path / "runs", "--output", tmp_path / "runs/all", "--overwrite") == 0
     assert verify(str(tmp_path / "runs/all"))["counts"] == record["counts"]

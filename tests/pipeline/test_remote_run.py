@@ -1,4 +1,4 @@
-"""Runs on runners of many machines: Beam's job server in a process of its own, and Dataflow without a network."""
+"""Runs on distributed runners: Beam's job server in its own process, and Dataflow without a network."""
 
 from __future__ import annotations
 
@@ -56,14 +56,13 @@ def test_a_job_of_a_job_server_has_the_rows_of_a_local_run(
         assert done.returncode == 0, done.stderr
     first, line, *progress = done.stderr.splitlines()
     assert first.startswith("classifying ")
-    assert re.fullmatch(r"Created job with id: \[[^\"\n\s]+\]", line)  # which Airflow's operator looks for
+    assert re.fullmatch(r"Created job with id: \[[^\"\n\s]+\]", line)  # Airflow's operator parses it
     assert all(other.startswith(("listing: ", "classifying: ")) for other in progress)
     own, expected = ({row["uri"]: row for row in read_rows(tmp_path / name)} for name in ("job", "local"))
     assert {uri: row["label"] for uri, row in own.items()} == {uri: row["label"] for uri, row in expected.items()}
     assert not (tmp_path / "job/_lock").exists()
-    attached = command(
-        "pipeline", "classify", "--attach", tmp_path / "job"
-    )  # it has finished: its table is shown again
+    # A finished job only shows its table again.
+    attached = command("pipeline", "classify", "--attach", tmp_path / "job")
     assert (attached.returncode, "36 predictions" in attached.stdout) == (0, True), attached.stderr
 
 
@@ -134,7 +133,7 @@ def test_a_dry_run_is_for_dataflow(command: Command, tiny_model: Path, drawn: Pa
 
 
 class EndlessJob:
-    """A job that another process has submitted, and that goes on until it is cancelled."""
+    """A job submitted by another process that runs until it is cancelled."""
 
     def __init__(self, *, obeys: bool = True) -> None:
         self.name, self._obeys, self._ended = JobName("PortableRunner", "job_1", "nowhere:1"), obeys, threading.Event()
@@ -152,12 +151,12 @@ class EndlessJob:
         self._ended.set()
 
     def counters(self, namespace: str) -> None:
-        """Only its files tell."""
+        """Return None: only the files of the run have counters."""
 
 
 @pytest.fixture
 def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run whose command has ended, while its job goes on."""
+    """A run whose command has ended while its job continues."""
     monkeypatch.setattr(remote_run, "_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(remote_run, "_SECONDS_TO_END", 0.2)
     monkeypatch.setattr(Holder, "is_gone", lambda self: True)
@@ -251,7 +250,7 @@ def run_of(info: model_dir.ModelInfo, output: str) -> Run:
 
 
 def dataflow_job(model: Path, options: list[str], flags: list[str]) -> Any:
-    """The job that Dataflow would be sent, with everything in it pickled. Beam's dry run makes it without a network."""
+    """Build the job for Dataflow, with everything in it pickled. Beam's dry run needs no network."""
     import apache_beam as beam
 
     from tests.pipeline.test_classify_flags import parsed
@@ -264,7 +263,7 @@ def dataflow_job(model: Path, options: list[str], flags: list[str]) -> Any:
 
 
 def hints_of_steps(job: Any) -> dict[str, dict[str, bytes]]:
-    """The resource hints of each step that runs code, by the last word of their URN."""
+    """Return the resource hints of each step that runs code, by the name in their URN."""
     components = job.proto_pipeline.components
     return {
         step.unique_name: {
@@ -297,12 +296,12 @@ def test_only_inference_runs_on_machines_with_an_accelerator(tiny_model: Path) -
     assert {name.split("/")[2] for name in inference} >= {"Run", "Remember", "Measure"}
     assert all(found[name] == asked for name in inference)
     assert {name for name, hints in found.items() if hints} == inference
-    # Nothing but a shuffle leads there: a stage has one kind of machine.
+    # A shuffle must precede inference, because a fused stage runs on one kind of machine.
     assert any(name.startswith("Classify/Move/") for name in found)
 
 
 def test_reading_is_measured_although_inference_runs_elsewhere(tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
-    """On one machine, whose runner gives each environment of the graph a worker."""
+    """On one machine, with a runner that starts a worker for each environment of the graph."""
     import apache_beam as beam
 
     from tests.pipeline.test_classify_flags import parsed

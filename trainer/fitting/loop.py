@@ -239,12 +239,19 @@ class Fitting:
             return number + 1, losses + loss, hits + right
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def steps(stacked: dict[str, Any]) -> tuple[Any, Any]:
+        def any_steps(stacked: dict[str, Any]) -> tuple[Any, Any]:
             if self._steps_at_once == 1:
                 return step(stacked, 0)
             count, add = tf.shape(stacked["weights"])[0], functools.partial(add_step, stacked)
             sums = tf.while_loop(lambda number, *_: number < count, add, (0, 0.0, 0.0), parallel_iterations=1)
             return sums[1:]
+
+        def steps(stacked: dict[str, Any]) -> tuple[Any, Any]:
+            if self._devices.replicas == 1 and not traced:
+                traced.append(any_steps.get_concrete_function(tf.nest.map_structure(_any_count, stacked)))
+            return traced[0](stacked) if traced else any_steps(stacked)
+
+        traced: list[Any] = []  # one graph for all calls: graphs of other shapes round differently
 
         @tf.function(reduce_retracing=True, autograph=False)
         def logits_of(inputs: Any) -> Any:
@@ -291,6 +298,11 @@ class Fitting:
 def _numbers(model: keras.Model) -> list[keras.Variable]:
     """Return the weights and batch normalization statistics, without the states of random generators."""
     return [variable for variable in model.variables if variable.dtype.startswith("float")]
+
+
+def _any_count(stack: tf.Tensor) -> tf.TensorSpec:
+    """Return the signature of a stack of batches, of any number of steps and photos."""
+    return tf.TensorSpec([None, None, *stack.shape[2:]], stack.dtype)
 
 
 def _copy(variable: keras.Variable) -> tf.Variable:

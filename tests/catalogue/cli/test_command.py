@@ -157,7 +157,7 @@ run(command, prog="prog")
 
 
 def test_the_temporary_files_of_a_command_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:
-    """Those of a command that is still at work are not."""
+    """The files of a command that is still running are kept."""
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with contextlib.ExitStack() as stack:
         killed, alive = (

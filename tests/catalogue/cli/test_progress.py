@@ -50,7 +50,7 @@ def test_what_an_earlier_run_has_done_makes_none_of_the_speed(
 
 
 def test_a_milestone_is_said_at_once_but_not_every_moment(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line for each epoch in a log, unless there are many in a second."""
+    """A log gets one line per epoch, unless several epochs end within a second."""
     progress = Progress("fitting", 4, "steps")
     progress.milestone("epoch 1")
     assert not capsys.readouterr().err
@@ -72,13 +72,13 @@ with Progress("fitting network", 4000, "steps") as progress:
 
 @pytest.mark.parametrize(("columns", "bar"), [(200, True), (80, False), (20, False)])
 def test_progress_is_one_line_that_is_redrawn_on_a_terminal(columns: int, bar: bool) -> None:
-    """However narrow: a line that wraps would be left behind by the next."""
+    """Even on a narrow terminal: a wrapped line would not be overwritten by the next."""
     here, there = pty.openpty()
     fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
     with subprocess.Popen([sys.executable, "-c", ON_TERMINAL], stderr=there) as process:
         os.close(there)
         shown = b""
-        with contextlib.suppress(OSError):  # what Linux says at the end
+        with contextlib.suppress(OSError):  # Linux raises EIO when the terminal closes
             while block := os.read(here, 4096):
                 shown += block
     os.close(here)

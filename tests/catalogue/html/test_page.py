@@ -10,7 +10,7 @@ HOSTILE = '<script>alert("&")</script>'
 
 
 class Checker(html.parser.HTMLParser):
-    """Collects tags and text."""
+    """Parser that collects tags and text."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Colours that files describe by numbers. The pixels in P3, BT.2020 with PQ and linear light come from elsewhere."""
+"""Colors described by CICP code points. The P3, BT.2020 PQ and linear pixels come from an independent source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from catalogue.reasons import ImageError, Reason
 
 SPEC = ImageSpec(32, "stretch")
 GROUND, GARMENT = (200, 200, 200), (200, 40, 40)  # in sRGB
-# The same two colours as files hold them: primaries, transfer, ground, garment.
+# The same two colors as encoded in files: primaries, transfer, ground, garment.
 CODED = {
     "sRGB": (1, 13, (200, 200, 200), (200, 40, 40)),
     "television": (1, 1, (200, 200, 200), (200, 40, 40)),
@@ -69,7 +69,7 @@ def test_colours_by_code_points_are_brought_to_srgb(name: str, form: str) -> Non
 
 
 def test_pq_is_brighter_than_white_where_it_is() -> None:
-    """203 cd/m² are white, and what is above is cut; 10,000 cd/m² is the most that PQ can say."""
+    """203 cd/m² is white, and brighter values are clipped; PQ reaches 10,000 cd/m²."""
     conversion = conversion_of(CodePoints(9, 16))
     assert conversion is not None
     grey = conversion.to_srgb(Image.fromarray(np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)))
@@ -80,7 +80,7 @@ def test_pq_is_brighter_than_white_where_it_is() -> None:
 
 
 def test_hlg_has_its_white_at_three_quarters() -> None:
-    """ITU-R BT.2408: reference white is 75 % of HLG's signal."""
+    """ITU-R BT.2408: reference white is at 75 % of the HLG signal."""
     conversion = conversion_of(CodePoints(9, 18))
     assert conversion is not None
     levels = np.array([0, 0.75 * 255, 255]).round().astype(np.uint8)
@@ -147,10 +147,10 @@ def test_code_points_go_before_an_embedded_profile_in_a_png() -> None:
 
 
 def test_code_points_are_found_wherever_an_avif_says_that_they_are_the_pictures() -> None:
-    """Associations may be in several boxes."""
+    """Associations may be spread over several ``ipma`` boxes."""
     data = avif(picture((200, 200, 200), (184, 56, 49)), 12, 13)
     start = data.index(b"ipma") - 4
-    empty = struct.pack(">I4sII", 16, b"ipma", 1, 0)  # with long indices
+    empty = struct.pack(">I4sII", 16, b"ipma", 1, 0)  # an empty box with 15-bit property indices
     found = bytearray(data)
     found[start + 23 : start + 23] = empty
     assert found[start + 27 : start + 31] == b"ipma"
@@ -170,7 +170,7 @@ def test_grey_and_transparent_pictures_are_converted_too() -> None:
 
 
 def with_aperture(data: bytes, aperture: bytes) -> bytes:
-    """An AVIF as Pillow writes it, with a clean aperture: one property more, and one byte for its number."""
+    """Add a clean aperture to an AVIF written by Pillow: one more property, and one byte for its index."""
     found = bytearray(data)
 
     def enlarge(box: bytes, by: int) -> None:
@@ -199,7 +199,7 @@ def test_an_avif_is_cropped_to_its_clean_aperture() -> None:
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[8:24, 16:48] = (200, 40, 40)
     plain = avif(Image.fromarray(pixels), 1, 13)
-    # 32 wide, 16 high; the middle is at 32, 16: 16 above that of the whole picture.
+    # The aperture is 32 × 16 pixels, centered at (32, 16): 16 pixels above the center of the picture.
     data = with_aperture(plain, struct.pack(">IIIIiIiI", 32, 1, 16, 1, 0, 1, -16, 1))
     assert read_thumbnail(plain, 64).shape == (64, 64, 3)
     found = read_thumbnail(data, 64)

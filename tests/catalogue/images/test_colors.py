@@ -23,7 +23,7 @@ def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
 
 
 def png(pixels: np.ndarray, depth: int, color_type: int, transparent: bytes | None = None) -> bytes:
-    """A PNG made by hand of packed lines, uint8 [H, bytes in a line], all of them `SIDE` pixels wide."""
+    """Build a PNG `SIDE` pixels wide from packed lines, uint8 [H, bytes per line]."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -41,7 +41,7 @@ def png(pixels: np.ndarray, depth: int, color_type: int, transparent: bytes | No
 
 
 def deep(values: Any) -> np.ndarray:
-    """One line of 16-bit values for all lines, as bytes, most significant first."""
+    """Repeat one line of 16-bit values for all lines, as big-endian bytes."""
     line = np.asarray(values, ">u2").reshape(1, -1).view(np.uint8)
     return np.ascontiguousarray(line.repeat(SIDE, 0))
 
@@ -93,7 +93,7 @@ def test_the_sixteen_bit_colour_that_stands_for_transparency() -> None:
 
 
 def with_tag(data: bytes, tag: int, value: int) -> bytes:
-    """A little-endian TIFF with another value for one of its tags, a short or a long one."""
+    """Set a tag of a little-endian TIFF, of type short or long, to another value."""
     heads = [struct.pack("<HHI", tag, kind, 1) for kind in (3, 4)]
     where = max(map(data.find, heads)) + 8
     return data[:where] + struct.pack("<I", value) + data[where + 4 :]
@@ -107,7 +107,7 @@ def test_tiff_of_sixteen_bits_where_zero_is_white() -> None:
 
 
 def test_tiff_of_twelve_bits() -> None:
-    packed = bytes([0xFF, 0xF8, 0x00] * (SIDE // 2)) * SIDE  # white and a half, again and again
+    packed = bytes([0xFF, 0xF8, 0x00] * (SIDE // 2)) * SIDE  # white and mid-gray pixels in turn
     data = with_tag(encoded(Image.new("L", (SIDE * 3 // 2, SIDE)), "TIFF"), 258, 12)
     data = with_tag(data, 256, SIDE)
     data = data[: -len(packed)] + packed  # Pillow writes the pixels last
@@ -132,7 +132,7 @@ def test_the_scale_of_floating_point_is_that_of_the_whole_picture() -> None:
 
 
 def bmp(*pixels: bytes) -> bytes:
-    """A BMP with a header of version 4, which says where the alpha is; `pixels` are blue, green, red, alpha."""
+    """Build a BMP with a version 4 header, which declares the alpha channel; `pixels` are blue, green, red, alpha."""
     masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
     header = struct.pack("<IiiHHIIiiII", 108, 4, 4, 1, 32, 3, 64, 0, 0, 0, 0) + masks + b"BGRs" + bytes(48)
     return b"BM" + struct.pack("<IHHI", 122 + 64, 0, 0, 122) + header + b"".join(pixels)
@@ -141,19 +141,19 @@ def bmp(*pixels: bytes) -> bytes:
 def test_a_bmp_whose_alpha_was_left_empty_is_opaque() -> None:
     clear, opaque = b"\x1e\xc8\x0a\0", b"\x1e\xc8\x0a\xff"
     assert (read_image(bmp(*[clear] * 16), SPEC) == (10, 200, 30)).all()
-    image = read_image(bmp(opaque, *[clear] * 15), SPEC)  # the first is at the bottom on the left
+    image = read_image(bmp(opaque, *[clear] * 15), SPEC)  # the first pixel is at the bottom left
     assert tuple(image[-1, 0]) == (10, 200, 30)
     assert (image[:8] == 255).all()
 
 
-# Published values: CIE xy of the primaries and of the white point D65, and the matrix from linear sRGB to XYZ.
+# Published values: CIE xy of the primaries and of the D65 white point, and the matrix from linear sRGB to XYZ.
 P3 = [(0.680, 0.320), (0.265, 0.690), (0.150, 0.060)]
 SRGB = [(0.640, 0.330), (0.300, 0.600), (0.150, 0.060)]
 D65 = (0.3127, 0.3290)
 
 
 def to_xyz(primaries: list[tuple[float, float]]) -> np.ndarray:
-    """The matrix from linear RGB to XYZ, [3, 3]."""
+    """Return the matrix from linear RGB to XYZ, [3, 3]."""
     columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
     white = np.array([D65[0] / D65[1], 1, (1 - D65[0] - D65[1]) / D65[1]])
     return columns * np.linalg.solve(columns, white)
@@ -163,7 +163,7 @@ BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.03
 
 
 def p3_profile() -> bytes:
-    """An ICC profile of version 2 for Display P3, with a gamma of 2.2 in place of sRGB's curve."""
+    """Build a version 2 ICC profile for Display P3, with a gamma of 2.2 instead of the sRGB curve."""
     d50 = np.array([0.9642, 1.0, 0.8249])
     white = to_xyz(P3).sum(1)
     adapt = np.linalg.inv(BRADFORD) @ np.diag((BRADFORD @ d50) / (BRADFORD @ white)) @ BRADFORD
@@ -211,7 +211,7 @@ def test_an_embedded_profile_is_brought_to_srgb(color: tuple[int, int, int], for
 
 
 def grey_profile() -> bytes:
-    """An ICC profile for grey whose values are proportional to light."""
+    """Build an ICC profile for grayscale with a linear transfer curve."""
     curve = b"curv\0\0\0\0" + struct.pack(">I", 0)
     white = b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in (0.9642, 1.0, 0.8249))
     text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + bytes(78)

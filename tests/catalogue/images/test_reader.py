@@ -38,7 +38,7 @@ def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
 
 
 def quarter_means(image: np.ndarray) -> np.ndarray:
-    """The mean colours of the inner parts of the four quarters: [4, 3]."""
+    """Return the mean colors of the inner parts of the four quarters, [4, 3]."""
     side = image.shape[0] // 2
     corners = [(y, x) for y in (0, side) for x in (0, side)]
     return np.array([image[y + 4 : y + side - 4, x + 4 : x + side - 4].mean((0, 1)) for y, x in corners])
@@ -73,7 +73,7 @@ STORED_TURNED = {
 
 
 def turned(orientation: int) -> Image.Image:
-    """The quarters as a camera stores them that was held so."""
+    """Return the quarters as stored by a camera held in an EXIF orientation."""
     upright = Image.fromarray(QUARTERS)
     return upright.transpose(STORED_TURNED[orientation]) if orientation in STORED_TURNED else upright
 
@@ -108,7 +108,7 @@ def test_crop_shows_the_square_in_the_middle(scale: int) -> None:
     large = WIDE.resize((300 * scale, 100 * scale), Image.Resampling.NEAREST)
     for format_ in ("PNG", "JPEG"):
         image = read_image(encoded(large, format_, quality=95), ImageSpec(60, "crop")).astype(int)
-        assert np.abs(image - (255, 0, 0)).max() <= (0 if format_ == "PNG" else 60)  # JPEG mixes colours at the edges
+        assert np.abs(image - (255, 0, 0)).max() <= (0 if format_ == "PNG" else 60)  # JPEG mixes colors at the edges
         assert np.abs(image[:, 3:-3] - (255, 0, 0)).max() <= 2
 
 
@@ -128,7 +128,7 @@ def test_each_rule_gives_the_square_of_any_shape(rule: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(300, 100), (100, 300), (4000, 3000), (60, 60)])
-@pytest.mark.parametrize(("format_", "off_by"), [("PNG", 0), ("JPEG", 4)])  # a JPEG is scaled for the larger view
+@pytest.mark.parametrize(("format_", "off_by"), [("PNG", 0), ("JPEG", 4)])  # JPEG is decoded for the larger view
 def test_views_are_the_squares_of_their_rules_one_below_the_other(
     shape: tuple[int, int], format_: str, off_by: int
 ) -> None:
@@ -180,13 +180,13 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(width: int, height: int, pixels: bytes, *more: bytes, depth: int = 8, color_type: int = 2) -> bytes:
-    """A PNG made by hand; `pixels` is compressed already, `more` are chunks before it."""
+    """Build a PNG; `pixels` is already compressed, `more` are chunks before it."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def gif(canvas: tuple[int, int], frame: tuple[int, int]) -> bytes:
-    """A GIF whose one frame, in red, has another size than its canvas, which is blue."""
+    """Build a GIF with a blue canvas and a single red frame of another size."""
     whole = bytearray(encoded(Image.new("P", frame), "GIF"))
     palette_size = 3 * 2 ** ((whole[10] & 7) + 1)
     whole[13 : 13 + palette_size] = (b"\xff\0\0" + b"\0\0\xff" * (palette_size // 3))[:palette_size]
@@ -209,7 +209,7 @@ def test_of_an_animation_the_first_frame_is_read(format_: str) -> None:
 
 
 def in_a_process(body: str, file: Path) -> Any:
-    """Runs `body` with the content of a file as `data`, in a process whose memory nobody else has used."""
+    """Run `body` with the contents of a file as `data`, in a new process with a clean peak memory."""
     head = """
 import json, sys, time
 from pathlib import Path
@@ -225,18 +225,18 @@ before = peak()
 
 
 def solid_png(side: int) -> bytes:
-    """A PNG of one colour: a few megabytes on disk, whatever it is in memory."""
+    """Build a PNG of a single color: at most a few megabytes on disk, whatever its size in memory."""
     packer = zlib.compressobj(9)
     line = b"\0" * (3 * side + 1)
     return png(side, side, b"".join(packer.compress(line * 100) for _ in range(side // 100)) + packer.flush())
 
 
-# A picture of one colour, 16383 pixels a side, in 34 bytes.
+# A picture of a single color, 16383 pixels a side, in 34 bytes.
 HUGE_WEBP = bytes.fromhex("524946461a000000574542505650384c0e0000002ffebfff0f071011fd0f4444ff03")
 
 
 def huge_tiff() -> bytes:
-    """A small TIFF whose tags say 20,000 pixels a side."""
+    """Build a small TIFF whose tags claim 20,000 pixels a side."""
     data = encoded(Image.new("1", (64, 64)), "TIFF", compression="group4")
     for tag in (256, 257):
         where = data.index(struct.pack("<HHI", tag, 3, 1)) + 8
@@ -279,8 +279,8 @@ except ImageError as error:
 """
     found, seconds, grown = in_a_process(body, file)
     assert found == reason.code
-    assert seconds < 1  # some milliseconds; decoding would take several seconds
-    assert grown < 100_000_000  # the pixels are several hundred megabytes, or more
+    assert seconds < 1  # takes milliseconds; decoding would take several seconds
+    assert grown < 100_000_000  # the pixels would take several hundred megabytes or more
 
 
 def test_limits_are_what_the_caller_says() -> None:
@@ -310,12 +310,12 @@ assert tuple(read_image(data, ImageSpec(224))[100, 100]) == (255, 127, 127)
 print(peak() - before)
 """
     grown = in_a_process(body, tmp_path / "large.png")
-    assert grown < 2 * side * side  # converted at once it would be nine times its pixels
+    assert grown < 2 * side * side  # converting it in one piece would take nine times its pixels
 
 
 @pytest.mark.parametrize("rule", RESIZE_RULES)
 def test_a_palette_that_is_missing_does_not_end_the_run(rule: str) -> None:
-    """Pillow gives such a picture, and asks for its palette as soon as it is to be converted."""
+    """Pillow opens such an image, but asks for the palette when it is converted."""
     data = png(8, 8, zlib.compress((b"\0" + bytes(range(8))) * 8), color_type=3)
     assert read_image(data, ImageSpec(8, rule)).shape == (8, 8, 3)
 
@@ -367,7 +367,7 @@ def test_a_progressive_jpeg_that_was_cut_is_refused(lost: float, tail: bytes, dr
     "trailer", [b"", b"\xff", b"\0" * 100, b"SEFT panorama", b"\xff\xd8\xff\xe1\0\4ab\xff\xda\0\2\xff\xd9"], ids=repr
 )
 def test_a_jpeg_without_its_end_marker_is_whole(trailer: bytes, drawn: Path) -> None:
-    """It is cut off by some programs; some phones have data of their own there."""
+    """Some programs cut the marker off, and some phones write their own data there."""
     for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 0}, {"progressive": True}):
         data = encoded(Image.open(drawn / "hat/00.jpg"), "JPEG", **options)
         assert data.endswith(b"\xff\xd9")
@@ -376,7 +376,7 @@ def test_a_jpeg_without_its_end_marker_is_whole(trailer: bytes, drawn: Path) -> 
 
 @pytest.mark.parametrize("side", [64, 96, 160])
 def test_a_jpeg_that_lacks_a_few_bytes_is_right_in_all_but_its_last_block(side: int) -> None:
-    """With tables made for the picture, a few zeros would be many blocks."""
+    """With Huffman tables optimized for the image, a few zero bytes would decode to many blocks."""
     pixels = np.full((side, side), 255, np.uint8)
     pixels[-side // 3 :, side // 3 :] = 60
     pixels[-side // 4 :, -side // 2 :] = 120
@@ -400,7 +400,7 @@ def test_a_png_with_many_damaged_remarks_takes_no_longer() -> None:
     data = NOISE_PNG[:33] + remark * 200_000 + NOISE_PNG[33:]
     start = time.monotonic()
     np.testing.assert_array_equal(read_image(data, SPEC), read_image(NOISE_PNG, SPEC))
-    assert time.monotonic() - start < 5  # it was quadratic: minutes
+    assert time.monotonic() - start < 5  # took minutes when it was quadratic
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"iTXt", b"tIME", b"pHYs", b"vpAg", b"caBX", b"iDOT", b"sBIT"])
@@ -444,7 +444,7 @@ def test_formats_that_are_not_read_are_named(start: bytes, name: str) -> None:
 def bmp(
     bits: int, compression: int, masks: tuple[int, ...], header: int, pixel: Callable[[int, int, int], bytes]
 ) -> bytes:
-    """A BMP of the four quarters, as programs write them that follow the format in their own way."""
+    """Build a BMP of the four quarters, as written by programs that interpret the format in their own way."""
     rows = [b"".join(pixel(*map(int, color)) for color in row) for row in QUARTERS[::-1]]
     data = b"".join(row + bytes(-len(row) % 4) for row in rows)
     head = struct.pack("<IiiHHIIiiII", header, 64, 64, 1, bits, compression, len(data), 2835, 2835, 0, 0)
@@ -543,7 +543,7 @@ def test_no_file_that_was_cut_gives_half_a_picture(way: str, drawn: Path) -> Non
 
 def test_a_png_with_one_bit_changed_is_corrupt() -> None:
     data = bytearray(NOISE_PNG)
-    data[len(data) - 100] ^= 1  # near the end: all but the last line of the picture would decode
+    data[len(data) - 100] ^= 1  # near the end: all but the last line would decode
     with pytest.raises(ImageError) as error:
         read_image(bytes(data), SPEC)
     assert error.value.reason is Reason.CORRUPT

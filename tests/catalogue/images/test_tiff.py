@@ -1,4 +1,4 @@
-"""Every way to hold samples in a TIFF that tifffile can write: the right picture, or `Reason.UNSUPPORTED`."""
+"""Every way to store samples in a TIFF that tifffile can write: the right picture, or `Reason.UNSUPPORTED`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXTRAS = (None, "unassalpha", "assocalpha", "unspecified")
 
 
 def samples(photometric: str, extra: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """The samples of a picture, from 0 to 1, and the picture over white."""
+    """Return the samples of a picture, from 0 to 1, and the picture composited over white."""
     picture = GREY if photometric.startswith("minis") else RGB
     if photometric == "separated":
         values = np.concatenate([1 - RGB, np.zeros((SIDE, SIDE, 1))], -1)
@@ -56,7 +56,7 @@ def quantized(values: np.ndarray, kind: str) -> np.ndarray:
 
 
 def tiff(photometric: str, planar: str, kind: str, compression: str | None, extra: str | None) -> bytes | None:
-    """A TIFF; None if tifffile does not write this kind."""
+    """Build a TIFF; None if tifffile does not write this kind."""
     if compression == "jpeg" and kind != "u8":
         return None
     values, _ = samples(photometric, extra)
@@ -135,7 +135,7 @@ def test_what_is_not_supported_is_described() -> None:
 
 @pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {254: 1, 330: 8}], ids=["DNG", "NEF"])
 def test_raw_files_of_cameras_are_refused(tags: dict[int, Any]) -> None:
-    """Their first picture is a thumbnail."""
+    """Their first image is a thumbnail."""
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     for tag, value in tags.items():
         directory[tag] = value
@@ -158,7 +158,7 @@ def test_a_header_that_leads_nowhere_is_corrupt(size: int, order: str) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_tags_that_claim_more_than_the_file_has_are_refused_at_once(order: str) -> None:
-    """Pillow would read what each of them claims: here 400 times four megabytes."""
+    """Pillow would read the size claimed by each tag: here 400 times four megabytes."""
     size, count = 4 << 20, 400
     data = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, count)
     data += b"".join(struct.pack(f"{order}HHII", 60_000 + tag, 7, size, 0) for tag in range(count))

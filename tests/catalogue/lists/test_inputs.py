@@ -67,7 +67,7 @@ GZIPPED["gzipped in two"] = (
 
 
 def rows(path: Path, uri_column: str = "uri", base_uri: str | None = None) -> list[Row | BadRow]:
-    """The rows of an input; where each was is for messages only."""
+    """Read the rows of an input, without their positions, which are only for messages."""
     columns = ListColumns(uri_column, hint="; choose another with --uri-column")
     found = [row for part in inputs.parts_of(str(path), columns) for row in inputs.rows(part, columns, base_uri)]
     return [dataclasses.replace(row, where="") if isinstance(row, Row) else row for row in found]
@@ -106,7 +106,7 @@ def test_an_image_is_a_list_of_itself(tmp_path: Path, drawn: Path, name: str) ->
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"a.jpg\nb.jpg\n", bytes(100)])
 def test_a_broken_image_is_no_list(tmp_path: Path, content: bytes) -> None:
-    """A glob without quotes gives each of its files, the broken ones, too."""
+    """The shell expands an unquoted glob to all its files, including broken ones."""
     (tmp_path / "broken.JPG").write_bytes(content)
     assert [row.uri for row in rows(tmp_path / "broken.JPG")] == [f"{tmp_path}/broken.JPG"]
 
@@ -285,7 +285,7 @@ def test_line_numbers_are_right_in_every_part(tmp_path: Path, monkeypatch: pytes
 def test_a_list_gives_the_same_rows_however_it_is_divided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Cells with quotes, commas, line ends, stray quotes and blank lines, in parts of a few bytes and in one."""
+    """Cells with quotes, commas, line breaks, stray quotes and blank lines, in parts of a few bytes and in one part."""
     chance = random.Random(seed)
     pieces = ['"', '""', ",", "\n", "\r\n", "a.jpg", "x", " ", 'b,"c\nd"', "\n\n", 'e,"f']
     text = "uri,name\n" + "".join(chance.choices(pieces, weights=[1, 1, 6, 8, 1, 8, 4, 1, 2, 1, 1], k=3000))
@@ -351,7 +351,7 @@ def test_a_gzip_that_is_cut_short_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_only_a_part_is_held_in_memory(tmp_path: Path, peak_of: Callable[[str, Path], int]) -> None:
-    """A list of 60 MB, and one of a tenth of it, read in processes of their own."""
+    """A list of 60 MB and one of a tenth of that, each read in its own process."""
     body = """
 from catalogue.lists import inputs
 from catalogue.lists.values import ListColumns
@@ -376,7 +376,7 @@ count = sum(1 for part in inputs.parts_of(sys.argv[1], columns) for _ in inputs.
 def test_a_remote_list_names_no_local_files(
     base_uri: str | None, access: Access, allowed: list[str], open_object_store: Callable[[str], Any]
 ) -> None:
-    """Whoever may write it need not be who may read the files of the machine that reads it."""
+    """The author of the list may have no right to read the files of the machine that reads it."""
     root = open_object_store("s3").root
     uris = ["a.jpg", "gs://other/b.jpg", "/photos/c.jpg", "/photos/../etc/passwd", "/etc/passwd", "file:///etc/passwd"]
     uris += ["../../../../etc/passwd"] if base_uri else []

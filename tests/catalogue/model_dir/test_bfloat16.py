@@ -25,13 +25,13 @@ def test_rounds_to_the_nearest_as_tensorflow_does() -> None:
 def test_sums_stay_what_they_were() -> None:
     chance = np.random.default_rng(1)
     weights = chance.normal(size=(200, 9)).astype(np.float32)
-    weights[:, 4] -= weights.sum(axis=1)  # edge detectors: their weights add up to nothing
+    weights[:, 4] -= weights.sum(axis=1)  # edge detectors: the weights of each add up to zero
     found = bfloat16.diffused(weights)
     np.testing.assert_array_equal(found, bfloat16.rounded(found))
     plainly = np.abs(bfloat16.rounded(weights).sum(axis=1) - weights.sum(axis=1))
     assert np.abs(found.sum(axis=1) - weights.sum(axis=1)).mean() < plainly.mean() / 10
     steps = np.abs(found - weights) / np.abs(weights)
-    assert np.median(steps) < 2**-8  # each is still about as near as bfloat16 allows
+    assert np.median(steps) < 2**-8  # each weight is still about as close as bfloat16 allows
 
 
 @pytest.mark.parametrize(

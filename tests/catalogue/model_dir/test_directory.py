@@ -46,7 +46,7 @@ def test_the_keras_network_gives_the_same_probabilities(tiny_model: Path) -> Non
 
 
 def edit(path: Path, sign: bool = False, **changes: object) -> None:
-    """Changes ``model.json`` as a person would, or, with `sign`, as a program of another version would."""
+    """Edit ``model.json`` as a person would or, with `sign`, as another version would, which updates the checksum."""
     content = json.loads((path / "model.json").read_text()) | changes
     if sign:
         content.pop("checksum")
@@ -100,7 +100,7 @@ def test_another_image_policy_is_refused(model_copy: Path) -> None:
 
 
 def test_golden_images_that_do_not_come_out_right_are_refused(model_copy: Path) -> None:
-    """Weights of another training, described as if they were these."""
+    """For example the weights of another training with the metadata of this one."""
     model = model_dir.read(model_copy)
     images, golden = model.golden()
     model.check_golden(lambda batch: golden.copy())
@@ -191,7 +191,7 @@ def test_golden_images_that_are_none_are_one_line(model_copy: Path, content: str
 def test_a_remote_directory_writes_nothing_outside_its_copy(
     tiny_model: Path, open_object_store: Callable[[str], Any]
 ) -> None:
-    """The names of objects are anybody's."""
+    """Object names are untrusted."""
     root = open_object_store("s3").root
     for file in tiny_model.rglob("*"):
         if file.is_file():

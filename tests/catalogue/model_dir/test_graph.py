@@ -11,7 +11,7 @@ from catalogue.model_dir import bfloat16, graph
 
 @pytest.fixture
 def network() -> Any:
-    """Convolutions of several kinds, each with something after it that can or cannot become part of it."""
+    """Build a network of several kinds of convolutions, followed by layers that can or cannot be folded into them."""
     import keras
     from keras import layers
 
@@ -22,9 +22,9 @@ def network() -> Any:
     x = layers.ReLU(6.0)(x)
     y = layers.BatchNormalization(name="merged_2")(layers.SeparableConv2D(16, 3, padding="same")(x))
     x = layers.Add()([x, y])
-    x = layers.BatchNormalization(name="left_0")(x)  # after a sum of two
+    x = layers.BatchNormalization(name="left_0")(x)  # follows a sum
     x = layers.Conv2D(4, 1, use_bias=False)(x)
-    y = layers.BatchNormalization(name="left_1")(x)  # of what is needed as it is, too
+    y = layers.BatchNormalization(name="left_1")(x)  # its input is also used unnormalized
     x = layers.Concatenate()([x, y])
     x = layers.Conv2D(5, 3, strides=2, use_bias=False)(x)
     model = keras.Model(images, layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
@@ -75,7 +75,7 @@ def test_any_batch_can_be_run(network: Any, images: np.ndarray) -> None:
 
 
 def test_kernels_are_changed_as_they_are_meant(images: np.ndarray) -> None:
-    """Depthwise ones too; what is asked for gets one axis for the input channels and two for the place."""
+    """The callback gets [output channels, input channels, h, w], for depthwise kernels [channels, multiplier, h, w]."""
     import keras
     from keras import layers
 
@@ -109,6 +109,6 @@ def test_in_bfloat16_it_gives_nearly_the_same(network: Any, images: np.ndarray) 
     exact = outputs_of(function, images)
     (found,) = graph.in_session(function, in_bfloat16=True)(images)
     np.testing.assert_allclose(found, exact, atol=0.05 * exact.std())
-    assert np.abs(found - exact).max() > 1e-4 * exact.std()  # or it was not in bfloat16
+    assert np.abs(found - exact).max() > 1e-4 * exact.std()  # proves that it ran in bfloat16
     (after,) = graph.in_session(function)(images)
-    np.testing.assert_allclose(after, exact, rtol=1e-5, atol=1e-6)  # the process has not changed
+    np.testing.assert_allclose(after, exact, rtol=1e-5, atol=1e-6)  # the setting does not leak into the process

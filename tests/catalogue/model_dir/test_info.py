@@ -1,4 +1,4 @@
-"""Model directories of earlier versions, one of which is kept among the test files, stay readable."""
+"""Model directories of earlier versions stay readable; one of them is kept in the test data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from catalogue import model_dir
 from catalogue.model_dir import ModelInfo, saved_model
 from catalogue.model_dir.info import checksum
 
-# Of the first model.json that was ever written. A field that came later must have a default.
+# Fields of the first model.json ever written. Fields added later must have a default.
 FIRST_FIELDS = {
     "id", "labels", "image", "policy", "temperature", "class_shares", "metrics", "training", "data", "versions",
     "created", "files",
@@ -23,14 +23,14 @@ FIRST_FIELDS = {
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    """A model directory that version 0.1.0 wrote before there were three packages."""
+    """A model directory written by version 0.1.0, before the code was split into three packages."""
     return Path(shutil.copytree(Path(__file__).parents[2] / "data/model_format_1", tmp_path / "model"))
 
 
 def test_a_model_directory_of_an_earlier_version_is_read_and_run(kept: Path) -> None:
     model = model_dir.read(kept)
     assert (model.info.labels, model.info.image.size) == (("dress", "hat", "shoes"), 8)
-    saved_model.load(model)  # which replays the golden images
+    saved_model.load(model)  # replays the golden images
 
 
 def test_a_model_directory_of_an_earlier_version_classifies(

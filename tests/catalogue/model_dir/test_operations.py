@@ -13,7 +13,7 @@ from catalogue.model_dir.info import checksum
 
 
 def replace_network(folder: Path, network: Callable[[Any], Any], decoder: Callable[[Any], Any] | None = None) -> None:
-    """Puts another SavedModel into a model directory, every hash corrected."""
+    """Replace the SavedModel of a model directory and correct all hashes."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.uint8, name="images")])
@@ -121,7 +121,7 @@ def test_what_decodes_files_is_permitted_where_files_are_decoded(model_copy: Pat
 
 
 def test_every_network_that_can_be_trained_is_permitted() -> None:
-    """Those whose operations are peculiar, of all in keras.applications, and the own ones."""
+    """The networks of keras.applications with unusual operations, and all of our own."""
     import tensorflow as tf
 
     from catalogue.model_dir.graph import constant

@@ -16,7 +16,7 @@ from catalogue.images.spec import RESIZE_RULES, ImageSpec
 from catalogue.model_dir import saved_model
 from trainer.export import signatures
 
-# What a server without a line of ours does: TensorFlow and the directory, nothing else.
+# A server without any of our code: only TensorFlow and the directory.
 BARE_TENSORFLOW = """
 import json, sys
 import tensorflow as tf
@@ -78,7 +78,7 @@ def test_served_images_are_brought_to_the_same_shape(rule: str, turned: bool, dr
 
 
 def test_nothing_is_left_to_be_restored(tiny_model: Path) -> None:
-    """So that it starts quickly, and every reader may merge layers."""
+    """This makes loading fast, and lets every reader fold layers."""
     import tensorflow as tf
 
     names = [name for name, _ in tf.train.list_variables(str(tiny_model / "variables/variables"))]

@@ -17,7 +17,7 @@ from catalogue.model_dir import ModelDirError, signature
 
 
 def make_keys(folder: Path, name: str) -> tuple[str, str]:
-    """The path of a private key, and the content of the public one."""
+    """Create a key pair; return the path of the private key and the contents of the public key."""
     key = ec.generate_private_key(ec.SECP256R1())
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
@@ -113,7 +113,7 @@ def test_the_commands(
     open_object_store: Callable[[str], Any],
     command: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    """Signed in an object store, required from there, and changed."""
+    """A model is signed in an object store, required to be signed, and then changed."""
     root, environment = open_object_store("s3")
     for file in model_copy.rglob("*"):
         if file.is_file():

@@ -92,7 +92,7 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
 
 
 class Shop(http.server.BaseHTTPRequestHandler):
-    """``/to/URL`` redirects there, everything else is a picture."""
+    """Server that redirects ``/to/URL`` to the URL and answers every other request with a picture."""
 
     protocol_version = "HTTP/1.1"
 
@@ -106,12 +106,12 @@ class Shop(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"" if is_redirect else PICTURE)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """Names of hosts and the addresses that they are resolved to, one after the other. 127.0.0.2 stands for the web."""
+    """Host names and the addresses they resolve to, in turn. 127.0.0.2 stands in for public addresses."""
     known = {"public.test": ["127.0.0.2"], "private.test": ["127.0.0.1"], "metadata.test": ["169.254.169.254"]}
     resolve = socket.getaddrinfo
 
@@ -157,7 +157,7 @@ def test_a_redirect_never_leads_from_a_public_address_to_a_private_one(port: int
     assert read(f"{public}/to/{public}/a.jpg") == PICTURE
     for target in (private, f"http://127.0.0.1:{port}", f"http://localhost:{port}", f"http://127.1:{port}",
                    f"http://[::ffff:127.0.0.1]:{port}", f"http://0.0.0.0:{port}"):  # fmt: skip
-        # Of these the first two have a connection from before, which must not be used either.
+        # The first two already have an open connection, which must not be used either.
         assert "redirected from a public address to" in refusal(f"{public}/to/{target}/a.jpg"), target
         assert "redirected from a public address to" in refusal(f"{private}/to/{public}/to/{target}/a.jpg"), target
 

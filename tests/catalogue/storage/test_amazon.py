@@ -21,7 +21,7 @@ from tests.proxies import running_gateway
 
 
 def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callable[[str], Any]) -> None:
-    """It would read another object, or none."""
+    """obstore would read another object, or none."""
     root = open_object_store("s3").root
     keys = [f"{root}//b.jpg", f"{root}/b.jpg", f"{root}/a/../b.jpg", f"{root}/a\tb.jpg"]
     for key in keys:
@@ -37,9 +37,8 @@ def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callabl
     assert error.value.reason is Reason.TOO_MANY_BYTES
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # botocore leaves a socket to the collector
+# botocore leaves a socket to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "location", ["s3://another-bucket/a.jpg", "s3://shop", "s3://?!/a.jpg", f"s3://{'b' * 300}/a.jpg"]
 )

@@ -34,7 +34,7 @@ HIDDEN = [
 
 
 def test_hidden_files_and_folders_of_systems_are_left_out_and_counted(tmp_path: Path) -> None:
-    root = f"{tmp_path}/.photos"  # hidden itself, but asked for
+    root = f"{tmp_path}/.photos"  # hidden itself, but named explicitly
     shown = ["a.jpg", "x/b.jpg", "x/a.b/c.jpg", "eaDir/d.jpg", "x/recycle#/e.jpg", "x/not desktop.ini"]
     for name in [*shown, *HIDDEN]:
         storage.write_text(f"{root}/{name}", "x")

@@ -1,4 +1,4 @@
-"""``gs://`` beyond the contract of `test_operations`: unusual names, and credentials."""
+"""``gs://`` beyond the contract of `test_operations`: unusual names and credentials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests import servers
 
 
 def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callable[[str], Any]) -> None:
-    """It would read another object, or none."""
+    """obstore would read another object, or none."""
     root = open_object_store("gs").root
     keys = [f"{root}//b.jpg", f"{root}/b.jpg", f"{root}/a/../b.jpg", f"{root}/a\tb.jpg"]
     for key in keys:
@@ -40,7 +40,7 @@ def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callabl
 
 
 def test_objects_that_are_stored_compressed_are_unpacked(open_object_store: Callable[[str], Any]) -> None:
-    """Unless told otherwise the server unpacks them itself, and then omits their length; lists are unpacked by us."""
+    """By default the server decompresses objects and omits their length; lists are decompressed by our own code."""
     root = open_object_store("gs").root
     client = Client(project="test", credentials=google.auth.credentials.AnonymousCredentials())
     for key in (f"{root}/a.jpg", f"{root}//b.jpg"):
@@ -150,7 +150,7 @@ def test_the_emulator_may_be_named_without_a_scheme(
 
 
 def test_bytes_that_do_not_fit_their_checksum_are_not_taken(open_faulty_store: Callable[[str], Any]) -> None:
-    """Neither on their way there, nor back where google-cloud-storage reads them."""
+    """Neither in uploads, nor in downloads through google-cloud-storage."""
     (root, _), proxy = open_faulty_store("gs")
     storage.write_text(f"{root}//a.jpg", "picture")
     proxy.choose = lambda method, path: "damaged"

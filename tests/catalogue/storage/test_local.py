@@ -25,12 +25,12 @@ def test_each_failure_has_its_reason(tmp_path: Path) -> None:
     assert reason_of(str(tmp_path / "none.jpg")) is Reason.NOT_FOUND
     assert reason_of(str(tmp_path)) is Reason.NOT_FOUND
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert reason_of(str(tmp_path / "pipe.jpg")) is Reason.NOT_FOUND  # reading it would wait for ever
+    assert reason_of(str(tmp_path / "pipe.jpg")) is Reason.NOT_FOUND  # reading it would block forever
     assert reason_of("/dev/zero") is Reason.NOT_FOUND
     assert reason_of("/nul\0byte.jpg") is Reason.NOT_FOUND
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "file").touch()
-    for path in ("loop.jpg", "file/a.jpg", f"{'n' * 300}.jpg"):  # which no later run will find
+    for path in ("loop.jpg", "file/a.jpg", f"{'n' * 300}.jpg"):  # no later run will find them
         assert reason_of(str(tmp_path / path)) is Reason.NOT_FOUND
 
 
@@ -108,7 +108,7 @@ def test_links_are_followed_and_no_folder_is_walked_twice(tmp_path: Path) -> Non
 
 
 def test_folders_that_all_link_to_each_other_are_walked_once(tmp_path: Path) -> None:
-    """Of 12 folders there are more than a billion paths through all of them."""
+    """With 12 folders there are more than a billion paths through all of them."""
     for one in range(12):
         storage.write_text(f"{tmp_path}/{one}/{one}.jpg", "x")
         for other in range(12):
@@ -175,8 +175,8 @@ def test_nothing_is_left_of_a_file_that_cannot_take_its_place(tmp_path: Path) ->
 
 
 def test_errors_of_an_open_file_have_a_reason() -> None:
-    """As of a list on a network drive that fails half-way."""
-    with storage.open_file("/proc/self/mem") as file:  # whose first page is never mapped
+    """For example a list on a network drive that fails halfway."""
+    with storage.open_file("/proc/self/mem") as file:  # its first page is never mapped
         for read in (file.read, lambda: file.read(10), file.readline):
             with pytest.raises(StorageError, match="Input/output error") as error:
                 read()
@@ -213,7 +213,7 @@ def test_a_file_that_another_has_created_is_never_removed(tmp_path: Path, monkey
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is written to the disk and what gets its name, in order."""
+    """The calls that flush to disk and those that give a file its name, in order."""
     seen: list[str] = []
     fsync, replace, link = os.fsync, os.replace, os.link
 

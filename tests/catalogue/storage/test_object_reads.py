@@ -1,4 +1,4 @@
-"""Reading objects from a server on loopback that has a bad day, as each of the object stores."""
+"""Reads from a faulty server on loopback, through the client of each object store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX = 1 << 20
 
 
 class Faulty(http.server.BaseHTTPRequestHandler):
-    """Objects by their names; what has ``once`` in its name goes wrong the first time only."""
+    """Server of objects by name; those with ``once`` in their name fail only the first time."""
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[list[str]] = []
@@ -35,7 +35,7 @@ class Faulty(http.server.BaseHTTPRequestHandler):
         type(self).connections += 1
         super().setup()
 
-    def do_HEAD(self) -> None:  # boto3 asks for the bucket
+    def do_HEAD(self) -> None:  # boto3 checks the bucket
         self.answer(200, b"")
 
     def do_GET(self) -> None:
@@ -56,13 +56,13 @@ class Faulty(http.server.BaseHTTPRequestHandler):
 
     def do_picture(self) -> None:
         start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").partition("-")[0])
-        if start:  # what follows a body that was cut
+        if start:  # the rest of a body that was cut off
             place = f"bytes {start}-{len(PICTURE) - 1}/{len(PICTURE)}"
             self.answer(206, PICTURE[start:], Content_Range=place)
         else:
             self.answer(200, PICTURE)
 
-    def do_checksum(self) -> None:  # of other bytes: nobody compares it, see `catalogue.storage`
+    def do_checksum(self) -> None:  # a wrong checksum, which nobody checks: see `catalogue.storage`
         self.answer(200, PICTURE, x_goog_hash="crc32c=AAAAAA==", x_amz_checksum_crc32="AAAAAA==")
 
     def do_gzip(self) -> None:
@@ -74,7 +74,7 @@ class Faulty(http.server.BaseHTTPRequestHandler):
     def do_gzip_cut(self) -> None:
         self.answer(200, gzip.compress(PICTURE)[:-9], Content_Encoding="gzip")
 
-    def do_gzip_of_nothing(self) -> None:  # marked as gzip, and is not
+    def do_gzip_of_nothing(self) -> None:  # marked as gzip but not compressed
         self.answer(200, PICTURE, Content_Encoding="gzip")
 
     def do_denied(self) -> None:
@@ -120,7 +120,7 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Clients that go away in the middle are what is tested here."""
+        """Ignore clients that hang up in the middle, which the tests provoke."""
 
 
 ENVIRONMENTS: dict[str, Callable[[str], dict[str, str]]] = {
@@ -140,7 +140,7 @@ Read = Callable[..., bytes]
 
 @pytest.fixture(params=list(ENVIRONMENTS))
 def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Read]:
-    """Reads an object of the server, without much patience."""
+    """Read an object from the server, with short timeouts."""
     server = Server(("127.0.0.1", 0), Faulty)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for name, value in (
@@ -217,9 +217,9 @@ def test_nothing_is_read_beyond_the_limit(read: Read) -> None:
         read("picture", len(PICTURE) - 1)
     assert error.value.reason is Reason.TOO_MANY_BYTES
     with pytest.raises(StorageError) as error:
-        read("gzip", len(PICTURE) - 1)  # which fits while it is compressed
+        read("gzip", len(PICTURE) - 1)  # fits only while compressed
     assert error.value.reason is Reason.TOO_MANY_BYTES
-    assert read("picture") == PICTURE  # and not what was left unread
+    assert read("picture") == PICTURE  # not the unread rest of the previous response
 
 
 def test_connections_are_kept(read: Read) -> None:
@@ -227,7 +227,7 @@ def test_connections_are_kept(read: Read) -> None:
     before = Faulty.connections
     for _ in range(20):
         read("picture")
-    assert Faulty.connections <= before + 5  # some may not have been back in the pool yet
+    assert Faulty.connections <= before + 5  # some may not be back in the pool yet
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The same contract for a local disk and for every object store, each on a real server."""
+"""One contract for the local disk and every object store, each on a real server."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MAX = 1 << 20
 
 @pytest.fixture(params=["local", "gs", "s3", "az"])
 def root(request: pytest.FixtureRequest, tmp_path: Path, open_object_store: Callable[[str], Any]) -> str:
-    """A folder of each kind of storage."""
+    """A folder in each kind of storage."""
     if request.param == "local":
-        return str(tmp_path / "runs [1]*?")  # Beam would take it for a pattern
+        return str(tmp_path / "runs [1]*?")  # a pattern for Beam
     return open_object_store(request.param).root
 
 
@@ -47,7 +47,7 @@ def reason_of(location: str, max_bytes: int = MAX) -> Reason:
 
 def test_files_are_written_listed_read_and_removed(root: str) -> None:
     storage.write_text(f"{root}/deep/er/a.txt", "ä")
-    storage.write_bytes(f"{root}/b.gz", b"\x1f\x8bdata")  # which Beam would unpack by name
+    storage.write_bytes(f"{root}/b.gz", b"\x1f\x8bdata")  # Beam would decompress it by its name
     storage.write_bytes(f"{root}/empty", b"")
     assert names(root) == ["b.gz", "deep/er/a.txt", "empty"]
     assert storage.folders(root) == ["deep"]
@@ -133,7 +133,7 @@ def test_a_new_file_is_there_once_it_is_committed(root: str) -> None:
 
 
 def test_a_file_that_is_replaced_meanwhile_is_read_as_it_was_at_one_moment(root: str) -> None:
-    """As the lock of a run is, whose holder rewrites it."""
+    """For example the lock of a run, which its holder rewrites."""
     contents = {bytes([ord("a") + n]) * (100 + n) for n in range(20)}
     storage.write_bytes(f"{root}/lock", b"a" * 100)
     done = threading.Event()
@@ -153,7 +153,7 @@ def test_a_file_that_is_replaced_meanwhile_is_read_as_it_was_at_one_moment(root:
 
 
 def test_copies_go_anywhere(root: str, tmp_path: Path) -> None:
-    large = os.urandom(9 << 20)  # more than one part of an upload
+    large = os.urandom(9 << 20)  # more than one part of a multipart upload
     (tmp_path / "a.bin").write_bytes(large)
     storage.copy(str(tmp_path / "a.bin"), f"{root}/there")
     storage.copy(f"{root}/there", f"{root}/deep/again")

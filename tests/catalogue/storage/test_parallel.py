@@ -12,7 +12,7 @@ def test_items_are_taken_several_at_a_time() -> None:
     done: list[int] = []
 
     def wait(item: int) -> None:
-        together.wait()  # for three others, which must be under way
+        together.wait()  # for three other items, which must be in progress
         done.append(item)
 
     for_each(wait, range(20))
@@ -27,7 +27,7 @@ def test_the_first_error_is_raised_and_the_rest_is_left() -> None:
         begun.append(item)
         if item == 1:
             raise ValueError("the network is away")
-        after.wait(1 if item == 0 else 0.01)  # the first one takes longest
+        after.wait(1 if item == 0 else 0.01)  # the first item takes longest
 
     with pytest.raises(ValueError, match="the network is away"):
         for_each(fail, range(10_000))

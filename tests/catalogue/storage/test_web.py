@@ -1,4 +1,4 @@
-"""Reading images from a real web server on loopback that does what servers do."""
+"""Reads of images from a real web server on loopback that behaves like servers on the web."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Shop(http.server.BaseHTTPRequestHandler):
         status, name, value = rest.split("/", 2)
         self.answer(int(status), PICTURE, **{name: value})
 
-    def do_old(self, name: str) -> None:  # as Apache and PHP send it
+    def do_old(self, name: str) -> None:  # raw UTF-8 in Location, as sent by Apache and PHP
         self.answer(302, Location=f"/new/{urllib.parse.unquote(name)}".encode().decode("latin-1"))
 
     def do_new(self, name: str) -> None:
@@ -79,7 +79,7 @@ class Shop(http.server.BaseHTTPRequestHandler):
     def port(self) -> int:
         return int(self.headers["Host"].rpartition(":")[2])
 
-    def do_wall(self, _: str) -> None:  # lets in who comes back with its cookie
+    def do_wall(self, _: str) -> None:  # admits clients that return its cookie
         if self.headers["Cookie"] == "seen=1":
             self.answer(200, PICTURE)
         else:
@@ -159,7 +159,7 @@ class Shop(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """Readers that go away in the middle are what is tested here."""
+        """Ignore readers that hang up in the middle, which the tests provoke."""
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def test_urls_that_lead_nowhere(url: str, reason: Reason) -> None:
 
 
 def test_whatever_fails_leaves_its_place_to_the_next(shop: str) -> None:
-    """More failures of each kind than a host has connections; then a picture."""
+    """More failures of each kind than connections per host, then a picture."""
     for path in ("status/404", "status/500", "announced", "cut", "away/http:%2F%2Flocalhost:99999%2F", "hops/9"):
         for _ in range(hosts.READS_PER_HOST + 1):
             with pytest.raises(StorageError):
@@ -302,7 +302,7 @@ def test_the_web_and_object_stores_are_read_through_a_proxy(gateway: Gateway, mo
 
 
 def test_no_proxy_may_name_a_port(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proxy has a picture for each URL; the host itself, which is not there, has none."""
+    """The proxy has a picture for each URL; the host itself does not exist."""
     monkeypatch.setenv("http_proxy", f"127.0.0.1:{gateway.server_port}")
     monkeypatch.setenv("no_proxy", "localhost:1,.internal")
     for host, by_proxy in (("localhost:1", False), ("localhost:2", True), ("a.internal", False)):

@@ -145,7 +145,7 @@ def test_another_label_is_refused_however_near_it_is(model: ModelDir) -> None:
 def test_rounded_together_the_weights_of_a_real_network_keep_the_labels(
     name: str, clothing_model: Path, clothing_images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MobileNetV2, whose first layers bear bfloat16 badly where each weight is rounded by itself."""
+    """MobileNetV2, whose first layers lose accuracy in bfloat16 if each weight is rounded independently."""
     model = model_dir.read(clothing_model)
     exact = in_batches(engines.choose(model, TWO, engine=name, precision="float32"), clothing_images)
     together = in_batches(engines.choose(model, TWO, engine=name, precision="bfloat16"), clothing_images)
@@ -154,10 +154,10 @@ def test_rounded_together_the_weights_of_a_real_network_keep_the_labels(
     try:
         alone = in_batches(engines.choose(model, TWO, engine=name, precision="bfloat16"), clothing_images)
         assert np.abs(together - exact).mean() < np.abs(alone - exact).mean() / 2
-    except ModelDirError:  # not even the golden images keep their labels
+    except ModelDirError:  # even the golden images change their labels
         pass
     assert (together.argmax(1) == exact.argmax(1)).mean() >= 0.97
-    assert np.abs(together - exact).max() > 1e-4  # or it was not in bfloat16
+    assert np.abs(together - exact).max() > 1e-4  # proves that it ran in bfloat16
 
 
 def in_batches(engine: engines.Engine, images: np.ndarray) -> np.ndarray:
@@ -196,7 +196,7 @@ def test_on_a_processor_no_more_images_are_run_at_once_than_its_caches_hold(
 
 
 def test_gpus_are_not_filled_before_the_network_is_loaded(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-ins for GPUs: what counts is that TensorFlow is told before it loads anything, which takes them."""
+    """Fake GPUs: memory growth must be set before TensorFlow loads anything, which reserves the memory."""
     import tensorflow as tf
 
     from catalogue.model_dir import saved_model
@@ -212,7 +212,7 @@ def test_gpus_are_not_filled_before_the_network_is_loaded(model: ModelDir, monke
 
 
 class Full:
-    """A device with room for so many images."""
+    """A device with memory for `room` images."""
 
     def __init__(self, room: int, error: type[Exception]) -> None:
         self.room, self.error, self.sizes = room, error, list[int]()

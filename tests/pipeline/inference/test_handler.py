@@ -21,7 +21,7 @@ LABELS = ("a", "b", "c")
     ("row", "k", "expected"),
     [
         ([0.2, 0.5, 0.3], 2, (("b", 0.5), ("c", 0.3))),
-        ([0.25, 0.5, 0.25], 3, (("b", 0.5), ("a", 0.25), ("c", 0.25))),  # equal: in the order of the labels
+        ([0.25, 0.5, 0.25], 3, (("b", 0.5), ("a", 0.25), ("c", 0.25))),  # ties in label order
         ([0.5, 0.25, 0.25], 9, (("a", 0.5), ("b", 0.25), ("c", 0.25))),
     ],
 )
@@ -42,7 +42,7 @@ def test_the_handler_gives_what_the_model_gives(engine: str, tiny_model: Path, t
     meter = MeterHandle(str(tmp_path))
     handler = SavedModelHandler(str(tiny_model), info.id, config(8, engine), meter)
     model = handler.load_model()
-    assert not any(found is model for found in gc.get_objects())  # what is kept is not looked through for rubbish
+    assert not any(found is model for found in gc.get_objects())  # excluded from garbage collection
     batch = [DecodedImage(ListedImage(f"/{n}", ()), f"{n}", f"v{n}", image) for n, image in enumerate(images)]
     results = [image.result for image in handler.run_inference(batch, model)]
     assert [(result.location, result.content_hash, result.version) for result in results] == [

@@ -67,7 +67,7 @@ class Bomb:
 
 
 def test_the_results_of_a_stranger_are_read_without_running_its_pickles(tmp_path: Path) -> None:
-    """A later run reads the results only."""
+    """A later run reads only the results."""
     bomb = FinishedImage(ListedImage("/a", (("a", {"bomb": Bomb()}),)), Result("/a", top=(("hat", 1.0),)))
     path = written(tmp_path, [bomb])
     assert read_results(path)[1] == [bomb.result]

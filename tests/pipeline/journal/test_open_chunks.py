@@ -21,7 +21,7 @@ def finished(number: int) -> FinishedImage:
 
 
 def results_in(folder: Path) -> list[Result]:
-    """Of its one chunk."""
+    """Read the results of the only chunk in a folder."""
     (path,) = folder.iterdir()
     return read_results(str(path))[1]
 
@@ -75,7 +75,7 @@ def test_a_storage_that_does_not_answer_holds_the_end_of_a_process_for_a_short_t
 
 
 def test_a_chunk_that_is_being_closed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its disk takes half a second; the process ends as soon as all is saved."""
+    """The disk takes half a second, and the process ends as soon as everything is saved."""
     begun, close = threading.Event(), ChunkWriter.close
 
     def slow(writer: ChunkWriter) -> str:

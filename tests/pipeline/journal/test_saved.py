@@ -28,7 +28,7 @@ def found(results: SavedResults, packet: int, location: str) -> list[Result]:
 
 
 def test_only_chunks_of_the_packet_are_read_and_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else each worker would read what all others have written."""
+    """Otherwise each worker would read the chunks of all others."""
     paths = [write_chunk(tmp_path, {n: [f"/{n}.jpg"], n + 1: [f"/{n + 1}.jpg"]}) for n in range(0, 20, 2)]
     read, read_results = [], known.read_results
     monkeypatch.setattr(known, "read_results", lambda path: read.append(path) or read_results(path))

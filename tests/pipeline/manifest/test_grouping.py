@@ -56,7 +56,7 @@ def uris_of(count: int) -> list[str]:
 
 
 def test_a_row_takes_few_bytes_while_it_is_grouped() -> None:
-    """A runner may keep all of them in memory; plain ones took about a thousand bytes each."""
+    """A runner may keep all rows in memory; unpacked rows took about a thousand bytes each."""
     uris = uris_of(130_000)
     fn = _PackFn(None)
     fn.start_bundle()
@@ -68,7 +68,7 @@ def test_a_row_takes_few_bytes_while_it_is_grouped() -> None:
 
 
 def test_the_local_runner_groups_places_in_files(tmp_path: Path) -> None:
-    """Of the rows and of the known results; what travels does not grow with what they hold."""
+    """Rows and known results travel as positions in files, so the shuffled data do not grow with their contents."""
     uris = uris_of(3000)
     long = {"text": "x" * 1000}
     results = [Result(uri, f"v{number}") for number, uri in enumerate(uris) if number % 3 == 0]
@@ -109,7 +109,7 @@ def test_an_engine_gets_packets_of_images() -> None:
 
 @pytest.mark.parametrize("count", [3_000, 200_000])
 def test_what_an_earlier_attempt_at_a_bundle_has_saved_is_known_to_the_next(tmp_path: Path, count: int) -> None:
-    """Also if its packets come in another order. Each chunk is read once, and only if it has results of the bundle."""
+    """Also if its packets arrive in another order. A chunk is read once, and only if it has results of the bundle."""
     uris = uris_of(count)
     found = packets_of(uris)[:: max(1, count // 20_000)]
     fn = _UnpackFn(SavedResults(str(tmp_path), SETTINGS))

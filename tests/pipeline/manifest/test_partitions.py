@@ -24,7 +24,7 @@ def test_packets_are_of_one_partition_and_of_about_one_size() -> None:
 
 @pytest.mark.parametrize(("images", "workers", "most"), [(1_000_000, 16, 1.1), (5_000_000, 64, 1.1)])
 def test_packets_spread_the_work_evenly_over_many_workers(images: int, workers: int, most: float) -> None:
-    """As an engine does, by a hash of the packets. Partitions, of which there are few, would give 1.23 and 1.65."""
+    """Packets are distributed by hash, as an engine does. Partitions are few and would give 1.23 and 1.65."""
     each = images // PARTITIONS
     shares = collections.Counter[int]()
     for partition in range(PARTITIONS):

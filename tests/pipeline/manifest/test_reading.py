@@ -36,7 +36,7 @@ def uris(where: object) -> list[str]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos [2019]"  # brackets are no wildcard in the name of a folder that exists
+    folder = tmp_path / "photos [2019]"  # brackets in the name of an existing folder are literal
     make(folder, "a.jpg", "b.PNG", ".hidden.jpg", "notes.txt", "deep/er/c.jpg", "deep/.cache/d.jpg", "deep/e.jpg")
     return folder
 
@@ -96,7 +96,7 @@ def test_the_uri_of_a_row_is_the_cell_letter_for_letter(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_uri_can_be_left_out(tmp_path: Path) -> None:
-    """Variants of a product, which have no picture of their own."""
+    """For example variants of a product that have no picture of their own."""
     (tmp_path / "list.csv").write_text("sku,uri\n1,a.jpg\n2,\n3, \n4,b.jpg,too,many\n")
     (tmp_path / "list.jsonl").write_text('{"uri": "a.jpg"}\n{"sku": 2}\n{"uri": null}\n{"uri": 5}\n')
     for name in ("list.csv", "list.jsonl"):
@@ -143,7 +143,7 @@ def test_lines_that_name_no_image_become_dead_letters(tmp_path: Path) -> None:
     ]
     assert letters[0].fields == {"sku": "2"}
     for letter in letters:
-        letter.uri.encode()  # what is written must be UTF-8
+        letter.uri.encode()  # must be encodable as UTF-8
 
 
 def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path) 
 
 
 def test_stray_quotes_cost_their_own_lines_only(tmp_path: Path) -> None:
-    """Inch marks: each opens a quote that the next one would close, some thousand lines below."""
+    """Inch marks: each opens a quote that the next one would close, thousands of lines below."""
     file = tmp_path / "list.csv"
     lines = [f"{number}.jpg,{number}" for number in range(20_000)]
     for number in (10, 5_000, 19_990):

@@ -37,7 +37,7 @@ def test_a_bundle_that_is_tried_again_counts_once(tmp_path: Path) -> None:
     fn = _MeasureBundlesFn(meter)
     fn.setup()
     fn.start_bundle()
-    meter.get().add_batch(16, choice)  # and then it failed
+    meter.get().add_batch(16, choice)  # then the bundle fails
     fn.start_bundle()
     meter.get().add_batch(16, choice)
     (measured,) = fn.finish_bundle()

@@ -20,7 +20,7 @@ CPU = EngineChoice("tensorflow", "float32", "CPU")
 
 def test_a_process_has_one_meter_for_each_run(tmp_path: Path) -> None:
     handle = MeterHandle(str(tmp_path / "a"))
-    sent = pickle.loads(pickle.dumps([handle, handle]))  # as steps of a graph, each with its own copy
+    sent = pickle.loads(pickle.dumps([handle, handle]))  # each step of a graph gets its own copy
     found: list[Meter] = []
     threads = [threading.Thread(target=lambda n=n: found.append(sent[n % 2].get())) for n in range(8)]
     for thread in threads:
@@ -87,7 +87,7 @@ def test_while_bundles_run_others_can_see_how_far_they_are(tmp_path: Path) -> No
 
 
 def test_nothing_is_written_after_the_last_bundle_has_ended(tmp_path: Path) -> None:
-    """The run directory is put in order then; a file that came later would stay in it for ever."""
+    """The run directory is cleaned up then; a file written later would stay in it forever."""
     own = Meter(str(tmp_path))
     own._interval = 0.001
     for number in range(100):
@@ -111,7 +111,7 @@ def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
 
 
 class _WorkFn(beam.DoFn):
-    """Does what the steps of a run do with their meter."""
+    """DoFn that uses the meter as the steps of a run do."""
 
     def __init__(self, handle: MeterHandle) -> None:
         self._handle = handle
@@ -130,7 +130,7 @@ class _WorkFn(beam.DoFn):
 
 
 def test_engines_show_what_a_run_does(tmp_path: Path) -> None:
-    """As Beam's metrics, which Flink, Spark and Dataflow have on their own pages."""
+    """They are Beam metrics, which Flink, Spark and Dataflow show on their own pages."""
     pipeline = beam.Pipeline(runner="FnApiRunner")
     _ = pipeline | beam.Create([2, 3]) | beam.ParDo(_WorkFn(MeterHandle(str(tmp_path))))
     result = pipeline.run()

@@ -31,7 +31,7 @@ def test_the_watch_says_how_far_a_run_is(
     monkeypatch.setattr(module, "Progress", Recorded)
     watch = Watch(str(tmp_path))
     watch._interval = 0.005
-    (tmp_path / "progress-b.json").touch()  # from a worker that was killed
+    (tmp_path / "progress-b.json").touch()  # left by a killed worker
     with watch:
         for counts in (
             {"listed": 40},
@@ -44,8 +44,8 @@ def test_the_watch_says_how_far_a_run_is(
     last = {title: rest for title, *rest in shown}
     assert last == {"listing": [100, None, ""], "classifying": [100, 100, "3 failed"]}
     assert [done for title, done, *_ in shown if title == "classifying"] == [100]
-    assert progresses[-1]._before == 32  # of which nobody knows how long they took
-    assert capsys.readouterr().err == ""  # what is over in seconds needs no line
+    assert progresses[-1]._before == 32  # done before, in an unknown time
+    assert capsys.readouterr().err == ""  # a run of seconds prints no progress line
 
 
 def test_the_share_of_a_lost_worker_that_is_done_again_is_not_more_than_all(

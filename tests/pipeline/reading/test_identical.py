@@ -32,7 +32,7 @@ def decoded(image: FetchedImage) -> DecodedImage:
 
 
 class Classify(beam.DoFn):
-    """In batches of three, as inference does."""
+    """DoFn that classifies in batches of three, as inference does."""
 
     def start_bundle(self) -> None:
         self.batch: list[DecodedImage] = []

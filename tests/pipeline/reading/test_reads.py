@@ -34,7 +34,7 @@ def budget(monkeypatch: pytest.MonkeyPatch) -> Budget:
 
 
 def run(listed: list[ListedImage], folder: Path, config: ReadConfig = CONFIG) -> list[Any]:
-    """What a bundle of entries gives, outside Beam."""
+    """Read the entries of a bundle, without Beam."""
     fn = _ReadAheadFn(config, MeterHandle(str(folder)))
     fn.setup()
     fn.start_bundle()
@@ -58,7 +58,7 @@ def test_each_file_is_read_once(count: int, tmp_path: Path, budget: Budget) -> N
 def test_remote_reads_begin_in_groups(
     count: int, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of an incomplete group begin with the next image, or when the bundle ends: none is left out."""
+    """Reads of an incomplete group begin with the next image or at the end of the bundle: none is omitted."""
     begun: list[str] = []
 
     def read(location: str, max_bytes: int, **_: Any) -> storage.Content:
@@ -107,7 +107,7 @@ def test_remote_reads_overlap(scheme: str, tmp_path: Path, budget: Budget, monke
 def test_what_is_held_is_bounded_in_bytes(
     form: str, announces: bool, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several bundles at once, with photos of which three fit, and some that are larger than all there is."""
+    """Several bundles run concurrently. Three photos fit in the budget, and some are larger than all of it."""
     most, lock = 0, threading.Lock()
 
     def number_of(location: str) -> int:
@@ -181,7 +181,7 @@ def test_a_fault_of_the_program_fails_the_bundle_and_gives_everything_back(
 def test_a_read_that_never_ends_is_given_up_and_holds_nobody_up(
     form: str, stuck: Sequence[int], tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a network file system that has stalled, where no time-out holds; also if more are stuck than threads."""
+    """As on a stalled network file system, where timeouts do not work; also with more stuck reads than threads."""
     monkeypatch.setattr(deadline, "GRACE_SECONDS", 0.2)
     come_back, names = threading.Event(), {form.format(n) for n in stuck}
 
@@ -229,7 +229,7 @@ def test_a_disk_that_is_dead_costs_few_threads_and_little_time(
     monkeypatch.setattr(reads, "_threads", lambda: own)
     start = time.monotonic()
     found = run(entries(2000, "/dead/{}.jpg"), tmp_path, ReadConfig(timeout=0.5))
-    assert time.monotonic() - start < 20  # 0.7 s for each would be 23 minutes
+    assert time.monotonic() - start < 20  # 0.7 s each would be 23 minutes
     assert len(found) == 2000
     letters = [letter for one in found if isinstance(one, FinishedImage) for letter in one.dead_letters()]
     assert {letter.reason for letter in letters} == {"read_failed"}

@@ -231,7 +231,7 @@ def test_no_cell_is_a_formula(value: Any, cell: Any) -> None:
     ],
 )
 def test_no_cell_holds_a_formula_whatever_the_separator_and_all_can_be_read_back(text: str, tmp_path: Path) -> None:
-    """A program that takes ``;``, ``|`` or a tab for the separator does not see the quotes around a cell."""
+    """Programs that split at ``;``, ``|`` or tabs ignore the quotes around a cell."""
     file = written(tmp_path / "a.csv", [{text: text}])
     for separator in ",;|\t":
         for row in csv.reader(file.read_text().splitlines(), delimiter=separator):
@@ -271,7 +271,7 @@ def test_a_file_without_rows_can_be_read(tmp_path: Path, form: str) -> None:
 def test_rows_with_columns_of_their_own_take_the_memory_of_their_values(
     tmp_path: Path, form: str, nested: bool
 ) -> None:
-    """With a column for each name, ten thousand rows would have a hundred million cells."""
+    """With one column per name, ten thousand rows would have a hundred million cells."""
 
     def peak(count: int) -> int:
         rows = [{"sku": n, f"key {n}": n} for n in range(count)]

@@ -31,7 +31,7 @@ def write(tmp_path: Path) -> Callable[[Holder], Holder]:
 
 
 def elsewhere(beat: float) -> Holder:
-    """A process of another machine."""
+    """Return a process on another machine as the holder."""
     return Holder("other", "shop-7", 4711, "boot pid:[1]", STARTED, beat)
 
 
@@ -106,7 +106,7 @@ def test_the_heart_beats_until_another_run_has_the_lock(
         assert later.beat > first.beat
         other = write(elsewhere(0.0))
         time.sleep(0.3)
-    assert read_holder(str(tmp_path)) == other  # neither written over nor removed
+    assert read_holder(str(tmp_path)) == other  # neither overwritten nor removed
 
 
 def test_of_many_that_take_over_one_does(tmp_path: Path, write: Callable[[Holder], Holder]) -> None:
@@ -148,7 +148,7 @@ def test_a_job_that_runs_elsewhere_keeps_its_lock(tmp_path: Path) -> None:
 def test_a_job_that_goes_on_is_not_taken_over_and_is_followed_in_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its command has been killed, which another one finds out by its process."""
+    """The command was killed, which another command detects by checking its process."""
     asked = []
 
     def is_at_work(output: str, token: str) -> bool:
@@ -186,7 +186,7 @@ def test_a_run_is_followed_by_one_command_at_a_time(tmp_path: Path) -> None:
 def test_a_lock_that_a_command_has_left_is_given_back_by_its_job(tmp_path: Path) -> None:
     with held(str(tmp_path), "one", STARTED):
         release_left(str(tmp_path), "one")
-        assert read_holder(str(tmp_path))  # its command is there, and gives it back itself
+        assert read_holder(str(tmp_path))  # the command is alive and releases it itself
     with pytest.raises(JobGoesOnError), held(str(tmp_path), "one", STARTED):
         raise JobGoesOnError("interrupted", 2)
     release_left(str(tmp_path), "another")

@@ -1,4 +1,4 @@
-"""The numbers of a run, read by Prometheus' own parser."""
+"""Metrics of a run, read by Prometheus's own parser."""
 
 from __future__ import annotations
 

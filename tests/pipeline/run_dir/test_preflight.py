@@ -33,9 +33,9 @@ def test_what_may_be_written_to(part: MakePart, commit_rows: Commit, run: Run, t
     check(str(tmp_path / "empty"), overwrite=False)
     part(run, "predictions", 0, 3)
     (Path(run.temporary) / "started").touch()
-    check(run.output, overwrite=False)  # an attempt that was killed
+    check(run.output, overwrite=False)  # a killed attempt
     commit_rows(run, 10, 10)
-    check(run.output, overwrite=False)  # a run that was no success
+    check(run.output, overwrite=False)  # a failed run
     commit_rows(dataclasses.replace(run, token="f" * 12), 10, 0)
     check(run.output, overwrite=True)
     with pytest.raises(UserError, match="holds a finished run: choose another folder or give --overwrite"):

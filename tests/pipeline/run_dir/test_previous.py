@@ -18,7 +18,7 @@ Commit = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def runs(commit_rows: Commit, run: Run, tmp_path: Path) -> Path:
-    """Three runs: an old one, a newer one, and the newest, which failed; and a file and a folder of others."""
+    """Three runs: an old one, a newer one, and the newest, which failed; and a file and a folder that are not runs."""
     folder = tmp_path / "runs"
     for name, letters in (("2", 0), ("1", 0), ("3", 10)):
         output = f"{folder}/{name}"
@@ -34,14 +34,14 @@ def runs(commit_rows: Commit, run: Run, tmp_path: Path) -> Path:
 def test_a_run_or_the_newest_finished_one_in_a_folder(runs: Path) -> None:
     assert previous_runs(None, "/none") == ()
     assert previous_runs(str(runs / "1"), "/none") == (f"{runs}/1",)
-    assert previous_runs(str(runs / "3"), "/none") == (f"{runs}/3",)  # it failed, and what it has found holds
+    assert previous_runs(str(runs / "3"), "/none") == (f"{runs}/3",)  # it failed, but its results are valid
     assert previous_runs(str(runs), f"{runs}/4") == (f"{runs}/2",)
 
 
 def test_a_run_that_failed_is_continued_in_its_place(runs: Path) -> None:
     assert previous_runs(None, f"{runs}/3") == (f"{runs}/3",)
     assert previous_runs(str(runs), f"{runs}/3") == (f"{runs}/2", f"{runs}/3")
-    assert previous_runs(None, f"{runs}/2") == ()  # a finished one is redone if it is overwritten
+    assert previous_runs(None, f"{runs}/2") == ()  # overwriting a finished run does not reuse it
     assert previous_runs(f"{runs}/3", f"{runs}/3") == (f"{runs}/3",)
 
 

@@ -51,7 +51,7 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
     ):
         assert words in text
     assert "x&lt;y&gt;.jpg: torn &amp; bent" in text
-    assert text.count("data:image/jpeg;base64,") == 1  # the photo of /b is gone; its place is not
+    assert text.count("data:image/jpeg;base64,") == 1  # the photo of /b is missing, but its figure is not
     assert text.count("<figure") == 2
     assert "<script" not in text
     assert "http" not in text

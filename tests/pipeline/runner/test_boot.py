@@ -1,4 +1,4 @@
-"""What starts a worker on the machine of an engine: it ends with the engine, and ends all that it has started."""
+"""The program that starts a worker on an engine's machine: it ends with the engine and ends all its children."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND = Path(sys.executable).with_name("catalogue-classifier-boot")
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """As Beam's does, it starts a worker in a process group of its own, and ends it when it is asked to end itself."""
+    """A fake of Beam's boot program: it starts a worker in its own process group, and ends it on SIGTERM."""
     path = tmp_path / "boot"
     path.write_text(
         '#!/bin/bash\nset -m\ntouch pipeline_options.json\npwd > "$TEST_FOLDER/cwd"\ncd "$TEST_FOLDER"\n'
@@ -53,7 +53,7 @@ def test_it_ends_with_the_engine_that_asked_for_it(tmp_path: Path, program: Path
     assert Path(wait_for(tmp_path / "python")).parent == Path(sys.executable).parent
     folder = Path(wait_for(tmp_path / "cwd"))
     assert (folder / "pipeline_options.json").exists()
-    assert folder != tmp_path  # two workers on a machine would overwrite each other's
+    assert folder != tmp_path  # workers on one machine must not overwrite each other's files
     engine.kill()
     engine.wait()
     wait_for_end([worker, boot], 25)

@@ -14,7 +14,7 @@ from tests.processes import children, wait_for_end
 
 
 def test_the_job_server_of_a_command_ends_with_it(tmp_path: Path) -> None:
-    """Also if it is killed: Java is started by a program that asks Linux for that. Here Java is another program."""
+    """Even if it is killed: a launcher asks Linux to end Java with the command. Here Java is a fake."""
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\necho $$ > pid\nexec sleep 300\n")
     java.chmod(0o755)

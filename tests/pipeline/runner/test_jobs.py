@@ -1,4 +1,4 @@
-"""Jobs of a job server in a process of its own: Beam's local one, which speaks as those of Flink and Spark do."""
+"""Jobs of a job server in its own process: Beam's local one, which has the same API as those of Flink and Spark."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_name_that_an_engine_shows(job: str, shown: str) -> None:
 
 
 def test_dataflow_tells_what_a_job_has_counted_so_far() -> None:
-    """Its answer has a counter for each step; other engines answer at the end of a job only."""
+    """It returns a counter for each step while the job runs; other engines respond only at the end of a job."""
     job = Job(_Counted(), JobName("DataflowRunner", "2026-11-30_1"))
     assert job.counters("catalogue_classifier") == {"classified": 5, "failed": 1}
     assert Job(_Counted(), JobName("FlinkRunner", "a_b")).counters("catalogue_classifier") is None
@@ -92,7 +92,7 @@ def test_dataflow_tells_what_a_job_has_counted_so_far() -> None:
 
 
 class _Counted:
-    """A result of Beam whose metrics are those of three steps."""
+    """A Beam result with the metrics of three steps."""
 
     def metrics(self) -> _Counted:
         return self

@@ -1,4 +1,4 @@
-"""Mistakes in the flags of runners of many machines, each found before anything is started."""
+"""Errors in the flags of distributed runners, each detected before anything is started."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(*flags: str) -> None:
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    """Something that speaks gRPC."""
+    """The address of a gRPC server."""
     server = grpc.server(thread_pool=concurrent.futures.ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -141,7 +141,7 @@ def test_an_endpoint_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def master() -> Iterator[str]:
-    """A JobManager with two TaskManagers of four slots."""
+    """The address of a JobManager with two TaskManagers of four slots each."""
 
     class Overview(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

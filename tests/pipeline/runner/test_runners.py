@@ -1,4 +1,4 @@
-"""Which runner a run has, with which workers."""
+"""The choice of a runner and its workers."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_cores_are_divided_among_the_workers(
 
 
 def test_nothing_is_lost_in_a_bundle_that_takes_seconds(tmp_path: Path, peak_of: Callable[[str, Path], int]) -> None:
-    """Beam's own threads would lose some of these rows between two steps, or make up sizes of terabytes."""
+    """Beam's own threads would lose some of these rows between two steps, or report sizes of terabytes."""
     (tmp_path / "list.txt").write_text("".join(f"{n}.jpg\n" for n in range(400_000)))
     body = """
 import resource

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import write_photos
 from tests.processes import children
 
-LISTENING = "0A"  # in /proc/net/tcp
+LISTENING = "0A"  # state of a listening socket in /proc/net/tcp
 CONNECT = """
 import os, socket, sys
 if sys.argv[2] == "nobody":
@@ -28,7 +28,7 @@ socket.socket(socket.AF_UNIX).connect(sys.argv[1])
 def process(
     request: pytest.FixtureRequest, tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A run that is at work, with a folder of temporary files too deep for the path of a socket."""
+    """A run in progress, with a temporary folder too deep for a socket path."""
     photos = write_photos(drawn, tmp_path / "photos", 5000)
     deep = tmp_path / ("deep" * 20)
     deep.mkdir()
@@ -76,6 +76,6 @@ def test_a_run_listens_on_no_port_and_on_sockets_that_nobody_else_may_use(
 
 
 def connect(path: Path, user: str) -> str:
-    """What goes wrong when a user connects to a socket."""
-    words = [sys.executable, "-c", CONNECT, path.name, user]  # a path from /, which may be too long, is not needed
+    """Return the error that a user gets when connecting to a socket."""
+    words = [sys.executable, "-c", CONNECT, path.name, user]  # a relative path, because absolute ones may be too long
     return subprocess.run(words, cwd=path.parent, capture_output=True, text=True, check=False).stderr

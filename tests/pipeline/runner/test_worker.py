@@ -1,4 +1,4 @@
-"""A worker process by itself, at a job that never says anything."""
+"""A worker process alone, with a job that never sends anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 @pytest.fixture
 def worker(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """One that has found its job."""
+    """A worker that has connected to its job."""
     with socket.create_server(("127.0.0.1", 0)) as job:
         environment = {
             "CONTROL_API_SERVICE_DESCRIPTOR": f'url: "127.0.0.1:{job.getsockname()[1]}"',
@@ -38,7 +38,7 @@ def worker(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_it_ends_with_whoever_started_it_and_not_by_itself(worker: subprocess.Popen[bytes]) -> None:
-    worker.send_signal(signal.SIGINT)  # a terminal sends it to all: the command is to say what becomes of them
+    worker.send_signal(signal.SIGINT)  # a terminal sends it to all processes, but the command decides
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(1)
     assert worker.stdin

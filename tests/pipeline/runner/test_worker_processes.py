@@ -1,4 +1,4 @@
-"""Runs of which a process is killed or told to end: the command, one worker, all of them; and how they continue."""
+"""Runs in which the command, a worker or all processes are killed or terminated, and how they resume."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PHOTOS = 10_000
 
 @pytest.fixture
 def words(tiny_model: Path, drawn: Path, tmp_path: Path) -> list[str]:
-    """A command that takes some seconds, with two workers."""
+    """A command that takes a few seconds, with two workers."""
     photos = write_photos(drawn, tmp_path / "photos", PHOTOS)
     words = ["classify", "--input", photos, "--model-dir", tiny_model, "--output", tmp_path / "run",
              "--direct_num_workers=2", "--engine", "openvino"]  # fmt: skip
@@ -36,7 +36,7 @@ def words(tiny_model: Path, drawn: Path, tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def start(words: list[str], tmp_path: Path) -> Iterator[Start]:
-    """Starts the command; gives it once it has finished so many chunks, or as soon as its workers are there."""
+    """Function that starts the command and returns it after `chunks` finished chunks, or once its workers exist."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(*flags: str, chunks: int) -> subprocess.Popen[str]:
@@ -44,7 +44,7 @@ def start(words: list[str], tmp_path: Path) -> Iterator[Start]:
             [*words, *flags, "--log-file", tmp_path / "log"],
             stderr=subprocess.PIPE,
             text=True,
-            # What a shell starts with & ignores it, and so would this process.
+            # Shells start background jobs with SIGINT ignored, and this process would inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         started.append(process)
@@ -120,7 +120,7 @@ def test_an_interrupted_run_ends_at_once_and_names_the_command_that_continues(
         os.kill(pid, number)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 128 + number
-    assert len(kept(tmp_path)) >= classified  # also those of chunks that were not full
+    assert len(kept(tmp_path)) >= classified  # including those of chunks that were not full
     command = " ".join(map(str, process.args[1:]))
     assert errors.splitlines()[-1].endswith(f"interrupted; finished work is kept; to continue, run: python {command}")
     assert {file.name.split("-")[0] for file in tmp_path.glob("run/_temporary/*/*")} == {"started", "chunk"}
@@ -164,7 +164,7 @@ def test_an_interrupted_run_without_finished_work_leaves_nothing(start: Start, t
 
 
 def test_a_killed_run_is_continued_by_the_same_command(start: Start, words: list[str], tmp_path: Path) -> None:
-    """Its command is killed, then a worker. Not more than 1,000 images of each worker are repeated."""
+    """The command is killed, then a worker. At most 1,000 images of each worker are repeated."""
     process = start(chunks=0)
     workers = children(process.pid)
     classified = wait_for_images(tmp_path, 200)
@@ -172,7 +172,7 @@ def test_a_killed_run_is_continued_by_the_same_command(start: Start, words: list
     process.communicate()
     wait_for_end(workers)
     known = len(kept(tmp_path))
-    assert known >= classified  # its workers have seen that it is gone, and saved what they had
+    assert known >= classified  # the workers noticed, and saved their results
     process = start("--retries", "0", chunks=6)
     os.kill(children(process.pid)[0], signal.SIGKILL)
     process.communicate(timeout=10)
@@ -189,7 +189,7 @@ def test_a_killed_run_is_continued_by_the_same_command(start: Start, words: list
 
 
 def wait_for_images(folder: Path, images: int) -> int:
-    """Waits until so many images have been classified, as far as the workers have told. Returns how many."""
+    """Wait until `images` images are classified, by the counters of the workers. Return their number."""
     for _ in range(6000):
         found = sum(counted(str(attempt))["classified"] for attempt in folder.glob("run/_temporary/*"))
         if found >= images:
@@ -199,7 +199,7 @@ def wait_for_images(folder: Path, images: int) -> int:
 
 
 def kept(folder: Path) -> set[str]:
-    """The images in the chunks that the attempts at a run have left."""
+    """Return the images in the chunks left by the attempts at a run."""
     chunks = folder.glob("run/_temporary/*/chunk-*")
     return {result.location for chunk in chunks for result in read_results(str(chunk))[1]}
 

@@ -47,7 +47,7 @@ def test_photos_that_the_model_was_trained_on_are_said(
     assert f"warning: {count} of the 36 photos were trained on" in capfd.readouterr().out
     for file in sorted(drawn.rglob("*.jpg"))[::2]:
         (tmp_path / file.parent.name).mkdir(exist_ok=True)
-        (tmp_path / file.parent.name / file.name).write_bytes(file.read_bytes() + b"x")  # other bytes
+        (tmp_path / file.parent.name / file.name).write_bytes(file.read_bytes() + b"x")  # different bytes
     assert evaluate(tiny_model, tmp_path) == 0
     assert "trained on" not in capfd.readouterr().out
 
@@ -102,7 +102,7 @@ def evaluate(model: Path, data: Path, *more: object) -> int:
 
 @pytest.fixture(scope="module")
 def other_model(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another network at another size, hardly trained; its labels are in the same order."""
+    """Another network with another image size, barely trained; its labels are in the same order."""
     path = tmp_path_factory.mktemp("models") / "other"
     arguments = ["--backbone", "pixels", "--image-size", "16", "--epochs", "2", "--seed", "4"]
     assert main(["train", "--data", str(drawn), "--model-dir", str(path), *arguments]) == 0
@@ -112,7 +112,7 @@ def other_model(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_models_on_the_same_photos(
     tiny_model: Path, other_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The flips are those that the rows of each model alone show."""
+    """The flips are those that the rows of each single evaluation show."""
     labels = {}
     for name, model in (("old", other_model), ("new", tiny_model)):
         assert evaluate(model, drawn, "--output", tmp_path / name) == 0
@@ -148,7 +148,7 @@ def test_a_gate_that_is_missed_fails_the_command(
     assert "the model is not good enough: " in last
     assert "accuracy is" not in last
     assert "macro_f1 is" in last
-    assert (tmp_path / "out/report.html").exists()  # to see why
+    assert (tmp_path / "out/report.html").exists()  # shows the reason
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_gates_that_make_no_sense(
 ) -> None:
     try:
         code = evaluate(tiny_model, drawn, "--fail-under", gate)
-    except SystemExit as end:  # argparse
+    except SystemExit as end:  # from argparse
         code = int(end.code or 0)
     assert code == 2
     assert words in capfd.readouterr().err

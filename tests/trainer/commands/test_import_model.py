@@ -1,4 +1,4 @@
-"""The ``import`` command: classifiers that were not trained here."""
+"""The ``import`` command: classifiers that were trained elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainer.data import idx
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 LABELS = ("dress", "hat", "shoes")
-OUTPUTS = ("shoes", "dress", "hat")  # not in the order of the alphabet
+OUTPUTS = ("shoes", "dress", "hat")  # not in alphabetical order
 
 
 def pictures(drawn: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +31,7 @@ def pictures(drawn: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module", params=[(".h5", "softmax", 3), (".keras", None, 3), (".keras", "softmax", 1)])
 def trained(request: Any, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of a classifier as a tutorial would train it: on pixels from 0 to 1, with plain Keras."""
+    """The file of a classifier as a tutorial would train it: on pixels from 0 to 1, with plain Keras."""
     import keras
 
     ending, activation, channels = request.param
@@ -56,7 +56,7 @@ def run(trained: Path, data: Path, path: Path, *more: object) -> int:
 def test_what_it_says_is_what_the_model_directory_says(
     trained: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], command: Command
 ) -> None:
-    """To all that classify with it."""
+    """All commands that classify with it agree."""
     import keras
 
     assert run(trained, drawn, tmp_path / "model", "--preparation", "unit") == 0
@@ -89,7 +89,7 @@ def test_what_it_says_is_what_the_model_directory_says(
 def test_what_it_wants_done_to_pixels_is_found_out_or_asked_for(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A classifier that tells light from dark where its pixels are from 0 to 1."""
+    """A classifier that distinguishes light from dark if pixels range from 0 to 1."""
     import keras
 
     for number in range(20):
@@ -115,7 +115,7 @@ def test_what_it_wants_done_to_pixels_is_found_out_or_asked_for(
 def test_a_network_inside_a_model_can_be_looked_into(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As those have that were trained on top of a pretrained network."""
+    """For example the backbone of a model that was trained on top of a pretrained network."""
     import keras
 
     base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
@@ -161,7 +161,7 @@ def test_a_model_of_images_of_any_size(drawn: Path, tmp_path: Path, capfd: pytes
     images = keras.Input((None, None, 3))
     maps = keras.layers.Conv2D(4, 3, name="first")(images)
     one, other = keras.layers.Conv2D(4, 3, name="second")(maps), keras.layers.Conv2D(4, 3, name="third")(maps)
-    both = keras.Model(images, [one, other], name="two_outputs")  # a model inside, which gives two things
+    both = keras.Model(images, [one, other], name="two_outputs")  # a nested model with two outputs
     inputs = keras.Input((None, None, 3))
     total = keras.layers.Add()(both(inputs))
     outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(total))

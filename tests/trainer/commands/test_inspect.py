@@ -45,7 +45,7 @@ def test_lists_every_layer_with_its_parameters(tiny_model: Path, capfd: pytest.C
 def test_layers_know_what_they_take() -> None:
     import keras
 
-    keras.backend.clear_session()  # layers are numbered from one again
+    keras.backend.clear_session()  # restarts the numbering of layers
     layers = {layer["name"]: layer for layer in Network.on(backbones.build("MobileNetV2", "none", SIDE), 3).layers()}
     assert layers["block_2_add"]["inputs"] == ["block_1_project_BN", "block_2_project_BN"]
     assert layers["features"]["inputs"] == ["global_average_pooling2d"]
@@ -57,7 +57,7 @@ def test_layers_know_what_they_take() -> None:
 def test_activations_are_those_of_the_layers(classifier: Any) -> None:
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     found = activations.activations(classifier, image, None)
-    assert [activation.values.shape[0] for activation in found] == [32, 16, 8]  # one for each size of maps
+    assert [activation.values.shape[0] for activation in found] == [32, 16, 8]  # one for each size of feature map
     (last,) = activations.activations(classifier, image, ["global_average_pooling2d"])
     expected = classifier.layers[1](image[np.newaxis]).numpy()[0]
     np.testing.assert_allclose(last.values, expected, rtol=1e-4, atol=1e-5)
@@ -66,7 +66,7 @@ def test_activations_are_those_of_the_layers(classifier: Any) -> None:
 def test_activations_of_views_are_those_that_decide() -> None:
     import keras
 
-    keras.backend.clear_session()  # layers are numbered from one again
+    keras.backend.clear_session()  # restarts the numbering of layers
     made = Network.on(backbones.build("residual", "none", SIDE, view_count=2), 3, hidden_units=(5,)).calibrated(1.0)
     image = np.random.default_rng(0).integers(0, 256, (2 * SIDE, SIDE, 3), dtype=np.uint8)
     found = {item.layer: item.values for item in activations.activations(made, image, None)}
@@ -115,7 +115,7 @@ def test_layers_of_the_head_and_networks_without_maps() -> None:
 
 
 def test_the_heat_is_where_the_reason_is() -> None:
-    """A network that says 1 where there is red, and 0 where there is blue: the heat is on that side."""
+    """A network that predicts 1 for red and 0 for blue: the heat must be on that side."""
     import keras
 
     network = keras.Sequential([keras.Input((SIDE, SIDE, 3)), keras.layers.AveragePooling2D(4)])
@@ -171,7 +171,7 @@ def test_a_page_of_a_photo(tiny_model: Path, drawn: Path, tmp_path: Path, capfd:
     assert text.count("<li ") == len(model_dir.read(tiny_model).info.network)
     few = text.count("<img")
     assert main([*arguments[:-1], str(tmp_path / "all"), "--all-filters", "--layers", "max_pooling2d"]) == 0
-    assert (tmp_path / "all/report.html").read_text().count("filter ") >= 2 * 32  # its words and its hint
+    assert (tmp_path / "all/report.html").read_text().count("filter ") >= 2 * 32  # caption and hint of each
     assert few < 20
 
 
@@ -194,11 +194,11 @@ def test_all_layers_a_filter_kernels_and_photos_and_models_side_by_side(
         layers = json.loads((model / "model.json").read_text())["network"]
         for layer in layers[1:]:
             assert layer["name"] == "features" or f"<h2>{model} {layer['name']}: " in text
-    assert text.count("filter 4 of 7<br>") >= 2 + 1  # maps of two photos, and a kernel
+    assert text.count("filter 4 of 7<br>") >= 2 + 1  # feature maps of two photos, and a kernel
     assert "filter 1 of" not in text
     assert f"<h2>{other} kernels of conv2d: 3 × 3 × 3 × 7</h2>" in text
     look = ["--model-dir", str(tiny_model), str(other), "--output", str(tmp_path / "one"), "--kernels"]
-    assert main(["inspect", *look, "--layers", "conv2d", "conv2d_4"]) == 0  # the other network has two of them
+    assert main(["inspect", *look, "--layers", "conv2d", "conv2d_4"]) == 0  # the other network has no conv2d_4
     assert main(["inspect", *look[:-2], str(tmp_path / "two"), "--kernels", "--layers", "conv2d", "typo"]) == 2
     assert "there is no layer 'typo'" in capfd.readouterr().err
     assert text.count("filter 4 of 5, channel ") == 3  # the first of seven channels

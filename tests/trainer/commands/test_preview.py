@@ -18,7 +18,7 @@ def run(data: Path, output: Path, *more: object) -> int:
 
 
 def counts(text: str) -> dict[str, list[int]]:
-    """Class -> photos on each side, of the table that is shown."""
+    """Parse the printed table: class -> photos on each side of the split."""
     rows = re.findall(r"^(dress|hat|shoes) +([\d ]+)$", text, re.MULTILINE)
     return {label: list(map(int, numbers.split())) for label, numbers in rows}
 
@@ -42,7 +42,7 @@ def test_it_shows_photos_of_each_side_numbers_and_variants(
 ) -> None:
     shutil.copytree(drawn, tmp_path / "more")
     for file in sorted((tmp_path / "more").rglob("*.jpg")):
-        file.write_bytes(file.read_bytes() + b"\0")  # other files with the same pictures
+        file.write_bytes(file.read_bytes() + b"\0")  # different bytes, same pictures
     sides = ("--validation-data", tmp_path / "more", "--image-size", 16)
     assert run(drawn, tmp_path / "plain", *sides) == 0
     assert "the first photo: 16 × 16 × 3, uint8, " in capfd.readouterr().out

@@ -26,7 +26,7 @@ def run(data: Path, output: Path, *more: object) -> int:
 def test_tries_all_combinations_and_ranks_them(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The photos are read once; the best is what ``train`` finds with its flags."""
+    """Photos are read once; the best trial equals ``train`` with its flags."""
     prepared, prepare = [], training.prepare
 
     def counting(*arguments: object) -> object:
@@ -74,7 +74,7 @@ def test_each_trial_has_curves_and_a_page_of_its_own(drawn: Path, tmp_path: Path
     assert run(drawn, tmp_path / "out", *vary) == 0
     trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
     page = (tmp_path / "out/report.html").read_text()
-    assert page.count("<polyline") == 2 * 2 * 2  # training and validation, of accuracy and loss, of what did not fail
+    assert page.count("<polyline") == 2 * 2 * 2  # training and validation, accuracy and loss, two successful trials
     assert [f'href="trials/{number:03}.html"' in page for number in (1, 2, 3)] == [True, False, True]
     assert not (tmp_path / "out/trials/002.html").exists()
     assert f"{trials[0]['test_accuracy']:.4f}" in page
@@ -122,7 +122,7 @@ def test_a_trial_that_cannot_be_made_does_not_end_a_sweep_that_goes_on(
     monkeypatch.setattr(training, "fit", interrupted)
     assert run(drawn, tmp_path / "out", *words) == 130
     content = json.loads((tmp_path / "out/sweep.json").read_text())
-    content["trials"] = content["trials"][:1]  # as if it had been interrupted before the one that fails
+    content["trials"] = content["trials"][:1]  # as if interrupted before the failing trial
     (tmp_path / "out/sweep.json").write_text(json.dumps(content))
     assert run(drawn, tmp_path / "out", *words, "--resume") == 0
     trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
@@ -133,7 +133,7 @@ def test_one_at_a_time_and_the_best_trained_again(drawn: Path, tmp_path: Path) -
     vary = ("--vary", "learning-rate", 0.001, 0.02, "--vary", "dropout", 0.2, 0.5, "--vary", "augment", "no", "yes")
     assert run(drawn, tmp_path / "out", *vary, "--one-at-a-time", "--model-dir", tmp_path / "model") == 0
     found = json.loads((tmp_path / "out/sweep.json").read_text())
-    tried = [trial["values"] for trial in found["trials"]]  # 0.001, 0.2 and no are what is given anyway: once
+    tried = [trial["values"] for trial in found["trials"]]  # 0.001, 0.2 and no are the defaults, tried only once
     given = {"learning-rate": "0.001", "dropout": "0.2", "augment": "no"}
     assert tried == [given, {"learning-rate": "0.02"}, {"dropout": "0.5"}, {"augment": "yes"}]
     accuracy = model_dir.read(tmp_path / "model").info.metrics["accuracy"]
@@ -220,7 +220,7 @@ def test_what_has_ended_is_kept_when_it_is_interrupted(
 def test_an_interrupted_sweep_goes_on_with_its_trials(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], more: tuple[str]
 ) -> None:
-    """And ends where it would have ended."""
+    """It ends with the same result as an uninterrupted one."""
     fits, fit = [], training.fit
     vary = ("--vary", "learning-rate", *(["0.001..0.1:log"] if more else [0.02, 0.01, 0.005, 0.002]), *more)
     assert run(drawn, tmp_path / "whole", *vary) == 0
@@ -263,7 +263,7 @@ def test_a_sweep_goes_on_with_trials_of_the_same_settings_and_photos_only(
 def test_photos_are_prepared_once_for_all_trials_that_need_the_same(
     drawn: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where Optuna goes back and forth, and where seeds vary, on which only the head depends."""
+    """Also if Optuna alternates between values, and if seeds vary, which only affect the head."""
     prepared, prepare = [], training.prepare
 
     def counting(*arguments: Any) -> object:
@@ -284,13 +284,13 @@ def test_photos_are_prepared_once_for_all_trials_that_need_the_same(
     flags = ["--backbone", "small", "--image-size", 32, "--epochs", 1]
     prepared.clear()
     assert run(drawn, tmp_path / "random", *flags, "--vary", "seed", 1, 2) == 0
-    assert len(prepared) == 2  # whose weights depend on it
+    assert len(prepared) == 2  # the initial weights depend on the seed
 
 
 def test_a_network_that_cannot_be_prepared_does_not_end_the_others(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And those that are prepared alike come one after the other, whatever the order of the flags."""
+    """Trials with the same preparation run consecutively, in any order of the flags."""
     prepared, prepare = [], training.prepare
 
     def counting(job: training.Job, *arguments: Any) -> object:
@@ -299,7 +299,7 @@ def test_a_network_that_cannot_be_prepared_does_not_end_the_others(
 
     monkeypatch.setattr(training, "prepare", counting)
     vary = ("--vary", "dropout", 0, 0.1, "--vary", "backbone", "convolutional", "MobileNetV2", "--weights", "none")
-    assert run(drawn, tmp_path / "out", *vary) == 0  # MobileNetV2 takes 32 pixels at least
+    assert run(drawn, tmp_path / "out", *vary) == 0  # MobileNetV2 needs at least 32 pixels
     assert prepared == ["convolutional", "MobileNetV2", "MobileNetV2"]
     trials = json.loads((tmp_path / "out/sweep.json").read_text())["trials"]
     assert [trial["accuracy"] is None for trial in trials] == [False, False, True, True]

@@ -77,7 +77,7 @@ def test_given_validation_photos_are_used_as_they_are(
 
 
 def test_frozen_backbone_from_a_weights_file(drawn: Path, tmp_path: Path) -> None:
-    """The other way to train: features are computed once and a head is fitted on them."""
+    """Feature extraction: features are computed once and a head is fitted to them."""
     import keras
 
     network = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(96, 96, 3))
@@ -93,7 +93,7 @@ def test_frozen_backbone_from_a_weights_file(drawn: Path, tmp_path: Path) -> Non
 def test_a_model_goes_on_from_an_earlier_one(
     drawn: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With its head if it has the same classes; else with the network only."""
+    """With its head if the classes are the same, otherwise only with its backbone."""
     import keras
 
     old, still = tiny_model / "model.keras", ("--learning-rate", "1e-12", "--epochs", 1, "--batch-norm", "frozen")
@@ -137,7 +137,7 @@ def test_overwriting_never_deletes_what_is_not_the_models(
 
 
 def test_an_empty_folder_and_a_link_stay_what_they_are(drawn: Path, tmp_path: Path) -> None:
-    """An empty folder may be a mount point, which cannot be renamed over."""
+    """An empty folder may be a mount point, which cannot be replaced by renaming."""
     (tmp_path / "empty").mkdir()
     inode = (tmp_path / "empty").stat().st_ino
     assert train(drawn, tmp_path / "empty") == 0
@@ -166,7 +166,7 @@ def test_names_that_are_not_utf8_pipes_and_loops_are_no_trouble(
 def test_a_folder_one_level_too_high_is_warned_of(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """And refused where the folders are called as the parts of a data set are."""
+    """It is an error if the folders are named like the splits of a data set."""
     for name in ("summer", "winter"):
         shutil.copytree(drawn, tmp_path / "data" / name)
     assert train(tmp_path / "data", tmp_path / "model") == 0
@@ -190,13 +190,13 @@ def test_a_finished_run_is_not_gone_on_with(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same command with --resume, once more: as where a job is started again after its machine was lost."""
+    """The same command with --resume again, as when a job is restarted after its machine was lost."""
     assert train(drawn, tmp_path / "model", "--resume") == 0
     before = contents(tmp_path)
     shutil.copytree(tmp_path / "model", tmp_path / "kept")
     shutil.rmtree(tmp_path / "model")
     left: dict[str, bytes] = {}
-    with monkeypatch.context() as patched:  # killed between writing the model and removing what it went on from
+    with monkeypatch.context() as patched:  # killed between writing the model and removing the checkpoints
         patched.setattr(checkpoints, "remove", lambda folder: left.update(contents(Path(folder))))
         assert train(drawn, tmp_path / "model") == 0
     assert "checkpoints.json" in left
@@ -214,7 +214,7 @@ def test_a_finished_run_is_not_gone_on_with(
 def test_a_finished_run_on_photos_that_were_changed_since_is_another(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], held_out: bool
 ) -> None:
-    """Under the same names: those that are trained on, or those that validate."""
+    """Under the same names, either training or validation photos."""
     data, validation = shutil.copytree(drawn, tmp_path / "data"), shutil.copytree(drawn, tmp_path / "validation")
     flags = ["--validation-data", validation, "--resume"]
     assert train(data, tmp_path / "model", *flags) == 0
@@ -256,7 +256,7 @@ def test_an_interrupted_run_is_gone_on_with_on_the_same_photos_and_the_same_spli
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", interrupted)
         assert go_on() == 130
-    write_split(21)  # the photos of both together, and their order, are as before
+    write_split(21)  # the photos of both splits together, and their order, are unchanged
     assert go_on() == 2
     assert "another run (different photos, labels or validation data)" in capfd.readouterr().err
     write_split(20)
@@ -317,7 +317,7 @@ def test_parts_of_the_data_are_held_out_to_validate_and_to_test_on(
 def test_a_refitted_model_has_learnt_from_the_photos_that_validated_too(
     drawn: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrained: bool
 ) -> None:
-    """Up to the best epoch; what is said of it is what the first fit found."""
+    """It is fitted up to the best epoch; its metrics are those of the first fit."""
     from trainer.fitting import loop
 
     seen, run = [], loop.Fitting.run
@@ -404,7 +404,7 @@ def test_photos_of_a_list_can_be_on_the_web(drawn: Path, tmp_path: Path) -> None
 
 
 def test_a_model_can_be_trained_in_an_object_store(drawn: Path, object_store: ObjectStore, command: Command) -> None:
-    """Photos, checkpoints, event files and model: all of it there."""
+    """Photos, checkpoints, event files and model are all in the object store."""
     root = object_store.root
     for file in drawn.rglob("*.jpg"):
         storage.copy(str(file), f"{root}/photos/{file.relative_to(drawn)}")
@@ -516,7 +516,7 @@ def test_bad_use_is_one_line_and_leaves_nothing(
     before = contents(bad_data)
     try:
         code = main(["train", *(str(word) for pair in arguments.items() for word in pair)])
-    except SystemExit as end:  # argparse
+    except SystemExit as end:  # from argparse
         code = int(end.code or 0)
     assert code == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
@@ -530,7 +530,7 @@ def test_bad_use_is_one_line_and_leaves_nothing(
 def test_imagenet_weights_that_cannot_be_downloaded(
     drawn: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    """A proxy on a closed port stands for a machine without a network."""
+    """A proxy on a closed port simulates a machine without a network."""
     closed = "http://127.0.0.1:9"
     done = command(
         "trainer", "train", "--data", drawn, "--model-dir", tmp_path / "model", "--backbone", "MobileNetV2",
@@ -560,14 +560,14 @@ def test_model_json_says_how_it_was_made(tiny_model: Path) -> None:
     assert (training["batch_size"], training["seed"], training["weights"]) == (32, 0, "none")
     assert (training["main"]["epochs"], training["main"]["learning_rate"], training["head"]) == (4, 0.001, None)
     assert (training["cut"], training["policy"], training["replicas"]) == ("all", "float32", 1)
-    assert training["frozen_in_bfloat16"] is False  # nothing is frozen
+    assert training["frozen_in_bfloat16"] is False  # no layer is frozen
     assert len(training["epochs_run"]) == 4
     assert 1 <= training["best_epoch"] <= 4
     assert set(info["versions"]) == {"python", "tensorflow", "keras", "numpy", "pillow"}
 
 
 def test_golden_images_are_those_whose_label_is_clear(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that could be either of two things would make a sound engine, in bfloat16, look wrong."""
+    """An ambiguous golden image would make a correct bfloat16 engine look wrong."""
     parser = flags.Parser()
     train_flags.add_arguments(parser)
     words = ["--data", drawn, "--model-dir", "nowhere", "--backbone", "residual", "--image-size", 32]
@@ -626,7 +626,7 @@ def test_the_numbers_of_idx_files_have_names(tmp_path: Path, shared: Path, capfd
     assert main(["train", *words, "--class-names", str(tmp_path / "names.txt")]) == 0
     info = model_dir.read(tmp_path / "digits").info
     assert info.labels == tuple(sorted(names))
-    assert info.metrics["per_class"]["one"]["recall"] > 0.9  # the easiest digit, and not the second label
+    assert info.metrics["per_class"]["one"]["recall"] > 0.9  # the easiest digit; the index of its label is not 1
     capfd.readouterr()
     flags = ["--model-dir", str(tmp_path / "digits"), "--data", digits]
     assert main(["evaluate", *flags, "--class-names", ",".join(names)]) == 0
@@ -695,7 +695,7 @@ def rank(epoch: dict[str, float]) -> tuple[float, float]:
 def test_what_an_interrupted_run_left_outlives_one_that_fails(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as one that starts again while the network is down."""
+    """For example a run that starts while the network is down."""
     from catalogue.cli.errors import UserError
 
     kept = tmp_path / "checkpoints-model"

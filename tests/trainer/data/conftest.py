@@ -15,13 +15,13 @@ from catalogue.images.spec import ImageSpec
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What `MobileNetV2` gives for the real photos of clothes that validate.
+    """`MobileNetV2` features of every third real training photo of clothes.
 
     Attributes:
-        files: N of them.
-        labels: of the N photos.
-        values: float32 [N, 1280].
-        of: images, encoded as files, to the same.
+        files: paths of the N photos.
+        labels: labels of the N photos, int [N].
+        values: features, float32 [N, 1280].
+        of: function that computes the features of encoded images.
     """
 
     files: list[Path]
@@ -47,7 +47,7 @@ def features(clothing: Path, keras_home: Path) -> Features:
 
 
 def saved_again(file: Path, quality: int) -> bytes:
-    """A photo as another JPEG."""
+    """Return a photo encoded as another JPEG."""
     data = io.BytesIO()
     Image.open(file).convert("RGB").save(data, "JPEG", quality=quality)
     return data.getvalue()

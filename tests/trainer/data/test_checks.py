@@ -93,7 +93,7 @@ def test_unreadable_photos_are_counted_and_named(capfd: pytest.CaptureFixture[st
 
 
 def test_a_network_that_is_worse_than_guessing_has_diverged() -> None:
-    """However its scores are calibrated. One that is too sure has not, nor one that has learnt nothing."""
+    """Calibration does not matter. An overconfident network has not diverged, nor has one that has learned nothing."""
     chance, truth = np.random.default_rng(0), np.arange(400) % 4
     sure = np.eye(4)[np.where(np.arange(400) % 3 == 0, chance.integers(0, 4, 400), truth)]
     checks.check_fitted(60 * sure, truth)

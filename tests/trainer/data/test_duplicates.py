@@ -15,7 +15,7 @@ def test_photos_that_were_saved_again_are_found_and_no_others(features: Features
     pairs = {tuple(pair) for pair in found.pairs.tolist()}
     expected = {(row, len(features.files) + number) for number, row in enumerate(again)}
     assert expected <= pairs
-    assert len(pairs - expected) <= 1  # a few photos are there twice
+    assert len(pairs - expected) <= 1  # the data set itself has a few duplicates
     assert all(found.groups[row] == found.groups[len(features.files) + number] for number, row in enumerate(again))
 
 
@@ -25,7 +25,7 @@ def test_where_most_photos_resemble_each_other_nothing_is_said(monkeypatch: pyte
     assert len(near_duplicates(alike).pairs) == 0
     assert len(near_duplicates(np.concatenate([alike, chance.normal(size=(200, 20))])).pairs) == 50
     assert len(near_duplicates(np.ones((300, 20))).pairs) == 0
-    monkeypatch.setattr(duplicates, "_MOST_VALUES", 7 * 300)  # in blocks
+    monkeypatch.setattr(duplicates, "_MOST_VALUES", 7 * 300)  # forces several blocks
     assert len(near_duplicates(np.concatenate([alike, chance.normal(size=(200, 20))])).pairs) == 50
     monkeypatch.setattr(duplicates, "MOST_PHOTOS", 200)
     assert len(near_duplicates(np.concatenate([alike, chance.normal(size=(200, 20))])).pairs) == 0

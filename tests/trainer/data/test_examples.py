@@ -25,7 +25,7 @@ def test_finds_files_however_deep_but_not_hidden_ones(tmp_path: Path) -> None:
 
 
 def test_folders_that_look_the_same_are_one_class(tmp_path: Path) -> None:
-    """macOS writes one form of Unicode, other systems the other."""
+    """macOS uses one normalization form of Unicode, other systems another."""
     make(tmp_path, "H\u00fcte/1.jpg", "Hu\u0308te/2.jpg", "shoes/3.jpg")
     assert [example.label for example in find_examples(str(tmp_path))] == ["H\u00fcte", "H\u00fcte", "shoes"]
     (tmp_path / "list.csv").write_text("uri,label\na.jpg,H\u00fcte\nb.jpg,Hu\u0308te\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from trainer.data.label_issues import COLUMNS, as_csv, find_label_issues
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_labels_that_were_swapped_are_among_the_most_suspicious(features: Features, seed: int) -> None:
-    """Four fifths of them among the first 6 % of all photos, if 3 % were swapped."""
+    """If 3 % are swapped, four fifths of them are among the 6 % most suspicious photos."""
     chance, count, classes = np.random.default_rng(seed), len(features.files), features.labels.max() + 1
     swapped = chance.choice(count, round(0.03 * count), replace=False)
     truth = features.labels.copy()
@@ -30,17 +30,17 @@ def test_labels_that_were_swapped_are_among_the_most_suspicious(features: Featur
 
 def test_the_list_names_photos_wherever_it_is_read() -> None:
     values = np.eye(2, dtype=np.float32)[[0, 0, 0, 0, 0, 1, 1, 1, 1, 0]]
-    truth = np.array([0] * 5 + [1] * 5)  # the last one looks like the first five
+    truth = np.array([0] * 5 + [1] * 5)  # the last photo looks like the first five
     uris = [f"photos/{number}.jpg" for number in range(9)] + ["gs://shop/9.jpg"]
     (head, *rows) = csv.reader(io.StringIO(as_csv(find_label_issues(values, truth, 2), uris, truth, ["hat", "shoes"])))
     assert tuple(head) == COLUMNS
     assert [row[:3] for row in rows] == [["gs://shop/9.jpg", "shoes", "hat"]]
     (_, row) = csv.reader(io.StringIO(as_csv(find_label_issues(values, truth, 2), uris, truth, ["=1+1", "@shoes"])))
-    assert row[1:3] == ["'@shoes", "'=1+1"]  # which no spreadsheet runs
+    assert row[1:3] == ["'@shoes", "'=1+1"]  # not executed by spreadsheets
 
 
 def test_more_features_than_photos_are_regressed_by_a_smaller_matrix() -> None:
-    """With the same scores: there may be a hundred thousand features, as of pixels."""
+    """The scores are the same. There may be a hundred thousand features, for example pixels."""
     chance, truth = np.random.default_rng(0), np.arange(60) % 3
     values = chance.normal(size=(60, 100)).astype(np.float32)
     found = label_issues._out_of_fold(values, truth, 3)

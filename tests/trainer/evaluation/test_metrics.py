@@ -57,7 +57,7 @@ def test_top_5_of_many_classes() -> None:
 
 @pytest.mark.parametrize(("hits", "count"), [(1, 10), (8, 10), (315, 341), (999, 1000)])
 def test_wilson_intervals(hits: int, count: int) -> None:
-    """Their ends are the shares from which the measured one is 1.96 of their standard deviations away."""
+    """The measured share is 1.96 standard deviations of each bound away from that bound."""
     for end, sign in zip(metrics.wilson_interval(hits, count), (1, -1), strict=True):
         assert hits / count - end == pytest.approx(sign * 1.959964 * np.sqrt(end * (1 - end) / count), abs=1e-9)
     assert metrics.wilson_interval(0, 10)[0] == pytest.approx(0)
@@ -87,7 +87,7 @@ def test_the_temperature_makes_scores_say_how_often_they_are_right() -> None:
     ("fixed", "broken", "p"), [(0, 0, 1.0), (5, 0, 0.0625), (10, 2, 0.0386), (3, 3, 1.0), (900, 1000, 0.0231)]
 )
 def test_mcnemar(fixed: int, broken: int, p: float) -> None:
-    """The expected values are worked out with whole numbers, ``math.comb``."""
+    """The expected values were computed exactly, with ``math.comb``."""
     assert metrics.mcnemar(fixed, broken) == pytest.approx(p, abs=1e-4)
 
 
@@ -109,7 +109,7 @@ def test_a_label_as_likely_as_others_is_not_among_the_first_for_it() -> None:
 
 
 def test_the_calibration_of_few_photos_is_measured_on_those_that_the_temperature_has_not_seen() -> None:
-    """Fitted to the very same photos it looks better than it is on the next ones."""
+    """Measured on the photos that it was fitted to, it looks better than on new ones."""
     chance, seen, cross_fitted, fresh = np.random.default_rng(1), [], [], []
     for _ in range(60):
         logits = chance.normal(0, 1.5, (1_040, 3))

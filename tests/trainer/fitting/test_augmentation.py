@@ -6,11 +6,11 @@ import pytest
 from trainer.fitting import augmentation, warping
 from trainer.fitting.augmentation import DEFAULT, Augmentation
 
-SIDE = 41  # odd, so that one pixel is the middle
+SIDE = 41  # odd, so that there is a center pixel
 
 
 def one(value: float = 0.5, **draws: float) -> np.ndarray:
-    """A row of draws: in the middle, where nothing is changed, but for those named."""
+    """Return a row of draws, all `value` except those named; 0.5 changes nothing."""
     names = ("flip", "rotation", "zoom", "right", "down", "shear", "brightness", "contrast", "saturation",
              "upside_down", "turn")  # fmt: skip
     return np.array([[draws.get(name, value) for name in names]], np.float32)
@@ -21,14 +21,14 @@ def varied(image: np.ndarray, how: Augmentation, drawn: np.ndarray) -> np.ndarra
 
 
 def dot(row: int, column: int) -> np.ndarray:
-    """Black but for one white pixel."""
+    """Return a black image with one white pixel."""
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
     image[row, column] = 255
     return image
 
 
 def place(image: np.ndarray) -> tuple[float, float]:
-    """The centre of what is bright: row, column."""
+    """Return the center of the bright pixels: row, column."""
     light = image.sum(axis=2, dtype=float)
     rows, columns = np.indices(light.shape)
     return (rows * light).sum() / light.sum(), (columns * light).sum() / light.sum()
@@ -46,7 +46,7 @@ def test_nothing_is_changed_in_the_middle_of_every_range(photo: np.ndarray) -> N
 
 
 def test_moves_go_where_they_say() -> None:
-    """The expected places are worked out by hand, from the middle (20, 20)."""
+    """The expected places were computed by hand from the center (20, 20)."""
     start = dot(20, 30)
     assert place(varied(start, Augmentation(flip=True), one(flip=0.1))) == pytest.approx((20, 10), abs=0.1)
     turned = place(varied(start, Augmentation(rotation=90), one(rotation=1.0)))
@@ -66,7 +66,7 @@ def test_moves_go_where_they_say() -> None:
 
 
 def test_photos_are_turned_by_quarters_and_upside_down(photo: np.ndarray) -> None:
-    """Without being resampled: pixel by pixel."""
+    """Pixel by pixel, without resampling."""
     turns = Augmentation(quarter_turns=True)
     found = [varied(photo, turns, one(turn=(quarter + 0.5) / 4)) for quarter in range(4)]
     expected = [np.rot90(photo, quarter) for quarter in range(4)]

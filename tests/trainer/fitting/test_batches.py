@@ -22,7 +22,7 @@ def devices() -> distribution.Devices:
 
 
 def numbered(count: int = 100, **options: Any) -> Task:
-    """Photo n has the features n, n and n, and the label n % 3."""
+    """Return a task in which photo n has the features (n, n, n) and the label n % 3."""
     values = np.repeat(np.arange(count, dtype=np.float32)[:, np.newaxis], 3, axis=1)
     rows = np.arange(count)
     return dataclasses.replace(Task(Activations(values), rows % 3, 3, rows[10:], rows[:10], 16, seed=3), **options)
@@ -37,7 +37,7 @@ def test_balanced_classes_count_the_same() -> None:
 
 
 def steps_of(made: Batches, epoch: int = 0, first_step: int = 0) -> list[dict[str, Any]]:
-    """The batches of an epoch on one device, one step at a time."""
+    """Return the batches of an epoch on one device, one step at a time."""
     import tensorflow as tf
 
     found = []
@@ -74,7 +74,7 @@ def test_stacking_and_resuming_change_no_batch(devices: Any, first_step: int) ->
 
 @pytest.mark.parametrize("batch_size", [1, 8, 32])
 def test_balanced_classes_count_the_same_in_an_epoch(devices: Any, batch_size: int) -> None:
-    """Also where most batches hold none of the rare class."""
+    """Even if most batches have no example of the rare class."""
     truth = np.array([0] * 190 + [1] * 10)
     task = numbered(200, truth=truth, training=np.arange(200), classes=2, batch_size=batch_size)
     made = Batches(task, dataclasses.replace(STAGE, class_weights="balanced"), devices, at_once=1)

@@ -58,7 +58,7 @@ def test_another_run_is_not_gone_on_with(folder: str) -> None:
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    """Others, too, keep arrays in files and call a folder ``features``."""
+    """Other programs also keep arrays in files and name a folder ``features``."""
     for name in ("kept", "arrays", "features-of-others"):
         (tmp_path / name).mkdir()
     checkpoints.opened(str(tmp_path / "kept"), RUN, resume=False, seconds=0)
@@ -85,7 +85,7 @@ def test_a_place_where_nobody_may_write_is_said() -> None:
 def test_only_what_is_of_checkpoints_is_removed(folder: str) -> None:
     kept = checkpoints.opened(folder, RUN, resume=False, seconds=0)
     kept.save("network", ARRAYS, {})
-    storage.write_text(f"{folder}/notes.txt", "precious")  # put there meanwhile
+    storage.write_text(f"{folder}/notes.txt", "precious")  # written in the meantime
     checkpoints.remove(folder)
     assert [file.location for file in storage.list_files(folder)] == [f"{folder}/notes.txt"]
 
@@ -96,7 +96,7 @@ def test_those_of_another_run_are_left_alone(folder: str) -> None:
     assert checkpoints.opened(folder, RUN, resume=True, seconds=0).load("network") is not None
     checkpoints.remove_those_of(folder, dict(RUN))
     assert not storage.exists(folder)
-    checkpoints.remove_those_of(folder, RUN)  # nothing there
+    checkpoints.remove_those_of(folder, RUN)  # not an error if nothing is there
 
 
 def test_they_are_due_after_a_while_and_go_in_the_end(folder: str) -> None:

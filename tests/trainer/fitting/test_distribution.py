@@ -1,4 +1,4 @@
-"""The division of work; what is computed on several devices is in test_fitting.py and tests/test_workers.py."""
+"""Division of work among devices; results on several devices are tested in test_loop.py and tests/test_workers.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.fitting.distribution import Devices
 
 
 class Strategy:
-    """As much of a strategy as counting needs."""
+    """The parts of a strategy that counting needs."""
 
     def __init__(self, replicas: int) -> None:
         self.num_replicas_in_sync = replicas
@@ -103,7 +103,7 @@ def test_what_is_frozen_is_in_bfloat16_on_one_processor_that_has_it(monkeypatch:
     monkeypatch.setattr(bfloat16, "is_native", lambda: True)
     assert precision.frozen_in_bfloat16("auto", one)
     assert not precision.frozen_in_bfloat16("float32", one)
-    assert not precision.frozen_in_bfloat16("mixed_bfloat16", one)  # all of it is, then
+    assert not precision.frozen_in_bfloat16("mixed_bfloat16", one)  # the whole network already is
     assert not precision.frozen_in_bfloat16("auto", two)
     assert not precision.frozen_in_bfloat16("auto", dataclasses.replace(one, gpus=1))
     monkeypatch.setattr(bfloat16, "is_native", lambda: False)

@@ -28,7 +28,7 @@ needs_bfloat16 = pytest.mark.skipif(not bfloat16.is_native(), reason="this proce
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Network]:
-    """One for each place of the cut, of the same weights. Above 8 × 8 maps stands for any layer in between."""
+    """Networks with the same weights, one per cut. The cut at 8 × 8 maps represents any layer in between."""
     import keras
 
     made = {}
@@ -43,7 +43,7 @@ def networks() -> dict[str, Network]:
 
 @pytest.fixture
 def examples(drawn: Path, tmp_path: Path) -> list[Example]:
-    """36 pictures with a broken one among them."""
+    """36 pictures and a broken one."""
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     found = find_examples(str(drawn))
     return [*found[:10], Example(str(tmp_path / "broken.jpg"), "hat"), *found[10:]]
@@ -65,14 +65,14 @@ def test_keeps_what_is_at_the_cut_row_by_row(
 ) -> None:
     network = networks[fine_tune]
     encoded = encoder(network, tmp_path / "kept").encode(examples, with_features=True)
-    assert encoded.examples == tuple(examples[:10] + examples[11:])  # a broken photo moves nobody's row
+    assert encoded.examples == tuple(examples[:10] + examples[11:])  # a broken photo does not shift other rows
     assert [photo.error.reason for photo in encoded.unreadable] == [Reason.UNKNOWN_FORMAT]
     expected = images(examples)
     at_cut = network.lower(expected, training=False).numpy() if network.lower else expected
     if fine_tune == "all":
         np.testing.assert_array_equal(encoded.values, expected)
     np.testing.assert_allclose(encoded.values, at_cut, rtol=2e-3, atol=1e-3)
-    assert at_cut.std() > 0.03  # otherwise this shows nothing
+    assert at_cut.std() > 0.03  # otherwise the test proves nothing
     assert encoded.values.dtype == {"none": np.float32, "inside": np.float16, "all": np.uint8}[fine_tune]
     np.testing.assert_allclose(encoded.features, network.backbone(expected, training=False), rtol=1e-3, atol=1e-4)
 
@@ -94,7 +94,7 @@ def test_copies_are_varied_as_said(networks: dict[str, Network], examples: list[
 
 
 def off_by(found: Any, expected: np.ndarray) -> np.ndarray:
-    """How far each row is from what it should be, as a part of that."""
+    """Return the relative error of each row."""
     axes = tuple(range(1, expected.ndim))
     wide = expected.astype(np.float64)
     return np.sqrt(np.square(found - wide).sum(axis=axes) / np.square(wide).sum(axis=axes))
@@ -117,7 +117,7 @@ def test_in_bfloat16_all_but_what_is_encoded_exactly(
     rows = np.arange(1, 36, 3)
     work.encode_exactly(encoded, rows)
     again = encoder(network, tmp_path / "kept", in_bfloat16=True).encode(examples, with_features=True)
-    for found in (encoded, again):  # it is in the files, too
+    for found in (encoded, again):  # stored in the files, too
         for name in ("values", "features"):
             off = off_by(getattr(found, name), getattr(exact, name))
             assert off[rows].max() < 1e-4
@@ -179,7 +179,7 @@ def test_goes_on_where_it_was_interrupted(
             encoded = broken.encode(examples, with_features=True)
         else:
             copies = broken.copies(expected, rows, DEFAULT, 2, seed=0)
-    assert counts == [37 - 16, 18 - 16]  # two whole batches had been done
+    assert counts == [37 - 16, 18 - 16]  # two whole batches were complete
     assert encoded is not None
     assert encoded.examples == expected.examples
     assert encoded.content_hashes == expected.content_hashes

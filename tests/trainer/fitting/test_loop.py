@@ -46,7 +46,7 @@ def normalising() -> Any:
 
 
 def halved(policy: str = "mixed_float16") -> Any:
-    """A hidden layer that computes as a policy says, and logits in full."""
+    """Build a hidden layer with a precision policy, and float32 logits."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -70,10 +70,10 @@ def fit(model: Any, task: Task, stage: Stage, devices: Any, kept: Checkpoints = 
 
 def test_keeps_the_best_epoch_not_the_last(devices: Any) -> None:
     model, task = head(), separable()
-    fitted = fit(model, task, Stage(epochs=12, learning_rate=2.0), devices)  # too high: it jumps
+    fitted = fit(model, task, Stage(epochs=12, learning_rate=2.0), devices)  # too high: the accuracy jumps
     accuracies = [epoch["val_accuracy"] for epoch in fitted.epochs]
     assert len(accuracies) == 12
-    assert accuracies[-1] < max(accuracies)  # otherwise this test shows nothing
+    assert accuracies[-1] < max(accuracies)  # otherwise the test proves nothing
     assert accuracies[fitted.best_epoch - 1] == max(accuracies)
     accuracy = (fitted.logits.argmax(1) == task.truth[task.validation]).mean()
     assert accuracy == pytest.approx(max(accuracies), abs=1e-6)
@@ -90,7 +90,7 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_learns_and_reports_what_keras_reports(devices: Any, name: str) -> None:
-    """Optimizers, cross-entropy, accuracy are Keras's own: an epoch of its `fit` in the same order gives the same."""
+    """Optimizers, cross-entropy and accuracy are those of Keras: an epoch of its `fit` in the same order agrees."""
     import keras
 
     options, theirs_options = OPTIMIZERS[name]
@@ -111,7 +111,7 @@ def test_learns_and_reports_what_keras_reports(devices: Any, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "strength"), [("l1", 0.01), ("l2", 0.05)])
 def test_penalties_are_those_of_keras(devices: Any, name: str, strength: float) -> None:
-    """The weights after an epoch are those of its `fit` with a regularizer; the loss that is shown is without."""
+    """The weights after an epoch equal those of Keras's `fit` with a regularizer; the loss excludes the penalty."""
     import keras
 
     task, ours, theirs = separable(), head(), head()
@@ -137,7 +137,7 @@ def test_the_weights_into_a_unit_have_a_largest_norm(devices: Any) -> None:
 
 
 def test_half_precision_scales_the_loss(devices: Any) -> None:
-    """Gradients so small that half floats have no digits for them still move the weights."""
+    """Gradients too small for float16 still update the weights."""
     moved = []
     for policy in ("float32", "mixed_float16"):
         model = halved(policy)
@@ -165,7 +165,7 @@ def test_divergence_is_said(devices: Any) -> None:
 
 
 def test_the_epoch_that_runs_is_watched(devices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is said in the middle of an epoch comes close to what the epoch ends with."""
+    """The accuracy shown in the middle of an epoch is close to its final value."""
     notes: list[str] = []
     monkeypatch.setattr("trainer.fitting.loop.Progress.advance", lambda self, steps, note="": notes.append(note))
     fitted = fit(head(), separable(4000), Stage(epochs=2, learning_rate=0.01), devices)
@@ -190,7 +190,7 @@ def test_the_rate_rises_and_falls(devices: Any) -> None:
 
 
 def test_weight_decay_spares_offsets(devices: Any) -> None:
-    """With nothing to learn, weights shrink by the rate in each step and offsets stay."""
+    """With zero gradients, weights shrink in each step and biases stay."""
     model = head()
     model.set_weights([np.ones((3, 3), np.float32), np.ones(3, np.float32)])
     optimizer = optimizers.optimizer(model, Stage(epochs=1, learning_rate=0.5, weight_decay=0.1), steps=1)
@@ -214,7 +214,7 @@ def test_a_rare_class_is_found_more_often_with_balanced_weights(devices: Any) ->
 
 
 def test_the_moving_average_takes_the_place_of_the_weights(devices: Any) -> None:
-    """A decay of zero keeps the last weights only; a high one smooths the jumps of too high a rate."""
+    """A decay of zero keeps only the last weights; a high one smooths the jumps of too high a learning rate."""
     task, jumpy = separable(), Stage(epochs=12, learning_rate=2.0)
     plain = fit(head(), task, jumpy, devices)
     smooth = fit(head(), task, dataclasses.replace(jumpy, ema=0.95), devices)
@@ -222,7 +222,7 @@ def test_the_moving_average_takes_the_place_of_the_weights(devices: Any) -> None
 
 
 def test_the_statistics_of_normalisation_are_averaged_with_the_weights(devices: Any) -> None:
-    """The average of both fits; the one with the last values of the other does not, see how far they jump."""
+    """Averaged weights need averaged statistics: the last ones do not fit, because both jump."""
     model = normalising()
     fitting_ = Fitting("test", model, separable(), dataclasses.replace(STAGE, ema=0.999, epochs=3), devices, NONE)
     fitting_.run()
@@ -230,11 +230,11 @@ def test_the_statistics_of_normalisation_are_averaged_with_the_weights(devices: 
     averages = [fitting_._averages[id(variable)].numpy() for variable in layer.variables]
     assert len(averages) == 4
     for average, variable in zip(averages, layer.variables, strict=True):
-        np.testing.assert_array_equal(average, variable.numpy())  # what the model is left with
+        np.testing.assert_array_equal(average, variable.numpy())  # the values left in the model
 
 
 def test_goes_on_from_the_end_of_an_epoch_that_was_not_measured(devices: Any, tmp_path: Path) -> None:
-    """Killed while validation photos go through the network, after the last step was kept."""
+    """Killed during validation, after the last step was saved."""
     whole = fit(head(), separable(), STAGE, devices)
     kept = Checkpoints(str(tmp_path), seconds=0)
     killed = Fitting("test", head(), separable(), STAGE, devices, kept)
@@ -259,7 +259,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("after", [1, 8, 13])
 def test_goes_on_where_it_was_interrupted(devices: Any, tmp_path: Path, after: int) -> None:
-    """Killed in the middle of the first epoch, a later one, and at the end of one; dropout and all go on as well."""
+    """Killed in the middle of the first epoch, of a later one, and at the end of one; dropout etc. resume as well."""
     stage = Stage(9, 0.05, warmup_epochs=1, decay="cosine", weight_decay=0.1, mixup=0.3, ema=0.9, label_smoothing=0.1)
     whole = fit(head(dropout=0.3), separable(), stage, devices)
     kept = Checkpoints(str(tmp_path), seconds=0)
@@ -277,10 +277,19 @@ def test_goes_on_where_it_was_interrupted(devices: Any, tmp_path: Path, after: i
     with pytest.raises(Killed):
         killed.run()
     resumed = fit(head(dropout=0.3), separable(), stage, devices, kept)
-    assert [epoch["val_loss"] for epoch in resumed.epochs] == pytest.approx([e["val_loss"] for e in whole.epochs])
-    assert [epoch["loss"] for epoch in resumed.epochs] == pytest.approx([e["loss"] for e in whole.epochs])
+    assert resumed.epochs == whole.epochs
     assert resumed.best_epoch == whole.best_epoch
-    np.testing.assert_allclose(resumed.logits, whole.logits, rtol=1e-5)
+    np.testing.assert_array_equal(resumed.logits, whole.logits)
+
+
+def test_batches_of_any_shape_run_through_one_graph(devices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs for other shapes round differently, so a resumed run, which meets them in another order, would differ."""
+    traced = []
+    inputs = fitting.batches.inputs
+    monkeypatch.setattr(fitting.batches, "inputs", lambda *arguments: traced.append(1) or inputs(*arguments))
+    monkeypatch.setattr(fitting, "_MOST_STEPS", 4)
+    fit(head(), separable(), Stage(epochs=2, learning_rate=0.05), devices)  # 4, 4, 1 and a partial batch
+    assert len(traced) == 1
 
 
 def test_what_is_done_is_not_done_again(devices: Any, tmp_path: Path) -> None:
@@ -321,7 +330,7 @@ assert fitted.epochs[-1]["val_accuracy"] > 0.9, fitted
 
 
 def test_two_devices_give_the_losses_of_one(repository: Path) -> None:
-    """Also where a batch cannot be divided by two: 161 rows in batches of 16."""
+    """Even if a batch is not divisible by two: 161 rows in batches of 16."""
     losses = []
     for count in (1, 2):
         code = ON_DEVICES.format(tests=str(Path(__file__).parent), repository=str(repository), count=count)

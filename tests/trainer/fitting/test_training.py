@@ -1,4 +1,4 @@
-"""The steps from photos to a fitted network, put together; each alone has tests of its own."""
+"""The steps from photos to a fitted network, combined; each step has tests of its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def job(data: Path, scratch: Path, *more: str) -> Job:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> str:
-    """A file of weights stands for a pretrained network."""
+    """A weights file that stands in for a pretrained network."""
     import keras
 
     from trainer.networks import backbones
@@ -46,7 +46,7 @@ def arrays(model: Any) -> list[np.ndarray]:
 
 
 def test_what_is_frozen_stays_and_what_is_not_does_not(drawn: Path, tmp_path: Path, weights: str) -> None:
-    """Above a layer everything is fitted, after the head alone; below it nothing changes."""
+    """Above the cut everything is fitted, after the head alone; below it nothing changes."""
     import keras
 
     keras.backend.clear_session()
@@ -102,7 +102,7 @@ def test_nor_where_a_machine_without_it_goes_on(
 
 
 def test_fitting_again_begins_anew(drawn: Path, tmp_path: Path) -> None:
-    """What `sweep` relies on: the second time gives what the first did, and other options give something else."""
+    """`sweep` relies on it: a second fit gives the same result, and other options give another."""
     run = job(drawn, tmp_path / "scratch", "--epochs", "2")
     prepared = training.prepare(run, find_examples(str(drawn)), [])
     first = training.fit(run, prepared)

@@ -19,8 +19,8 @@ def test_every_network_of_keras_applications_is_known() -> None:
     assert len(names) >= 38
 
 
-# One network of each kind of preprocessing: to [-1, 1], channels swapped and means taken away, scaled by mean and
-# deviation, inside the network, none.
+# One network for each kind of preprocessing: to [-1, 1], channels swapped and means subtracted, scaled by mean and
+# standard deviation, inside the network, none.
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "DenseNet121", "EfficientNetB0", "MobileNetV3Small"])
 def test_pixels_are_prepared_as_the_network_wants(name: str) -> None:
     import keras
@@ -43,7 +43,7 @@ def test_pixels_are_prepared_as_the_network_wants(name: str) -> None:
 def test_the_size_of_a_top_is_what_keras_builds_by_itself(name: str) -> None:
     import keras
 
-    with keras.StatelessScope():  # without the memory that the weights would take
+    with keras.StatelessScope():  # avoids allocating the weights
         built = getattr(keras.applications, name)(weights=None)
     assert names.image_size_of_top(name) == built.input_shape[1]
 
@@ -57,7 +57,7 @@ def test_the_size_of_a_top_is_what_keras_builds_by_itself(name: str) -> None:
     ],
 )
 def test_is_cut_behind_a_layer(name: str, layer: str) -> None:
-    """The default cut is the one a person would choose; below and above it make the whole."""
+    """The default cut is the obvious one; the lower and upper parts combine to the whole."""
     import keras
 
     keras.backend.clear_session()
@@ -70,10 +70,10 @@ def test_is_cut_behind_a_layer(name: str, layer: str) -> None:
 
 
 def test_is_never_cut_where_something_goes_past() -> None:
-    """Inside a residual block the sum at its end needs what came before."""
+    """Inside a residual block, the sum at its end needs the input of the block."""
     model = backbones.build("MobileNetV2", "none", 96)
     possible = list(cutting.cut_tensors(model))
-    assert {"block_2_add", "block_3_expand", "block_3_depthwise"} <= set(possible)  # block 3 adds nothing
+    assert {"block_2_add", "block_3_expand", "block_3_depthwise"} <= set(possible)  # block 3 has no residual connection
     assert not {"block_2_expand", "block_2_depthwise_BN", "block_2_project"} & set(possible)
     with pytest.raises(UserError, match="cannot be cut after layer 'block_2_expand': give none, top, all, or a layer"):
         cutting.split(model, "block_2_expand")

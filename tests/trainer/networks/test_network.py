@@ -18,7 +18,7 @@ def backbone() -> Any:
 
 
 def logits(network: Network) -> np.ndarray:
-    """Through all the parts, as fitting goes through them."""
+    """Compute logits in separate parts, as fitting does."""
     return network.fitted(network.lower(IMAGES) if network.lower else IMAGES).numpy()
 
 
@@ -36,7 +36,7 @@ def test_what_is_fitted_and_what_is_frozen(backbone: Any, fine_tune: str, cut: s
     assert network.cut == cut
     weights = sum(variable.numpy().size for variable in network.backbone.trainable_weights)
     fitted = sum(v.numpy().size for v in network.fitted.trainable_weights) - (1280 + 1) * 5
-    assert fitted == weights  # whatever of the backbone is not frozen
+    assert fitted == weights  # all backbone weights that are not frozen
     total = sum(variable.numpy().size for variable in backbone.trainable_weights)
     assert fitted / total == pytest.approx(share, abs=0.25)
     np.testing.assert_allclose(logits(network), network.head(network.backbone(IMAGES)), rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Networks with their own tops. ImageNet's weights of these are not at hand: random ones show that nothing is lost."""
+"""Networks with their own tops. ImageNet weights for them are not available: random ones show that nothing is lost."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ INDEX |= {"134": ["n02012849", "crane"], "517": ["n03126707", "crane"], "6": ["n
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file of names that Keras would download."""
+    """The file of class names that Keras would download."""
     monkeypatch.setattr("keras.src.applications.imagenet_utils.CLASS_INDEX", INDEX)
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """A network of Keras's with its top, and a file of its weights."""
+    """A Keras network with its top, and a file of its weights."""
     import keras
 
     keras.utils.set_random_seed(0)
     made = keras.applications.MobileNetV2(weights=None, input_shape=(SIDE, SIDE, 3))
-    for layer in made.layers:  # statistics of these pictures, or random layers would make all of them alike
+    # Without batch norm statistics of these images, random layers would make all outputs alike.
+    for layer in made.layers:
         layer.momentum = 0.0
     made(np.random.default_rng(0).uniform(-1, 1, (16, SIDE, SIDE, 3)), training=True)
     made.layers[-1].set_weights([3 * weights for weights in made.layers[-1].get_weights()])
@@ -76,7 +77,7 @@ def test_says_of_any_photos_what_keras_says(
     classify: Callable[..., int],
     read_rows: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    """Photos in no class's folder, through the SavedModel, against `predict` and `decode_predictions` of Keras."""
+    """Photos in no class's folder, through the SavedModel, compared with Keras's `predict` and `decode_predictions`."""
     import keras
 
     (tmp_path / "photos").mkdir()
@@ -113,7 +114,7 @@ def test_says_of_any_photos_what_keras_says(
 def test_photos_with_labels_of_imagenet_are_measured(
     names: None, network: tuple[Any, Path], drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the three folders of drawn pictures one is called like a class."""
+    """One of the three folders of drawn pictures is named like a class."""
     assert written(tmp_path / "model", network, drawn) == 0
     info = model_dir.read(tmp_path / "model").info
     assert info.data["validation_photos"] == info.metrics["examples"] == 12
