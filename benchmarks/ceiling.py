@@ -2,7 +2,7 @@
 
 Each round measures, in turn: only reading and decoding photos, with one process per core; only classifying batches,
 with one process per core; and the whole command, from files to ``_SUCCESS``. Decoding and inference in sequence on the
-same cores would reach 1 / (1 / decoding + 1 / inference) images per second. Start-up, which is the time of the command
+same cores would reach 1 / (1 / decoding + 1 / inference) images per second. Startup, which is the time of the command
 for a single photo, is excluded. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see
 CONTRIBUTING.md.
 """

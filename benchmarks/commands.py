@@ -23,7 +23,7 @@ TRAINING, VALIDATION = (SHARED / "datasets/clothing" / name for name in ("train"
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Create a temporary folder. Its ``keras`` links to the ImageNet weights, as Keras writes a file beside them."""
+    """Create a temporary folder. Its ``keras`` links to the ImageNet weights: Keras writes a file of its own there."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "keras")
         home.mkdir()

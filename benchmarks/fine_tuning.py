@@ -32,7 +32,7 @@ def main(variants: list[str]) -> None:
 
 
 def of_variant(folder: Path, keras_home: Path, flags: list[str]) -> dict[str, Any]:
-    """Return the accuracies of the recipe with more flags, their mean and standard error, and the seconds."""
+    """Return the accuracies of the recipe with `flags` added, their mean and standard error, and the seconds."""
     accuracies, seconds = [], []
     for seed in SEEDS:
         place = folder / str(seed)

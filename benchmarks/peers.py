@@ -2,7 +2,7 @@
 
 `PEERS` are the tools. Each has a script in ``benchmarks/peer_scripts``, which follows its documentation, and a separate
 environment, which this command creates below ``build/peers``. Each round runs every tool as a command on a few photos
-and on all of them: the difference gives its speed, and the rest is its start-up. Each tool writes its labels to a file.
+and on all of them: the difference gives its speed, and the rest is its startup. Each tool writes its labels to a file.
 They are compared with those of the network in float32 on photos read as in training, so differences in decoding and
 resizing show up, too.
 
@@ -136,7 +136,7 @@ def weights(name: str, network: Network, folder: Path) -> tuple[object, ...]:
 
 
 def compared(name: str, rounds: int, batch_size: int, folder: Path) -> dict[str, Any]:
-    """Run all tools on one network. Return their speed, start-up, and share of labels that match float32."""
+    """Run all tools on one network. Return their speed, startup, and share of labels that match float32."""
     network = NETWORKS[name]
     model = trained(folder, *network.flags, *weights(name, network, folder), on_few=network.random_weights)
     few, all_ = catalogue(folder, network.few), catalogue(folder, network.all)

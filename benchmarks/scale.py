@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def speed(record: dict[str, Any]) -> float:
-    """Return the images per second without start-up."""
+    """Return the images per second without startup."""
     return record["timings"]["images_per_second_from_then_on"]
 
 

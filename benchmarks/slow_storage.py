@@ -1,7 +1,7 @@
 """Measure whether ``classify`` waits for its storage: images per second from object stores with a latency of 50 ms.
 
 A server on loopback stands in for ``gs://``, ``s3://`` and ``az://``. It holds the photos in memory and answers each
-GET after 50 ms, with unlimited concurrency. The runs alternate with runs on the same photos on the local disk; start-up
+GET after 50 ms, with unlimited concurrency. The runs alternate with runs on the same photos on the local disk; startup
 is excluded. The server shares the cores with the client, so its work counts as lost speed.
 
 Also measures the client's CPU time per object, for `catalogue.storage` and the stores' own libraries, with 64

@@ -1,7 +1,7 @@
 """Measure the duration of the commands on real photos, and of ``train`` against a plain Keras script.
 
 The script runs the frozen network in each of its 10 epochs. All are whole commands in separate processes, including
-start-up and export, run sequentially on the same photos. Requires real photos in the folder
+startup and export, run sequentially on the same photos. Requires real photos in the folder
 ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 

@@ -144,9 +144,9 @@ def _background(random_: random.Random) -> Image.Image:
     return Image.fromarray((ends[0] * (1 - ramp) + ends[1] * ramp + grain).clip(0, 255).astype(np.uint8))
 
 
-def _cloth(colour: tuple[int, ...], trim: tuple[int, ...], random_: random.Random) -> Image.Image:
+def _cloth(color: tuple[int, ...], trim: tuple[int, ...], random_: random.Random) -> Image.Image:
     """Draw a plain, striped or checked cloth."""
-    cloth = Image.new("RGB", (WIDTH, HEIGHT), colour)
+    cloth = Image.new("RGB", (WIDTH, HEIGHT), color)
     pen, step = ImageDraw.Draw(cloth), random_.randrange(12, 30)
     pattern = random_.choice(("plain", "plain", "stripes", "checks"))
     if pattern != "plain":

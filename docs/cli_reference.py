@@ -68,9 +68,9 @@ def _repeated(name: str, same: set[str], missing: Iterable[str]) -> str:
     train = "[`train`](#trainer-train)"
     if name == "trainer sweep":
         without = ", ".join(f"`{flag}`" for flag in sorted(missing) if flag != "-h")
-        return f"All flags of {train} apply to each trial, except {without}.\n"
+        return f"`--data` is required. All flags of {train} are accepted and apply to each trial, except {without}.\n"
     also = ", ".join(f"`{flag}`" for flag in sorted(same - {"-h"}))
-    return f"These flags of {train} are also accepted: {also}.\n"
+    return f"`--data` is required. These flags of {train} are also accepted: {also}.\n"
 
 
 def _row(action: argparse.Action) -> str:

@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_job_arguments(parser)
     parser.epilog = (
         "All other flags are passed to Beam: --runner, --direct_num_workers, --project and so on. Without --runner the "
-        "job runs on this machine, in one process per core, or in threads of one process if there is a GPU."
+        "job runs on this machine, in one process per core, or in threads of one process with a GPU or a network of "
+        "100 MB or more."
     )
 
 

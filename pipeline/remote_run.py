@@ -55,7 +55,7 @@ def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
     try:
         with jobs.submitted(lambda pipeline: classification(pipeline, config, own), options) as job:
             if file:
-                if job.name.id:  # to Beam, a job server that writes the file runs a job
+                if job.name.id:  # Beam reports a job even if the job server only writes the file
                     job.wait()
                 raise JobWrittenError(f"the job was written to {file}: run it on an engine to complete {own.output}")
             say(f"Created job with id: [{job.name.id}]")
@@ -138,7 +138,7 @@ def _finished(output: str, holder: Holder | None) -> str:
             raise UserError(f"--attach {output} does not exist: give a run directory")
         raise UserError(
             f"--attach {output} has neither a finished run nor a running job: if the job was written to a file, "
-            "ask the engine"
+            "check its state in the engine"
         )
     if holder:
         release(output, holder.token)

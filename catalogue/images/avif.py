@@ -21,10 +21,10 @@ def conversion(data: bytes) -> Conversion | None:
     Raises:
         ImageError: the colors are not supported.
     """
-    colours = [body for kind, body in _properties(data) if kind == b"colr"]
-    if any(body[:4] in (b"prof", b"rICC") for body in colours):
+    colors = [body for kind, body in _properties(data) if kind == b"colr"]
+    if any(body[:4] in (b"prof", b"rICC") for body in colors):
         return None
-    points = next((body for body in colours if body[:4] == b"nclx" and len(body) >= 10), None)
+    points = next((body for body in colors if body[:4] == b"nclx" and len(body) >= 10), None)
     return conversion_of(CodePoints(*struct.unpack(">HH", points[4:8]))) if points else None
 
 

@@ -100,10 +100,10 @@ def _scale_to_8_bits(image: Image.Image, white: float) -> Image.Image:
     """Scale a gray image with more than 8 bits to 8 bits. Pillow's own conversion clips at 255 instead."""
     values = np.nan_to_num(_deep_values(image).astype(np.float64), nan=0.0, posinf=abs(white), neginf=0.0)
     scaled = np.rint(values.clip(0, abs(white)) * (255.0 / abs(white))).astype(np.uint8)
-    grey = Image.fromarray(255 - scaled if white < 0 else scaled)
+    gray = Image.fromarray(255 - scaled if white < 0 else scaled)
     if "transparency" in image.info:
-        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
-    return grey
+        gray.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return gray
 
 
 class IccProfile(NamedTuple):
@@ -125,8 +125,8 @@ def profile_of(image: Image.Image) -> IccProfile | None:
     profile = _read_profile(data) if data else None
     if profile is None or (profile.mode == "CMYK") != (image.mode == "CMYK"):
         return None
-    grey = _is_deep(image) or image.mode in ("1", "L", "LA")
-    return profile if profile.mode != "L" or grey else None
+    gray = _is_deep(image) or image.mode in ("1", "L", "LA")
+    return profile if profile.mode != "L" or gray else None
 
 
 @functools.lru_cache(maxsize=16)

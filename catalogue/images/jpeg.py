@@ -95,7 +95,7 @@ def with_clear_end(data: bytes, limits: Limits) -> bytes:
 
 
 def _is_whole(picture: bytes, limits: Limits) -> bool:
-    """Return whether the last scan has all bits that its decoder reads: then noise after it changes no pixel."""
+    """Return whether the last scan is complete: bytes after it change no pixel."""
     try:
         return len({_pixels(picture + noise + _END, limits) for noise in _NOISES}) == 1
     except ImageError:  # the noise was read, and is not a valid code

@@ -67,7 +67,10 @@ def code_points(data: bytes) -> CodePoints | None:
 
 
 def gamma_conversion(data: bytes) -> Conversion | None:
-    """Return the conversion for ``gAMA`` and ``cHRM``; None without ``gAMA``, or if ``iCCP`` or ``sRGB`` exist."""
+    """Return the conversion for ``gAMA`` and ``cHRM``.
+
+    None if ``iCCP`` or ``sRGB`` exist, or if ``gAMA`` is absent or out of range.
+    """
     found = _before_pixels(data)
     gamma = int.from_bytes(found.get(b"gAMA", b""), "big")
     if b"iCCP" in found or b"sRGB" in found or not _LEAST_GAMMA <= gamma <= _MOST_GAMMA:

@@ -7,7 +7,7 @@ import dataclasses
 POLICY = 3
 # Version 2 treated colors given as numbers as sRGB, and decoded some TIFFs wrongly.
 COMPATIBLE_POLICIES = (2, POLICY)
-RESIZE_RULES = ("crop", "pad", "stretch")  # the first is the default, see benchmarks/README.md
+RESIZE_RULES = ("crop", "pad", "stretch")  # the first is the default, see docs/benchmarks.md
 VIEW_SEPARATOR = ","
 COLOR_SPACE = "sRGB"
 

@@ -12,7 +12,9 @@ import uuid
 from typing import Any
 
 # Apostrophes in front are matched too, so that removing one always restores the text.
-_FORMULA = re.compile(r"'*[\"\ufeff]*[=+\-@＝＋－＠]")  # or after a quote that a program may take as that of a cell
+_FORMULA = re.compile(
+    r"'*[\"\ufeff]*[=+\-@＝＋－＠]"
+)  # also after a quote that may be read as the opening quote of the cell
 _BLANK_START = re.compile(r"'*[\t\r\n]")  # leading characters that a spreadsheet may strip
 # A spreadsheet with other settings begins a new cell here, because it then ignores the quotes around the cell.
 _SEPARATOR = re.compile(r"([;|\t\r\n])")

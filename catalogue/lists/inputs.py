@@ -89,10 +89,10 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
         StorageError: the storage cannot be accessed.
     """
     if is_list(where):
-        yield from parts.parts(kinds.recognise(where, columns))
+        yield from parts.parts(kinds.recognize(where, columns))
     elif storage.is_glob(where) and kinds.is_list_by_name(where):
         for file in globs.matches(where):
-            yield from parts.parts(kinds.recognise(file.location, columns))
+            yield from parts.parts(kinds.recognize(file.location, columns))
     else:
         yield where
 

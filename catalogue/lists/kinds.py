@@ -1,7 +1,7 @@
 """Detects the kinds of files that list images, one per line or row.
 
 ============  =====================================================================================================
-kind          recognised by
+kind          recognized by
 ============  =====================================================================================================
 Parquet       its first bytes
 image         its first bytes or its extension; a list of one image, itself
@@ -58,7 +58,7 @@ ENDINGS = {
     ".list": TEXT,
     ".lst": TEXT,
 }
-LABELLED_ENDINGS = tuple(ending for ending, kind in ENDINGS.items() if kind != TEXT)
+LABELED_ENDINGS = tuple(ending for ending, kind in ENDINGS.items() if kind != TEXT)
 IMAGE_ENDINGS = (
     ".jpg",
     ".jpeg",
@@ -83,7 +83,7 @@ _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # tells Excel the d
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not in text, unlike tabs and line endings
 
 
-def recognise(path: str, columns: ListColumns) -> ImageList:
+def recognize(path: str, columns: ListColumns) -> ImageList:
     """Detect the kind of a list from its extension and its content.
 
     Args:
@@ -144,7 +144,9 @@ def _first_lines(path: str, first_bytes: bytes) -> tuple[str, str]:
     if "\0" in first[:2]:
         raise UserError(f"{path} is UTF-16 without a byte order mark: save it as UTF-8")
     if _CONTROL.search(first):
-        raise UserError(f"{path} is not text: give a folder, a glob, or a list of URIs, see the README")
+        raise UserError(
+            f"{path} is not text: give a folder, a glob, or a list of URIs, see docs/reference/manifests.md"
+        )
     if "\r" in first:
         raise UserError(f"{path} has CR line endings, as on old Macs: save it with LF or CR LF")
     return first, rest.lstrip().partition("\n")[0].strip()

@@ -18,7 +18,16 @@ from PIL import Image
 from catalogue import storage
 from catalogue.images.spec import COMPATIBLE_POLICIES, POLICY, RESIZE_RULES, VIEW_SEPARATOR
 from catalogue.model_dir import operations, signature
-from catalogue.model_dir.info import FORMAT, INFO_FILE, SIGNATURE_FILE, ModelDirError, ModelInfo, checksum, model_id
+from catalogue.model_dir.info import (
+    EDITABLE_FILES,
+    FORMAT,
+    INFO_FILE,
+    SIGNATURE_FILE,
+    ModelDirError,
+    ModelInfo,
+    checksum,
+    model_id,
+)
 from catalogue.reasons import StorageError
 
 GOLDEN_TOLERANCE = 1e-3
@@ -86,12 +95,12 @@ class ModelDir:
                 f"{self.path}: the model has {actual.shape[-1]} classes, golden/ has {len(expected[0])}"
             )
         difference = np.abs(actual - expected).max(axis=1)
-        relabelled = actual.argmax(1) != expected.argmax(1)
-        wrong = ~(difference <= tolerance) | relabelled
+        relabeled = actual.argmax(1) != expected.argmax(1)
+        wrong = ~(difference <= tolerance) | relabeled
         if wrong.any():
             raise ModelDirError(
                 f"{self.path}: the model does not reproduce its golden images ({wrong.sum()} of {len(images)}; "
-                f"{relabelled.sum()} with another label; a probability differs by {difference.max():.2g}, the "
+                f"{relabeled.sum()} with another label; a probability differs by {difference.max():.2g}, the "
                 f"tolerance is {tolerance:g}): {advice}"
             )
 
@@ -113,11 +122,12 @@ def read(path: str | os.PathLike[str], *, shown_as: str | None = None) -> ModelD
     strange = [file for file in info.files if os.path.isabs(file) or os.path.normpath(file) != file or file[:2] == ".."]
     if strange:
         raise ModelDirError(f"{name}: {INFO_FILE} lists invalid paths ({', '.join(strange)}): train the model again")
-    missing = sorted(file for file in {*info.files, *_REQUIRED} if not (folder / file).is_file())
+    verified = {file: digest for file, digest in info.files.items() if file not in EDITABLE_FILES}
+    missing = sorted(file for file in {*verified, *_REQUIRED} if not (folder / file).is_file())
     if missing:
         raise ModelDirError(f"{name} is incomplete ({', '.join(missing)} missing): copy it again or train it again")
     unlisted = sorted(set(_REQUIRED) - set(info.files))
-    changed = unlisted or [file for file, digest in info.files.items() if file_digest(folder / file) != digest]
+    changed = unlisted or [file for file, digest in verified.items() if file_digest(folder / file) != digest]
     if changed:
         raise ModelDirError(
             f"{name} has changed since it was written ({', '.join(changed)}): copy it again or train it again"

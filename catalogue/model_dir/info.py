@@ -13,6 +13,8 @@ from catalogue.images.spec import ImageSpec
 FORMAT = 1
 INFO_FILE = "model.json"
 SIGNATURE_FILE = "model.sig"
+EDITABLE_FILES = frozenset({"label_issues.csv"})
+"""Files that people edit or delete in a model directory; only a signature covers them."""
 
 SERVE_BYTES_NOTE = (
     "serve_bytes decodes images with TensorFlow operations (JPEG, PNG, GIF, BMP): no EXIF orientation, no CMYK, no "

@@ -43,7 +43,8 @@ class LocalStore:
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """Read a regular file, without blocking if it is replaced by a pipe at the last moment."""
         with translated_errors():
-            # Check the path first, since opening a device may have side effects. Check again after opening: a race.
+            # Check the path first, since opening a device may have side effects, and again after opening, since it may
+            # have changed.
             _check_regular(os.stat(location), location)
             with open(location, "rb", buffering=0, opener=_open_without_blocking) as file:
                 status = os.fstat(file.fileno())

@@ -126,7 +126,7 @@ def whole(file: BinaryIO | io.RawIOBase, size: int, max_bytes: int) -> bytes:
 def _read(file: BinaryIO | io.RawIOBase, count: int) -> bytes:
     block = file.read(count)
     if block is None:  # some system files would block, such as /proc/kmsg
-        raise StorageError(Reason.READ_FAILED, "reading would block: the file has no more bytes now, but no end")
+        raise StorageError(Reason.READ_FAILED, "reading would block: the file has no more data yet and has not ended")
     return block
 
 

@@ -14,7 +14,7 @@ def chunk_name(packets: Collection[int]) -> str:
 
     Args:
         packets: packets of the images in the chunk, see `pipeline.manifest.partitions`. They are not named if there are
-            more than fit into a file name: only the few chunks of a small catalog have that many.
+            more than fit into a file name: only the few chunks of a small catalogue have that many.
     """
     named = ".".join(f"{packet:x}" for packet in sorted(packets))
     return f"{PREFIX}{uuid.uuid4().hex[:16]}-{named if len(packets) <= _MOST_NAMED else _MANY}"

@@ -80,7 +80,10 @@ class Watch:
         return counted(self._folder) if counters is None else collections.Counter(counters)
 
     def _is_lost(self, counts: collections.Counter[str]) -> bool:
-        """Return whether too many images have failed for the run to succeed. Listing ends before reading begins."""
+        """Return whether so many images have failed that the run cannot succeed.
+
+        The number of listed rows is final, because listing ends before reading begins.
+        """
         failed = counts["wrong"] + counts["failed"]
         done = failed + counts["classified"] + counts["reused"]
         is_known = LEAST_IMAGES <= done <= counts["listed"]  # otherwise an engine is repeating a part of the job

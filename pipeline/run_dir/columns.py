@@ -57,7 +57,10 @@ class ColumnTypes:
 
 
 def _field_of(name: str, values: list[Any]) -> pa.Field:
-    """Return a column for JSON values; of type string if no other type holds them all."""
+    """Return a column for JSON values.
+
+    Its type is string if no other type holds all values, they have too many members, or Parquet cannot store the type.
+    """
     members: set[tuple[str, ...]] = set()
     for value in values:
         if isinstance(value, (dict, list)):

@@ -115,7 +115,8 @@ def held_again(output: str, holder: Holder) -> Iterator[None]:
         holder: current holder, from `read_holder`.
 
     Raises:
-        UserError: the command of the run, or another one that follows its job, is still running.
+        UserError: the command of the run, or another one that follows its job, is still running, or the lock cannot be
+            written.
     """
     own = Holder.here(holder.token, holder.started)
     try:
@@ -279,7 +280,7 @@ def release(output: str, token: str) -> None:
 
 
 def release_left(output: str, token: str) -> None:
-    """Release the lock of a run whose command has exited and left its job, so cannot release it itself."""
+    """Release the lock of a run whose command exited before its job did."""
     with contextlib.suppress(StorageError):
         holder = read_holder(output)
         if holder is not None and holder.token == token and holder.beat == _LEFT:

@@ -64,7 +64,7 @@ def _files(path: str) -> list[str]:
 
 
 def _is_trace(file: str) -> bool:
-    """Return whether a file is a mere trace of an attempt that could write nothing else, for example on a full disk."""
+    """Return whether a file is a leftover of an attempt that could write nothing else, as on a full disk."""
     return file.startswith(LOCK_FILE) or _is_temporary(file)
 
 

@@ -26,8 +26,8 @@ from pipeline.runner.worker_processes import ProcessRunner
 
 LOCAL_RUNNER = "FnApiRunner"
 _NEVER_MS = 10**11
-_WORKER_BYTES = 3 * 2**29  # with TensorFlow; see benchmarks/README.md
-_LARGE_WEIGHTS_BYTES = 100 * 10**6  # threads are as fast as processes above it; see docs/guides/sizing.md
+_WORKER_BYTES = 3 * 2**29  # with TensorFlow; see docs/benchmarks.md
+_LARGE_WEIGHTS_BYTES = 100 * 10**6  # from this size on, threads are as fast as processes; see docs/guides/sizing.md
 
 
 def beam_options(flags: Sequence[str]) -> PipelineOptions:

@@ -38,7 +38,7 @@ def add_arguments(add: Any) -> None:
         "--test-data",
         type=flags.path,
         metavar="DATA",
-        help="test photos, as --data, measured once with the finished model",
+        help="test photos, as --data, to evaluate the finished model on",
     )
     add(
         "--test-fraction", type=flags.share, metavar="R", help="share of --data to hold out for testing (default: none)"

@@ -18,7 +18,7 @@ from catalogue.cli.logs import print_line, say
 from catalogue.images.spec import Limits
 from catalogue.model_dir import ModelInfo
 from catalogue.reasons import StorageError
-from trainer.data import labels
+from trainer.data import idx, labels
 from trainer.data.examples import Example, find_examples
 from trainer.evaluation import inference, metrics
 from trainer.evaluation.evaluated import Comparison, Evaluated
@@ -90,7 +90,8 @@ def _check_labels(data: str, examples: Sequence[Example], info: ModelInfo) -> No
     unknown = sorted({example.label for example in examples} - set(info.labels))
     if unknown:
         shown = ", ".join(map(repr, unknown[:10]))
-        raise UserError(f"{data} has classes that model {info.id} does not know: {shown}; remove them")
+        advice = "give --class-names" if idx.is_images_file(data) else "remove them"
+        raise UserError(f"{data} has classes that model {info.id} does not know: {shown}; {advice}")
 
 
 def _classified_by(
@@ -149,8 +150,9 @@ def _print_comparison(info: ModelInfo, comparison: Comparison) -> None:
     for label, counts in found["per_class"].items():
         print_line(f"{label:{width}}  {counts['fixed']:5,}  {counts['broken']:6,}")
     print_line(
-        f"accuracy {found['accuracy_before']:.4f} with model {comparison.before}, {found['accuracy']:.4f} with "
-        f"{info.id}: {found['fixed']:,} fixed, {found['broken']:,} broken, p = {found['p_value']:.3g} (McNemar)"
+        f"model {comparison.before} of --compare has accuracy {found['accuracy_before']:.4f}, model {info.id} "
+        f"{found['accuracy']:.4f}: {found['fixed']:,} fixed, {found['broken']:,} broken, p = {found['p_value']:.3g} "
+        "(McNemar)"
     )
 
 

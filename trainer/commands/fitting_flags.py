@@ -30,7 +30,7 @@ def add_arguments(add: Any) -> None:
         "--epochs",
         type=flags.positive_int,
         metavar="N",
-        help=f"maximum; the best is kept (default: {HEAD_STAGE.epochs} for the head, {FINE_TUNING_STAGE.epochs} "
+        help=f"maximum number; the best is kept (default: {HEAD_STAGE.epochs} for the head, {FINE_TUNING_STAGE.epochs} "
         f"fine-tuning, {FROM_SCRATCH_STAGE.epochs} from scratch)",
     )
     add(
@@ -44,10 +44,14 @@ def add_arguments(add: Any) -> None:
         "--learning-rate",
         type=flags.positive_float,
         metavar="R",
-        help=f"peak rate (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} fine-tuning, "
+        help=f"peak learning rate (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} fine-tuning, "
         f"{SGD_LEARNING_RATE} with sgd)",
     )
-    add("--decay", choices=DECAYS, help="schedule after the warmup (default: constant, cosine for fine-tuning)")
+    add(
+        "--decay",
+        choices=DECAYS,
+        help="learning-rate schedule after the warmup (default: constant, cosine in fine-tuning)",
+    )
     add(
         "--patience",
         type=flags.non_negative_int,
@@ -68,7 +72,7 @@ def add_arguments(add: Any) -> None:
         metavar="N",
         help="random seed of weights, shuffling, dropout and augmentation",
     )
-    add("--refit", action="store_true", help="train again up to the best epoch, with the validation photos")
+    add("--refit", action="store_true", help="then train again up to the best epoch, on training and validation photos")
 
 
 def add_advanced_arguments(add: Any) -> None:
@@ -90,7 +94,7 @@ def add_advanced_arguments(add: Any) -> None:
         "--weight-decay",
         type=flags.non_negative_float,
         metavar="R",
-        help=f"decoupled, as in AdamW (default: 0, {FINE_TUNING_STAGE.weight_decay} fine-tuning, "
+        help=f"decoupled weight decay (default: 0, {FINE_TUNING_STAGE.weight_decay} fine-tuning, "
         f"{ADAMW_DECAY} with adamw)",
     )
     add("--l1", type=flags.non_negative_float, metavar="R", help="L1 penalty on the weights (default: 0)")
@@ -99,7 +103,7 @@ def add_advanced_arguments(add: Any) -> None:
         "--max-norm",
         type=flags.positive_float,
         metavar="R",
-        help="largest norm of the weights into a unit (default: no limit)",
+        help="maximum norm of the weights into a unit (default: no limit)",
     )
     add(
         "--label-smoothing",
@@ -131,13 +135,13 @@ def add_advanced_arguments(add: Any) -> None:
     add(
         "--batch-norm",
         choices=("frozen", "fitted"),
-        help="batch normalization in fine-tuning (default: frozen, fitted from scratch)",
+        help="batch normalization in fine-tuning (default: frozen; fitted if from scratch)",
     )
     add(
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="number format; auto: mixed_float16 on GPUs, otherwise float32 with bfloat16 in frozen layers",
+        help="number format; auto: float16 on GPUs, otherwise float32, and bfloat16 in frozen layers if native",
     )
 
 

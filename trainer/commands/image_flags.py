@@ -21,7 +21,7 @@ def add_arguments(add: Any) -> None:
         "--image-size",
         type=flags.positive_int,
         metavar="PIXELS",
-        help="side of the square input (default: 224; our own networks: their own, or the IDX file's)",
+        help="side of the square input (default: 224, or what the network needs)",
     )
     add(
         "--resize",
@@ -47,7 +47,7 @@ def add_augmentation_arguments(add: Any) -> None:
     add(
         "--flip",
         action=argparse.BooleanOptionalAction,
-        help=f"mirror half of the copies (with --augment: {DEFAULT.flip})",
+        help="mirror half of the copies (on with --augment)",
     )
     add("--vertical-flip", action="store_true", default=None, help="flip half of the copies upside down")
     add("--quarter-turns", action="store_true", default=None, help="rotate copies by 0, 90, 180 or 270 degrees")
@@ -71,7 +71,7 @@ def add_augmentation_arguments(add: Any) -> None:
 
 
 def _views(text: str) -> str:
-    """Argument type: comma-separated resize rules. Raises ArgumentTypeError."""
+    """Parse comma-separated resize rules. Raises ArgumentTypeError."""
     try:
         return ImageSpec(_ANY_SIZE, text).resize
     except ValueError as error:

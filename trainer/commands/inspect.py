@@ -14,7 +14,7 @@ from trainer.commands.inspect_page import drawing
 
 
 def inspect(arguments: argparse.Namespace) -> None:
-    """Print the layers of models and the labels of photos and, with ``--output``, write a report."""
+    """Print the layers of models; with ``--image``, also the labels of photos; with ``--output``, write a report."""
     output, wants_page = arguments.output, arguments.image or arguments.kernels
     if output:
         storage.check_new_folder(output, "--output")

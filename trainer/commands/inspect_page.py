@@ -18,7 +18,7 @@ _ARCS = 64  # pixels, the width of the column of skip connections
 
 
 def drawing(info: model_dir.ModelInfo) -> str:
-    """Draws a network as a list of layers, with a bar for the parameters of each and an arc for each skip connection.
+    """Draw a network as a list of layers, with a bar for the parameters of each and an arc for each skip connection.
 
     The arcs are one SVG beside the list, so that the names of layers wrap with the page.
     """
@@ -56,8 +56,8 @@ def overlaid(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     share = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))[
         ..., np.newaxis
     ]
-    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
-    mixed = (1 - share) * (0.6 * grey + 60) + share * (0.5 * image + 0.5 * np.array([255, 40, 0]))
+    gray = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    mixed = (1 - share) * (0.6 * gray + 60) + share * (0.5 * image + 0.5 * np.array([255, 40, 0]))
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
@@ -118,5 +118,6 @@ def _figure(values: np.ndarray, words: str, hint: str) -> str:
     """Return an array [h, w] or [h, w, 3] as a picture, from its minimum in black to its maximum in white."""
     low, high = float(values.min()), float(values.max())
     scaled = (255 * (values - low) / ((high - low) or 1.0)).astype(np.uint8)
-    picture = np.asarray(Image.fromarray(scaled).resize((SIDE, SIDE), Image.Resampling.NEAREST).convert("RGB"))
+    size = SIDE, round(SIDE * values.shape[0] / values.shape[1])  # views are stacked, so maps may be higher than wide
+    picture = np.asarray(Image.fromarray(scaled).resize(size, Image.Resampling.NEAREST).convert("RGB"))
     return page.figure(page.jpeg(picture), f"{words}<br>{low:.2f} to {high:.2f}", hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import keras
@@ -66,9 +67,9 @@ def sections_of(models: Mapping[str, ModelDir], arguments: argparse.Namespace, l
     chosen = _layers(subjects, arguments.layers)
     sections = [page.section("Predictions and heat maps", *map(_decided, subjects))] if uris else []
     drawn = 0
+    if uris:
+        sections += _activations(subjects, chosen, filters)
     for subject, layers in zip(subjects, chosen, strict=True):
-        if uris:
-            sections += _activations(subject, layers, filters)
         if arguments.kernels:
             kernel_sections = list(_kernels(subject, layers, filters))
             drawn += len(kernel_sections)
@@ -124,13 +125,29 @@ def _decided(subject: _Subject) -> str:
     return "".join(parts)
 
 
-def _activations(subject: _Subject, layers: Sequence[str] | None, filters: Filters) -> Iterator[str]:
-    """Yield a section for each layer, with a row of images for each photo."""
-    found = [activations(subject.classifier, photo.image, layers) for photo in subject.photos]
-    for of_photos in zip(*found, strict=True):
-        rows = "".join(page.gallery(shown(activation, filters)) for activation in of_photos)
-        title = f"{of_photos[0].layer}: {shape_of(of_photos[0])}"
-        yield page.section(f"{subject.name} {title}".strip(), rows)
+def _activations(
+    subjects: Sequence[_Subject], chosen: Sequence[Sequence[str] | None], filters: Filters
+) -> Iterator[str]:
+    """Yield a section for each layer, with a row of images for each model that has the layer and each photo.
+
+    Raises:
+        UserError: no layer has a chosen filter.
+    """
+    rows: dict[str, list[str]] = {}
+    pictures = 0
+    for subject, layers in zip(subjects, chosen, strict=True):
+        for photo in subject.photos:
+            for activation in activations(subject.classifier, photo.image, layers):
+                figures = shown(activation, filters)
+                pictures += len(figures)
+                name = os.path.basename(photo.example.uri)
+                title = " · ".join(filter(None, (subject.name, name, shape_of(activation))))
+                gallery = page.gallery(figures) if figures else "<p>No such filter.</p>"
+                rows.setdefault(activation.layer, []).append(f"<h3>{page.text(title)}</h3>{gallery}")
+    if rows and not pictures:
+        raise UserError(f"--filters: no chosen layer has filter {max(filters.numbers or (0,))}: choose lower numbers")
+    for layer, parts in rows.items():
+        yield page.section(layer, *parts)
 
 
 def _kernels(subject: _Subject, layers: Sequence[str] | None, filters: Filters) -> Iterator[str]:

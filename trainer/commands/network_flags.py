@@ -21,20 +21,27 @@ def add_arguments(add: Any) -> None:
     add(
         "--weights",
         metavar="imagenet|none|FILE",
-        help="initial weights; FILE is a model.keras or Keras weights (default: imagenet, none for our own networks)",
+        help="initial weights; FILE is a model.keras or Keras weights (default: imagenet, or none)",
     )
     add(
         "--fine-tune",
         metavar="none|top|all|LAYER",
-        help="backbone layers to train: the top blocks, all, or those above LAYER (default: none, all from scratch)",
+        help="backbone layers to train: the top blocks, all, or those above LAYER (default: none; all with "
+        "--weights none)",
     )
     add(
         "--hidden-units",
         type=flags.positive_ints,
         metavar="N[,N...]",
-        help="units of dense layers before the last one, such as 64,32 (default: no such layers)",
+        help="units of dense layers before the last one, such as 64,32 (default: none)",
     )
-    add("--dropout", type=flags.fraction, default=DROPOUT, metavar="R", help="dropout rate before dense layers")
+    add(
+        "--dropout",
+        type=flags.fraction,
+        default=DROPOUT,
+        metavar="R",
+        help="dropout rate after hidden layers, or before the last layer",
+    )
     image_flags.add_arguments(add)
 
 

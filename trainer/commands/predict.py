@@ -55,7 +55,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
 def _examples(uri: str) -> list[Example]:
     """Return one photo, or all photos of a folder. Raises UserError if the folder has none."""
-    return find_examples(uri, labelled=False) if _is_folder(storage.without_file_scheme(uri)) else [Example(uri, "")]
+    return find_examples(uri, labeled=False) if _is_folder(storage.without_file_scheme(uri)) else [Example(uri, "")]
 
 
 def _is_folder(uri: str) -> bool:

@@ -35,7 +35,7 @@ def train(config: TrainConfig) -> model_dir.ModelInfo | None:
         config.validation_data,
         config.test_data,
         config.drop,
-        labelled=not config.keep_top,
+        labeled=not config.keep_top,
         class_names=config.class_names,
     )
     if not config.keep_top:

@@ -40,7 +40,7 @@ def add_method_arguments(parser: argparse.ArgumentParser, *, with_pretrained_hea
             "--head",
             choices=HEAD_CHOICES,
             default=HEAD_CHOICES[0],
-            help="a new head for the classes of --data, or the pretrained one with ImageNet's classes, untrained",
+            help="a head for the classes of --data, or the pretrained one of ImageNet's",
         )
     fitting_flags.add_arguments(parser.add_argument_group("fitting").add_argument)
     image_flags.add_augmentation_arguments(parser.add_argument_group("augmentation").add_argument)

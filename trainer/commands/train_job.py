@@ -131,7 +131,8 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
     )
     info, found = writing.identified(model, info), _looked_at(job, prepared)
     about_data = [*_sides(job, prepared, sides), *found.sections]
-    report = evaluation_page(info, info.metrics, validated, fitting=True, about_data=about_data)
+    shown = _evaluated_test(tested, job, config.test_data or config.data) if tested else validated
+    report = evaluation_page(info, info.test_metrics or info.metrics, shown, fitting=True, about_data=about_data)
     try:
         gates.check_gates(info.test_metrics or info.metrics, config.fail_under)
     except CommandFailed as error:
@@ -142,7 +143,10 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
     )
     if found.suspicious:
         where = f"{config.model_dir.rstrip('/')}/{label_issues.FILE}"
-        say(f"{counted(found.suspicious, 'photo')} may have the wrong label: see {where}, most suspicious first")
+        say(
+            f"{counted(found.suspicious, 'photo')} may have the wrong label: keep the rows of {where} that are wrong, "
+            "and pass the file to --drop"
+        )
     return written
 
 
@@ -202,8 +206,17 @@ def _tested(job: Job, examples: Sequence[Example], prepared: Prepared, run: infe
 
 
 def _measured(tested: Classified, labels: Sequence[str], temperature: float) -> dict[str, Any]:
-    truth = np.searchsorted(labels, [example.label for example in tested.examples])
-    return metrics.measure(truth, tested.probabilities, labels, temperature)
+    return metrics.measure(_truth(tested, labels), tested.probabilities, labels, temperature)
+
+
+def _evaluated_test(tested: Classified, job: Job, data: str) -> Evaluated:
+    uris = [example.uri for example in tested.examples]
+    truth = _truth(tested, job.labels)
+    return Evaluated(f"test photos of {data}", uris, truth, tested.probabilities, len(tested.unreadable))
+
+
+def _truth(tested: Classified, labels: Sequence[str]) -> np.ndarray:
+    return np.searchsorted(labels, [example.label for example in tested.examples])
 
 
 def _export_pretrained(

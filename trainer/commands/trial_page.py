@@ -18,21 +18,27 @@ def trial_page(job: Job, prepared: Prepared, result: TrainingResult, name: str) 
         job, prepared, result: job, prepared photos and training result of the trial.
         name: varied flags and their values, as text.
     """
-    split, fit, labels = prepared.split, result.final_fit, job.labels
+    config, split, fit, labels = job.config, prepared.split, result.final_fit, job.labels
     truth = prepared.truth[split.validation]
     temperature = metrics.fit_temperature(fit.logits, truth)
     probabilities = metrics.softmax(fit.logits / temperature)
     tested = None
+    rows, shown, which = (
+        split.validation,
+        probabilities,
+        f"validation photos of {config.validation_data or config.data}",
+    )
     if len(split.test):
-        scores = metrics.softmax(fit.test_logits / temperature)
-        tested = metrics.measure(prepared.truth[split.test], scores, labels, temperature)
+        rows, shown = split.test, metrics.softmax(fit.test_logits / temperature)
+        which = f"test photos of {config.test_data or config.data}"
+        tested = metrics.measure(prepared.truth[rows], shown, labels, temperature)
     info = dataclasses.replace(
         describe_trained(job, prepared, result, None),
         temperature=temperature,
         metrics=metrics.measure(truth, probabilities, labels, temperature, calibrated_here=True),
         test_metrics=tested,
     )
-    uris = [prepared.encoded.examples[row].uri for row in split.validation]
-    subject = f"{name}; validation photos of {job.config.validation_data or job.config.data}"
-    evaluated = Evaluated(subject, uris, truth, probabilities, len(prepared.encoded.unreadable))
-    return evaluation_page(info, info.metrics, evaluated, fitting=True)
+    uris = [prepared.encoded.examples[row].uri for row in rows]
+    unreadable = len(prepared.encoded.unreadable)
+    evaluated = Evaluated(f"{name} · {which}", uris, prepared.truth[rows], shown, unreadable)
+    return evaluation_page(info, tested or info.metrics, evaluated, fitting=True)

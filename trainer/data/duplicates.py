@@ -55,14 +55,14 @@ def near_duplicates(features: np.ndarray) -> Duplicates:
     nothing = Duplicates(np.zeros((0, 2), int), count)
     if not 2 <= count <= MOST_PHOTOS:
         return nothing
-    centred = np.asarray(features, np.float32) - np.mean(features, axis=0, dtype=np.float64).astype(np.float32)
-    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    centered = np.asarray(features, np.float32) - np.mean(features, axis=0, dtype=np.float64).astype(np.float32)
+    centered /= np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
     block, found = max(1, _MOST_VALUES // count), list[np.ndarray]()
     with contextlib.ExitStack() as stack:
         slow = count > _PHOTOS_IN_SECONDS
         progress = stack.enter_context(Progress("looking for near-duplicates", count, "photos")) if slow else None
         for start in range(0, count, block):
-            similar = centred[start : start + block] @ centred[start:].T
+            similar = centered[start : start + block] @ centered[start:].T
             here, there = np.nonzero(np.triu(similar >= THRESHOLD, 1))
             found.append(np.stack([here + start, there + start, similar[here, there]], axis=1))
             if sum(map(len, found)) > _MOST_PAIRS * count:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
+from catalogue.cli.text import counted
 from catalogue.lists import inputs, kinds
 from catalogue.lists.inputs import BadRow, HiddenFiles, Row
 from catalogue.lists.values import ListColumns
@@ -23,7 +24,7 @@ URI, LABEL = "uri", "label"
 COLUMNS = ListColumns(URI, LABEL)
 _DATA_IS = (
     "--data accepts a folder with one sub-folder of photos for each class, a list with the columns uri and label "
-    f"({', '.join((*kinds.LABELLED_ENDINGS, *kinds.PARQUET_ENDINGS))}), or an IDX file of images"
+    f"({', '.join((*kinds.LABELED_ENDINGS, *kinds.PARQUET_ENDINGS))}), or an IDX file of images"
 )
 
 
@@ -35,7 +36,7 @@ class Example:
     label: str
 
 
-def find_examples(data: str, *, labelled: bool = True, class_names: Sequence[str] = ()) -> list[Example]:
+def find_examples(data: str, *, labeled: bool = True, class_names: Sequence[str] = ()) -> list[Example]:
     """List labeled photos at any path that `catalogue.storage` supports.
 
     Args:
@@ -43,7 +44,7 @@ def find_examples(data: str, *, labelled: bool = True, class_names: Sequence[str
             files and those in hidden folders, see `catalogue.storage.globs`; or a list, or a glob of lists, with the
             columns ``uri`` and ``label``, see `catalogue.lists`; or an IDX file of images with its label file beside
             it, see `trainer.data.idx`.
-        labelled: whether the labels matter; if not, photos may be directly in the folder.
+        labeled: whether the labels matter; if not, photos may be directly in the folder.
         class_names: names of the numeric classes of an IDX file, from 0; empty to use the numbers as labels.
 
     Raises:
@@ -59,7 +60,7 @@ def find_examples(data: str, *, labelled: bool = True, class_names: Sequence[str
             raise UserError(f"--class-names applies only to IDX files, and {data} is not one: omit it")
         if _is_list(data):
             return list(_in_list(data))
-        if labelled:
+        if labeled:
             return _in_folders(data)
         examples = list(_photos_in(data))
     except StorageError as error:
@@ -141,7 +142,11 @@ def _in_folders(data: str) -> list[Example]:
     classes = {labels.normalized(name) for name in folders}
     if not classes:
         raise UserError(f"{data} has no class sub-folders: {_DATA_IS}")
-    examples = sorted((example for example in _photos_in(data) if example.label), key=lambda example: example.label)
+    found = list(_photos_in(data))
+    examples = sorted((example for example in found if example.label), key=lambda example: example.label)
+    loose = [example.uri for example in found if not example.label]
+    if loose:
+        say(f"warning: skipped {counted(len(loose), 'file')} outside the class folders of {data}, such as {loose[0]}")
     empty = sorted(classes - {example.label for example in examples})
     if empty:
         raise UserError(f"{data}: no photos in {', '.join(map(repr, empty))}: add some or remove the folder")

@@ -23,7 +23,7 @@ from trainer.evaluation.metrics import fit_temperature, softmax
 FILE = "label_issues.csv"
 COLUMNS = ("uri", "label", "suggested", "confidence")
 LEAST_PER_CLASS = 20
-"""Least mean number of photos per class for which the regression is meaningful."""
+"""Minimum mean number of photos per class for which the regression is meaningful."""
 _FOLDS, _RIDGE, _SHARPNESS = 5, 1.0, 20.0
 
 
@@ -64,19 +64,19 @@ def find_label_issues(features: np.ndarray, truth: np.ndarray, classes: int) -> 
 
 def _out_of_fold(features: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
     """Return out-of-fold scores of each label for each photo, float32 [N, K]."""
-    centred = features - features.mean(axis=0)
-    centred /= max(float(centred.std(axis=0).mean()), 1e-12)
+    centered = features - features.mean(axis=0)
+    centered /= max(float(centered.std(axis=0).mean()), 1e-12)
     targets = np.eye(classes, dtype=np.float32)[truth] - np.float32(1 / classes)
     folds = np.random.default_rng(0).permutation(len(truth)) % _FOLDS
     scores = np.zeros((len(truth), classes), np.float32)
     for fold in range(_FOLDS):
-        inside, known = folds == fold, centred[folds != fold]
+        inside, known = folds == fold, centered[folds != fold]
         ridge = _RIDGE * len(known) * np.eye(min(known.shape), dtype=np.float32)
         if known.shape[1] <= len(known):
             weights = np.linalg.solve(known.T @ known + ridge, known.T @ targets[folds != fold])
         else:  # the same solution with a smaller matrix
             weights = known.T @ np.linalg.solve(known @ known.T + ridge, targets[folds != fold])
-        scores[inside] = centred[inside] @ weights
+        scores[inside] = centered[inside] @ weights
     return scores
 
 

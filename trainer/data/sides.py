@@ -12,6 +12,8 @@ from trainer.data import idx
 from trainer.data.examples import Example, dropped_names, find_examples, name_of
 from trainer.data.identity import names_digest
 
+_MOST_DROPPED = 0.1  # more wrong labels than this are unlikely: the list was probably not reviewed
+
 
 @dataclasses.dataclass(frozen=True)
 class Sides:
@@ -49,13 +51,13 @@ def find_sides(
     test_data: str | None,
     drop: str | None = None,
     *,
-    labelled: bool = True,
+    labeled: bool = True,
     class_names: Sequence[str] = (),
 ) -> Sides:
     """List the photos of a run.
 
     Args:
-        data, labelled, class_names: arguments of `trainer.data.examples.find_examples`.
+        data, labeled, class_names: arguments of `trainer.data.examples.find_examples`.
         validation_data, test_data: paths in any form that `data` accepts; None for none.
         drop: a list of photos to omit, see `trainer.data.examples.dropped_names`; None for none.
 
@@ -69,7 +71,7 @@ def find_sides(
     def names(where: str) -> Sequence[str]:
         return class_names if numbered[where] else ()
 
-    found = [find_examples(data, labelled=labelled, class_names=names(data))]
+    found = [find_examples(data, labeled=labeled, class_names=names(data))]
     found += [find_examples(where, class_names=names(where)) if where else [] for where in (validation_data, test_data)]
     if drop:
         found = _without(found, drop)
@@ -86,4 +88,10 @@ def _without(sides: Sequence[Sequence[Example]], drop: str) -> list[list[Example
     unknown = sorted(dropped - {name_of(example.uri) for examples in named for example in examples})
     also = f"; no photo matches {counted(len(unknown), 'other row')}, such as {unknown[0]}" if unknown else ""
     say(f"omitted {counted(left_out, 'photo')} named by --drop {drop}{also}")
+    share = left_out / sum(map(len, sides))
+    if share > _MOST_DROPPED:
+        say(
+            f"warning: --drop omits {share:.0%} of the photos: unless each was checked, the accuracy will be too high, "
+            "since the photos that are hard to classify are missing"
+        )
     return [[example for example in examples if name_of(example.uri) not in dropped] for examples in sides]

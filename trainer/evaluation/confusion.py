@@ -14,7 +14,7 @@ MOST_CLASSES, MOST_PICTURED_CELLS = 40, 60
 
 
 def confused_classes(evaluated: Evaluated, count: int) -> list[int]:
-    """Indices of the classes that the matrix has room for, ascending: those with the most errors, then photos."""
+    """Return the indices, ascending, of the classes to show: those with the most errors, ties by number of photos."""
     wrong = evaluated.predicted != evaluated.truth
     errors = np.bincount(np.concatenate([evaluated.truth[wrong], evaluated.predicted[wrong]]), minlength=count)
     photos = np.bincount(evaluated.truth, minlength=count)
@@ -22,7 +22,7 @@ def confused_classes(evaluated: Evaluated, count: int) -> list[int]:
 
 
 def cells(evaluated: Evaluated, shown: Sequence[int]) -> dict[tuple[int, int], np.ndarray]:
-    """Maps (truth, predicted) to row numbers, highest score first. Errors come first, the fullest cells first."""
+    """Map (truth, predicted) to row numbers, highest score first. Errors come first, the fullest cells first."""
     score = evaluated.probabilities.max(axis=1)
     pairs, place = np.unique(np.stack([evaluated.truth, evaluated.predicted]), axis=1, return_inverse=True)
     found = {}
@@ -34,12 +34,12 @@ def cells(evaluated: Evaluated, shown: Sequence[int]) -> dict[tuple[int, int], n
 
 
 def cell_name(truth: int, predicted: int) -> str:
-    """The anchor of a cell's photos."""
+    """Return the anchor of a cell's photos."""
     return f"cell-{truth}-{predicted}"
 
 
 def confusion_table(info: ModelInfo, evaluated: Evaluated, shown: Sequence[int]) -> str:
-    """The matrix as an HTML table; the fullest cells link to their photos, see `cell_name`."""
+    """Return the matrix as an HTML table; the fullest cells link to their photos, see `cell_name`."""
     rows_of = cells(evaluated, shown)
     pictured = set(list(rows_of)[:MOST_PICTURED_CELLS])
     totals = np.bincount(evaluated.truth, minlength=len(info.labels))

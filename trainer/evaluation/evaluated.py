@@ -1,4 +1,4 @@
-"""Predictions of a model for labelled photos, as reports and model directories take them."""
+"""Predictions of a model for labeled photos, for reports and model directories."""
 
 from __future__ import annotations
 

@@ -10,6 +10,17 @@ from catalogue.model_dir import ModelInfo
 
 FITTED = {"none": "the head only", "all": "all layers and the head"}
 SHOWN_PAIRS = 10
+_REGULARIZATION = (
+    "weight_decay",
+    "l1",
+    "l2",
+    "max_norm",
+    "label_smoothing",
+    "ema",
+    "mixup",
+    "warmup_epochs",
+    "patience",
+)
 
 
 class ClassFigures(NamedTuple):
@@ -64,6 +75,11 @@ def settings(info: ModelInfo) -> Iterator[tuple[str, str]]:
     views = " and ".join(info.image.views)
     weights = f"weights {training['weights']}"
     yield "network", f"{training['backbone']}, {weights}, images of {info.image.size} pixels ({views})"
+    layers = training.get("layers") if training["backbone"] == "convolutional" else None
+    if layers:
+        yield "layers", ", ".join(f"{name} {_listed(value)}" for name, value in layers.items())
+    if training.get("preparation"):
+        yield "preparation of pixels", training["preparation"]
     if "validation_photos" in data:
         own = f"{data['training_photos']:,} for training, {data['validation_photos']:,} for validation"
         if not data["training_photos"]:
@@ -79,7 +95,8 @@ def settings(info: ModelInfo) -> Iterator[tuple[str, str]]:
     words = ", ".join(
         name.replace("_", " ") + ("" if value is True else f" up to {value:g}") for name, value in varied.items()
     )
-    yield "augmentation", words or "none"
+    copies = training.get("copies") if varied and cut not in ("", "all") else None
+    yield "augmentation", (f"{words}; {copies} augmented copies of each photo" if copies else words) or "none"
     yield (
         "optimizer",
         (
@@ -87,7 +104,22 @@ def settings(info: ModelInfo) -> Iterator[tuple[str, str]]:
             f"batches of {training['batch_size']}, seed {training['seed']}"
         ),
     )
+    yield "regularization", ", ".join(_regularization(training, stage)) or "none"
     head = training.get("head_epochs_run")
     alone = f", after {counted(len(head), 'epoch')} of the head alone" if head else ""
     yield "epochs", f"the best is {training['best_epoch']} of {len(training['epochs_run'])}{alone}"
+    if training.get("refit"):
+        yield "refit", "trained again up to that epoch, with the validation photos"
     yield "scores", f"calibrated with a temperature of {info.temperature:.2f}"
+
+
+def _regularization(training: dict[str, Any], stage: dict[str, Any]) -> Iterator[str]:
+    """Yield the regularization that was used, in words."""
+    own = {"dropout": training.get("dropout"), **{name: stage.get(name) for name in _REGULARIZATION}}
+    yield from (f"{name.replace('_', ' ')} {value:g}" for name, value in own.items() if value)
+    if stage.get("class_weights", "none") != "none":
+        yield f"class weights {stage['class_weights']}"
+
+
+def _listed(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -27,7 +27,7 @@ def _lines(info: ModelInfo) -> Iterator[str]:
         yield from (f"- {sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
     measured = info.test_metrics or info.metrics
     if measured:
-        which = "test" if info.test_metrics else "validation"
+        which = "test" if info.test_metrics else "validation" if info.training["epochs_run"] else "evaluation"
         yield from ("", "## Errors", "", f"The classes, weakest first, on the {which} photos:", "")
         yield from _table(
             ("class", "precision", "recall", "F1", "photos"),

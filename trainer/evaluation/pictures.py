@@ -30,7 +30,7 @@ class Pictures:
         return page.gallery(figures) if figures else ""
 
     def of_cells(self, shown: Sequence[int]) -> str:
-        """Return the photos of the cells of the confusion matrix, each hidden until its cell is followed."""
+        """Return the photos of the cells of the confusion matrix, each hidden until its cell is clicked."""
         labels, parts = self._info.labels, []
         for (truth, predicted), rows in list(confusion.cells(self._evaluated, shown).items())[
             : confusion.MOST_PICTURED_CELLS
@@ -42,7 +42,7 @@ class Pictures:
         return "".join(parts)
 
     def as_network_input(self, rows: Iterable[int]) -> str:
-        """Return photos beside the pixels that the network takes of them, one picture per view."""
+        """Return photos beside the network's input, one picture per view."""
         figures = []
         for row in map(int, rows):
             uri, spec = self._evaluated.uris[row], self._info.image

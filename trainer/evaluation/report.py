@@ -33,7 +33,7 @@ def evaluation_page(
         metrics: result of `trainer.evaluation.metrics.measure`; empty for unlabeled photos.
         evaluated: photos and predictions.
         comparison: comparison with another model; None for none.
-        fitting: whether to show the training curves, which belong to the photos that chose the best epoch.
+        fitting: whether to show how the model was trained: verdict, validation metrics beside test metrics, curves.
         about_data: sections about the training photos, see `trainer.evaluation.data_sections`.
     """
     figures = {
@@ -46,7 +46,7 @@ def evaluation_page(
     least_certain = page.section("Least certain", pictures.gallery(evaluated.least_certain[:PICTURES]))
     inputs = pictures.as_network_input(evaluated.least_certain[:NETWORK_INPUTS])
     backbone = f"{info.training['backbone']}, {info.image.size} pixels, weights {info.training['weights']}"
-    tested = info.test_metrics if fitting else None
+    validation = _figures(info.metrics) if fitting and info.test_metrics else None
     model = [f"model {info.id}", f"written {page.moment(info.created)}"] if info.id else []
     return page.document(
         "Model report",
@@ -54,7 +54,7 @@ def evaluation_page(
         [
             page.cards(figures),
             *([_verdict(info)] if fitting else []),
-            *([page.section("Test photos", page.cards(_figures(tested)))] if tested else []),
+            *([page.section("Validation photos", page.cards(validation))] if validation else []),
             *([page.section("Comparison", _comparison(info, comparison, evaluated, pictures))] if comparison else []),
             *(_against_truth(info, metrics, evaluated, pictures) if metrics else []),
             least_certain,
@@ -66,7 +66,7 @@ def evaluation_page(
             *([page.section("Training curves", _history(info))] if fitting else []),
             page.section("Network", _network(info)),
         ],
-        headline=_headline(info, metrics, tested),
+        headline=_headline(info, metrics, "on test photos" if validation else ""),
     )
 
 
@@ -74,13 +74,11 @@ def _verdict(info: ModelInfo) -> str:
     return f"<p>{' '.join(page.text(s[0].upper() + s[1:] + '.') for s in verdict.sentences(info))}</p>"
 
 
-def _headline(info: ModelInfo, metrics: dict[str, Any], tested: dict[str, Any] | None) -> str:
-    """The main finding: accuracy on the test photos if there are any, otherwise on the photos of the page."""
+def _headline(info: ModelInfo, metrics: dict[str, Any], where: str) -> str:
     classes = f"{len(info.labels):,} classes"
-    found = tested or metrics
-    if not found:
-        return f"Predictions for {classes}"
-    return f"{classes}, {found['accuracy']:.1%} accurate{' on test photos' if tested else ''}"
+    return (
+        f"{classes}, {metrics['accuracy']:.1%} accurate {where}".rstrip() if metrics else f"Predictions for {classes}"
+    )
 
 
 def _figures(metrics: dict[str, Any]) -> dict[str, str]:
@@ -108,7 +106,7 @@ def _against_truth(info: ModelInfo, metrics: dict[str, Any], evaluated: Evaluate
     which = "" if len(shown) == len(info.labels) else f"The {len(shown)} classes with the most errors. "
     yield page.section(
         "Confusion matrix",
-        f"<p>{which}Rows are true classes, columns predicted ones. Follow a number to see its photos.</p>",
+        f"<p>{which}Rows are true classes, columns predicted ones. Click a number to see its photos.</p>",
         confusion.confusion_table(info, evaluated, shown),
         pictures.of_cells(shown),
     )
@@ -134,7 +132,7 @@ def _class_table(info: ModelInfo, metrics: dict[str, Any], pictures: Pictures) -
         for one in facts.weakest_first(metrics)
     ]
     header = ["class", "precision", "recall", "F1", "photos", "", "share in training", ""]
-    return "<p>Weakest class first; follow a class to its photos.</p>" + page.table(header, rows)
+    return "<p>Weakest class first; click a class to see its photos.</p>" + page.table(header, rows)
 
 
 def _calibration(info: ModelInfo, metrics: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Small pictures of photos for reports: as people see them, and as a network does."""
+"""Small pictures of photos for reports: whole, and as the network sees them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIDE = 160
 
 @functools.lru_cache(maxsize=1000)  # the pages of a sweep show the same photos
 def thumbnail(uri: str) -> bytes | None:
-    """A photo as a small JPEG; None if it cannot be read any more, which a report can do without."""
+    """Return a photo as a small JPEG; None if it can no longer be read, which a report tolerates."""
     try:
         return page.jpeg(read_thumbnail(data_of(uri), SIDE))
     except DataError:
@@ -26,7 +26,7 @@ def thumbnail(uri: str) -> bytes | None:
 
 
 def as_network_input(uri: str, spec: ImageSpec) -> list[bytes]:
-    """The pixels a network takes of a photo: one JPEG for each view, none if the photo cannot be read any more."""
+    """Return the network's input for a photo: a JPEG per view; none if the photo can no longer be read."""
     photo = read_photo(Example(uri, ""), spec)
     if not isinstance(photo, Photo):
         return []

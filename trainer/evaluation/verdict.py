@@ -14,15 +14,16 @@ def sentences(info: ModelInfo) -> Iterator[str]:
     found, tested = info.metrics, info.test_metrics
     if not found:
         return
-    measured = f"validation accuracy {found['accuracy']:.3f} on {counted(found['examples'], 'photo')}"
+    measured = f"accuracy {found['accuracy']:.3f} on {counted(found['examples'], 'photo')}"
     epochs = info.training["epochs_run"]
     if not epochs:
-        yield measured
+        low, high = found["accuracy_interval"]
+        yield f"{measured}, 95 % interval {low:.3f} to {high:.3f}"
     else:
         best = info.training["best_epoch"]
         near = accuracy_around(epochs, best)
         around = f"; {near[0]:.3f} to {near[1]:.3f} in the neighboring epochs" if near else ""
-        yield f"{measured}, in the best epoch, {best} of {len(epochs)}{around}"
+        yield f"validation {measured}, in the best epoch, {best} of {len(epochs)}{around}"
     if info.training.get("refit"):
         yield "the final model was also fitted to these photos, up to the same epoch"
     if tested:
@@ -38,7 +39,12 @@ def sentences(info: ModelInfo) -> Iterator[str]:
         )
     last = tested or found
     share = f"{last['baseline_accuracy']:.3f} of the photos"
-    if is_chance(last):
+    if is_chance(last) and last["accuracy"] > last["baseline_accuracy"]:
+        yield (
+            f"warning: on {counted(last['examples'], 'photo')} this is not distinguishable from chance: always "
+            f"predicting the most frequent label is right for {share}"
+        )
+    elif is_chance(last):
         yield f"warning: no better than chance: always predicting the most frequent label is right for {share}"
     else:
         yield f"always predicting the most frequent label would be right for {share}"

@@ -90,7 +90,9 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise UserError("another train is writing to this --model-dir: wait for it, or choose another") from None
+        raise UserError(
+            "another `train` command is writing to this --model-dir: wait for it, or choose another"
+        ) from None
     if (folder / _REPLACED).exists() and not target.exists():
         (folder / _REPLACED).rename(target)  # the process was killed between the two renames of `publish`
     shutil.rmtree(folder / "model", ignore_errors=True)

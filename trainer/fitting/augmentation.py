@@ -89,8 +89,8 @@ def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Varia
     middle = (size - 1) / 2
     moves = [*x[:2], middle + x[2] - middle * (x[0] + x[1]), *y[:2], middle + y[2] - middle * (y[0] + y[1])]
     zeros = np.zeros_like(flip)
-    gain, grey = 1 + a.color * contrast, 1 + a.color * saturation
-    mix = grey[:, None, None] * np.eye(3) + (1 - grey)[:, None, None] * _LUMINANCE
+    gain, gray = 1 + a.color * contrast, 1 + a.color * saturation
+    mix = gray[:, None, None] * np.eye(3) + (1 - gray)[:, None, None] * _LUMINANCE
     offset = 255 * a.color * brightness + 127.5 * (1 - gain)
     colors = np.concatenate([gain[:, None, None] * mix, np.tile(offset[:, None, None], (1, 3, 1))], axis=2)
     return Variation(

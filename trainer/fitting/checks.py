@@ -129,12 +129,14 @@ def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> Non
         raise UserError(f"no readable training photos of {', '.join(map(repr, without))}: fix or remove the class")
     if not len(split.validation):
         raise UserError("none of the validation photos can be read: fix them, or omit --validation-data")
-    by_content = collections.defaultdict(set)
-    for content_hash, label in zip(encoded.content_hashes, encoded.labels, strict=True):
-        by_content[content_hash].add(label)
-    ambiguous = sum(len(found) > 1 for found in by_content.values())
-    if ambiguous:
-        say(f"warning: {ambiguous:,} photos have more than one label")
+    by_content = collections.defaultdict[str, dict[str, str]](dict)
+    for content_hash, example in zip(encoded.content_hashes, encoded.examples, strict=True):
+        by_content[content_hash].setdefault(example.label, example.uri)
+    ambiguous = [found for found in by_content.values() if len(found) > 1]
+    for found in ambiguous[:_SHOWN]:
+        say(f"warning: one photo has several labels: {', '.join(f'{uri} ({label})' for label, uri in found.items())}")
+    if len(ambiguous) > _SHOWN:
+        say(f"warning: {len(ambiguous) - _SHOWN:,} more photos have several labels")
     shares = np.array([(trained == label).mean() for label in labels])
     if shares.max() > DOMINANT_SHARE:
         largest = labels[int(shares.argmax())]

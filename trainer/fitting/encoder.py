@@ -187,7 +187,8 @@ class Encoder:
             models: models to run.
             images_too: whether to return the images as the first output.
             varied: whether the function also accepts variations, see `trainer.fitting.augmentation.variation`.
-            in_bfloat16: whether to compute in bfloat16, see `catalogue.model_dir.graph.in_session`; for one replica.
+            in_bfloat16: whether to compute in bfloat16, only with one replica, see
+                `catalogue.model_dir.graph.in_session`.
 
         Returns:
             A function from uint8 [N, H, W, 3] to one array [N, ...] for each output, in the types they are stored in.

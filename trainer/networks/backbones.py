@@ -106,8 +106,11 @@ def _own(name: str, image_size: int, color_mode: str, layers: Layers) -> keras.M
     channels = 1 if color_mode == "grayscale" else 3
     try:
         return own.NETWORKS[name].build(image_size, channels, layers)
-    except ValueError as error:
-        raise UserError(f"{name} cannot be built for images of {image_size} pixels: {error}") from error
+    except ValueError as error:  # of Keras, in many lines
+        raise UserError(
+            f"{name} cannot be built for images of {image_size} pixels: its layers leave no pixel; use a larger "
+            "--image-size, or fewer --convolutions, smaller --strides or --pooling none"
+        ) from error
 
 
 def _application(name: str, imagenet: bool, image_size: int, with_top: bool) -> keras.Model:

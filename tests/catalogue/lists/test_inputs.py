@@ -273,7 +273,7 @@ def test_line_numbers_are_right_in_every_part(tmp_path: Path, monkeypatch: pytes
     for n in wrong:
         lines[n] = "\n".join([f"/{n}.jpg,x,y", *lines[n].split("\n")[1:0]]) if n % 5 else f'/{n}.jpg,"x"\n,y,z'
     (tmp_path / "list.csv").write_text("uri,name\n" + "\n".join(lines))
-    found = kinds.recognise(str(tmp_path / "list.csv"), ListColumns())
+    found = kinds.recognize(str(tmp_path / "list.csv"), ListColumns())
     assert len(list(parts.parts(found))) > 20
     expected = {starts[n] + (n % 5 == 0) for n in wrong}
     assert {int(message.split()[1]) for _, message in bad(tmp_path / "list.csv")} == expected

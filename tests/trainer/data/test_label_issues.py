@@ -44,10 +44,10 @@ def test_more_features_than_photos_are_regressed_by_a_smaller_matrix() -> None:
     chance, truth = np.random.default_rng(0), np.arange(60) % 3
     values = chance.normal(size=(60, 100)).astype(np.float32)
     found = label_issues._out_of_fold(values, truth, 3)
-    centred = (values - values.mean(axis=0)) / (values - values.mean(axis=0)).std(axis=0).mean()
+    centered = (values - values.mean(axis=0)) / (values - values.mean(axis=0)).std(axis=0).mean()
     folds = np.random.default_rng(0).permutation(60) % 5
     for fold in range(5):
-        known, targets = centred[folds != fold], np.eye(3)[truth[folds != fold]] - 1 / 3
+        known, targets = centered[folds != fold], np.eye(3)[truth[folds != fold]] - 1 / 3
         weights = np.linalg.solve(known.T @ known + len(known) * np.eye(100), known.T @ targets)
-        np.testing.assert_allclose(found[folds == fold], centred[folds == fold] @ weights, atol=1e-4)
+        np.testing.assert_allclose(found[folds == fold], centered[folds == fold] @ weights, atol=1e-4)
     assert len(find_label_issues(np.tile(values, (1, 1000)), truth, 3).rows)
