@@ -237,7 +237,9 @@ def test_no_other_run_starts_while_nothing_is_known_of_the_job(left: Path, monke
     assert not is_at_work(str(left), "token")
     assert not is_at_work(str(left), "another")
     monkeypatch.setattr(remote_run.jobs, "find", lambda name: None)
-    with pytest.raises(UserError, match=r"cannot be reached: if it has ended, delete .*/token/job\.json"):
+    with pytest.raises(
+        UserError, match=r"cannot be reached and may still write to .*: if it has ended, delete .*/token/job\.json"
+    ):
         is_at_work(str(left), "token")
 
 

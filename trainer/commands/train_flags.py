@@ -176,6 +176,7 @@ def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> Non
         )
     parser = flags.Parser()
     fitting_flags.add_arguments(parser.add_argument)
+    fitting_flags.add_advanced_arguments(parser.add_argument)
     image_flags.add_augmentation_arguments(parser.add_argument)
     fitted = {action.dest: (action.option_strings[0], action.default) for action in parser._actions[1:]}
     fitted |= {"validation_data": ("--validation-data", None), "test_data": ("--test-data", None)}

@@ -73,7 +73,7 @@ def test_given_validation_photos_are_used_as_they_are(
     assert train(drawn, tmp_path / "model", "--validation-data", tmp_path / "held-out") == 0
     info = model_dir.read(tmp_path / "model").info
     assert (info.data["training_photos"], info.data["validation_photos"]) == (36, 2)
-    assert "2 photos are in --data and in --validation-data" in capfd.readouterr().err
+    assert "2 photos are in both --data and --validation-data" in capfd.readouterr().err
 
 
 def test_frozen_backbone_from_a_weights_file(drawn: Path, tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ BAD_USE = {
     ),
     "no such weights": (lambda d: ["--weights", d / "none.h5"], "none.h5 does not exist: --weights accepts"),
     "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "no ImageNet weights for the backbone 'small'"),
-    "image size": (lambda d: ["--image-size", "3"], "an image size of 3 is too small"),
+    "image size": (lambda d: ["--image-size", "3"], "image size 3 is too small"),
     "unknown class in validation": (lambda d: ["--validation-data", d / "other"], "has classes that --data lacks"),
     "a list to drop that is none": (lambda d: ["--drop", d / "good/a"], "is not an existing list: give a file with"),
     "a list to drop that is missing": (lambda d: ["--drop", d / "none.csv"], "none.csv is not an existing list"),

@@ -119,7 +119,7 @@ def test_photos_with_labels_of_imagenet_are_measured(
     info = model_dir.read(tmp_path / "model").info
     assert info.data["validation_photos"] == info.metrics["examples"] == 12
     assert info.metrics["per_class"]["hat"]["support"] == 12
-    assert "validation accuracy" in capfd.readouterr().err
+    assert "accuracy " in capfd.readouterr().err
     assert written(tmp_path / "gated", network, drawn, "--fail-under", "recall:hat=1") == 1
     assert not (tmp_path / "gated").exists()
     evaluated = ["--data", str(drawn), "--output", str(tmp_path / "evaluation")]
