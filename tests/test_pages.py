@@ -17,7 +17,7 @@ from trainer.__main__ import main as trainer_main
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-WIDTHS = {"phone": 390, "desktop": 1280}
+WIDTHS = {"phone": 390, "tablet": 820, "desktop": 1280}
 
 # The page is in a frame of the requested width, because a window cannot be as narrow as a phone.
 LOOK = """<!doctype html><meta charset="utf-8"><body style="margin:0">

@@ -49,7 +49,8 @@ def preview(arguments: argparse.Namespace) -> None:
     if isinstance(photo, Unreadable):
         raise UserError(f"{photo.example.uri} has changed while it was being read: run the command again")
     image = photo.image
-    about = f"{' × '.join(map(str, image.shape))}, {image.dtype}, {image.min()} to {image.max()}"
+    shape = f"{' × '.join(map(str, image.shape[:2]))}, gray" if _is_gray(image) else " × ".join(map(str, image.shape))
+    about = f"{shape}, {image.dtype}, {image.min()} to {image.max()}"
     print_line(f"the first photo: {about}")
     sections = [
         page.cards({name: f"{len(examples):,}" for name, examples in sides.items()} | {"an image": about}),
@@ -80,14 +81,18 @@ def _read(examples: Sequence[Example], spec: ImageSpec, limits: Limits) -> Encod
     return Encoded(np.zeros((len(good), 0)), None, uris, hashes, tuple(unreadable))
 
 
+def _is_gray(image: np.ndarray) -> bool:
+    return bool((image == image[..., :1]).all())
+
+
 def _array(photo: Photo) -> str:
     """Return HTML with a photo as the network receives it, as an image and as numbers."""
     image = photo.image
-    is_grey = (image == image[..., :1]).all()
-    channels = {"all channels": image[..., 0]} if is_grey else dict(zip(("red", "green", "blue"), image.T, strict=True))
+    is_gray = _is_gray(image)
+    channels = {"gray": image[..., 0]} if is_gray else dict(zip(("red", "green", "blue"), image.T, strict=True))
     parts = [page.gallery([page.figure(page.jpeg(image), page.text(photo.example.label), photo.example.uri)])]
     for name, values in channels.items():
-        shown = values if is_grey else values.T
+        shown = values if is_gray else values.T
         numbers = np.array2string(shown, max_line_width=400, threshold=_WHOLE_ARRAY, edgeitems=6)
         parts.append(f"<p>{name}</p>{page.preformatted(numbers)}")
     return "".join(parts)

@@ -101,7 +101,12 @@ def check(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]]) ->
         import_optuna()
     if os.environ.get("TF_CONFIG"):
         raise UserError("a sweep runs on one machine only: unset TF_CONFIG")
-    if not (arguments.resume and os.path.isfile(os.path.join(arguments.output, SWEEP_FILE))):
+    has_sweep = os.path.isfile(os.path.join(arguments.output, SWEEP_FILE))
+    if has_sweep and not arguments.resume:
+        raise UserError(
+            f"--output {arguments.output} has a sweep: give --resume to continue it, or choose a new folder"
+        )
+    if not has_sweep:
         storage.check_new_folder(arguments.output, "--output")
     if arguments.model_dir:
         storage.check_new_folder(arguments.model_dir, "--model-dir")

@@ -13,7 +13,7 @@ from trainer.evaluation.report import curves
 
 _ABOUT_TABLE = (
     "<p>Best trial first. Each number links to the report of its trial. Accuracy and loss are measured on the "
-    "validation photos.</p>"
+    "validation photos. An empty cell is the value without --vary.</p>"
 )
 
 

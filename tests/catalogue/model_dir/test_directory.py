@@ -93,6 +93,16 @@ def test_a_changed_file_is_refused(model_copy: Path) -> None:
         model_dir.read(model_copy)
 
 
+def test_the_list_of_label_issues_may_be_edited_and_deleted(model_copy: Path) -> None:
+    issues = model_copy / "label_issues.csv"
+    issues.write_text("uri,label\n")
+    info = model_dir.ModelInfo.from_json(json.loads((model_copy / "model.json").read_text()))
+    edit(model_copy, sign=True, files={**info.files, "label_issues.csv": "0" * 64})
+    assert model_dir.read(model_copy).info.id == info.id
+    issues.unlink()
+    assert model_dir.read(model_copy).info.id == info.id
+
+
 def test_another_image_policy_is_refused(model_copy: Path) -> None:
     edit(model_copy, sign=True, policy=POLICY + 1)
     with pytest.raises(ModelDirError, match=f"this version has policy {POLICY}"):

@@ -128,7 +128,9 @@ def test_two_models_on_the_same_photos(
     assert all(flip["before"] == old[flip["uri"]][1] for flip in found["flips"])
     assert found["fixed"] + found["broken"] == len(expected)
     assert found["model_id"] == model_dir.read(other_model).info.id
-    assert f"{found['fixed']} fixed, {found['broken']} broken, p = " in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert f"model {found['model_id']} of --compare has accuracy {found['accuracy_before']:.4f}, model " in said
+    assert f"{found['fixed']} fixed, {found['broken']} broken, p = " in said
     compared = (tmp_path / "both/report.html").read_text().split("<h2>Comparison</h2>")[1].split("<h2>")[0]
     flipped = {key: [flip for flip in found["flips"] if (new[flip["uri"]][0] == new[flip["uri"]][1]) == key]
                for key in (True, False)}  # fmt: skip

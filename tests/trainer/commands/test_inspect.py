@@ -193,7 +193,9 @@ def test_all_layers_a_filter_kernels_and_photos_and_models_side_by_side(
     for model in (tiny_model, other):
         layers = json.loads((model / "model.json").read_text())["network"]
         for layer in layers[1:]:
-            assert layer["name"] == "features" or f"<h2>{model} {layer['name']}: " in text
+            section = text.split(f"<h2>{layer['name']}</h2>")[-1].split("<h2>")[0]
+            for photo in photos:
+                assert layer["name"] == "features" or f"<h3>{model} · {Path(photo).name} · " in section
     assert text.count("filter 4 of 7<br>") >= 2 + 1  # feature maps of two photos, and a kernel
     assert "filter 1 of" not in text
     assert f"<h2>{other} kernels of conv2d: 3 × 3 × 3 × 7</h2>" in text
@@ -201,6 +203,10 @@ def test_all_layers_a_filter_kernels_and_photos_and_models_side_by_side(
     assert main(["inspect", *look, "--layers", "conv2d", "conv2d_4"]) == 0  # the other network has no conv2d_4
     assert main(["inspect", *look[:-2], str(tmp_path / "two"), "--kernels", "--layers", "conv2d", "typo"]) == 2
     assert "there is no layer 'typo'" in capfd.readouterr().err
+    look = ["--model-dir", str(tiny_model), "--output", str(tmp_path / "three"), "--image", photos[0]]
+    assert main(["inspect", *look, "--layers", "conv2d", "--filters", "999"]) == 2
+    assert "no chosen layer has filter 999" in capfd.readouterr().err
+    assert not (tmp_path / "three").exists()
     assert text.count("filter 4 of 5, channel ") == 3  # the first of seven channels
 
 

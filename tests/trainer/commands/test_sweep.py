@@ -85,7 +85,7 @@ def test_each_trial_has_curves_and_a_page_of_its_own(drawn: Path, tmp_path: Path
     assert info.test_metrics
     assert info.test_metrics["accuracy"] == trials[0]["test_accuracy"]
     about, trained = (path.read_text() for path in (tmp_path / "out/trials/001.html", model / "report.html"))
-    for words in ("Confusion matrix", "Most confident errors", "Samples", "Test photos"):
+    for words in ("Confusion matrix", "Most confident errors", "Samples", "Validation photos"):
         assert words in about
     own, trains = (re.findall(r'<div class="card"><b>([^<]*)', text) for text in (about, trained))
     assert own == trains

@@ -288,6 +288,12 @@ def test_photos_to_test_on_are_measured_once_the_model_is_done(
     assert info.test_metrics
     assert info.test_metrics["examples"] == info.data["test_photos"] == 13
     assert f"test accuracy {info.test_metrics['accuracy']:.3f} on 13 photos, 95 % interval" in said
+    report = (tmp_path / "model/report.html").read_text()
+    assert f"3 classes, {info.test_metrics['accuracy']:.1%} accurate on test photos</h1>" in report
+    assert (
+        f"{info.metrics['accuracy']:.1%}</b>accuracy" in report.split("<h2>Validation photos</h2>")[1].split("<h2>")[0]
+    )
+    assert str(test / "hat") in report.split("<h2>Samples</h2>")[1].split("<h2>")[0]
     assert main(["evaluate", "--model-dir", str(tmp_path / "model"), "--data", str(test)]) == 0
     assert f"accuracy {info.test_metrics['accuracy']:.4f}" in capfd.readouterr().out
 

@@ -24,6 +24,13 @@ def test_finds_files_however_deep_but_not_hidden_ones(tmp_path: Path) -> None:
         assert found == {("hat/1.jpg", "hat"), ("hat/new/2019/2.JPG", "hat"), ("shoes/3.jpg", "shoes")}
 
 
+def test_files_beside_the_class_folders_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path, "hat/1.jpg", "shoes/2.jpg", "loose.jpg", "readme.txt")
+    assert len(find_examples(str(tmp_path))) == 2
+    said = capsys.readouterr().err
+    assert f"warning: skipped 2 files outside the class folders of {tmp_path}, such as {tmp_path}/" in said
+
+
 def test_folders_that_look_the_same_are_one_class(tmp_path: Path) -> None:
     """macOS uses one normalization form of Unicode, other systems another."""
     make(tmp_path, "H\u00fcte/1.jpg", "Hu\u0308te/2.jpg", "shoes/3.jpg")
