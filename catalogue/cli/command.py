@@ -46,7 +46,8 @@ def run(
             if log and folder and not log_file and crashed:
                 kept = _moved(log, os.path.dirname(folder))
     except OSError as error:
-        say(f"{prog}: error: --log-file {log_file} cannot be written: {error.strerror}")
+        place = f"--log-file {log_file}" if log_file else "a temporary log file"
+        say(f"{prog}: error: {place} cannot be written: {error.strerror}")
         return 2
     if message:
         where = f" (details: {kept})" if kept and crashed else ""

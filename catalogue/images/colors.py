@@ -113,7 +113,7 @@ class IccProfile(NamedTuple):
     transform: ImageCms.ImageCmsTransform
 
     def to_srgb(self, picture: Image.Image) -> Image.Image:
-        """Convert an RGB image, or a CMYK image if that is the mode, to sRGB."""
+        """Convert an RGB image, or a CMYK image if `mode` is CMYK, to sRGB."""
         converted = ImageCms.applyTransform(picture.convert(self.mode), self.transform)
         assert converted is not None  # None is returned only for in-place conversions
         return converted

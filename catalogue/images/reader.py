@@ -6,7 +6,7 @@ with a `Reason`; it never becomes a partial image or a placeholder. Uses only Pi
 The policy (its version is `POLICY`, which model directories record):
 
 * the format is detected from the content, never from the name: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, and HEIC with the
-  extra ``heif``; of an animation, the first frame is read, on its canvas;
+  extra ``heif``; of an animation, the first frame is read, composited onto the full canvas;
 * file size, format and dimensions are checked before a pixel is decoded;
 * large JPEGs are scaled in the DCT domain during decoding, never below 1.5 times the requested size;
 * orientation is applied, from EXIF or XMP; transparency is composited over white; colors are converted to sRGB, from an

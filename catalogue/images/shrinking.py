@@ -27,7 +27,7 @@ class Profile(Protocol):
         """Pillow mode of the images, such as RGB or CMYK."""
 
     def to_srgb(self, picture: Image.Image) -> Image.Image:
-        """Convert an RGB image, or a CMYK image if that is the mode, to sRGB."""
+        """Convert an RGB image, or a CMYK image if `mode` is CMYK, to sRGB."""
 
 
 def shrink(

@@ -80,7 +80,7 @@ class _Lines(Iterator[str]):
         return self._ahead.popleft() if self._ahead else next(self._lines)
 
     def ahead(self, count: int) -> collections.deque[str]:
-        """Return the lines ahead, reading until there are `count`; fewer if they are long, or at the end."""
+        """Return the lookahead lines, filled to at least `count` unless the lines are long or the input ends."""
         size = sum(map(len, self._ahead)) if len(self._ahead) < count else 0
         while len(self._ahead) < count and size < _AHEAD_CHARACTERS:
             line = next(self._lines, None)

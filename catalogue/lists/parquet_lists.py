@@ -77,7 +77,7 @@ def _plain_field(field: pa.Field) -> pa.Field:
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Cast columns to the types of `_plain_field`: the times of Python have no nanoseconds."""
+    """Cast columns to the types of `_plain_field`; Python's datetime types have no nanoseconds."""
     fields = [_plain_field(field) for field in batch.schema]
     columns = [
         column.cast(field.type, safe=False) if column.type != field.type else column

@@ -91,7 +91,7 @@ def check(folder: Path, name: str) -> None:
     if refused:
         raise ModelDirError(
             f"{name}: its SavedModel has operations that are not permitted ({', '.join(sorted(refused))}): "
-            "a model is a program, so only use models of people you trust"
+            "a model is a program, so only use models from sources you trust"
         )
 
 

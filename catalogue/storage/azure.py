@@ -148,7 +148,8 @@ def _opened(root: str) -> ObstoreAzure:
         )
     except (BaseError, ValueError) as error:  # such as missing settings
         message = str(error).split("\n", 1)[0]
-        raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {message}; set AZURE_STORAGE_ACCOUNT_NAME") from error
+        advice = "check the AZURE_STORAGE_ variables, such as AZURE_STORAGE_ACCOUNT_NAME"
+        raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {message}; {advice}") from error
 
 
 def settings_of(root: str, environment: Mapping[str, str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ class ContentIndex:
     """Index of the predictions of earlier runs by content hash.
 
     It is loaded at the first lookup, as most nightly runs have no new images. Each result takes 16 bytes for its
-    truncated hash, and 8 for each label and score.
+    truncated hash, plus 8 bytes for each of its `top_k` label-score pairs.
 
     Args:
         folders: folders of journal parts.

@@ -263,7 +263,8 @@ def _beat(output: str, own: Holder, stop: threading.Event) -> None:
         try:
             holder = read_holder(output)
             if holder is None or holder.token != own.token:
-                logging.getLogger(__name__).error("%s has been taken over by %s", output, holder)
+                by = holder or "another command, or its lock was deleted"
+                logging.getLogger(__name__).error("%s has been taken over by %s", output, by)
                 return
             beating = dataclasses.replace(own, beat=time.time())
             storage.write_text(f"{output}/{LOCK_FILE}", json.dumps(dataclasses.asdict(beating)))

@@ -58,7 +58,7 @@ def _short(folder: str, descriptor: int) -> str:
     by_descriptor = f"/proc/{os.getpid()}/fd/{descriptor}"
     if os.path.isdir(by_descriptor):
         return by_descriptor
-    raise UserError(f"TMPDIR is too long for the path of a socket, {folder}: set a shorter one")
+    raise UserError(f"TMPDIR is too long for a socket path ({folder}): set TMPDIR to a shorter path")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Flags of fitting: epochs, learning rate, optimizer and regularization."""
+"""Training flags: epochs, learning rate, optimizer and regularization."""
 
 from __future__ import annotations
 

@@ -144,8 +144,8 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
     if found.suspicious:
         where = f"{config.model_dir.rstrip('/')}/{label_issues.FILE}"
         say(
-            f"{counted(found.suspicious, 'photo')} may have the wrong label: keep the rows of {where} that are wrong, "
-            "and pass the file to --drop"
+            f"{counted(found.suspicious, 'photo')} may have the wrong label: delete the rows of {where} whose label "
+            "is right, then pass the file to --drop"
         )
     return written
 

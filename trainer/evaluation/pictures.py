@@ -55,7 +55,7 @@ class Pictures:
         return page.gallery(figures) if figures else ""
 
     def samples(self) -> str:
-        """Return a few photos of each class, evenly spaced over all of them."""
+        """Return HTML with a few photos of each class, evenly spaced, for at most `SAMPLED_CLASSES` classes."""
         parts = []
         for number in self._sampled.tolist():
             own = np.flatnonzero(self._evaluated.truth == number)

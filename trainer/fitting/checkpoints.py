@@ -1,7 +1,8 @@
-"""Checkpoints of ``train``, kept beside the model directory until the run is done so that a later run can resume.
+"""Checkpoints of ``train``, kept until the run finishes, so that an interrupted run can be resumed.
 
-A folder, local or remote, with ``checkpoints.json``, which identifies the run, and a file for each fitting stage. Each
-file is replaced atomically, so a killed run leaves the previous version.
+A folder, local or remote: ``checkpoints.json``, which identifies the run, a file for each fitting stage, the split and
+the encoded photos; also the report if a quality gate fails. Each file is replaced atomically, so a killed run leaves
+the previous version.
 """
 
 from __future__ import annotations

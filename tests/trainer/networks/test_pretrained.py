@@ -77,7 +77,7 @@ def test_says_of_any_photos_what_keras_says(
     classify: Callable[..., int],
     read_rows: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    """Photos in no class's folder, through the SavedModel, compared with Keras's `predict` and `decode_predictions`."""
+    """Compare the SavedModel on unlabeled photos with Keras's `predict` and `decode_predictions`."""
     import keras
 
     (tmp_path / "photos").mkdir()
