@@ -257,6 +257,13 @@ def test_help_names_what_is_required_and_ends_with_an_example(name: str, monkeyp
     assert not parser.parse_known_args(words[4:])[1]
 
 
+def test_a_flag_has_one_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIP_MODEL_DIR", "gs://bucket/model")
+    monkeypatch.setenv("COLUMNS", "500")
+    lines = cli_reference.parsers()["trainer train"].format_help().splitlines()
+    assert max(line.count("(default:") for line in lines) == 1
+
+
 def test_the_help_of_train_fits_two_screens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     shown = cli_reference.parsers()["trainer train"].format_help()

@@ -23,7 +23,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         super().__init__(prog, max_help_position=_FLAG_COLUMNS if width >= _WIDE else 24, width=width)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        hidden = action.default is None or action.default is False
+        hidden = action.default is None or action.default is False or "(default:" in (action.help or "")
         return action.help if hidden else super()._get_help_string(action)
 
 
