@@ -18,8 +18,6 @@ _REGULARIZATION = (
     "label_smoothing",
     "ema",
     "mixup",
-    "warmup_epochs",
-    "patience",
 )
 
 
@@ -101,7 +99,7 @@ def settings(info: ModelInfo) -> Iterator[tuple[str, str]]:
         "optimizer",
         (
             f"{stage.get('optimizer', 'adam')}, learning rate {stage['learning_rate']:g} ({stage['decay']}), "
-            f"batches of {training['batch_size']}, seed {training['seed']}"
+            f"{_in_epochs(stage)}batches of {training['batch_size']}, seed {training['seed']}"
         ),
     )
     yield "regularization", ", ".join(_regularization(training, stage)) or "none"
@@ -119,6 +117,12 @@ def _regularization(training: dict[str, Any], stage: dict[str, Any]) -> Iterator
     yield from (f"{name.replace('_', ' ')} {value:g}" for name, value in own.items() if value)
     if stage.get("class_weights", "none") != "none":
         yield f"class weights {stage['class_weights']}"
+
+
+def _in_epochs(stage: dict[str, Any]) -> str:
+    """Return the warmup and the patience, in epochs, if they are set."""
+    words = {"warmup": stage.get("warmup_epochs"), "patience": stage.get("patience")}
+    return "".join(f"{name} {value:g}, " for name, value in words.items() if value)
 
 
 def _listed(value: Any) -> str:

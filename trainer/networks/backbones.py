@@ -108,8 +108,8 @@ def _own(name: str, image_size: int, color_mode: str, layers: Layers) -> keras.M
         return own.NETWORKS[name].build(image_size, channels, layers)
     except ValueError as error:  # of Keras, in many lines
         raise UserError(
-            f"{name} cannot be built for images of {image_size} pixels: its layers leave no pixel; use a larger "
-            "--image-size, or fewer --convolutions, smaller --strides or --pooling none"
+            f"{name} cannot be built for images of {image_size} pixels: use a larger --image-size, or in convolutional "
+            "fewer --convolutions, smaller --strides or --pooling none"
         ) from error
 
 

@@ -21,7 +21,12 @@ def test_the_weakest_class_comes_first_and_one_without_photos_last() -> None:
 
 def test_settings_name_all_that_was_set(tiny_model: Path) -> None:
     info = model_dir.read(tiny_model).info
-    main = info.training["main"] | {"weight_decay": 0.02, "ema": 0.99, "class_weights": "balanced"}
+    main = info.training["main"] | {
+        "weight_decay": 0.02,
+        "ema": 0.99,
+        "class_weights": "balanced",
+        "warmup_epochs": 1.0,
+    }
     layers = {"convolutions": [16, 24], "kernel": 5, "strides": 2, "pooling": "average"}
     training = info.training | {
         "main": main,
@@ -33,6 +38,7 @@ def test_settings_name_all_that_was_set(tiny_model: Path) -> None:
     found = dict(facts.settings(dataclasses.replace(info, training=training)))
     assert found["layers"] == "convolutions 16 24, kernel 5, strides 2, pooling average"
     assert found["regularization"] == "dropout 0.4, weight decay 0.02, ema 0.99, class weights balanced"
+    assert ", warmup 1, batches of " in found["optimizer"]
     assert found["refit"] == "trained again up to that epoch, with the validation photos"
 
 
