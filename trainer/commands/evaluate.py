@@ -107,16 +107,19 @@ def _classified_by(
 def _compared(
     info: ModelInfo, truth: np.ndarray, result: Classified, other: tuple[ModelInfo, Classified]
 ) -> Comparison:
-    """Compare two models on the photos that the first one could read.
-
-    A photo that only the first model could read counts as an error of the other.
-    """
+    """Compare two models on the photos that both could read."""
     before, theirs = other
     index = {label: number for number, label in enumerate(info.labels)}
     names = [before.labels[number] for number in theirs.probabilities.argmax(axis=1)]
     said = {example.uri: index.get(name, -1) for example, name in zip(theirs.examples, names, strict=True)}
+    both = np.array([example.uri in said for example in result.examples])
+    if not both.any():
+        raise UserError(f"model {before.id} of --compare can read none of the photos: choose another --data")
     old = np.array([said.get(example.uri, -1) for example in result.examples])
-    return Comparison(before.id, metrics.compared(truth, old, result.probabilities.argmax(axis=1), info.labels), old)
+    new = result.probabilities.argmax(axis=1)
+    was, now = old == truth, new == truth
+    compared = metrics.compared(truth[both], old[both], new[both], info.labels)
+    return Comparison(before.id, compared, old, fixed=both & ~was & now, broken=both & was & ~now)
 
 
 def _print_metrics(info: ModelInfo, measured: dict[str, Any], result: Classified) -> None:
@@ -176,8 +179,8 @@ def _write(
         {"uri": p.example.uri, "reason": p.error.reason.code, "message": p.error.message} for p in result.unreadable
     ]
     if comparison:
-        flips = np.flatnonzero((comparison.old == evaluated.truth) != (evaluated.predicted == evaluated.truth))
-        names = [*info.labels, None]  # -1: a label unknown to the new model, or a photo the old model could not read
+        flips = np.flatnonzero(comparison.fixed | comparison.broken)
+        names = [*info.labels, None]  # -1: a label that the new model does not have
         rows = [_row(info, evaluated, row) | {"before": names[comparison.old[row]]} for row in flips.tolist()]
         content["comparison"] = {"model_id": comparison.before, **comparison.result, "flips": rows}
     write("evaluation.json", json.dumps(content, indent=1))  # ASCII, since file names may not be valid UTF-8

@@ -54,8 +54,12 @@ class Comparison:
         before: id of the other model.
         result: result of `trainer.evaluation.metrics.compared`.
         old: int [N], index of its best label; -1 for a label that the model of the page does not have.
+        fixed, broken: bool [N], photos that only the model of the page, or only the other model gets right. Photos that
+            the other model could not read are neither.
     """
 
     before: str
     result: dict[str, Any]
     old: np.ndarray
+    fixed: np.ndarray
+    broken: np.ndarray

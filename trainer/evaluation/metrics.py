@@ -181,9 +181,9 @@ def compared(truth: np.ndarray, old: np.ndarray, new: np.ndarray, labels: Sequen
         labels: class names.
 
     Returns:
-        ``accuracy_before``, ``accuracy``, ``fixed`` and ``broken`` (numbers of photos that only the new, or only the
-        old model gets right), ``p_value`` (see `mcnemar`) and ``per_class`` (label -> fixed, broken; only classes that
-        have any).
+        ``examples`` (number of photos), ``accuracy_before``, ``accuracy``, ``fixed`` and ``broken`` (numbers of photos
+        that only the new, or only the old model gets right), ``p_value`` (see `mcnemar`) and ``per_class`` (label ->
+        fixed, broken; only classes that have any).
     """
     was, now = old == truth, new == truth
     fixed, broken = ~was & now, was & ~now
@@ -193,6 +193,7 @@ def compared(truth: np.ndarray, old: np.ndarray, new: np.ndarray, labels: Sequen
         if any(counts):
             flips[label] = {"fixed": counts[0], "broken": counts[1]}
     return {
+        "examples": len(truth),
         "accuracy_before": float(was.mean()),
         "accuracy": float(now.mean()),
         "fixed": int(fixed.sum()),

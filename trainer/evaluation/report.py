@@ -153,12 +153,13 @@ def _comparison(info: ModelInfo, comparison: Comparison, evaluated: Evaluated, p
         "broken": f"{found['broken']:,}",
         "p (McNemar)": f"{found['p_value']:.3g}",
     }
+    if found["examples"] < len(evaluated.uris):
+        cards["photos both models read"] = f"{found['examples']:,}"
     rows = [[page.text(label), f"{n['fixed']:,}", f"{n['broken']:,}"] for label, n in found["per_class"].items()]
     if not rows:
         return page.cards(cards) + "<p>No prediction became right or wrong.</p>"
-    was, now = comparison.old == evaluated.truth, evaluated.predicted == evaluated.truth
     galleries = ""
-    for title, flipped in (("Broken: right before", was & ~now), ("Fixed: wrong before", now & ~was)):
+    for title, flipped in (("Broken: right before", comparison.broken), ("Fixed: wrong before", comparison.fixed)):
         chosen = np.flatnonzero(flipped)[:PICTURES]
         notes = {row: _before(info, comparison.old[row]) for row in chosen.tolist()}
         galleries += f"<p>{title}</p>{pictures.gallery(chosen, notes)}" if notes else ""

@@ -6,8 +6,9 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tests.conftest import ObjectStore
 from trainer.__main__ import main
 from trainer.commands import evaluate as module
 from trainer.data.examples import Example
+from trainer.evaluation import inference
 
 
 def test_evaluate_measures_and_writes(
@@ -137,6 +139,28 @@ def test_two_models_on_the_same_photos(
     assert compared.count("<figure") == sum(min(len(flips), 12) for flips in flipped.values()) > 0
     for label in {flip["before"] for flips in flipped.values() for flip in flips[:12]}:
         assert f"before: {label}<" in compared
+
+
+def test_comparison_leaves_out_photos_that_the_other_model_cannot_read(
+    tiny_model: Path, other_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classify, left_out = inference.classify, set[str]()
+
+    def classify_less(examples: Sequence[Example], total: int, *others: Any) -> inference.Classified:
+        if left_out:
+            return classify(examples, total, *others)
+        left_out.update(example.uri for example in examples[:20])  # the first call is that of --compare
+        return classify(examples[20:], total, *others)
+
+    monkeypatch.setattr(inference, "classify", classify_less)
+    assert evaluate(tiny_model, drawn, "--compare", other_model, "--output", tmp_path / "out") == 0
+    written = json.loads((tmp_path / "out/evaluation.json").read_text())
+    found = written["comparison"]
+    assert found["examples"] == written["examples"] - 20 == 16
+    gain = (found["fixed"] - found["broken"]) / 16
+    assert found["accuracy"] == pytest.approx(found["accuracy_before"] + gain)
+    assert not left_out & {flip["uri"] for flip in found["flips"]}
+    assert "photos both models read" in (tmp_path / "out/report.html").read_text()
 
 
 def test_a_gate_that_is_missed_fails_the_command(
