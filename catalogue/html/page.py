@@ -81,7 +81,7 @@ details { margin: .5rem 0; } summary { cursor: pointer; }
 """
 
 
-def document(kind: str, lead: str, body: Iterable[str], *, headline: str = "") -> str:
+def document(kind: str, lead: str, body: Iterable[str], *, headline: str = "", parent: str = "") -> str:
     """Return a complete page: a headline, a list of its sections that stays in view, and the sections.
 
     Args:
@@ -89,6 +89,7 @@ def document(kind: str, lead: str, body: Iterable[str], *, headline: str = "") -
         lead: one line about the subject of the page.
         body: HTML; each `section` is listed.
         headline: main finding of the page; `kind` if empty.
+        parent: HTML, a link to the page that lists this one.
     """
     found: dict[str, str] = {}  # anchor -> title, already escaped
 
@@ -100,7 +101,8 @@ def document(kind: str, lead: str, body: Iterable[str], *, headline: str = "") -
 
     sections = re.sub(r"<section><h2>(.*?)</h2>", with_anchor, "\n".join(body))
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in found.items())
-    above = f'<p class="kind">{text(kind)}</p>' if headline else ""
+    above = " / ".join([*([parent] if parent else []), *([text(kind)] if headline else [])])
+    above = f'<p class="kind">{above}</p>' if above else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from catalogue.html import page
 from trainer.evaluation import metrics
 from trainer.evaluation.evaluated import Evaluated
 from trainer.evaluation.report import evaluation_page
@@ -41,4 +42,5 @@ def trial_page(job: Job, prepared: Prepared, result: TrainingResult, name: str) 
     uris = [prepared.encoded.examples[row].uri for row in rows]
     unreadable = len(prepared.encoded.unreadable)
     evaluated = Evaluated(f"{name} · {which}", uris, prepared.truth[rows], shown, unreadable)
-    return evaluation_page(info, tested or info.metrics, evaluated, fitting=True)
+    parent = page.file_link("../report.html", "Sweep")
+    return evaluation_page(info, tested or info.metrics, evaluated, fitting=True, parent=parent)

@@ -25,6 +25,7 @@ def evaluation_page(
     comparison: Comparison | None = None,
     fitting: bool = False,
     about_data: Sequence[str] = (),
+    parent: str = "",
 ) -> str:
     """Return the page for one set of photos.
 
@@ -35,6 +36,7 @@ def evaluation_page(
         comparison: comparison with another model; None for none.
         fitting: whether to show how the model was trained: verdict, validation metrics beside test metrics, curves.
         about_data: sections about the training photos, see `trainer.evaluation.data_sections`.
+        parent: HTML, a link to the page that lists this one.
     """
     figures = {
         **(_figures(metrics) if metrics else {}),
@@ -67,6 +69,7 @@ def evaluation_page(
             page.section("Network", _network(info)),
         ],
         headline=_headline(info, metrics, "on test photos" if validation else ""),
+        parent=parent,
     )
 
 

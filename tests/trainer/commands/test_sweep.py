@@ -87,6 +87,8 @@ def test_each_trial_has_curves_and_a_page_of_its_own(drawn: Path, tmp_path: Path
     about, trained = (path.read_text() for path in (tmp_path / "out/trials/001.html", model / "report.html"))
     for words in ("Confusion matrix", "Most confident errors", "Samples", "Validation photos"):
         assert words in about
+    (back,) = re.findall(r'<header>.*?<a href="([^"]*)"', about)
+    assert (tmp_path / "out/trials" / back).resolve() == tmp_path / "out/report.html"
     own, trains = (re.findall(r'<div class="card"><b>([^<]*)', text) for text in (about, trained))
     assert own == trains
 
