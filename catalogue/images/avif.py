@@ -1,6 +1,7 @@
 """Reads the colors and crop of the primary image from AVIF and HEIC headers, which Pillow ignores.
 
-Source: ISO/IEC 14496-12 (boxes), 23008-12 (items and their properties), 23000-22 (the order of properties).
+Source: ISO/IEC 14496-12 (boxes and the locations of items), 23008-12 (items and their properties), 23000-22 (the order
+of properties).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from fractions import Fraction
 
+from catalogue.images import av1
 from catalogue.images.cicp import CodePoints, Conversion, conversion_of
 from catalogue.reasons import ImageError, Reason
 
@@ -16,7 +18,10 @@ Box = tuple[int, int, int, int]
 
 
 def conversion(data: bytes) -> Conversion | None:
-    """Return the conversion to sRGB given by the file's ``nclx``; None without one, or with an embedded profile.
+    """Return the conversion to sRGB given by the file's ``nclx``, or by its AV1 stream if it has none.
+
+    Returns:
+        The conversion; None if the colors are sRGB or unspecified, or if the file has an embedded profile.
 
     Raises:
         ImageError: the colors are not supported.
@@ -24,8 +29,9 @@ def conversion(data: bytes) -> Conversion | None:
     colors = [body for kind, body in _properties(data) if kind == b"colr"]
     if any(body[:4] in (b"prof", b"rICC") for body in colors):
         return None
-    points = next((body for body in colors if body[:4] == b"nclx" and len(body) >= 10), None)
-    return conversion_of(CodePoints(*struct.unpack(">HH", points[4:8]))) if points else None
+    box = next((body for body in colors if body[:4] == b"nclx" and len(body) >= 10), None)
+    points = CodePoints(*struct.unpack(">HH", box[4:8])) if box else av1.code_points(_first_tile(data))
+    return conversion_of(points) if points else None
 
 
 def crop(data: bytes, width: int, height: int) -> Box | None:
@@ -55,15 +61,77 @@ def crop(data: bytes, width: int, height: int) -> Box | None:
 def _properties(data: bytes) -> list[tuple[bytes, bytes]]:
     """Return the type and body of each property of the primary image; none if the boxes cannot be parsed."""
     try:
-        meta = dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
-        primary = meta[b"pitm"]
-        item = int.from_bytes(primary[4:6] if primary[0] == 0 else primary[4:8], "big")
+        meta = _meta(data)
+        item = _primary(meta)
         inner = list(_boxes(meta[b"iprp"]))
         properties = list(_boxes(dict(inner)[b"ipco"]))
         indices = [index for kind, body in inner if kind == b"ipma" for index in _indices(body, item)]
         return [properties[index - 1] for index in indices if 0 < index <= len(properties)]
     except (KeyError, IndexError, struct.error):  # Pillow reports the damage
         return []
+
+
+def _first_tile(data: bytes) -> bytes:
+    """Return the start of the AV1 stream of the primary image, of its first tile if it is a grid; empty if not found.
+
+    HEIC has streams of another format.
+    """
+    try:
+        meta = _meta(data)
+        item = _primary(meta)
+        if b"iref" in meta:
+            item = next(_tiles(meta[b"iref"], item), item)
+        if b"av01" not in meta[b"iinf"]:
+            return b""
+        return next((data[start:end] for own, start, end in _locations(meta[b"iloc"]) if own == item), b"")
+    except (KeyError, IndexError, struct.error):  # Pillow reports the damage
+        return b""
+
+
+def _meta(data: bytes) -> dict[bytes, bytes]:
+    """Return the boxes in the ``meta`` box. Raises KeyError."""
+    return dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
+
+
+def _primary(meta: dict[bytes, bytes]) -> int:
+    """Return the number of the primary item. Raises KeyError."""
+    body = meta[b"pitm"]
+    return int.from_bytes(body[4:6] if body[0] == 0 else body[4:8], "big")
+
+
+def _tiles(references: bytes, item: int) -> Iterator[int]:
+    """Yield the items that an item is derived from, given the body of the ``iref`` box."""
+    size = 4 if references[0] else 2
+    for kind, body in _boxes(references[4:]):
+        if kind == b"dimg" and int.from_bytes(body[:size], "big") == item:
+            numbers = body[size + 2 :]
+            yield from (int.from_bytes(numbers[at : at + size], "big") for at in range(0, len(numbers), size))
+
+
+def _locations(body: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield each item with the start and end of its first part in the file, given the body of the ``iloc`` box."""
+    version, position = body[0], 6
+    offset_size, length_size, base_size, index_size = (body[4 + n // 2] >> (4, 0)[n % 2] & 15 for n in range(4))
+
+    def number(size: int) -> int:
+        nonlocal position
+        position += size
+        if position > len(body):
+            raise IndexError
+        return int.from_bytes(body[position - size : position], "big")
+
+    wide = 4 if version == 2 else 2
+    for _ in range(number(wide)):
+        item = number(wide)
+        is_in_file = not version or number(2) & 15 == 0
+        number(2)  # data_reference_index
+        base, parts = number(base_size), number(2)
+        sizes = (index_size if version else 0, offset_size, length_size)
+        if parts:
+            _, offset, length = map(number, sizes)
+            position += (parts - 1) * sum(sizes)
+            if is_in_file:
+                yield item, base + offset, base + offset + length
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

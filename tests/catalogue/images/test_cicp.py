@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from catalogue.images import cicp
+from catalogue.images import av1, cicp
 from catalogue.images.cicp import CodePoints, conversion_of
 from catalogue.images.reader import read_image, read_thumbnail
 from catalogue.images.spec import ImageSpec
@@ -66,6 +66,39 @@ def test_colours_by_code_points_are_brought_to_srgb(name: str, form: str) -> Non
     else:
         data = avif(image, primaries, transfer)
     np.testing.assert_allclose(colours(data), [GROUND, GARMENT], atol=4)
+
+
+@pytest.mark.parametrize("name", CODED)
+@pytest.mark.parametrize("size", [64, 1024])
+def test_colors_of_an_avif_without_a_color_box_are_those_of_its_stream(name: str, size: int) -> None:
+    """libavif reads them there too. The lengths of the fields before them depend on the size."""
+    primaries, transfer, *pixels = CODED[name]
+    image = np.asarray(picture(*pixels).resize((size, size), Image.Resampling.NEAREST))
+    codec = pytest.importorskip("imagecodecs")
+    data = codec.avif_encode(image, primaries=primaries, transfer=transfer, matrix=1, speed=10)
+    assert b"colr" in data
+    np.testing.assert_allclose(colours(data.replace(b"colr", b"free")), [GROUND, GARMENT], atol=4)
+
+
+def test_a_stream_that_is_not_reduced_to_a_still_picture() -> None:
+    """A sequence header with timing, decoder model, display delay and all tools between frames, written by hand."""
+    fields = [
+        (1, 3), (0, 1), (0, 1),  # profile 1, not still, not reduced
+        (1, 1), (1, 32), (30, 32), (1, 1), (0b00101, 5),  # timing, with a number in uvlc coding
+        (1, 1), (9, 5), (1, 32), (3, 5), (4, 5),  # decoder model: delays of 10 bits
+        (1, 1), (1, 5),  # display delay; two operating points
+        (0, 12), (12, 5), (1, 1), (1, 1), (5, 10), (6, 10), (0, 1), (1, 1), (7, 4),
+        (0, 12), (4, 5), (0, 1), (0, 1),
+        (6, 4), (5, 4), (63, 7), (31, 6), (1, 1), (3, 4), (2, 3),  # size, frame ids
+        (7, 3), (15, 4), (1, 1), (3, 2), (0, 1), (1, 1), (0, 1), (1, 1), (6, 3), (7, 3),  # tools
+        (1, 1), (1, 1), (9, 8), (16, 8), (9, 8),  # 10 bits, colors described: BT.2020, PQ
+    ]  # fmt: skip
+    bits = "".join(f"{value:0{width}b}" for value, width in fields)
+    header = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    delimiter, padding = bytes([2 << 3 | 2, 0]), bytes([15 << 3 | 2, 3, 1, 2, 3])
+    stream = delimiter + padding + bytes([1 << 3 | 4 | 2, 0, len(header)]) + header
+    assert av1.code_points(stream) == CodePoints(9, 16)
+    assert av1.code_points(delimiter + padding) is None
 
 
 def test_pq_is_brighter_than_white_where_it_is() -> None:
