@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -15,3 +17,17 @@ def test_a_benchmark_says_what_it_measured_and_fails_below_its_limits(capsys: py
     with pytest.raises(SystemExit, match=r"^limits not met: 0\.95 of the ceiling; 3\.0 times$"):
         commands.finish({"ratio": 0.9}, {"0.95 of the ceiling": False, "1.6 times": True, "3.0 times": False})
     assert json.loads(capsys.readouterr().out)["ratio"] == 0.9
+
+
+def test_the_functions_that_techniques_replace_exist() -> None:
+    """In a process of its own, since they stay replaced."""
+    program = """
+from benchmarks.techniques import VARIANTS
+changes = [variant for variant in VARIANTS.values() if variant.change]
+for variant in changes:
+    variant.change(*["teachers"] * variant.needs_teachers)
+print(len(changes))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 5
