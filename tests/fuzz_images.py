@@ -25,6 +25,8 @@ from typing import Any
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+import numpy as np  # noqa: E402
+import tifffile  # noqa: E402
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin  # noqa: E402
 
 from catalogue.images.reader import read_image  # noqa: E402
@@ -69,7 +71,20 @@ def drawn_files() -> dict[str, bytes]:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[34675] = b"a profile"
     ways |= {"texts": (picture, "PNG", {"pnginfo": texts}), "profile": (picture, "TIFF", {"tiffinfo": tags})}
+    inks = np.asarray(picture.convert("CMYK"))
+    samples = np.concatenate([inks, inks[..., :1]], axis=-1)
     files = {}
+    for name, values, more in (
+        ("inks and alpha", samples, {"planarconfig": "contig", "tile": (16, 16), "compression": "lzw"}),
+        (
+            "separate",
+            np.moveaxis(samples.astype(np.uint16) * 257, -1, 0),
+            {"planarconfig": "separate", "rowsperstrip": 9},
+        ),
+    ):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, values, photometric="separated", extrasamples=["unassalpha"], **more)
+        files[name] = buffer.getvalue()
     for name, (image, format_, options) in ways.items():
         buffer = io.BytesIO()
         image.save(buffer, format_, **options)

@@ -92,8 +92,9 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
     """Open an image file and check its header, without decoding pixels. Raises ImageError."""
     if Image.MAX_IMAGE_PIXELS is not None and limits.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limits.max_pixels  # otherwise Pillow would reject images within the limit
-    if data.startswith(_TIFF):
-        tiff.check(data)
+    if data.startswith(_TIFF) and tiff.is_decoded_wrongly(data):
+        with broken_file(limits):
+            data = tiff.rewritten(data, limits)
     elif data.startswith(png.SIGNATURE):
         data = png.without_damaged_remarks(data)
     with broken_file(limits):
@@ -104,7 +105,7 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
             if data.startswith(b"RIFF") and len(data) < 8 + int.from_bytes(data[4:8], "little"):
                 raise ImageError(Reason.TRUNCATED, f"{len(data):,} bytes, the header declares more") from error
             if data.startswith(_TIFF):
-                raise tiff.why_refused(data) from error
+                return open_image(tiff.rewritten(data, limits), limits)
             if has_known_signature(data):
                 raise ImageError(Reason.CORRUPT, "the header is damaged") from error
             if _HEIC.match(data):

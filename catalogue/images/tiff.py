@@ -1,4 +1,4 @@
-"""Detects the kinds of TIFF that Pillow does not decode correctly, and describes them. Part of the image policy.
+"""Detects the kinds of TIFF that Pillow does not decode correctly, and rewrites or describes them. Part of the policy.
 
 A TIFF can store its samples in hundreds of ways. Pillow rejects some, and silently decodes a few wrongly;
 `tests/catalogue/images/test_tiff.py` compares each with another decoder.
@@ -7,15 +7,23 @@ A TIFF can store its samples in hundreds of ways. Pillow rejects some, and silen
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from typing import NamedTuple
 
+from catalogue.images import tiff_samples
+from catalogue.images.spec import Limits
 from catalogue.reasons import ImageError, Reason
 
 # Tags and values of TIFF 6.0, its Technical Notes, and DNG 1.7.
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 254, 258, 259, 262, 277, 284
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUB_IFDS, _DNG_VERSION = 338, 339, 330, 50706
 _GREY, _RGB, _CMYK, _YCBCR = (0, 1), 2, 5, 6
-_UNCOMPRESSED, _SEPARATE, _SIGNED, _REDUCED, _UNASSOCIATED_ALPHA = 1, 2, 2, 1, 2
+_UNCOMPRESSED, _SEPARATE, _REDUCED, _UNASSOCIATED_ALPHA = 1, 2, 1, 2
+_UNSIGNED, _SIGNED, _UNTYPED = 1, 2, 4
+_KIND_TAGS = (
+    _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUB_IFDS,
+    _DNG_VERSION,
+)  # fmt: skip
 _EXTRAS = {1: "associated alpha", 2: "alpha"}
 _PHOTOMETRICS = {
     0: "gray", 1: "gray", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "ICC Lab",
@@ -23,7 +31,8 @@ _PHOTOMETRICS = {
 }  # fmt: skip
 _FORMATS = {1: "", 2: " signed", 3: " floating-point", 4: " untyped", 5: " complex", 6: " complex"}
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_NUMBERS, _MOST_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}, 16
+_NUMBERS, _MOST_NUMBERS = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}, 16
+_RATIONAL = 5
 
 
 class _Kind(NamedTuple):
@@ -46,21 +55,24 @@ class _Kind(NamedTuple):
         return ", ".join(parts)
 
 
-def check(data: bytes) -> None:
-    """Reject a TIFF that Pillow would decode wrongly. Raises ImageError."""
+def is_decoded_wrongly(data: bytes) -> bool:
+    """Return whether Pillow would decode a TIFF wrongly. Raises ImageError for camera raw files and crafted files."""
     kind = _kind(data)
-    if kind and not _is_decoded_right(kind):
-        raise _unsupported(kind)
+    return kind is not None and not _is_decoded_right(kind)
 
 
-def why_refused(data: bytes) -> ImageError:
-    """Return the error for a TIFF that Pillow rejects: an unsupported kind, or a damaged header."""
-    kind = _kind(data)
-    return _unsupported(kind) if kind else ImageError(Reason.CORRUPT, "the header is damaged")
+def rewritten(data: bytes, limits: Limits) -> bytes:
+    """Return a TIFF that Pillow decodes correctly, for one that it rejects or decodes wrongly.
 
-
-def _unsupported(kind: _Kind) -> ImageError:
-    return ImageError(Reason.UNSUPPORTED, f"this kind of TIFF is not supported: {kind}")
+    Raises:
+        ImageError: this kind of TIFF is not supported, the file is damaged, or the image is too large.
+    """
+    kind, tags = _kind(data), _tags(data, tiff_samples.TAGS, tiff_samples.MAX_NUMBERS)
+    if not kind or not tags:
+        raise ImageError(Reason.CORRUPT, "the header is damaged")
+    if kind.sample_format not in (_UNSIGNED, _UNTYPED) or not tiff_samples.can_decode(tags):
+        raise ImageError(Reason.UNSUPPORTED, f"this kind of TIFF is not supported: {kind}")
+    return tiff_samples.decoded(data, tags, limits, is_separate=kind.is_separate)
 
 
 def _is_decoded_right(kind: _Kind) -> bool:
@@ -83,23 +95,28 @@ def _kind(data: bytes) -> _Kind | None:
         ImageError: the file is a camera raw file, whose first image is only a thumbnail, or it is crafted to use up
             memory.
     """
-    tags = _tags(data)
+    tags = _tags(data, _KIND_TAGS, _MOST_NUMBERS)
     if not tags:
         return None
     if _DNG_VERSION in tags or (_SUB_IFDS in tags and tags.get(_SUBFILE, (0,))[0] == _REDUCED):
         raise ImageError(Reason.UNSUPPORTED, "a camera raw file, such as DNG or NEF: export it as JPEG or TIFF")
     return _Kind(
-        bits=tags.get(_BITS, (1,)),
-        sample_format=max(tags.get(_SAMPLE_FORMAT, (1,))),
-        photometric=tags.get(_PHOTOMETRIC, (-1,))[0],
-        compression=tags.get(_COMPRESSION, (_UNCOMPRESSED,))[0],
+        bits=tuple(map(int, tags.get(_BITS, (1,)))),
+        sample_format=int(max(tags.get(_SAMPLE_FORMAT, (1,)))),
+        photometric=int(tags.get(_PHOTOMETRIC, (-1,))[0]),
+        compression=int(tags.get(_COMPRESSION, (_UNCOMPRESSED,))[0]),
         is_separate=tags.get(_PLANAR, (1,))[0] == _SEPARATE and tags.get(_SAMPLES, (1,))[0] > 1,
-        extra_samples=tags.get(_EXTRA_SAMPLES, ()),
+        extra_samples=tuple(map(int, tags.get(_EXTRA_SAMPLES, ()))),
     )
 
 
-def _tags(data: bytes) -> dict[int, tuple[int, ...]]:
-    """Return the integers in the tags of the first directory, at most 16 per tag; none if it is damaged.
+def _tags(data: bytes, wanted: Collection[int], most: int) -> dict[int, tuple[float, ...]]:
+    """Return the numbers in tags of the first directory; none if it is damaged.
+
+    Args:
+        data: content of the file.
+        wanted: tags to return.
+        most: maximum count of numbers of each tag; further ones are left out.
 
     Raises:
         ImageError: the tags together claim more bytes than the file has; Pillow would allocate memory for each of them.
@@ -111,7 +128,8 @@ def _tags(data: bytes) -> dict[int, tuple[int, ...]]:
         (at,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, 8 if is_big else 4)
         (count,) = struct.unpack_from(f"{order}{'Q' if is_big else 'H'}", data, at)
         at += 8 if is_big else 2
-        tags, claimed = {}, 0
+        tags: dict[int, tuple[float, ...]] = {}
+        claimed = 0
         for _ in range(count):
             tag, kind, length = struct.unpack_from(entry, data, at)
             size, place = length * _TYPE_BYTES.get(kind, 0), at + struct.calcsize(entry)
@@ -120,8 +138,11 @@ def _tags(data: bytes) -> dict[int, tuple[int, ...]]:
                 claimed += size
             if claimed > len(data):
                 raise ImageError(Reason.CORRUPT, "its tags claim more bytes than the file has")
-            if kind in _NUMBERS and length:
-                tags[tag] = struct.unpack_from(f"{order}{min(length, _MOST_NUMBERS)}{_NUMBERS[kind]}", data, place)
+            if tag in wanted and kind in _NUMBERS and length:
+                tags[tag] = struct.unpack_from(f"{order}{min(length, most)}{_NUMBERS[kind]}", data, place)
+            elif tag in wanted and kind == _RATIONAL and length:
+                pairs = struct.unpack_from(f"{order}{2 * min(length, most)}I", data, place)
+                tags[tag] = tuple(above / max(1, below) for above, below in zip(pairs[::2], pairs[1::2], strict=True))
             at += struct.calcsize(entry) + word
     except (struct.error, OverflowError):
         return {}
