@@ -93,7 +93,7 @@ REASONS = {
     "multiple_exif.jpg": Reason.TOO_SMALL,
     "no_palette.gif": Reason.TOO_SMALL,
     "orientation_rectangle.jpg": Reason.TOO_SMALL,
-    "png_decompression_dos.png": Reason.TOO_MANY_BYTES,
+    "png_decompression_dos.png": Reason.TOO_SMALL,
     "truncated_end_chunk.png": Reason.TRUNCATED,
     "truncated_image.png": Reason.TRUNCATED,
     "ultrahdr.jpg": Reason.TRUNCATED,

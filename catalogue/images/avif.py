@@ -16,6 +16,37 @@ from catalogue.reasons import ImageError, Reason
 
 Box = tuple[int, int, int, int]
 
+_AVIF = {b"avif", b"avis"}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_MAX_BRAND_BYTES = 512
+
+
+def format_of(data: bytes) -> str | None:
+    """Return AVIF or HEIF, the name of Pillow's plugin for a file; None for other files."""
+    if data[4:8] != b"ftyp":
+        return None
+    size = min(int.from_bytes(data[:4], "big"), _MAX_BRAND_BYTES)
+    brands = {data[8:12], *(data[at : at + 4] for at in range(16, size, 4))}
+    return "AVIF" if brands & _AVIF else "HEIF" if brands & _HEIC else None
+
+
+def with_major_brand(data: bytes) -> bytes:
+    """Return an AVIF file with a major brand that Pillow knows; others, such as ``mif1``, do not name the codec."""
+    return data if data[8:12] in _AVIF else data[:8] + b"avif" + data[12:]
+
+
+def is_truncated(data: bytes) -> bool:
+    """Return whether a box of an AVIF or HEIC extends beyond the end of the file."""
+    position = 0
+    while format_of(data) and position + 8 <= len(data):
+        size = int.from_bytes(data[position : position + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[position + 8 : position + 16], "big")
+        if size < 8:  # zero: up to the end of the file
+            return False
+        position += size
+    return position > len(data)
+
 
 def conversion(data: bytes) -> Conversion | None:
     """Return the conversion to sRGB given by the file's ``nclx``, or by its AV1 stream if it has none.

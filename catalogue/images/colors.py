@@ -10,15 +10,16 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile
 
 # Two tags of TIFF 6.0, and a value of PhotometricInterpretation.
+_ROUNDING = 1
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
-# Scaling of the transparent gray value or color, by raw mode of a PNG: Pillow scales the pixels to 8 bits, but not this
-# value.
+# Pillow's raw modes for RGB of 16 bits: the byte of each value that it keeps.
+_HIGH_BYTES, _LOW_BYTES = "RGB;16B", "RGB;16L"
+# Scaling of the transparent gray value, by raw mode of a PNG: Pillow scales the pixels to 8 bits, but not this value.
 _TRANSPARENT_TO_8_BITS = {
     "1": lambda value: value * 255,
     "L;2": lambda value: value * 85,
     "L;4": lambda value: value * 17,
-    "RGB;16B": lambda value: tuple(channel >> 8 for channel in value),
 }
 
 
@@ -28,6 +29,26 @@ def prepare_transparency(image: ImageFile.ImageFile) -> None:
         to_8_bits = _TRANSPARENT_TO_8_BITS.get(str(image.tile[0].args))
         if to_8_bits and not isinstance(image.info["transparency"], str):
             image.info["transparency"] = to_8_bits(image.info["transparency"])
+
+
+def has_deep_transparent_color(image: ImageFile.ImageFile) -> bool:
+    """Return whether an image that is not decoded yet is RGB of 16 bits in which one color is transparent."""
+    return bool(image.tile) and image.tile[0].args == _HIGH_BYTES and "transparency" in image.info
+
+
+def make_transparent(image: ImageFile.ImageFile, again: ImageFile.ImageFile) -> None:
+    """Give a decoded image an alpha channel that is zero where the color is the transparent one.
+
+    Pillow keeps only the high byte of each value, which many other colors share.
+
+    Args:
+        image: image for which `has_deep_transparent_color` was true.
+        again: the same image, not decoded yet.
+    """
+    transparent = np.array(image.info.pop("transparency"))
+    again.tile = [tile._replace(args=_LOW_BYTES) for tile in again.tile]
+    is_it = (np.asarray(image) == transparent >> 8) & (np.asarray(again) == transparent & 255)
+    image.putalpha(Image.fromarray(np.where(is_it.all(axis=-1), 0, 255).astype(np.uint8)))
 
 
 def drop_odd_metadata(image: ImageFile.ImageFile) -> None:
@@ -129,14 +150,26 @@ def profile_of(image: Image.Image) -> IccProfile | None:
     return profile if profile.mode != "L" or gray else None
 
 
+def _changes_nothing(profile: IccProfile) -> bool:
+    """Return whether a profile is that of sRGB, whatever its name: it changes no color by more than rounding."""
+    if profile.mode == "CMYK":
+        return False
+    levels = np.arange(0, 256, 17, dtype=np.uint8)
+    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(len(levels), -1, 3)
+    picture = Image.fromarray(colors).convert(profile.mode)
+    before = np.asarray(picture.convert("RGB"), dtype=int)
+    return bool(np.abs(np.asarray(profile.to_srgb(picture), dtype=int) - before).max() <= _ROUNDING)
+
+
 @functools.lru_cache(maxsize=16)
 def _read_profile(data: bytes) -> IccProfile | None:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         mode = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.ljust(4))
-        if mode is None or (profile.profile.profile_description or "").startswith("sRGB"):
+        if mode is None:
             return None
-        return IccProfile(mode, ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB"))
+        found = IccProfile(mode, ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB"))
+        return None if _changes_nothing(found) else found
     except (
         OSError,
         ValueError,

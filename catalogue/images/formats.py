@@ -11,9 +11,9 @@ import warnings
 import zlib
 from collections.abc import Iterator
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
-from catalogue.images import png, tiff
+from catalogue.images import avif, bmp, png, tiff
 from catalogue.images.spec import Limits
 from catalogue.reasons import ImageError, Reason
 
@@ -40,25 +40,26 @@ BROKEN_FILE = (
 )
 
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # the last two are BigTIFF
-_SIGNATURES = (
-    b"\xff\xd8\xff",
-    png.SIGNATURE,
-    b"GIF87a",
-    b"GIF89a",
-    b"BM",
-    *_TIFF,
-)
-_HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
+_JPEG = b"\xff\xd8\xff"
+_SIGNATURES = (_JPEG, png.SIGNATURE, b"GIF87a", b"GIF89a", *_TIFF)
 # Signatures of unsupported files that users take for photos.
 _NOT_READ = {
     "JPEG XL": re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "),
     "JPEG 2000": re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
     "PDF": re.compile(rb"%PDF-"),
     "Photoshop's PSD": re.compile(rb"8BPS"),
-    "SVG": re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg", re.DOTALL),
+    "SVG": re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg", re.DOTALL),
     "HTML": re.compile(rb"\s*<(?:!DOCTYPE html|html)", re.IGNORECASE),
     "a video": re.compile(rb"....ftyp(?:mp4|isom|qt  |M4V|avc1)|\x1aE\xdf\xa3", re.DOTALL),
 }
+
+
+_HEAD_BYTES = 4096
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NOT_SUPPORTED = ("unsupported", "not supported", "cannot handle", "not been built")
+
+# A color profile or XMP of a PNG may be larger than the megabyte that Pillow allows for any text.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20
 
 
 @contextlib.contextmanager
@@ -84,6 +85,8 @@ def _reason_of(error: Exception) -> Reason:
     words = str(error).lower()
     if "max_text" in words:  # MAX_TEXT_CHUNK or MAX_TEXT_MEMORY
         return Reason.TOO_MANY_BYTES
+    if any(part in words for part in _NOT_SUPPORTED):
+        return Reason.UNSUPPORTED
     cut = "truncated" in words or "unexpected end" in words or isinstance(error, EOFError)
     return Reason.TRUNCATED if cut else Reason.CORRUPT
 
@@ -92,30 +95,8 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
     """Open an image file and check its header, without decoding pixels. Raises ImageError."""
     if Image.MAX_IMAGE_PIXELS is not None and limits.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limits.max_pixels  # otherwise Pillow would reject images within the limit
-    if data.startswith(_TIFF) and tiff.is_decoded_wrongly(data):
-        with broken_file(limits):
-            data = tiff.rewritten(data, limits)
-    elif data.startswith(png.SIGNATURE):
-        data = png.without_damaged_remarks(data)
     with broken_file(limits):
-        try:
-            formats = (*FORMATS, "HEIF") if _HEIC.match(data) and _can_read_heic() else FORMATS
-            image = Image.open(io.BytesIO(data), formats=formats)
-        except Image.UnidentifiedImageError as error:
-            if data.startswith(b"RIFF") and len(data) < 8 + int.from_bytes(data[4:8], "little"):
-                raise ImageError(Reason.TRUNCATED, f"{len(data):,} bytes, the header declares more") from error
-            if data.startswith(_TIFF):
-                return open_image(tiff.rewritten(data, limits), limits)
-            if has_known_signature(data):
-                raise ImageError(Reason.CORRUPT, "the header is damaged") from error
-            if _HEIC.match(data):
-                if _can_read_heic():
-                    raise ImageError(Reason.CORRUPT, "the header is damaged") from error
-                words = "HEIC needs the extra heif: pip install -e '.[heif]'"
-                raise ImageError(Reason.UNKNOWN_FORMAT, words) from error
-            name = next((name for name, pattern in _NOT_READ.items() if pattern.match(data)), None)
-            words = f"{name} is not supported: convert it to JPEG or PNG" if name else "not a supported image format"
-            raise ImageError(Reason.UNKNOWN_FORMAT, words) from error
+        image = _opened(_prepared(data, limits), limits)
     width, height = image.size
     if width * height > limits.max_pixels:
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{width} × {height} pixels, the limit is {limits.max_pixels:,}")
@@ -124,6 +105,51 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
     if image.format == "PNG":
         png.check_sums(data)
     return image
+
+
+def _prepared(data: bytes, limits: Limits) -> bytes:
+    """Return the file in a form that Pillow decodes correctly. Raises ImageError if there is none."""
+    if data.startswith(_TIFF) and tiff.is_decoded_wrongly(data, limits):
+        return tiff.rewritten(data, limits)
+    if data.startswith(png.SIGNATURE):
+        return png.without_remarks(data)
+    if bmp.is_bmp(data):
+        bmp.check(data)
+    elif data.startswith(b"BM"):  # Pillow would take it for a truncated BMP
+        raise _unidentified(data)
+    return avif.with_major_brand(data) if avif.format_of(data) == "AVIF" else data
+
+
+def _opened(data: bytes, limits: Limits) -> ImageFile.ImageFile:
+    """Open a file with the plugin of its format. Raises ImageError, or one of `BROKEN_FILE`."""
+    if data.startswith(_JPEG):  # Image.open would also look for further images, whose index may be damaged
+        try:
+            return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        except SyntaxError as error:
+            raise ImageError(Reason.CORRUPT, "the header is damaged") from error
+    container = avif.format_of(data)
+    if container == "HEIF" and not _can_read_heic():
+        raise ImageError(Reason.UNKNOWN_FORMAT, "HEIC needs the extra heif: pip install -e '.[heif]'")
+    try:
+        return Image.open(io.BytesIO(data), formats=(container,) if container else FORMATS)
+    except Image.UnidentifiedImageError as error:
+        if data.startswith(_TIFF):
+            return _opened(tiff.rewritten(data, limits), limits)
+        raise _unidentified(data) from error
+
+
+def _unidentified(data: bytes) -> ImageError:
+    """Return the error for a file that Pillow does not identify."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        return ImageError(Reason.TRUNCATED, f"{len(data):,} bytes, the header declares more")
+    if avif.is_truncated(data):
+        return ImageError(Reason.TRUNCATED, "the file ends before the image data is complete")
+    if has_known_signature(data):
+        return ImageError(Reason.CORRUPT, "the header is damaged")
+    head = data[:_HEAD_BYTES].removeprefix(_BYTE_ORDER_MARK)
+    name = next((name for name, pattern in _NOT_READ.items() if pattern.match(head)), None)
+    words = f"{name} is not supported: convert it to JPEG or PNG" if name else "not a supported image format"
+    return ImageError(Reason.UNKNOWN_FORMAT, words)
 
 
 @functools.cache
@@ -138,6 +164,6 @@ def _can_read_heic() -> bool:
 
 
 def has_known_signature(data: bytes) -> bool:
-    """Return whether a file begins with the signature of one of `FORMATS`."""
-    container = (data[:4] == b"RIFF" and data[8:12] == b"WEBP") or data[4:12] in (b"ftypavif", b"ftypavis")
-    return data.startswith(_SIGNATURES) or container
+    """Return whether a file begins with the signature of a supported format."""
+    is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    return data.startswith(_SIGNATURES) or is_webp or bmp.is_bmp(data) or avif.format_of(data) is not None

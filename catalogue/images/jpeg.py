@@ -14,6 +14,12 @@ from catalogue.reasons import ImageError, Reason
 
 _MAX_SCANS = 100
 _SEQUENTIAL, _PROGRESSIVE, _START_OF_SCAN = (0xC0, 0xC1), 0xC2, 0xDA
+_UNSUPPORTED = {
+    0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xC9: "with arithmetic coding",
+    0xCA: "with arithmetic coding", 0xCB: "lossless", 0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical",
+    0xF7: "JPEG-LS",
+}  # fmt: skip
+_COMPONENTS = (1, 3, 4)
 _BEFORE_A_SCAN = (0xC4, _START_OF_SCAN, 0xDB, 0xDD)  # tables, and the scan header itself
 _END = b"\xff\xd9"
 # A decoder reads a few bytes ahead. No Huffman code consists of ones only; in a scan FF is written as FF 00.
@@ -55,6 +61,26 @@ class _Scans:
         return len(self.lowest_bits) == 64 * (self.components or 0) > 0 and not any(self.lowest_bits.values())
 
 
+def _check_frame(marker: int, header: bytes) -> None:
+    """Reject a kind of JPEG that Pillow does not decode, or decodes unsafely: it overruns its memory for lossless ones.
+
+    Args:
+        marker: code of the frame, ``SOF``.
+        header: frame header, without the length field.
+
+    Raises:
+        ImageError: the kind is not supported.
+    """
+    kind = _UNSUPPORTED.get(marker)
+    if not kind and len(header) >= 6:
+        bits, height, count = header[0], int.from_bytes(header[1:3], "big"), header[5]
+        kind = f"with {bits} bits" if bits in (12, 16) else kind
+        kind = "without a height in its header" if not height else kind
+        kind = f"with {count} components" if count not in _COMPONENTS else kind
+    if kind:
+        raise ImageError(Reason.UNSUPPORTED, f"this kind of JPEG is not supported: {kind}")
+
+
 def with_clear_end(data: bytes, limits: Limits) -> bytes:
     """Change the end of a JPEG so that a decoder reports truncated images, and only those.
 
@@ -69,16 +95,18 @@ def with_clear_end(data: bytes, limits: Limits) -> bytes:
         The changed file; `data` itself if it is not a JPEG or needs no change.
 
     Raises:
-        ImageError: the file has so many scans that it must be crafted to slow down decoding.
+        ImageError: this kind of JPEG is not supported; the end marker comes before the last scan; or the file has so
+            many scans that it must be crafted to slow down decoding.
     """
     scans = _Scans()
     found = _MARKER.search(data, 2) if data.startswith(b"\xff\xd8") else None
     while found and found[0] != _END:
         marker, end = found[0][1], found.end()
-        if marker in (*_SEQUENTIAL, _PROGRESSIVE):
+        length = int.from_bytes(data[end : end + 2], "big")
+        if marker in _UNSUPPORTED or marker in (*_SEQUENTIAL, _PROGRESSIVE):
+            _check_frame(marker, data[end + 2 : end + length])
             scans.progressive = marker == _PROGRESSIVE
             scans.components = int.from_bytes(data[end + 7 : end + 8], "big")
-        length = int.from_bytes(data[end : end + 2], "big")
         following = _MARKER.search(data, end + length)
         if marker == _START_OF_SCAN:
             scans.add(data[end + 2 : end + length])
@@ -91,6 +119,8 @@ def with_clear_end(data: bytes, limits: Limits) -> bytes:
                 missing = not following or following[0] != _END
                 return picture + _END if missing and _is_whole(picture, limits) else data
         found = following
+    if found and scans.count and scans.components:
+        raise ImageError(Reason.TRUNCATED, "the end marker comes before the last scan")
     return data
 
 

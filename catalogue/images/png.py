@@ -16,6 +16,9 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Ancillary chunks that affect the pixels; all others, with a lowercase first letter, are only metadata.
 _OF_PIXELS = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"eXIf")
 _ANCILLARY = 0x20
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_NEEDED_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+_TRANSPARENT_BYTES = {0: 2, 2: 6}  # of tRNS, by color type
 _LEAST_GAMMA, _MOST_GAMMA = 16, 625_000_000  # range that libpng accepts, in units of 1/100,000
 
 
@@ -49,15 +52,36 @@ def check_sums(data: bytes) -> None:
             raise ImageError(Reason.TRUNCATED if cut else Reason.CORRUPT, "the checksum of a chunk is wrong")
 
 
-def without_damaged_remarks(data: bytes) -> bytes:
-    """Remove metadata chunks with wrong checksums, for which Pillow would reject the whole file."""
-    sound, position = [], 0
+def without_remarks(data: bytes) -> bytes:
+    """Return the file with only the chunks that Pillow needs; for others that are damaged or large it fails.
+
+    Critical chunks stay, and those that affect the pixels if their checksum is wrong, so that Pillow rejects the file.
+
+    Raises:
+        ImageError: the file is in Apple's format for apps.
+    """
+    kept, position = [], 0
     for chunk in _chunks(data):
-        is_remark = chunk.kind[0] & _ANCILLARY and chunk.kind not in _OF_PIXELS
-        if is_remark and chunk.end <= len(data) and not _is_sound(data, chunk):
-            sound.append(data[position : chunk.start])
+        if chunk.kind == b"CgBI":
+            raise ImageError(Reason.UNSUPPORTED, "PNG in Apple's format for apps (CgBI): convert it to PNG")
+        if chunk.end <= len(data) and not _is_needed(data, chunk):
+            kept.append(data[position : chunk.start])
             position = chunk.end
-    return b"".join([*sound, data[position:]]) if sound else data
+    return b"".join([*kept, data[position:]]) if kept else data
+
+
+def _is_needed(data: bytes, chunk: _Chunk) -> bool:
+    if not chunk.kind[0] & _ANCILLARY:
+        return True
+    if not _is_sound(data, chunk):
+        return chunk.kind in _OF_PIXELS
+    content = data[chunk.start + 8 : chunk.data_end]
+    if chunk.kind == b"tRNS":
+        color = data[25]  # in IHDR
+        return len(content) == _TRANSPARENT_BYTES.get(color, len(content)) > 0
+    if chunk.kind in _TEXTS:
+        return content.startswith(_NEEDED_TEXTS)
+    return chunk.kind in (b"iCCP", b"eXIf")
 
 
 def code_points(data: bytes) -> CodePoints | None:

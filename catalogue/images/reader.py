@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
-from catalogue.images import avif, colors, png
+from catalogue.images import avif, bmp, colors, exif, png, tiff
 from catalogue.images.cicp import conversion_of
 from catalogue.images.formats import BROKEN_FILE, broken_file, open_image
 from catalogue.images.jpeg import with_clear_end
@@ -123,9 +123,13 @@ def _decode(data: bytes, fits: Sequence[Callable[[int, int], Fit]], limits: Limi
     # 1.5 times the requested size, so that the resize, not the DCT, determines how the image looks.
     scale = 1.5 * max(_scale(fit(*image.size)) for fit in fits)
     with broken_file(limits):
+        has_deep_color = colors.has_deep_transparent_color(image)
         colors.prepare_transparency(image)
         image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
         image.load()  # first: reading metadata may decode too, and a decoding error is raised only once
+        tiff.scale_palette(image)
+        if has_deep_color:
+            colors.make_transparent(image, open_image(data, limits))
     colors.drop_odd_metadata(image)
     orientation, profile = _orientation(image), _profile(data, image)
     whole = image.crop(box) if box else colors.without_empty_alpha(image)
@@ -150,6 +154,8 @@ def _profile(data: bytes, image: ImageFile.ImageFile) -> Profile | None:
     if image.format == "PNG":
         points = png.code_points(data)
         return conversion_of(points) if points else colors.profile_of(image) or png.gamma_conversion(data)
+    if image.format == "BMP" and (embedded := bmp.profile(data)):
+        image.info["icc_profile"] = embedded
     return colors.profile_of(image)
 
 
@@ -157,13 +163,16 @@ def _orientation(image: Image.Image) -> int | None:
     """Return the EXIF orientation, or that of XMP if EXIF has none or is broken. Pillow has already rotated TIFFs."""
     if image.format == "TIFF":
         return None
-    # Pillow reads XMP too, but not after broken EXIF. A text chunk of a PNG may have the same key.
-    kinds = {"xmp": bytes, "XML:com.adobe.xmp": str}
+    texts = (image.info.get(f"Raw profile type {kind}") for kind in ("exif", "APP1"))
+    for data in (image.info.get("exif"), *(exif.from_text(text) for text in texts if isinstance(text, str))):
+        found = exif.orientation(data) if isinstance(data, bytes) else None
+        if found:
+            return found
+    kinds = {"xmp": bytes, "XML:com.adobe.xmp": str}  # a text chunk of a PNG may have the same key
     bare = Image.new("1", (1, 1))
     bare.info = {key: image.info[key] for key, kind in kinds.items() if isinstance(image.info.get(key), kind)}
-    for source in (image, bare):
-        with contextlib.suppress(*BROKEN_FILE):
-            orientation = source.getexif().get(ExifTags.Base.Orientation)
-            if orientation in range(1, 9):
-                return orientation
+    with contextlib.suppress(*BROKEN_FILE):
+        orientation = bare.getexif().get(ExifTags.Base.Orientation)
+        if orientation in range(1, 9):
+            return orientation
     return None

@@ -6,9 +6,12 @@ A TIFF can store its samples in hundreds of ways. Pillow rejects some, and silen
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Collection
 from typing import NamedTuple
+
+from PIL import Image
 
 from catalogue.images import tiff_samples
 from catalogue.images.spec import Limits
@@ -17,13 +20,16 @@ from catalogue.reasons import ImageError, Reason
 # Tags and values of TIFF 6.0, its Technical Notes, and DNG 1.7.
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 254, 258, 259, 262, 277, 284
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUB_IFDS, _DNG_VERSION = 338, 339, 330, 50706
+_COLOR_MAP, _TILE_WIDTH, _TILE_HEIGHT = 320, 322, 323
 _GREY, _RGB, _CMYK, _YCBCR = (0, 1), 2, 5, 6
 _UNCOMPRESSED, _SEPARATE, _REDUCED, _UNASSOCIATED_ALPHA = 1, 2, 1, 2
 _UNSIGNED, _SIGNED, _UNTYPED = 1, 2, 4
 _KIND_TAGS = (
     _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUB_IFDS,
-    _DNG_VERSION,
+    _DNG_VERSION, _TILE_WIDTH, _TILE_HEIGHT,
 )  # fmt: skip
+# none, CCITT (3), LZW, JPEG (2), Deflate, PackBits, old Deflate, LZMA, Zstandard
+_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000)
 _EXTRAS = {1: "associated alpha", 2: "alpha"}
 _PHOTOMETRICS = {
     0: "gray", 1: "gray", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "ICC Lab",
@@ -44,6 +50,7 @@ class _Kind(NamedTuple):
     compression: int
     is_separate: bool
     extra_samples: tuple[int, ...]
+    tile_pixels: int
 
     def __str__(self) -> str:
         name = _PHOTOMETRICS.get(self.photometric, f"photometric interpretation {self.photometric}")
@@ -55,10 +62,27 @@ class _Kind(NamedTuple):
         return ", ".join(parts)
 
 
-def is_decoded_wrongly(data: bytes) -> bool:
-    """Return whether Pillow would decode a TIFF wrongly. Raises ImageError for camera raw files and crafted files."""
+def is_decoded_wrongly(data: bytes, limits: Limits) -> bool:
+    """Return whether Pillow would decode a TIFF wrongly.
+
+    Raises:
+        ImageError: the file is a camera raw file, is crafted to use up memory, or has tiles above the limits.
+    """
     kind = _kind(data)
+    if kind and kind.tile_pixels > limits.max_pixels:
+        raise ImageError(
+            Reason.TOO_MANY_PIXELS, f"a tile has {kind.tile_pixels:,} pixels, the limit is {limits.max_pixels:,}"
+        )
     return kind is not None and not _is_decoded_right(kind)
+
+
+def scale_palette(image: Image.Image) -> None:
+    """Correct the palette of a decoded TIFF whose writer stored 8 bits for each color instead of 16."""
+    values = getattr(image, "tag_v2", {}).get(_COLOR_MAP, ())
+    if image.mode == "P" and values and max(values) < 256:
+        count = len(values) // 3
+        colors = zip(values[:count], values[count : 2 * count], values[2 * count :], strict=False)
+        image.putpalette(bytes(itertools.chain.from_iterable(colors)))
 
 
 def rewritten(data: bytes, limits: Limits) -> bytes:
@@ -76,7 +100,7 @@ def rewritten(data: bytes, limits: Limits) -> bytes:
 
 
 def _is_decoded_right(kind: _Kind) -> bool:
-    if kind.sample_format == _SIGNED:
+    if kind.sample_format == _SIGNED or kind.compression not in _COMPRESSIONS:
         return False
     if kind.photometric == _YCBCR and (kind.extra_samples or kind.compression == _UNCOMPRESSED):
         return False
@@ -107,6 +131,7 @@ def _kind(data: bytes) -> _Kind | None:
         compression=int(tags.get(_COMPRESSION, (_UNCOMPRESSED,))[0]),
         is_separate=tags.get(_PLANAR, (1,))[0] == _SEPARATE and tags.get(_SAMPLES, (1,))[0] > 1,
         extra_samples=tuple(map(int, tags.get(_EXTRA_SAMPLES, ()))),
+        tile_pixels=int(tags.get(_TILE_WIDTH, (0,))[0] * tags.get(_TILE_HEIGHT, (0,))[0]),
     )
 
 

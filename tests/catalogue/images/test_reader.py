@@ -244,8 +244,9 @@ def huge_tiff() -> bytes:
     return data
 
 
-TEXT = [chunk(b"zTXt", b"key\0\0" + zlib.compress(b"\0" * 2_000_000))]
-MANY_TEXTS = [chunk(b"zTXt", b"key\0\0" + zlib.compress(b"\0" * 900_000))] * 100
+XMP_HEAD = b"XML:com.adobe.xmp\0\1\0\0\0"
+TEXT = [chunk(b"iTXt", XMP_HEAD + zlib.compress(b"\0" * 50_000_000))]
+MANY_TEXTS = [chunk(b"iTXt", XMP_HEAD + zlib.compress(b"a" * 900_000))] * 100
 PROFILE = [chunk(b"iCCP", b"key\0\0" + zlib.compress(b"\0" * 50_000_000))]
 SMALL_PIXELS = zlib.compress(b"\0" * 200)
 

@@ -261,3 +261,21 @@ def test_big_endian_bigtiff_is_not_called_damaged() -> None:
     with pytest.raises(ImageError) as error:
         read_image(buffer.getvalue(), SPEC)
     assert error.value.reason is Reason.UNSUPPORTED
+
+
+def test_a_palette_of_8_bits_is_scaled() -> None:
+    """Some programs store the colors of the palette as 200, not as 200 * 257."""
+    colors = np.zeros((3, 256), np.uint16)
+    colors[0] = 200
+    for factor in (1, 257):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, np.zeros((8, 8), np.uint8), photometric="palette", colormap=colors * factor)
+        assert (read_image(buffer.getvalue(), SPEC) == (200, 0, 0)).all()
+
+
+def test_compressions_that_pillow_lacks_are_not_supported() -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.zeros((16, 16, 3), np.uint8), photometric="rgb", compression="webp")
+    with pytest.raises(ImageError) as error:
+        read_image(buffer.getvalue(), SPEC)
+    assert error.value.reason is Reason.UNSUPPORTED
