@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -81,16 +82,26 @@ class Filters:
 
 
 def shown(activation: Activation, filters: Filters) -> list[str]:
-    """Return the selected filters as pictures, from their minimum in black to their maximum in white."""
+    """Return an HTML figure for each selected filter, scaled so that its minimum is black and its maximum white.
+
+    The outputs of a layer without feature maps are one figure, with a square for each unit.
+    """
     values = activation.values
     if values.ndim != 3:
-        values = values.reshape(1, 1, -1)
+        words, hint = f"{values.size:,} units, row by row", f"units of {activation.layer}"
+        return [_figure(_in_rows(values.ravel()), words, hint)] if filters.of(values.size) else []
     count = values.shape[2]
     figures = []
     for number in filters.of(count):
         words, hint = f"filter {number + 1} of {count}", f"{activation.layer}, filter {number + 1}"
         figures.append(_figure(values[..., number], words, hint))
     return figures
+
+
+def _in_rows(values: np.ndarray) -> np.ndarray:
+    """Arrange an array [n] in a square [side, side], the rest of which has its minimum."""
+    side = math.ceil(math.sqrt(values.size))
+    return np.append(values, np.full(side * side - values.size, values.min())).reshape(side, side)
 
 
 def kernel_figures(layer: str, kernel: np.ndarray, filters: Filters) -> list[str]:
@@ -115,7 +126,7 @@ def kernel_figures(layer: str, kernel: np.ndarray, filters: Filters) -> list[str
 
 
 def _figure(values: np.ndarray, words: str, hint: str) -> str:
-    """Return an array [h, w] or [h, w, 3] as a picture, from its minimum in black to its maximum in white."""
+    """Return an HTML figure of an array [h, w] or [h, w, 3], scaled so that its minimum is 0 and its maximum 255."""
     low, high = float(values.min()), float(values.max())
     scaled = (255 * (values - low) / ((high - low) or 1.0)).astype(np.uint8)
     size = SIDE, round(SIDE * values.shape[0] / values.shape[1])  # views are stacked, so maps may be higher than wide

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from catalogue import model_dir
 from trainer.__main__ import main
 from trainer.commands import inspect_page
 from trainer.networks import activations, backbones, kernels
+from trainer.networks.activation import Activation
 from trainer.networks.network import Network
 
 SIDE = 32
@@ -175,6 +177,19 @@ def test_a_page_of_a_photo(tiny_model: Path, drawn: Path, tmp_path: Path, capfd:
     assert few < 20
 
 
+def test_units_of_a_dense_layer_are_squares_of_one_picture() -> None:
+    values = np.arange(7, dtype=np.float32)
+    (figure,) = inspect_page.shown(Activation("hidden_1", values), inspect_page.Filters())
+    assert "7 units, row by row<br>0.00 to 6.00" in figure
+    encoded = re.search(r"data:image/jpeg;base64,([^\"]*)", figure)
+    assert encoded
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded[1]))).convert("L")).astype(float)
+    side = len(picture) // 3  # three rows of three squares, of which the last two have no unit
+    squares = [picture[y : y + side, x : x + side].mean() for y in (0, side, 2 * side) for x in (0, side, 2 * side)]
+    np.testing.assert_allclose(squares, [255 * value / 6 for value in (*range(7), 0, 0)], atol=8)
+    assert inspect_page.shown(Activation("hidden_1", values), inspect_page.Filters([8])) == []
+
+
 def test_all_layers_a_filter_kernels_and_photos_and_models_side_by_side(
     tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,7 +217,7 @@ def test_all_layers_a_filter_kernels_and_photos_and_models_side_by_side(
     look = ["--model-dir", str(tiny_model), str(other), "--output", str(tmp_path / "one"), "--kernels"]
     assert main(["inspect", *look, "--layers", "conv2d", "conv2d_4"]) == 0  # the other network has no conv2d_4
     assert main(["inspect", *look[:-2], str(tmp_path / "two"), "--kernels", "--layers", "conv2d", "typo"]) == 2
-    assert "there is no layer 'typo'" in capfd.readouterr().err
+    assert "unknown layer 'typo'" in capfd.readouterr().err
     look = ["--model-dir", str(tiny_model), "--output", str(tmp_path / "three"), "--image", photos[0]]
     assert main(["inspect", *look, "--layers", "conv2d", "--filters", "999"]) == 2
     assert "no chosen layer has filter 999" in capfd.readouterr().err
@@ -245,7 +260,7 @@ def test_a_depthwise_convolution_has_a_kernel_for_each_channel() -> None:
         (["--image", "{drawn}/none.jpg", "--output", "{new}"], "cannot be read as a photo: not_found"),
         (
             ["--image", "{drawn}/hat/00.jpg", "--output", "{new}", "--layers", "conv9"],
-            "--layers: there is no layer 'conv9'; run inspect without --layers to list them",
+            "--layers: unknown layer 'conv9': choose one of the layers listed above",
         ),
     ],
 )
