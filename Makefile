@@ -8,20 +8,24 @@ SERVERS := build/servers
 ENGINES := build/engines
 AIRFLOW := build/airflow
 
-.PHONY: help demo docs screenshots test test-flink test-spark test-prism test-airflow test-image soak soak-flink soak-spark check format fuzz bench clean
+.PHONY: help install demo docs screenshots test test-flink test-spark test-prism test-airflow test-image soak soak-flink soak-spark check format fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.base ## set up the environment in .venv
 
 demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a few broken files
 	rm -rf $(DEMO)
 	$(BIN)/python -m demo.draw $(DEMO)
 	$(BIN)/python -m trainer train --data $(DEMO)/photos --model-dir $(DEMO)/model --backbone small
 	$(BIN)/python -m pipeline classify --input $(DEMO)/catalogue.csv --model-dir $(DEMO)/model --output $(DEMO)/run
+	@echo "Reports: $(DEMO)/model/report.html and $(DEMO)/run/report.html"
 
 docs: $(VENV)/.docs ## build the documentation site in build/site
 	$(BIN)/python -m docs.cli_reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Documentation: build/site/index.html"
 
 screenshots: demo ## take the README's screenshots of the demo's reports (needs Chromium)
 	$(BIN)/python -m docs.screenshots $(DEMO)
@@ -93,9 +97,9 @@ $(VENV)/.dev: $(VENV)/.base
 $(SERVERS)/.done: Makefile
 	@mkdir -p $(SERVERS)
 	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/$(SERVERS) go install github.com/fsouza/fake-gcs-server@v1.56.1; \
-	else echo "there is no Go: tests of gs:// will skip" >&2; fi
+	else echo "Go is not installed: tests of gs:// will be skipped" >&2; fi
 	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix $(SERVERS) azurite@3.37.0; \
-	else echo "there is no npm: tests of az:// will skip" >&2; fi
+	else echo "npm is not installed: tests of az:// will be skipped" >&2; fi
 	@touch $@
 
 # Flink (152 MB) and Spark (260 MB) for tests, downloaded with Maven; without Maven those tests are skipped.
@@ -103,7 +107,7 @@ COPY_JARS := org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-depende
 $(ENGINES)/%/.done: tests/data/engines/%/pom.xml
 	@mkdir -p $(@D)
 	@if command -v mvn >/dev/null; then mvn --quiet --batch-mode --file $< $(COPY_JARS) -DoutputDirectory=$(CURDIR)/$(@D)/jars \
-		&& touch $@; else echo "there is no Maven: tests of $* will skip" >&2; fi
+		&& touch $@; else echo "Maven is not installed: tests of $* will be skipped" >&2; fi
 
 # Airflow for a test, in a separate environment because its dependencies conflict with Beam's.
 $(AIRFLOW)/.done: $(VENV)/.base
@@ -116,9 +120,9 @@ BEAM := github.com/apache/beam/sdks/v2
 $(ENGINES)/boot: constraints.txt
 	@mkdir -p $(ENGINES)
 	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/$(ENGINES) go install $(BEAM)/python/container@v2.77.0 \
-		&& mv $(ENGINES)/container $@ && touch $@; else echo "there is no Go: tests of clusters will skip" >&2; fi
+		&& mv $(ENGINES)/container $@ && touch $@; else echo "Go is not installed: tests of clusters will be skipped" >&2; fi
 
 $(ENGINES)/prism: constraints.txt
 	@mkdir -p $(ENGINES)
 	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/$(ENGINES) go install $(BEAM)/go/cmd/prism@v2.77.0 \
-		&& touch $@; else echo "there is no Go: tests of Prism will skip" >&2; fi
+		&& touch $@; else echo "Go is not installed: tests of Prism will be skipped" >&2; fi

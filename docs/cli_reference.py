@@ -74,12 +74,23 @@ def _repeated(name: str, same: set[str], missing: Iterable[str]) -> str:
 
 
 def _row(action: argparse.Action) -> str:
-    name = action.option_strings[0] if action.option_strings else str(action.metavar)
+    name = f"`{action.option_strings[0]}`" if action.option_strings else f"`{action.metavar}`"
+    if isinstance(action, argparse.BooleanOptionalAction):
+        name = ", ".join(f"`{flag}`" for flag in action.option_strings)
+    elif action.option_strings and action.nargs != 0:
+        name += f" {_value(action)}"
     words = str(action.help).replace("|", "\\|")
-    if action.choices:
-        words += f" ({', '.join(map(str, action.choices))})"
     default = "" if action.default is None or action.default is False else f"`{_shown(action.default)}`"
-    return f"| `{name}` | {'required' if action.required else default} | {words} |"
+    return f"| {name} | {'required' if action.required else default} | {words} |"
+
+
+def _value(action: argparse.Action) -> str:
+    """Return the placeholder of a flag's value, or its choices."""
+    if action.choices and action.metavar is None:
+        return "\\|".join(map(str, action.choices))
+    words = action.metavar if isinstance(action.metavar, tuple) else (action.metavar or action.dest.upper(),)
+    repeated = "..." if action.nargs in ("+", "*") else ""
+    return (" ".join(words) + repeated).replace("|", "\\|").replace("[", "\\[").replace("<", "\\<")
 
 
 def _shown(default: object) -> str:

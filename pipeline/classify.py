@@ -172,9 +172,12 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
         preflight.attempt(run),
     ):
         preflight.check(run.output, overwrite=run.overwrite)  # another run may have finished during the wait
-        has_results = bool(run.previous) or preflight.has_chunks(run)
+        is_continued = preflight.has_chunks(run)
+        has_results = bool(run.previous) or is_continued
         runner = options.view_as(StandardOptions).runner
         say(f"classifying {shown(config.manifest.inputs)} with model {run.model.id} on {runner}")
+        if is_continued:
+            say(f"continuing an earlier run in {run.output}: images it has classified are not classified again")
         start = local_run.run if runners.is_local(options) else remote_run.run
         start(config, run, options)
         folder = committed_to(run)

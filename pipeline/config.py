@@ -92,7 +92,7 @@ class ClassifyConfig:
         retries: number of times that the run continues with fewer workers after a worker was killed.
         price_per_hour: hourly price of all machines together, for the cost of the run; None to omit the cost.
         inference_hints: Beam's resource hints for the machines that run the network; empty for none.
-        cancel_on_interrupt: whether a remote job is cancelled if the command is interrupted.
+        cancel_on_interrupt: whether a remote job is canceled if the command is interrupted.
         beam_flags: Beam's own flags, as typed.
     """
 

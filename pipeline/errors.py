@@ -16,7 +16,7 @@ class StoppedEarlyError(CommandFailed):
 
 
 class JobFailedError(Exception):
-    """A remote job has failed or was cancelled."""
+    """A remote job has failed or was canceled."""
 
 
 class JobGoesOnError(Exception):

@@ -17,6 +17,7 @@ from catalogue import storage
 from catalogue.cli.command import ignore_interrupts
 from catalogue.cli.errors import CommandFailed, UserError
 from catalogue.cli.logs import say
+from catalogue.cli.text import counted
 from catalogue.images.spec import DEFAULT_LIMITS
 from catalogue.reasons import StorageError
 from pipeline import remote_run
@@ -66,7 +67,8 @@ def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, 
         held(output, attempt.token, attempt.started, remote_run.is_at_work),
     ):
         with preflight.attempt(attempt):
-            say(f"merging {len(runs)} runs with {sum(record['counts']['inputs'] for record in records):,} rows")
+            rows = sum(record["counts"]["inputs"] for record in records)
+            say(f"merging {counted(len(runs), 'run')} with {counted(rows, 'row')}")
             try:
                 contents = _contents(attempt, runs, records)
             except StorageError as error:
@@ -207,9 +209,10 @@ def _parts(
             rows[run] += count
         for run, record in zip(runs, records, strict=True):
             counts = record["counts"]
-            counted = counts["predictions"] if folder == PREDICTIONS else sum(counts["dead_letters"].values())
-            if rows[run] != counted:
-                raise CommandFailed(f"{run}/{folder} has {rows[run]:,} rows, but its {RUN_FILE} counts {counted:,}")
+            expected = counts["predictions"] if folder == PREDICTIONS else sum(counts["dead_letters"].values())
+            if rows[run] != expected:
+                actual = counted(rows[run], "row")
+                raise CommandFailed(f"{run}/{folder} has {actual}, but its {RUN_FILE} counts {expected:,}")
     places = [
         f"{attempt.temporary}/{folder}-{number}.{path.rpartition('.')[2]}" for number, (_, path) in enumerate(files)
     ]

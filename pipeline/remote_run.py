@@ -92,7 +92,7 @@ def attach(output: str, *, cancel: bool) -> str:
         The folder that holds the run.
 
     Raises:
-        UserError: there is neither a finished run nor a job to follow.
+        UserError: the output has neither a finished run nor a job to follow.
         CommandFailed, Fault, JobGoesOnError: the job failed or keeps running, see `run`.
     """
     try:
@@ -131,7 +131,11 @@ def is_at_work(output: str, token: str) -> bool:
 
 
 def _finished(output: str, holder: Holder | None) -> str:
-    """Return the folder of a finished run and release its lock. Raises UserError if there is no finished run."""
+    """Return the folder of a finished run and release its lock.
+
+    Raises:
+        UserError: no run has finished in the output.
+    """
     folder = _committed(output, holder.token) if holder else output
     if folder is None or not storage.is_file(f"{folder}/{RUN_FILE}"):
         if not storage.exists(output):
@@ -253,11 +257,11 @@ def _wait(job: Job | None, output: str, token: str) -> None:
 def _cancel(job: Job | None, name: JobName) -> None:
     """Cancel a job. Raises JobFailedError once it has ended, CommandFailed if it keeps running."""
     if job is None:
-        raise CommandFailed(f"{name} cannot be cancelled: its job server cannot be reached")
+        raise CommandFailed(f"{name} cannot be canceled: its job server cannot be reached")
     job.cancel()
     if not _has_ended_soon(job):
-        raise CommandFailed(f"{name} was cancelled but has not ended yet")
-    raise JobFailedError(f"{name} was cancelled")
+        raise CommandFailed(f"{name} was canceled but has not ended yet")
+    raise JobFailedError(f"{name} was canceled")
 
 
 def _end(job: Job) -> bool:

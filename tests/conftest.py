@@ -39,7 +39,7 @@ def repository() -> Path:
 def shared() -> Path:
     """The folder of real photos and weights; tests that need it are skipped where it is absent."""
     if not (SHARED / "datasets").is_dir():
-        pytest.skip(f"there are no real photos in {SHARED} (CATALOGUE_CLASSIFIER_SHARED)")
+        pytest.skip(f"no real photos in {SHARED} (set CATALOGUE_CLASSIFIER_SHARED)")
     return SHARED
 
 

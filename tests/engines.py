@@ -49,7 +49,7 @@ _JAVA = (
 def jars(engine: str) -> Path:
     """Return the folder with the jars of ``flink`` or ``spark``. Skip the test if Java or the jars are missing."""
     if not shutil.which("java"):
-        pytest.skip("there is no Java")
+        pytest.skip("Java is not installed")
     require(ENGINES / engine / ".done", "Maven")
     return ENGINES / engine / "jars"
 

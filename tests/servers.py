@@ -68,7 +68,7 @@ def running(words: Sequence[object], url: str) -> Iterator[None]:
 def require(program: Path, installer: str) -> None:
     """Skip the test if a program is missing, or fail it if the environment requires all programs."""
     if not program.exists():
-        message = f"there is no {program}: `make` installs it with {installer}"
+        message = f"{program} is missing: `make` installs it with {installer}"
         if os.environ.get("CATALOGUE_CLASSIFIER_REQUIRE_SERVERS"):
             pytest.fail(message)
         pytest.skip(message)

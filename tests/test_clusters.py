@@ -190,11 +190,11 @@ def test_an_interrupted_command_says_how_to_follow_and_to_end_its_job(
         assert process.returncode == 130
         how = f"python -m pipeline classify --attach {run}"
         assert errors.splitlines()[-1].endswith(f"is still running; to follow it: {how}; to cancel it: {how} --cancel")
-    cancelled = subprocess.run(
+    canceled = subprocess.run(
         [*words[:4], "--attach", str(run), "--cancel"], capture_output=True, text=True, check=False
     )
-    assert cancelled.returncode == 1
-    assert "was cancelled; finished work is kept" in cancelled.stderr
+    assert canceled.returncode == 1
+    assert "was canceled; finished work is kept" in canceled.stderr
     wait_for(lambda: all(job["state"] == "CANCELED" or job["state"] == "FINISHED" for job in flink.jobs()))
     left = {file.name.split("-")[0] for file in run.glob("_temporary/*/*")}
     # A worker in the middle of a bundle may write its counts once more.

@@ -157,8 +157,8 @@ def test_storages(docs: dict[str, str]) -> None:
     schemes = {scheme for row in uris for scheme in re.findall(r"`(\w+)://`", row[0])}
     assert schemes == {"file", *filter(None, stores._KINDS)}
     said = uris[-1][1]
-    limits = {"to connect": http_status.CONNECT_SECONDS, "without a byte": http_status.SILENCE_SECONDS}
-    counts = {"reads at a time": hosts.READS_PER_HOST, "redirects": web.REDIRECTS, "times more": web.RETRIES}
+    limits = {"to connect": http_status.CONNECT_SECONDS, "without data": http_status.SILENCE_SECONDS}
+    counts = {"images at a time": hosts.READS_PER_HOST, "redirects": web.REDIRECTS, "times": web.RETRIES}
     for words in (
         *(f"{seconds:.0f} s {what}" for what, seconds in limits.items()),
         *(f"{count} {what}" for what, count in counts.items()),

@@ -164,7 +164,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
         b"uri,label\ra.jpg,hat\r",
         "has CR line endings, as on old Macs: save it with LF",
     ),
-    "half of UTF-16": ("list.csv", "uri,label\n/a.jpg,hat\n".encode("utf-16")[:-1], "is damaged"),
+    "half of UTF-16": ("list.csv", "uri,label\n/a.jpg,hat\n".encode("utf-16")[:-1], "is truncated or damaged"),
     "the URI column twice": ("list.csv", b"uri,label,uri\na.jpg,hat,b.jpg\n", "has two columns of the same name"),
     "one JSON object": ("list.json", b'{\n"uri": "a.jpg"\n}\n', "is one JSON value: write JSON Lines"),
     "half a Parquet": ("list.parquet", parquet(uri=["a"], label=["b"])[:-9], "is not a complete Parquet file"),

@@ -16,7 +16,7 @@ import pytest
 from trainer.__main__ import main as trainer_main
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 WIDTHS = {"phone": 390, "tablet": 820, "desktop": 1280}
 
 # The page is in a frame of the requested width, because a window cannot be as narrow as a phone.

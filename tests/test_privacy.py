@@ -86,7 +86,7 @@ NOBODY = ["unshare", "-U", "--map-user=12345", "--map-group=12345"]  # a user wi
 def test_without_a_home_and_a_name(tmp_path: Path, tiny_model: Path, drawn: Path, repository: Path) -> None:
     """Nothing is written into a folder called ``~`` either."""
     if not shutil.which("unshare") or subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("there are no user namespaces on this machine")
+        pytest.skip("user namespaces are not available")
     tmp_path.chmod(0o777)
     unknown = ("HOME", "USER", "LOGNAME", "KERAS_HOME")
     environment = {name: value for name, value in os.environ.items() if name not in unknown}

@@ -1,4 +1,4 @@
-"""The tutorials page: each of its commands runs on a few pictures and prints what the page shows."""
+"""The tutorials page: each of its commands runs on a few pictures and prints the output on the page."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from trainer.commands import (
 
 
 class Command(NamedTuple):
-    """A command of ``python -m trainer``: what it does, its flags, the function that runs it, and an example."""
+    """A command of ``python -m trainer``: its summary, flags, function and example."""
 
     description: str
     add_arguments: Callable[[argparse.ArgumentParser], None]

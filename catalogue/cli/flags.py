@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import difflib
 import shutil
+import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from catalogue.cli.errors import UserError
 from catalogue.images.spec import DEFAULT_LIMITS, Limits
 from catalogue.storage.paths import without_file_scheme
 
-_FLAG_COLUMNS, _WIDE = 32, 100  # columns for flags and their values, on a terminal that is wide enough
+_FLAG_COLUMNS, _WIDE = 32, 100  # width of the flag column in the help, and the minimum width of the help to use it
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -39,6 +40,12 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, example: str = "", **options: object) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)  # type: ignore[arg-type]
         self.example = example
+        self._given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments, see `argparse`; keep them for the message of an error."""
+        self._given = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
 
     def format_help(self) -> str:
         """Return the help, with a usage line that names only the required flags."""
@@ -54,7 +61,12 @@ class Parser(argparse.ArgumentParser):
         return " ".join(["%(prog)s", *words, "[options]"])
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2 and a one-line message."""
+        """Exit with code 2 and a one-line message. A required flag may be missing because it is misspelled."""
+        if "arguments are required" in message:
+            named = (word.split("=")[0] for word in self._given if word.startswith("--"))
+            for flag in (flag for flag in named if flag not in self.flags()):
+                nearest = difflib.get_close_matches(flag, self.flags(), n=1)
+                message += f"; did you mean {nearest[0]} instead of {flag}?" if nearest else ""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
     def flags(self) -> list[str]:

@@ -135,7 +135,7 @@ def print_line(text: str) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise the flush at interpreter exit would fail
     except OSError as error:
-        raise CommandFailed(f"standard output cannot be written: {error.strerror}") from error
+        raise CommandFailed(f"cannot write to standard output ({error.strerror}): redirect it elsewhere") from error
 
 
 def _shown(text: str) -> str:

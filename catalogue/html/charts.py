@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from catalogue.cli.text import counted
 from catalogue.html.page import text
 
 
@@ -16,7 +17,7 @@ def reliability_diagram(bins: Sequence[dict[str, Any]]) -> str:
     bars = "".join(
         f'<rect class="bar" x="{left + width * n + 1:.1f}" y="{side * (1 - b["accuracy"]):.1f}" '
         f'width="{width - 2:.1f}" height="{side * b["accuracy"]:.1f}"><title>score {b["score"]:.2f}: right in '
-        f"{b['accuracy']:.1%} of {b['count']:,} photos</title></rect>"
+        f"{b['accuracy']:.1%} of {counted(b['count'], 'photo')}</title></rect>"
         for n, b in enumerate(bins)
         if b["count"]
     )

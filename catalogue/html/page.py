@@ -77,6 +77,8 @@ svg .other { stroke: var(--bad); } svg text { fill: currentColor; font: 11px sys
 .network .share { position: absolute; left: 0; bottom: 0; height: 3px; background: var(--bar); }
 .network .kept { opacity: .35; }
 details { margin: .5rem 0; } summary { cursor: pointer; }
+@media (min-width: 50rem) {
+ nav { flex-wrap: wrap; } nav a { padding: .35rem .5rem; } html { scroll-padding-top: 5rem; } }
 @media print { nav { display: none; } figure, tr, .card { break-inside: avoid; } }
 """
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from catalogue.cli.text import counted
 from catalogue.lists.csv_lists import csv_records
 from catalogue.lists.parquet_lists import open_parquet, parquet_records
 from catalogue.lists.streams import decoded, lines_of, measured, open_bytes, skip
@@ -92,7 +93,9 @@ def _rows(lines: Iterator[str], part: Part, uri_column: str) -> Iterator[Record]
                 yield Record(number, dict(zip(columns, found, strict=True)))
             else:
                 cut = part.list.delimiter.join(record.cells)[:200]
-                yield Record(number, {}, f"{len(record.cells)} cells, but the header has {len(columns)}: {cut}")
+                yield Record(
+                    number, {}, f"{counted(len(record.cells), 'cell')}, but the header has {len(columns)}: {cut}"
+                )
         number += record.lines
 
 

@@ -38,7 +38,7 @@ def open_bytes(path: str, *, gzipped: bool = False, encoding: str = UTF_8) -> It
         try:
             yield file
         except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is damaged: {error}") from error
+            raise UserError(f"{path} is truncated or damaged ({error}): replace the file") from error
 
 
 def skip(file: Any, count: int) -> None:

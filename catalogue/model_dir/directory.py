@@ -59,7 +59,7 @@ class ModelDir:
         """Return the golden images, uint8 [G, H, W, 3], and their probabilities, float32 [G, K].
 
         Raises:
-            ModelDirError: there are no golden images, or they cannot be read.
+            ModelDirError: the golden images are missing or cannot be read.
         """
         try:
             expected: dict[str, list[float]] = json.loads((self.path / "golden/probabilities.json").read_text())

@@ -61,7 +61,7 @@ class AmazonStore:
     """Store for S3; the version of an object is its ETag. See `catalogue.storage.values.Store`.
 
     Raises:
-        StorageError: there are no credentials.
+        StorageError: no credentials were found, or they cannot be loaded.
     """
 
     def __init__(self) -> None:

@@ -115,7 +115,7 @@ class AzureStore:
             except StorageError as error:
                 if error.reason is not Reason.NOT_FOUND:
                     raise
-                for_each(self._delete, names)  # one is already gone; the others may or may not be deleted
+                for_each(self._delete, names)  # one blob is already gone; the others may or may not have been deleted
 
     def close(self) -> None:
         """See `Store`."""

@@ -43,7 +43,7 @@ class GoogleStore:
     """Store for Google Cloud Storage; the version of an object is its generation. See `catalogue.storage.values.Store`.
 
     Raises:
-        StorageError: there are no credentials.
+        StorageError: no credentials were found, or they cannot be loaded.
     """
 
     def __init__(self) -> None:

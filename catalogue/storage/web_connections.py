@@ -22,7 +22,7 @@ _HOSTS, _IDLE_CONNECTIONS = 64, 64
 
 
 class Adapter(HTTPAdapter):
-    """Connection pool for each host or proxy, without retries."""
+    """Requests adapter with a connection pool for each host or proxy, without retries."""
 
     def __init__(self) -> None:
         retries = urllib3.Retry(total=0, read=False, redirect=0, respect_retry_after_header=False)

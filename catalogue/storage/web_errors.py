@@ -24,7 +24,7 @@ class PassingError(StorageError):
 
     Attributes:
         retries: maximum number of retries.
-        wait: seconds of the server's Retry-After; None if there is none.
+        wait: seconds of the server's Retry-After header; None if the header is missing or invalid.
     """
 
     def __init__(self, message: str, retries: int, wait: float | None = None) -> None:

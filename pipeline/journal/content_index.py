@@ -32,7 +32,7 @@ class ContentIndex:
         self._table: _Table | None = None
 
     def find(self, content_hash: str) -> Result | None:
-        """Return a prediction for identical bytes; None if there is none. Not thread-safe."""
+        """Return a prediction for identical bytes; None if none is known. Not thread-safe."""
         if self._table is None:
             table = _Table(self._settings.top_k)
             table.read(self._folders, self._settings)

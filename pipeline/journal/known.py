@@ -45,7 +45,7 @@ class ReadKnown(beam.PTransform):
         self._journals, self._settings = journals, settings
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Return a PCollection of `Result`s, from the root of a pipeline."""
+        """Read the results as a PCollection of `Result`s. Apply to the root of a pipeline."""
         return (
             begin
             | beam.Create([self._journals])

@@ -103,7 +103,7 @@ def reused_unread(image: ListedImage) -> FinishedImage | None:
 
 
 def with_version(image: ListedImage, version: str | None, source: str) -> FinishedImage | None:
-    """Return the image with a known result for this version; None if there is none."""
+    """Return the image with its known result for this version; None if no result has this version."""
     if version is not None:
         for result in permanent(image):
             if result.version == version:
@@ -112,7 +112,7 @@ def with_version(image: ListedImage, version: str | None, source: str) -> Finish
 
 
 def with_content(image: ListedImage, content: storage.Content, source: str) -> FinishedImage | None:
-    """Return the image with a known result for the same bytes; None if there is none."""
+    """Return the image with its known result for the same bytes; None if no result has these bytes."""
     for result in permanent(image):
         if result.content_hash == content.content_hash:
             return FinishedImage(image, result.with_version(content.version), source)

@@ -81,7 +81,7 @@ class ReadManifest(beam.PTransform):
         self._begins = begins
 
     def expand(self, begin: beam.pvalue.PBegin) -> Listing:
-        """Read the manifest, from the root of a pipeline."""
+        """Read the manifest. Apply to the root of a pipeline."""
         found = (
             begin
             | beam.Create([self._manifest.inputs])
@@ -159,7 +159,10 @@ def dead_letter(row: BadRow) -> FinishedImage:
 
 
 def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs_columns: bool) -> Iterator[Any]:
-    """Yield the rows of a part, with invalid rows tagged; then its columns, its `LeftOut` and its `Whole`."""
+    """Yield the rows of a part that belong to the shard, with invalid rows tagged, then tagged summaries.
+
+    The summaries are the columns of the part, its `LeftOut` counts and its `Whole` fingerprint.
+    """
     declared = _schema_of(part, manifest) if needs_columns else pa.schema([])
     columns, left_out, count, digest = column_types.ColumnTypes(declared), LeftOut(), 0, 0
 

@@ -23,7 +23,7 @@ class Measurement:
         engines: engine -> number of images it classified.
         peak_bytes: largest peak of resident memory of any process, in bytes.
         processes: names of the processes.
-        first: time of the first classified image in seconds since 1970; None if there is none.
+        first: time of the first classified image in seconds since 1970; None if no image was classified.
     """
 
     seconds: dict[str, float]

@@ -40,7 +40,7 @@ class ResultsByContent:
                 self._own.popitem(last=False)
 
     def find(self, content_hash: str) -> Result | None:
-        """Return the cached result of this process for identical bytes; None if there is none."""
+        """Return this process's cached result for identical bytes; None if none is cached."""
         with self._lock:
             found = self._own.get(content_hash)
             if found:
@@ -48,7 +48,7 @@ class ResultsByContent:
         return found
 
     def finish(self, image: FetchedImage) -> FinishedImage | None:
-        """Return the image with a result for its bytes from this process or an earlier run; None if there is none."""
+        """Return the image with a result for its bytes from this process or an earlier run; None if none is known."""
         found, source = self.find(image.content_hash), IDENTICAL
         if found is None:
             with self._earlier_lock:  # the first lookup reads the index, which takes a while
@@ -120,7 +120,10 @@ class Pending:
             yield from self._given_up(next(iter(self._decoded)))
 
     def wait(self, image: FetchedImage) -> bool:
-        """Let an image wait for an identical one. Returns False if there is none, or if too many already wait."""
+        """Let an image wait for the result of an identical image.
+
+        Return False if no identical image is being classified, or too many are waiting already.
+        """
         found = self._decoded.get(image.content_hash)
         if found is None or len(found[1]) >= _MOST_WAITING:
             return False

@@ -150,7 +150,7 @@ def _finished(attempt: Attempt) -> dict[str, Any] | None:
 
 
 def committed_to(attempt: Attempt) -> str | None:
-    """Return the folder whose ``run.json`` this attempt has written; None if there is none yet."""
+    """Return the folder in which this attempt has written ``run.json``; None if it has not written it yet."""
     for folder in (attempt.output, f"{attempt.output}/{FAILED}"):
         record = read_record(folder) if storage.exists(f"{folder}/{RUN_FILE}") else None
         if record and record["attempt"] == attempt.token:
@@ -187,7 +187,11 @@ def _contents(run: Run, results: Results) -> Contents:
 
 
 def _write(run: Attempt, contents: Contents) -> dict[str, Any]:
-    """Write everything except the end of `publish`; ``run.json`` last. Returns its content."""
+    """Write the contents of the run directory, ``run.json`` last; `end` does the rest.
+
+    Returns:
+        The content of ``run.json``.
+    """
     record, target = contents.record, run.output
     if record["problems"] and storage.exists(f"{run.output}/{SUCCESS_FILE}"):
         target = f"{run.output}/{FAILED}"

@@ -190,7 +190,7 @@ def exclusive(output: str) -> Iterator[None]:
 
 
 def read_holder(output: str) -> Holder | None:
-    """Return the holder of the lock of a run directory; None if there is no lock. Raises StorageError."""
+    """Return the holder of the lock of a run directory; None if it is not locked. Raises StorageError."""
     try:
         content: dict[str, Any] = json.loads(storage.read_text(f"{output}/{LOCK_FILE}"))
         holder = Holder(**content)
@@ -234,7 +234,10 @@ def _take_over(output: str, holder: Holder, own: Holder) -> None:
     content = json.dumps(dataclasses.asdict(own))
     claim = f"{output}/{LOCK_FILE}-{holder.token or 'damaged'}"
     if not storage.create(claim, content.encode()):
-        raise UserError(f"another command is taking over {output}: try again in a minute, or delete {claim}")
+        raise UserError(
+            f"another command is taking over {output}: try again in a minute; if this persists, that command was "
+            f"killed: delete {claim}"
+        )
     try:
         if read_holder(output) != holder:
             raise UserError(f"another command has taken over {output}: wait for it, or choose another --output")

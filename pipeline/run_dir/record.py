@@ -59,13 +59,14 @@ class Counts:
         found = []
         if self.inputs != self.predictions + self.dead_letter_rows or failed != self.dead_letter_rows:
             found.append(
-                f"the counts do not balance: {self.inputs:,} inputs, {self.predictions:,} predictions, "
-                f"{self.dead_letter_rows:,} dead-letter rows, {failed:,} failures"
+                f"the counts do not balance: {counted(self.inputs, 'input')}, "
+                f"{counted(self.predictions, 'prediction')}, {counted(self.dead_letter_rows, 'dead-letter row')}, "
+                f"{counted(failed, 'failure')}"
             )
         if self.predictions != self.summed_predictions:
             found.append(
-                f"the counts do not balance: {self.predictions:,} prediction rows, but statistics of "
-                f"{self.summed_predictions:,} predictions"
+                f"the counts do not balance: {counted(self.predictions, 'prediction row')}, but statistics of "
+                f"{counted(self.summed_predictions, 'prediction')}"
             )
         if self.inputs and failed / self.inputs > max_failure_rate:
             of_all = f"{failed:,} of {counted(self.inputs, 'image')}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from catalogue.cli.masking import masked_key
+from catalogue.cli.text import counted
 from catalogue.html import charts, page
 from catalogue.images.reader import read_thumbnail
 from catalogue.images.spec import Limits
@@ -28,7 +30,11 @@ def pictured(classes: Iterable[tuple[int, Sequence[str]]]) -> Iterator[str]:
 
 
 def thumbnail(fetched: FetchedImage, *, limits: Limits) -> tuple[str, bytes] | None:
-    """Return a location, with credentials masked, and its photo as a small JPEG; None if it cannot be decoded."""
+    """Return the location of an image, with credentials masked, and its thumbnail as JPEG.
+
+    Returns:
+        None if the image cannot be decoded.
+    """
     try:
         return masked_key(fetched.listed.location), page.jpeg(read_thumbnail(fetched.data, THUMBNAIL_SIDE, limits))
     except ImageError:
@@ -56,7 +62,7 @@ def run_page(record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnai
         "dead letters": f"{failed:,}",
         "duplicates": f"{counts['duplicates']:,}",
         **{name.replace("_", " "): f"{count:,} skipped" for name, count in counts["left_out"].items() if count},
-        "images per second": f"{timings['images_per_second']:,.1f}",
+        "images per second, with startup": f"{timings['images_per_second']:,.1f}",
         "status": record["status"],
     }
     problems = "".join(f"<p><b>{page.text(problem)}</b></p>" for problem in record["problems"])
@@ -73,14 +79,40 @@ def run_page(record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnai
             page.section("Classes", _class_table(ranked, names)),
             page.section("Dead letters", _dead_letter_table(counts["dead_letters"], record["dead_letter_examples"])),
             page.section("Most and least certain photos of each class", *galleries),
+            page.section("Run", _run_table(record)),
         ],
         headline=_headline(record["status"], counts["inputs"], counts["predictions"], failed),
     )
 
 
 def _headline(status: str, inputs: int, predictions: int, failed: int) -> str:
-    found = f"{inputs:,} images: {predictions:,} classified, {failed:,} dead letters"
+    found = f"{counted(inputs, 'image')}: {predictions:,} classified, {counted(failed, 'dead letter')}"
     return f"Failed: {found}" if status == "failed" else found
+
+
+def _run_table(record: Mapping[str, Any]) -> str:
+    """Return the settings, times and versions of the run."""
+    timings, reused = record["timings"], sum(record["counts"]["reused"].values())
+    engines = [
+        f"{own['engine']}, {own['precision']}, on {own['device']}: {counted(own['images'], 'image')}"
+        for own in record["engines"]
+    ]
+    steady = timings["images_per_second_from_then_on"]
+    memory = record["peak_worker_memory_bytes"]
+    rows = {
+        "command": " ".join(map(shlex.quote, record["command"])),
+        "started": page.moment(timings["started"]),
+        "seconds": f"{timings['seconds']:,.0f}",
+        "images per second, after the first one": f"{steady:,.1f}" if steady else "",
+        "inference engine": "; ".join(engines),
+        "results of earlier runs that were reused": f"{reused:,}",
+        "largest worker process": f"{memory / 2**20:,.0f} MiB" if memory else "",
+        "largest share of failures allowed": f"{record['max_failure_rate']:.1%}",
+        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+    }
+    return page.table(
+        ["", ""], [[page.text(name), page.text(words)] for name, words in rows.items() if words], wide=(1,)
+    )
 
 
 def _class_table(ranked: list[tuple[str, Any]], anchors: Mapping[str, str]) -> str:

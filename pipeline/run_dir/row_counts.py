@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalogue import storage
+from catalogue.cli.text import counted
 
 _CUT = "its last line is incomplete"
 
@@ -57,7 +58,7 @@ def _of_csv(file: BinaryIO) -> tuple[str, int]:
             header = next(reader)
             for rows, row in enumerate(reader, start=1):
                 if len(row) != len(header):
-                    raise ValueError(f"row {rows:,} has {len(row)} cells, expected {len(header)}")
+                    raise ValueError(f"row {rows:,} has {counted(len(row), 'cell')}, expected {len(header)}")
         except csv.Error as error:
             raise ValueError(str(error)) from error
     return ",".join(header), rows

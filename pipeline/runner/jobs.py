@@ -42,7 +42,7 @@ class JobName:
     Attributes:
         runner: name of the runner that started the job.
         id: job ID assigned by the engine.
-        endpoint: address of the job server; None if there is none or it ends with the command.
+        endpoint: address of the job server; None if the runner has none or it ends with the command.
         project, region: Google Cloud project and region, for Dataflow.
         flink: ``HOST:PORT`` or URL of the JobManager; None if unknown or for other engines.
     """
@@ -87,7 +87,7 @@ class Job:
         """Wait until the job ends.
 
         Raises:
-            JobFailedError: the job failed or was cancelled.
+            JobFailedError: the job failed or was canceled.
             JobGoesOnError: the job server or the engine no longer answers.
         """
         try:
@@ -97,7 +97,7 @@ class Job:
                 raise JobFailedError(str(error)) from error
             raise JobGoesOnError(f"{self.name} can no longer be followed: {_why(error)}") from error
         if state == PipelineState.CANCELLED:
-            raise JobFailedError(f"{self.name} was cancelled")
+            raise JobFailedError(f"{self.name} was canceled")
 
     def has_ended(self) -> bool:
         """Return whether the job has certainly ended."""
@@ -106,20 +106,20 @@ class Job:
             return True
         try:
             return PipelineState.is_terminal(self._result.state)
-        except Exception:  # the engines' clients raise various errors if there is no answer
+        except Exception:  # the engines' clients raise various errors if the engine does not answer
             return False
 
     def cancel(self) -> None:
         """Cancel the job. Raises CommandFailed if that fails.
 
-        Flink's job server only detaches from the job (Beam 2.62), so it must be cancelled in Flink itself.
+        Flink's job server only detaches from the job (Beam 2.62), so it must be canceled in Flink itself.
         """
         try:
             if self.name.flink:
                 flink_rest.cancel(self.name.flink, self.name.engine_name)
             self._result.cancel()
         except Exception as error:
-            raise CommandFailed(f"{self.name} cannot be cancelled: {_why(error)}") from error
+            raise CommandFailed(f"{self.name} cannot be canceled: {_why(error)}") from error
 
     def counters(self, namespace: str) -> dict[str, int] | None:
         """Return the counters of a namespace while the job runs; None for engines that only report them at the end."""
@@ -225,7 +225,7 @@ class _FlinkResult:
         return self.state
 
     def cancel(self) -> None:
-        """Do nothing: `Job.cancel` has already cancelled the job in Flink."""
+        """Do nothing: `Job.cancel` has already canceled the job in Flink."""
 
 
 def _dataflow_result(name: JobName) -> Any:

@@ -574,7 +574,7 @@ BAD_USE = {
     "no number": ({"--batch-size": "many"}, "argument --batch-size: 'many' is not an integer from 1 to 2147483647"),
     "fewer workers than none": ({"--direct_num_workers": "-1"}, "--direct_num_workers is negative"),
     "a job nobody waits for": ({"--no_wait_until_finish": None}, "--no_wait_until_finish is not supported"),
-    "a glob that is none": ({"--input": "{tmp}/[z-a]*.jpg"}, "bad character range"),
+    "an invalid glob": ({"--input": "{tmp}/[z-a]*.jpg"}, "bad character range"),
     "unknown flag": ({"--batchsize": "3"}, "unknown argument --batchsize; did you mean --batch-size?"),
     "unknown flag like one of Beam's": ({"--direct_num_worker": "3"}, "did you mean --direct_num_workers?"),
     "a value Beam does not know": ({"--direct_running_mode": "fast"}, "invalid choice: 'fast'"),

@@ -133,21 +133,21 @@ def test_a_dry_run_is_for_dataflow(command: Command, tiny_model: Path, drawn: Pa
 
 
 class EndlessJob:
-    """A job submitted by another process that runs until it is cancelled."""
+    """A job that was submitted by another process and runs until it is canceled."""
 
     def __init__(self, *, obeys: bool = True) -> None:
         self.name, self._obeys, self._ended = JobName("PortableRunner", "job_1", "nowhere:1"), obeys, threading.Event()
 
     def wait(self) -> None:
         self._ended.wait()
-        raise JobFailedError("it was cancelled")
+        raise JobFailedError("it was canceled")
 
     def has_ended(self) -> bool:
         return self._ended.is_set()
 
     def cancel(self) -> None:
         if not self._obeys:
-            raise CommandFailed("it cannot be cancelled")
+            raise CommandFailed("it cannot be canceled")
         self._ended.set()
 
     def counters(self, namespace: str) -> None:
@@ -177,7 +177,7 @@ def is_untouched(run: Path) -> bool:
 
 def test_a_job_that_is_cancelled_leaves_its_journal(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_run.jobs, "find", lambda name: EndlessJob())
-    with pytest.raises(Fault, match="was cancelled; finished work is kept"):
+    with pytest.raises(Fault, match="was canceled; finished work is kept"):
         attach(str(left), cancel=True)
     assert {file.name for file in (left / "_temporary/token").iterdir()} == {"chunk-1", "started"}
     assert read_holder(str(left)) is None
@@ -188,9 +188,7 @@ def test_a_job_that_cannot_be_cancelled_keeps_its_files_and_its_lock(
     job: EndlessJob | None, left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_run.jobs, "find", lambda name: job)
-    with pytest.raises(
-        JobGoesOnError, match=f"cannot be cancelled.*; to follow it: .* --attach {left}; to cancel it: "
-    ):
+    with pytest.raises(JobGoesOnError, match=f"cannot be canceled.*; to follow it: .* --attach {left}; to cancel it: "):
         attach(str(left), cancel=True)
     assert is_untouched(left)
 

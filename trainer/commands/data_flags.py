@@ -25,7 +25,7 @@ def add_arguments(add: Any) -> None:
         "--validation-data",
         type=flags.path,
         metavar="DATA",
-        help="validation photos, as --data (default: hold out part of --data)",
+        help="validation photos, in any form that --data takes (default: hold out part of --data)",
     )
     add(
         "--validation-fraction",
@@ -38,7 +38,7 @@ def add_arguments(add: Any) -> None:
         "--test-data",
         type=flags.path,
         metavar="DATA",
-        help="test photos, as --data, to evaluate the finished model on",
+        help="test photos for evaluating the finished model, in any form that --data takes",
     )
     add(
         "--test-fraction", type=flags.share, metavar="R", help="share of --data to hold out for testing (default: none)"

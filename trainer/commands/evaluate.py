@@ -15,6 +15,7 @@ from catalogue import model_dir, storage
 from catalogue.cli import flags
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import print_line, say
+from catalogue.cli.text import counted
 from catalogue.images.spec import Limits
 from catalogue.model_dir import ModelInfo
 from catalogue.reasons import StorageError
@@ -49,7 +50,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         known = training_photos.count_known(model, result.content_hashes)
     if not result.examples:
         raise UserError(
-            f"none of the {len(examples):,} files in {arguments.data} can be read as a photo: choose another --data"
+            f"{arguments.data} contains {counted(len(examples), 'file')}, but none can be read as a photo: choose "
+            "another --data"
         )
     index = {label: number for number, label in enumerate(info.labels)}
     truth = np.array([index[example.label] for example in result.examples])
@@ -58,7 +60,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     _print_metrics(info, measured, result)
     if known:
         print_line(
-            f"warning: {known:,} of the {len(result.examples):,} photos were trained on: the metrics are too optimistic"
+            f"warning: the model was trained on {known:,} of the {counted(len(result.examples), 'photo')}: the metrics "
+            "are too optimistic"
         )
     if comparison:
         _print_comparison(info, comparison)
@@ -66,7 +69,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         uris = tuple(example.uri for example in result.examples)
         unreadable = len(result.unreadable)
         evaluated = Evaluated(
-            f"{len(uris):,} photos of {arguments.data}", uris, truth, result.probabilities, unreadable
+            f"{counted(len(uris), 'photo')} of {arguments.data}", uris, truth, result.probabilities, unreadable
         )
         try:
             _write(output, info, measured, result, evaluated, comparison)

@@ -30,8 +30,9 @@ def add_arguments(add: Any) -> None:
         "--epochs",
         type=flags.positive_int,
         metavar="N",
-        help=f"maximum number; the best is kept (default: {HEAD_STAGE.epochs} for the head, {FINE_TUNING_STAGE.epochs} "
-        f"fine-tuning, {FROM_SCRATCH_STAGE.epochs} from scratch)",
+        help="maximum number of epochs; the weights of the best epoch are kept (default: "
+        f"{HEAD_STAGE.epochs} for the head, {FINE_TUNING_STAGE.epochs} for fine-tuning, {FROM_SCRATCH_STAGE.epochs} "
+        "from scratch)",
     )
     add(
         "--batch-size",
@@ -44,13 +45,13 @@ def add_arguments(add: Any) -> None:
         "--learning-rate",
         type=flags.positive_float,
         metavar="R",
-        help=f"peak learning rate (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} fine-tuning, "
-        f"{SGD_LEARNING_RATE} with sgd)",
+        help=f"peak learning rate (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} for "
+        f"fine-tuning, {SGD_LEARNING_RATE} with sgd)",
     )
     add(
         "--decay",
         choices=DECAYS,
-        help="learning-rate schedule after the warmup (default: constant, cosine in fine-tuning)",
+        help="learning-rate schedule after the warmup (default: constant, cosine for fine-tuning)",
     )
     add(
         "--patience",
@@ -94,7 +95,7 @@ def add_advanced_arguments(add: Any) -> None:
         "--weight-decay",
         type=flags.non_negative_float,
         metavar="R",
-        help=f"decoupled weight decay (default: 0, {FINE_TUNING_STAGE.weight_decay} fine-tuning, "
+        help=f"decoupled weight decay (default: 0, {FINE_TUNING_STAGE.weight_decay} for fine-tuning, "
         f"{ADAMW_DECAY} with adamw)",
     )
     add("--l1", type=flags.non_negative_float, metavar="R", help="L1 penalty on the weights (default: 0)")
@@ -110,13 +111,13 @@ def add_advanced_arguments(add: Any) -> None:
         type=flags.fraction,
         metavar="R",
         help="share of the target spread over all classes (default: 0, "
-        f"{FINE_TUNING_STAGE.label_smoothing} fine-tuning)",
+        f"{FINE_TUNING_STAGE.label_smoothing} for fine-tuning)",
     )
     add(
         "--ema",
         type=flags.fraction,
         metavar="R",
-        help=f"decay of the moving average of the weights (default: 0, {FINE_TUNING_STAGE.ema} fine-tuning)",
+        help=f"decay of the moving average of the weights (default: 0, {FINE_TUNING_STAGE.ema} for fine-tuning)",
     )
     add(
         "--mixup",

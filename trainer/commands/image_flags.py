@@ -21,7 +21,7 @@ def add_arguments(add: Any) -> None:
         "--image-size",
         type=flags.positive_int,
         metavar="PIXELS",
-        help="side of the square input (default: 224, or what the network needs)",
+        help="side of the square input (default: the size that the network needs, otherwise 224)",
     )
     add(
         "--resize",

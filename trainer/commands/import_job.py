@@ -14,6 +14,7 @@ import numpy as np
 from catalogue.cli import flags
 from catalogue.cli.errors import UserError
 from catalogue.cli.logs import say
+from catalogue.cli.text import counted
 from catalogue.cli.versions import versions
 from catalogue.images.spec import POLICY, ImageSpec, Limits
 from catalogue.model_dir import ModelInfo, file_digest
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace, examples: Sequence[Example]) -> ModelInfo
     model = foreign.load(a.model)
     if model.output_shape[1] != len(a.labels):
         raise UserError(
-            f"the model has {model.output_shape[1]:,} classes, --labels names {len(a.labels):,}: name every class"
+            f"the model needs {counted(model.output_shape[1], 'class name')}, --labels has {len(a.labels):,}: name "
+            "every class"
         )
     spec = image_flags.image_spec(foreign.image_size(model, a.image_size), a.resize, None)
     preparation = a.preparation
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace, examples: Sequence[Example]) -> ModelInfo
     measured = metrics.measure(truth, result.probabilities, a.labels)
     gates.check_gates(measured, a.fail_under or ())
     uris = [example.uri for example in result.examples]
-    tried = Evaluated(f"photos of {a.data}", uris, truth, result.probabilities, len(result.unreadable))
+    tried = Evaluated(f"photos from {a.data}", uris, truth, result.probabilities, len(result.unreadable))
     info = ModelInfo(
         id="",
         labels=tuple(a.labels),

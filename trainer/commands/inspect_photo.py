@@ -95,7 +95,7 @@ def _layers(subjects: Sequence[_Subject], names: Sequence[str] | None) -> list[S
         return list(known)
     unknown = [name for name in names if not any(name in own for own in known)]
     if unknown:
-        raise UserError(f"--layers: there is no layer {unknown[0]!r}; run inspect without --layers to list them")
+        raise UserError(f"--layers: unknown layer {unknown[0]!r}: choose one of the layers listed above")
     return [[name for name in names if name in own] for own in known]
 
 

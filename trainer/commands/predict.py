@@ -14,6 +14,7 @@ from catalogue import model_dir, storage
 from catalogue.cli import flags
 from catalogue.cli.errors import CommandFailed
 from catalogue.cli.logs import print_line
+from catalogue.cli.text import counted
 from catalogue.reasons import StorageError
 from trainer.data.examples import Example, find_examples
 from trainer.data.photos import Photo, read_photos
@@ -49,7 +50,8 @@ def predict(arguments: argparse.Namespace) -> None:
                 print_line(f"{photo.example.uri}\n  not classified, {photo.error}")
     if len(readable) < len(photos):
         raise CommandFailed(
-            f"{len(photos) - len(readable)} of {len(photos)} files cannot be read as a photo: fix or omit them"
+            f"{len(photos) - len(readable):,} of {counted(len(photos), 'file')} cannot be read as a photo: fix or omit "
+            "the unreadable files"
         )
 
 

@@ -75,7 +75,8 @@ def sweep(arguments: argparse.Namespace) -> None:
     ranked = sorted(trials, key=rank)
     print_table(ranked, varied)
     if ranked[0].accuracy is None:
-        raise CommandFailed(f"all {len(trials)} trials failed; the first error is: {ranked[0].error}")
+        failed = counted(len(trials), "trial")
+        raise CommandFailed(f"{failed} failed and none finished; the first error is: {ranked[0].error}")
     seconds = time.monotonic() - start
     say(
         f"{counted(len(trials), 'trial')} in {seconds:.0f} s, written to {arguments.output}; best trial: "

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from catalogue.cli.logs import print_line, say
+from catalogue.cli.text import counted
 from catalogue.html import charts, page
 from trainer.commands.sweep_trials import Trial, named, rank
 from trainer.evaluation.report import curves
@@ -79,13 +80,14 @@ def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]
         page.section(flag, charts.dots([(t.values[flag], t.accuracy or 0.0) for t in done if flag in t.values]))
         for flag in varied
     ]
-    best = ranked[0]
+    best, headline = ranked[0], ""
     cards = {"trials": f"{len(trials):,}"}
     if best.accuracy is not None:
         cards = {"best accuracy": f"{best.accuracy:.1%}", **cards, "best": named(best.values)}
+        headline = f"Best of {counted(len(trials), 'trial')}: {best.accuracy:.1%} with {named(best.values)}"
     subject = f"{arguments.backbone} on {arguments.data}"
     table = page.section("Trials", _ABOUT_TABLE, page.table(["trial", *header], rows))
-    return page.document("Sweep", subject, [page.cards(cards), table, *plots, *_curves(trials)])
+    return page.document("Sweep", subject, [page.cards(cards), table, *plots, *_curves(trials)], headline=headline)
 
 
 def _curves(trials: Sequence[Trial]) -> Iterator[str]:

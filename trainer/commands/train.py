@@ -110,7 +110,8 @@ def _finished(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
     """Return the model that this run has already written, for example if its machine was lost afterwards.
 
     Returns:
-        The content of ``model.json``; None if there is no model, or one of another run that may be replaced.
+        The content of ``model.json``; None if the directory has no valid model, or one of another run that may be
+        overwritten.
 
     Raises:
         UserError: the model belongs to another run and must not be replaced.

@@ -118,7 +118,7 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
     # The metrics are those of the exported network, which computes in full precision.
     if job.dtype_policy != training.FULL_PRECISION and not config.refit:
         probabilities = inference.classify(validating, len(validating), config.image, config.limits, run).probabilities
-    subject = f"validation photos of {config.validation_data or config.data}"
+    subject = f"validation photos from {config.validation_data or config.data}"
     uris = [example.uri for example in validating]
     validated = Evaluated(subject, uris, truth, probabilities, len(prepared.encoded.unreadable))
     testing = [*sides.test, *(prepared.encoded.examples[row] for row in prepared.split.test)]
@@ -212,7 +212,7 @@ def _measured(tested: Classified, labels: Sequence[str], temperature: float) -> 
 def _evaluated_test(tested: Classified, job: Job, data: str) -> Evaluated:
     uris = [example.uri for example in tested.examples]
     truth = _truth(tested, job.labels)
-    return Evaluated(f"test photos of {data}", uris, truth, tested.probabilities, len(tested.unreadable))
+    return Evaluated(f"test photos from {data}", uris, truth, tested.probabilities, len(tested.unreadable))
 
 
 def _truth(tested: Classified, labels: Sequence[str]) -> np.ndarray:
@@ -239,7 +239,7 @@ def _export_pretrained(
     shown = known if measured else ~known
     uris = [result.examples[row].uri for row in np.flatnonzero(shown)]
     tried = Evaluated(
-        f"photos of {config.data}", uris, truth[shown], result.probabilities[shown], len(result.unreadable)
+        f"photos from {config.data}", uris, truth[shown], result.probabilities[shown], len(result.unreadable)
     )
     data = {
         "training_photos": 0,

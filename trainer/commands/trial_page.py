@@ -27,11 +27,11 @@ def trial_page(job: Job, prepared: Prepared, result: TrainingResult, name: str) 
     rows, shown, which = (
         split.validation,
         probabilities,
-        f"validation photos of {config.validation_data or config.data}",
+        f"validation photos from {config.validation_data or config.data}",
     )
     if len(split.test):
         rows, shown = split.test, metrics.softmax(fit.test_logits / temperature)
-        which = f"test photos of {config.test_data or config.data}"
+        which = f"test photos from {config.test_data or config.data}"
         tested = metrics.measure(prepared.truth[rows], shown, labels, temperature)
     info = dataclasses.replace(
         describe_trained(job, prepared, result, None),

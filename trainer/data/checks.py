@@ -20,7 +20,7 @@ def check_sides(sides: Sides) -> None:
     """Check the classes and file names of a run, before any photo is read.
 
     Raises:
-        UserError: the classes cannot be trained on, or two sides share photos.
+        UserError: the classes cannot be trained on, or two splits share photos.
     """
     classes = sides.labels
     if len(classes) == 1:
@@ -37,7 +37,9 @@ def check_sides(sides: Sides) -> None:
     for one, other in itertools.combinations(files, 2):
         same = files[one] & files[other]
         if same:
-            raise UserError(f"{other} and {one} share {len(same):,} files: remove them from one of the two")
+            raise UserError(
+                f"{other} and {one} share {counted(len(same), 'file')}: remove the shared files from one of the two"
+            )
 
 
 def _check_labels(examples: Sequence[Example]) -> None:

@@ -48,8 +48,8 @@ def near_duplicates(features: np.ndarray) -> Duplicates:
         features: float [N, D].
 
     Returns:
-        The pairs. There are none for more than `MOST_PHOTOS` photos, which would take too long, or if more than half of
-        the photos have near-duplicates, as with drawings, where similarity means little.
+        The pairs. Empty for more than `MOST_PHOTOS` photos, where the search is too slow, and if more than half of the
+        photos have near-duplicates: similarity then means little, as with drawings.
     """
     count = len(features)
     nothing = Duplicates(np.zeros((0, 2), int), count)

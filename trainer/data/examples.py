@@ -48,7 +48,8 @@ def find_examples(data: str, *, labeled: bool = True, class_names: Sequence[str]
         class_names: names of the numeric classes of an IDX file, from 0; empty to use the numbers as labels.
 
     Raises:
-        UserError: there are no photos, a list has an invalid row, or an IDX class has no name.
+        UserError: no photos were found, the data cannot be read, a list has an invalid row, or an IDX class has no
+            name.
     """
     storage.check(data)
     data = storage.without_file_scheme(data)

@@ -1,4 +1,4 @@
-"""Digests that identify the photos of a run: by name, label and side of the split, and by content."""
+"""Digests that identify the photos of a run: by URI, label and split, and by content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Contents = list[tuple[str, str | None]]
 
 
 def names_digest(*sides: Sequence[Example]) -> str:
-    """Return a hash of the names and labels of the photos of each side, in order."""
+    """Return a hash of the URIs and labels of the photos of each split, in order."""
     return _digest([[(example.uri, example.label) for example in side] for side in sides])
 
 

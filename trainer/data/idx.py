@@ -19,6 +19,7 @@ from PIL import Image
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
+from catalogue.cli.text import counted
 from catalogue.reasons import ImageError, Reason, StorageError
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
@@ -54,8 +55,8 @@ def read_labeled(images_file: str) -> tuple[np.ndarray, np.ndarray]:
     labels = _read(labels_file, 1)
     if len(images) != len(labels):
         raise UserError(
-            f"{images_file} has {len(images):,} images, but {labels_file} has {len(labels):,} labels: "
-            "give files that belong together"
+            f"{images_file} has {counted(len(images), 'image')}, but {labels_file} has "
+            f"{counted(len(labels), 'label')}: give files that belong together"
         )
     return images, labels
 

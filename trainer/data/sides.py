@@ -36,12 +36,12 @@ class Sides:
 
     @property
     def all(self) -> tuple[Example, ...]:
-        """Photos of all sides."""
+        """Photos of all splits."""
         return (*self.training, *self.validation, *self.test)
 
     @property
     def digest(self) -> str:
-        """Hash of the photos' names, labels and sides."""
+        """Hash of the photos' URIs, labels and splits."""
         return names_digest(self.training, self.validation, self.test)
 
 
@@ -62,7 +62,7 @@ def find_sides(
         drop: a list of photos to omit, see `trainer.data.examples.dropped_names`; None for none.
 
     Raises:
-        UserError: there are no photos, or a list cannot be read.
+        UserError: no photos were found, a list cannot be read, or `drop` or `class_names` does not apply to the data.
     """
     numbered = {where: idx.is_images_file(where) for where in (data, validation_data, test_data) if where}
     if class_names and not any(numbered.values()):

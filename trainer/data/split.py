@@ -34,7 +34,7 @@ class Split:
         return cls(*(np.flatnonzero(mask) for mask in (~validates & ~tests, validates & ~tests, tests)))
 
     def sides(self, examples: Sequence[Example]) -> dict[str, list[Example]]:
-        """Return the photos of each non-empty side, by name."""
+        """Return the photos of each non-empty split, by name."""
         rows = {"training": self.training, "validation": self.validation, "test": self.test}
         return {name: [examples[row] for row in own] for name, own in rows.items() if len(own)}
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from catalogue.cli.text import counted
 from catalogue.html import page
 from trainer.data.duplicates import Duplicates
 from trainer.data.label_issues import FILE, LabelIssues
@@ -34,7 +35,7 @@ def sections(
     if duplicates and len(duplicates.pairs):
         count, pairs = len(duplicates.pairs), duplicates.pairs[:SHOWN_PAIRS].tolist()
         more = f", the first {SHOWN_PAIRS} shown" if count > SHOWN_PAIRS else ""
-        words = f"<p>{count:,} pairs{more}. Near-duplicates are kept on the same side of the split.</p>"
+        words = f"<p>{counted(count, 'pair')}{more}. Near-duplicates are kept on the same side of the split.</p>"
         figures = [
             page.figure(
                 thumbnail(uris[row]),
@@ -47,9 +48,10 @@ def sections(
         found.append(page.section("Near-duplicates", words, page.gallery(figures)))
     if issues and len(issues.rows):
         words = (
-            f"<p>{len(issues.rows):,} photos for which a model that was fitted to other photos predicts another label, "
-            f"most suspicious first. All are listed in {FILE}: keep only the rows whose labels are wrong, and "
-            "<code>train --drop</code> omits those photos.</p>"
+            f"<p>{counted(len(issues.rows), 'photo')} for which a model that was fitted to other photos predicts "
+            f"another label, most suspicious first. All are listed in {FILE}: delete the rows whose label is right, "
+            "and <code>train --drop</code> omits the photos of the others. Photos that are hard to classify are "
+            "listed, too.</p>"
         )
         figures = [
             page.figure(

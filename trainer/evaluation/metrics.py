@@ -123,7 +123,7 @@ def accuracy_around(epochs: Sequence[dict[str, float]], best_epoch: int, reach: 
         reach: number of epochs before and after.
 
     Returns:
-        None if there are no other epochs.
+        (lowest, highest); None if only one epoch was run.
     """
     near = [
         epoch["val_accuracy"]
@@ -217,7 +217,7 @@ def gate_value(metrics: dict[str, Any], name: str) -> float:
     concerned = metrics["per_class"] if name in MACRO_GATES else {label} if label else ()
     without = [repr(one) for one in concerned if not metrics["per_class"][one]["support"]]
     if without:
-        raise ValueError(f"there are no photos of {', '.join(without)}")
+        raise ValueError(f"no photos of {', '.join(without)}")
     return metrics[name] if name in GATES else metrics["per_class"][label][kind] or 0.0
 
 

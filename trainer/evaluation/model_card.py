@@ -49,8 +49,8 @@ def _lines(info: ModelInfo) -> Iterator[str]:
     packages = ", ".join(f"{name} {version}" for name, version in info.versions.items())
     yield f"- Written with {packages}."
     yield from ("", "## Intended use", "")
-    yield "Photos like the ones it was trained on. A photo of anything else also gets one of its classes, often with a"
-    yield 'low score; there is no "none of these" class.'
+    yield "Classify photos like those the model was trained on. The model assigns one of its classes to any other photo"
+    yield 'too, often with a low score, because it has no "none of these" class.'
     if info.class_shares:
         yield from ("", "The classes and their shares of the training photos:", "")
         yield from (f"- {_escaped(label)}: {share:.1%}" for label, share in sorted(info.class_shares.items()))

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from catalogue.cli.text import counted
 from catalogue.html import page
 from catalogue.model_dir import ModelInfo
 from trainer.evaluation import confusion
@@ -36,7 +37,7 @@ class Pictures:
             : confusion.MOST_PICTURED_CELLS
         ]:
             more = f", {PICTURES_OF_CELL} of them" if len(rows) > PICTURES_OF_CELL else ""
-            title = f"{len(rows):,} photos of {labels[truth]} predicted as {labels[predicted]}{more}"
+            title = f"{counted(len(rows), 'photo')} of {labels[truth]} predicted as {labels[predicted]}{more}"
             gallery = self.gallery(rows[:PICTURES_OF_CELL])
             parts.append(page.target(confusion.cell_name(truth, predicted), title, gallery))
         return "".join(parts)

@@ -103,7 +103,7 @@ def _against_truth(info: ModelInfo, metrics: dict[str, Any], evaluated: Evaluate
             [page.text(pair.truth), page.text(pair.predicted), f"{pair.photos:,}", f"{pair.share:.0%}"]
             for pair in pairs
         ]
-        table = page.table(["class", "predicted as", "photos", "share of the class"], rows)
+        table = page.table(["class", "predicted as", "photos", "share of the class"], rows, wide=(1,))
         yield page.section("Most confused pairs", table)
     shown = confusion.confused_classes(evaluated, len(info.labels))
     which = "" if len(shown) == len(info.labels) else f"The {len(shown)} classes with the most errors. "
@@ -113,28 +113,28 @@ def _against_truth(info: ModelInfo, metrics: dict[str, Any], evaluated: Evaluate
         confusion.confusion_table(info, evaluated, shown),
         pictures.of_cells(shown),
     )
-    yield page.section("Most confident errors", pictures.gallery(evaluated.most_wrong[:PICTURES]) or "<p>None.</p>")
+    errors = pictures.gallery(evaluated.most_wrong[:PICTURES])
+    yield page.section("Most confident errors", f"<p>The true label is bold.</p>{errors}" if errors else "<p>None.</p>")
 
 
 def _class_table(info: ModelInfo, metrics: dict[str, Any], pictures: Pictures) -> str:
     def percent(value: float | None) -> str:
         return "–" if value is None else f"{value:.1%}"
 
-    total = max(1, sum(values["support"] for values in metrics["per_class"].values()))
+    most = max(1, *(values["support"] for values in metrics["per_class"].values()))
+    largest = max(info.class_shares.values(), default=1.0)
     rows = [
         [
             pictures.class_link(one.label),
             percent(one.precision),
             percent(one.recall),
             percent(one.f1),
-            f"{one.photos:,}",
-            page.bar(one.photos / total),
-            percent(info.class_shares.get(one.label)),
-            page.bar(info.class_shares.get(one.label, 0.0)),
+            f"{one.photos:,} {page.bar(one.photos / most)}",
+            f"{percent(info.class_shares.get(one.label))} {page.bar(info.class_shares.get(one.label, 0.0) / largest)}",
         ]
         for one in facts.weakest_first(metrics)
     ]
-    header = ["class", "precision", "recall", "F1", "photos", "", "share in training", ""]
+    header = ["class", "precision", "recall", "F1", "photos", "share in training"]
     return "<p>Weakest class first; click a class to see its photos.</p>" + page.table(header, rows)
 
 
@@ -142,7 +142,9 @@ def _calibration(info: ModelInfo, metrics: dict[str, Any]) -> str:
     after, before = metrics["calibration_error"], metrics["calibration_error_before"]
     words = (
         f"<p>Calibration error {after:.3f}, {before:.3f} before temperature scaling ({info.temperature:.2f}). Bars "
-        "below the line mean overconfident scores.</p>"
+        "below the line mean overconfident scores."
+        + (" Scaling minimizes the log loss, which can raise this error." if after > before else "")
+        + "</p>"
     )
     return words + charts.reliability_diagram(metrics["reliability"])
 

@@ -15,10 +15,10 @@ SHOWN_PHOTOS = 24
 
 
 def counts(sides: Mapping[str, Sequence[Example]], labels: Sequence[str]) -> str:
-    """Return a table of the classes with the number of photos on each side, also as bars.
+    """Return a table of the classes with the number of photos in each split, also as bars.
 
     Args:
-        sides: name of the side -> photos.
+        sides: name of the split -> photos.
         labels: class names.
     """
     by_label = {name: Counter(example.label for example in examples) for name, examples in sides.items()}
@@ -36,7 +36,7 @@ def _cells(label: str, by_label: Mapping[str, Counter[str]], most: Mapping[str, 
 
 
 def photos(sides: Mapping[str, Sequence[Example]]) -> list[str]:
-    """Return a gallery for each non-empty side, with some labeled photos of each class."""
+    """Return a gallery for each non-empty split, with some labeled photos of each class."""
     return [
         page.section(f"Some {name} photos", page.gallery(map(_figure, spread(examples, SHOWN_PHOTOS))))
         for name, examples in sides.items()

@@ -80,7 +80,7 @@ class Checkpoints:
         )
 
     def load(self, name: str) -> tuple[list[np.ndarray], dict[str, Any]] | None:
-        """Return the arrays and the metadata of a checkpoint, or None if there is none."""
+        """Return the arrays and metadata of a checkpoint; None if it does not exist."""
         content_of = self.folder and _content(f"{self.folder}/{name}.npz")
         if not content_of:
             return None

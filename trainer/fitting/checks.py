@@ -28,11 +28,12 @@ def report_unreadable(encoded: Encoded | Classified, total: int) -> None:
     if not encoded.examples:
         first = encoded.unreadable[0]
         raise UserError(
-            f"none of the {total:,} files can be read as a photo, such as {first.example.uri}: {first.error}"
+            f"found {counted(total, 'file')}, but none can be read as a photo, such as {first.example.uri}: "
+            f"{first.error}"
         )
     reasons = collections.Counter(photo.error.reason.code for photo in encoded.unreadable)
-    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    say(f"skipped {len(encoded.unreadable):,} of {total:,} photos that cannot be read: {counted}")
+    shown = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    say(f"skipped {len(encoded.unreadable):,} of {total:,} photos that cannot be read: {shown}")
     for photo in encoded.unreadable[:10]:
         say(f"  {photo.example.uri}: {photo.error}")
     if len(encoded.unreadable) > 10:
@@ -53,7 +54,7 @@ def choose_split(
         encoded: all photos.
         held_out: URIs of --validation-data; empty to hold out a part of --data.
         test: URIs of --test-data; empty to hold out a part of --data, or none.
-        duplicates: near-duplicates, which are kept on one side where a part is chosen; None if they are unknown.
+        duplicates: near-duplicates, which are kept in one split where a part is chosen; None if they are unknown.
         validation_fraction, test_fraction: sizes of the held-out parts.
     """
     labels, hashes = np.array(encoded.labels), np.array(encoded.content_hashes)
@@ -68,7 +69,7 @@ def choose_split(
         both = np.intersect1d(hashes[validates], hashes[~validates & ~given])
         if len(both):
             say(
-                f"warning: {len(both):,} photos are in both --data and --validation-data: "
+                f"warning: --data and --validation-data share {counted(len(both), 'photo')}: "
                 "the accuracy will be overestimated"
             )
     else:
@@ -80,7 +81,10 @@ def choose_split(
 def warn_of_tested(count: int) -> None:
     """Warn if any photos of --test-data are also used for training or validation."""
     if count:
-        say(f"warning: --test-data shares {counted(count, 'photo')} with the training or validation data: remove them")
+        say(
+            f"warning: --test-data shares {counted(count, 'photo')} with the training or validation data: "
+            "remove the shared photos"
+        )
 
 
 def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) -> None:
@@ -97,7 +101,7 @@ def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) ->
     apart = np.flatnonzero(validates[one] != validates[other])
     if len(apart):
         say(
-            f"warning: {counted(len(apart), 'pair')} of them are split between --data and --validation-data: the "
+            f"warning: {counted(len(apart), 'near-duplicate pair')} split between --data and --validation-data: the "
             "accuracy will be overestimated"
         )
     for pair in np.flatnonzero(names[one] != names[other])[:_SHOWN].tolist():
@@ -106,7 +110,7 @@ def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) ->
 
 
 def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> None:
-    """Log the number of photos of each class on each side, and warn of imbalance.
+    """Log the number of photos of each class in each split, and warn of imbalance.
 
     Args:
         encoded: all photos.
@@ -114,7 +118,7 @@ def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> Non
         labels: labels of the classes.
 
     Raises:
-        UserError: a class has no training photos, or there are no validation photos.
+        UserError: a class has no readable training photos, or none of the validation photos can be read.
     """
     names = np.array(encoded.labels)
     trained, width = names[split.training], max(map(len, labels))
@@ -136,7 +140,7 @@ def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> Non
     for found in ambiguous[:_SHOWN]:
         say(f"warning: one photo has several labels: {', '.join(f'{uri} ({label})' for label, uri in found.items())}")
     if len(ambiguous) > _SHOWN:
-        say(f"warning: {len(ambiguous) - _SHOWN:,} more photos have several labels")
+        say(f"warning: several labels for {counted(len(ambiguous) - _SHOWN, 'more photo')}")
     shares = np.array([(trained == label).mean() for label in labels])
     if shares.max() > DOMINANT_SHARE:
         largest = labels[int(shares.argmax())]
@@ -146,7 +150,8 @@ def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> Non
         )
     few = len(split.validation)
     if few < 5 * len(labels):
-        say(f"warning: only {few:,} validation photos for {len(labels):,} classes: the accuracy will be unreliable")
+        photos = counted(few, "validation photo")
+        say(f"warning: only {photos} for {len(labels):,} classes: the accuracy will be unreliable")
 
 
 def check_fitted(logits: np.ndarray, truth: np.ndarray) -> None:

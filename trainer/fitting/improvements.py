@@ -18,11 +18,14 @@ weights of that epoch."""
 
 
 def kept(folder: str | None, classifier: Callable[[], keras.Model]) -> Improved | None:
-    """Return a callback that saves a network as ``STAGE-EPOCH-ACCURACY.keras``, or None if there is no folder.
+    """Return a callback that saves the network of each new best epoch as ``STAGE-EPOCH-ACCURACY.keras``.
 
     Args:
-        folder: local or remote folder.
+        folder: local or remote folder; None to save nothing.
         classifier: builder of the whole network, from uint8 images to uncalibrated probabilities.
+
+    Returns:
+        None if `folder` is None.
     """
     if folder is None:
         return None

@@ -1,7 +1,7 @@
 """Custom training loop for the part of a classifier above the cut; it behaves the same on any number of devices.
 
 The batches, their augmentation and mixup, and the learning-rate schedule depend only on the seed, the epoch and the
-step. So a resumed run reaches the same result as an uninterrupted one. So does a run on more devices, except for the
+step. So a resumed run reaches the same result as an uninterrupted one, and a run on more devices differs only by the
 order of floating-point sums.
 """
 

@@ -257,7 +257,10 @@ def add_head(
     backbone: keras.Model,
     strategy: tf.distribute.Strategy,
 ) -> Network:
-    """Add a head to a backbone: a new one, or that of the earlier model that the weights come from, if it fits."""
+    """Add a head to a backbone.
+
+    The head's weights are loaded too if ``config.weights`` names an earlier model whose classes and head layers match.
+    """
     keras.utils.set_random_seed(config.seed)
     backbone.trainable = True
     with _computing_as(dtype_policy), strategy.scope():

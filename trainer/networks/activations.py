@@ -22,7 +22,7 @@ def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str
         classifier: ``model.keras`` of a model directory.
         image: uint8 [H, W, 3].
         layers: names of existing layers; None for the last layer of each feature-map size, or all layers of the head
-            if there are no maps.
+            if the backbone has no feature maps.
 
     Returns:
         The activations. For an image with several views, maps are stacked vertically and vectors are averaged.
@@ -52,7 +52,7 @@ def layer_names(classifier: keras.Model, *, every: bool = False) -> list[str]:
     Args:
         classifier: ``model.keras`` of a model directory.
         every: whether to return all layers, in order. If not, only the last layer of each feature-map size, or all
-            layers of the head if there are no maps.
+            layers of the head if the backbone has no feature maps.
     """
     parts = _network(classifier), classifier.layers[2]
     if every:

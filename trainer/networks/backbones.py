@@ -66,7 +66,7 @@ def build(
         raise UserError(f"unknown backbone {name!r}: {hint}")
     ours = name in own.NETWORKS
     if ours and weights == IMAGENET:
-        raise UserError(f"there are no ImageNet weights for the backbone {name!r}: give --weights none")
+        raise UserError(f"the backbone {name!r} has no ImageNet weights: give --weights none")
     if not ours and color_mode != COLOR_MODES[0]:
         raise UserError(
             f"{name} needs three channels: omit --color-mode {color_mode}, or choose one of {', '.join(own.NETWORKS)}"

@@ -15,7 +15,7 @@ from trainer.networks.nodes import in_order
 def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
     """Return the layers that `split` can cut after, with their outputs, in network order.
 
-    All later layers depend only on the output of such a layer.
+    All layers after one of them depend only on its output.
     """
     nodes = in_order(backbone.layers[-1])
     producer = {id(output): position for position, node in enumerate(nodes) for output in node.outputs}
@@ -37,7 +37,7 @@ def default_cut(backbone: keras.Model) -> str:
     Normalization and activation layers that follow it are included.
 
     Raises:
-        UserError: there is no such layer.
+        UserError: no cut point has feature maps of at most a sixteenth of the image's side.
     """
     side = -(-backbone.input_shape[2] // 16)
     found = [(name, tensor) for name, tensor in cut_tensors(backbone).items() if _side(tensor) <= side]

@@ -67,7 +67,7 @@ def image_size(model: keras.Model, given: int | None) -> int:
 
     Args:
         model: classifier from `load`.
-        given: image size given by the user; None if there is none.
+        given: image size given by the user; None if not given.
 
     Raises:
         UserError: the model needs images that are not square or have another size than the given one, or it accepts any

@@ -141,7 +141,7 @@ def test_results_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", script], capture_output=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 1
     assert done.stderr.decode().splitlines()[-1] == (
-        "prog: error: standard output cannot be written: No space left on device"
+        "prog: error: cannot write to standard output (No space left on device): redirect it elsewhere"
     )
 
 

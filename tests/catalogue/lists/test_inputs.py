@@ -324,7 +324,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "gzipped Parquet": ("list.parquet.gz", gzip.compress(parquet(ROWS)), "is a gzipped Parquet file: unpack it"),
     "half a Parquet": ("list.parquet", parquet(ROWS)[:-50], "is not a complete Parquet file"),
     "no Parquet": ("list.parquet", b"uri\n", "is not a Parquet file, unlike its extension: rename it"),
-    "half a gzip": ("list.csv.gz", gzip.compress(delimited(","))[:40], "is damaged"),
+    "half a gzip": ("list.csv.gz", gzip.compress(delimited(","))[:40], "is truncated or damaged"),
     "a tab for a comma": ("list.tsv", b"uri,sku\n", "has no column 'uri', only uri,sku"),
 }
 
@@ -346,7 +346,7 @@ def test_a_gzip_that_is_cut_short_ends_the_run(tmp_path: Path) -> None:
     data = gzip.compress("".join(f"{random.random()}.jpg\n" for _ in range(50_000)).encode())
     (tmp_path / "list.txt.gz").write_bytes(data[: len(data) // 2])
     assert isinstance(next(first_rows(tmp_path / "list.txt.gz")), Row)
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match="is truncated or damaged"):
         rows(tmp_path / "list.txt.gz")
 
 

@@ -113,18 +113,18 @@ def test_missing_credentials_are_looked_for_once(monkeypatch: pytest.MonkeyPatch
 
     def look(scopes: object) -> None:
         calls.append(scopes)
-        raise DefaultCredentialsError("there are none")
+        raise DefaultCredentialsError("no credentials")
 
     monkeypatch.setattr(google.auth, "default", look)
     for call in (lambda: storage.read("gs://shop/a.jpg", 9), lambda: list(storage.list_files("gs://shop"))) * 2:
-        with pytest.raises(StorageError, match="there are none") as raised:
+        with pytest.raises(StorageError, match="no credentials") as raised:
             call()
         assert raised.value.reason is Reason.PERMISSION_DENIED
     assert len(calls) == 1
 
 
 def test_credentials_that_could_not_be_reached_are_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: list[Exception] = [TransportError("no answer"), DefaultCredentialsError("there are none")]
+    answers: list[Exception] = [TransportError("no answer"), DefaultCredentialsError("no credentials")]
 
     def look(scopes: object) -> None:
         raise answers.pop(0)

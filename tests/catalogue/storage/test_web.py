@@ -302,7 +302,7 @@ def test_the_web_and_object_stores_are_read_through_a_proxy(gateway: Gateway, mo
 
 
 def test_no_proxy_may_name_a_port(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proxy has a picture for each URL; the host itself does not exist."""
+    """Only the proxy returns a picture; the hosts themselves cannot be reached."""
     monkeypatch.setenv("http_proxy", f"127.0.0.1:{gateway.server_port}")
     monkeypatch.setenv("no_proxy", "localhost:1,.internal")
     for host, by_proxy in (("localhost:1", False), ("localhost:2", True), ("a.internal", False)):

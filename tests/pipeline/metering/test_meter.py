@@ -65,7 +65,7 @@ def test_a_bundle_has_what_its_thread_did(tmp_path: Path) -> None:
 def test_the_peak_is_what_the_system_says() -> None:
     status = Path("/proc/self/status")
     if not status.exists():
-        pytest.skip("there is no /proc to compare with")
+        pytest.skip("/proc is not available")
     assert peak_bytes() == pytest.approx(int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024, rel=0.05)
 
 

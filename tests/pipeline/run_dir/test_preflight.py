@@ -19,8 +19,8 @@ MakePart = Callable[..., Part]
 
 STRANGERS = {
     "another program's run.json": {"run.json": '{"lr": 1}', "report.html": "mine"},
-    "what Spark leaves": {"_SUCCESS": "", "part-00000.parquet": "rows"},
-    "what Hadoop leaves behind": {"_temporary/0/task/part-00000": "rows"},
+    "output of Spark": {"_SUCCESS": "", "part-00000.parquet": "rows"},
+    "temporary files of Hadoop": {"_temporary/0/task/part-00000": "rows"},
     "notes beside a lock": {"_lock": "{}", "notes.txt": "mine"},
     "notes": {"notes.txt": "mine"},
     "no JSON": {"run.json": "{"},

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from catalogue.images.spec import Limits
 from pipeline.records import FetchedImage, ListedImage
 from pipeline.run_dir import report
 
-RECORD = {
+RECORD: dict[str, Any] = {
+    "command": ["python", "-m", "pipeline", "classify", "--input", "my catalogue"],
     "input": ["/catalogue"],
     "model_id": "0123",
     "status": "failed",
@@ -17,10 +19,18 @@ RECORD = {
         "dead_letters": {"corrupt": 2},
         "duplicates": 0,
         "left_out": {"hidden_files": 2, "rows_without_uri": 0},
+        "reused": {"unread": 20, "conditional": 1, "content": 0},
     },
     "dead_letter_examples": {"corrupt": [{"uri": "x<y>.jpg", "message": "torn & bent"}]},
-    "timings": {"finished": "now", "images_per_second": 12.3},
-}
+    "timings": {
+        "started": "2026-12-01T11:46:37.439+00:00", "finished": "now", "seconds": 61.4, "images_per_second": 12.3,
+        "images_per_second_from_then_on": 45.6,
+    },
+    "engines": [{"engine": "openvino", "precision": "bfloat16", "device": "CPU", "reason": "", "images": 3}],
+    "peak_worker_memory_bytes": 300 * 2**20,
+    "max_failure_rate": 0.05,
+    "versions": {"python": "3.11.7", "apache-beam": "2.77.0"},
+}  # fmt: skip
 CLASSES = {
     "hat <b>": {
         "count": 3, "share": 1.0, "mean_score": 0.7, "score_histogram": [0, 3], "share_in_training": 0.4,
@@ -48,6 +58,14 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
         "The file is damaged",
         "12.3",
         "2 skipped",
+        "python -m pipeline classify --input &#x27;my catalogue&#x27;",
+        "2026-12-01 11:46 UTC",
+        "45.6",
+        "openvino, bfloat16, on CPU: 3 images",
+        '<td>results of earlier runs that were reused</td><td class="wide">21<',
+        "300 MiB",
+        "5.0%",
+        "python 3.11.7, apache-beam 2.77.0",
     ):
         assert words in text
     assert "x&lt;y&gt;.jpg: torn &amp; bent" in text
@@ -58,7 +76,7 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
 
 
 def test_a_run_without_dead_letters() -> None:
-    record = RECORD | {"counts": RECORD["counts"] | {"dead_letters": {}}, "problems": []}  # type: ignore[operator]
+    record = RECORD | {"counts": RECORD["counts"] | {"dead_letters": {}}, "problems": []}
     assert "<p>None.</p>" in report.run_page(record, {"classes": CLASSES}, {})
 
 

@@ -39,7 +39,7 @@ def wait_for(path: Path) -> str:
         if path.exists() and path.read_text():
             return path.read_text().strip()
         time.sleep(0.05)
-    pytest.fail(f"there is no {path}")
+    pytest.fail(f"{path} was not written")
 
 
 def test_it_ends_with_the_engine_that_asked_for_it(tmp_path: Path, program: Path) -> None:

@@ -20,13 +20,13 @@ JOBS = [
 
 
 class JobManager(http.server.BaseHTTPRequestHandler):
-    cancelled: list[str] = []  # noqa: RUF012
+    canceled: list[str] = []  # noqa: RUF012
 
     def do_GET(self) -> None:
         self._answer({"taskmanagers": 3, "slots-total": 6} if self.path == "/overview" else {"jobs": JOBS})
 
     def do_PATCH(self) -> None:
-        self.cancelled.append(self.path)
+        self.canceled.append(self.path)
         self._answer({})
 
     def _answer(self, content: object) -> None:
@@ -40,7 +40,7 @@ class JobManager(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def master() -> Iterator[str]:
-    JobManager.cancelled.clear()
+    JobManager.canceled.clear()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), JobManager) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
@@ -58,7 +58,7 @@ def test_what_flink_says_of_its_jobs(master: str) -> None:
 def test_the_newest_job_of_a_name_is_cancelled_and_no_other(master: str) -> None:
     flink_rest.cancel(master, "mine")
     flink_rest.cancel(master, "done")  # has already ended
-    assert JobManager.cancelled == ["/jobs/2?mode=cancel"]
+    assert JobManager.canceled == ["/jobs/2?mode=cancel"]
     with pytest.raises(OSError, match="has no job unknown"):
         flink_rest.cancel(master, "unknown")
 

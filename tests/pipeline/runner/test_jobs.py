@@ -71,7 +71,7 @@ def test_a_job_whose_server_has_gone_may_go_on(server: Any) -> None:
         with pytest.raises(JobGoesOnError, match="can no longer be followed"):
             job.wait()
         assert not job.has_ended()
-        with pytest.raises(CommandFailed, match="cannot be cancelled"):
+        with pytest.raises(CommandFailed, match="cannot be canceled"):
             job.cancel()
     assert jobs.find(job.name) is None
 

@@ -46,7 +46,7 @@ def test_photos_that_the_model_was_trained_on_are_said(
 ) -> None:
     count = model_dir.read(tiny_model).info.data["training_photos"]
     assert evaluate(tiny_model, drawn) == 0
-    assert f"warning: {count} of the 36 photos were trained on" in capfd.readouterr().out
+    assert f"warning: the model was trained on {count} of the 36 photos" in capfd.readouterr().out
     for file in sorted(drawn.rglob("*.jpg"))[::2]:
         (tmp_path / file.parent.name).mkdir(exist_ok=True)
         (tmp_path / file.parent.name / file.name).write_bytes(file.read_bytes() + b"x")  # different bytes

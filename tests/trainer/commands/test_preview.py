@@ -75,7 +75,7 @@ def test_what_cannot_be_read_is_left_out_as_in_training(
     assert "no readable training photos of 'hat'" in capfd.readouterr().err
     (tmp_path / "list.csv").write_text("uri,label\n/none/1.jpg,a\n/none/2.jpg,b\n")
     assert run(tmp_path / "list.csv", tmp_path / "none") == 2
-    assert "none of the 2 files can be read as a photo" in capfd.readouterr().err
+    assert "found 2 files, but none can be read as a photo" in capfd.readouterr().err
     assert not (tmp_path / "none").exists()
 
 

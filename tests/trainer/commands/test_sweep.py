@@ -101,7 +101,9 @@ def test_copies_of_training_photos_among_those_to_test_on_are_warned_of(
         shutil.copytree(kind, test / kind.name, ignore=lambda _, names: sorted(names)[2:])
     assert run(drawn, tmp_path / "out", "--vary", "learning-rate", 0.02, "--test-data", test) == 0
     errors = capfd.readouterr().err
-    assert "warning: --test-data shares 6 photos with the training or validation data: remove them" in errors
+    assert (
+        "warning: --test-data shares 6 photos with the training or validation data: remove the shared photos" in errors
+    )
     assert "--validation-data" not in errors
 
 
@@ -184,8 +186,8 @@ BAD_USE = {
     "no value": (["--vary", "dropout"], "--vary dropout: give its values"),
     "twice": (["--vary", "dropout", "0", "--vary", "dropout", "1"], "give it once, with all values"),
     "a range without trials": (["--vary", "dropout", "0..0.5"], "a range needs --trials"),
-    "a range that is none": (["--vary", "dropout", "0.5..0.1", "--trials", "2"], "'0.5..0.1' is not a range"),
-    "a range beyond what is allowed": (
+    "an invalid range": (["--vary", "dropout", "0.5..0.1", "--trials", "2"], "'0.5..0.1' is not a range"),
+    "a range beyond the limits of the flag": (
         ["--vary", "dropout", "0..1.0", "--trials", "2"],
         "is not a number of at least 0 and below 1",
     ),

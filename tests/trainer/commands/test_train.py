@@ -73,7 +73,7 @@ def test_given_validation_photos_are_used_as_they_are(
     assert train(drawn, tmp_path / "model", "--validation-data", tmp_path / "held-out") == 0
     info = model_dir.read(tmp_path / "model").info
     assert (info.data["training_photos"], info.data["validation_photos"]) == (36, 2)
-    assert "2 photos are in both --data and --validation-data" in capfd.readouterr().err
+    assert "--data and --validation-data share 2 photos" in capfd.readouterr().err
 
 
 def test_frozen_backbone_from_a_weights_file(drawn: Path, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_photos_to_test_on_are_measured_once_the_model_is_done(
     assert "give --test-data to measure on held-out photos" in capfd.readouterr().err
     assert train(data, tmp_path / "model", "--test-data", test, "--fail-under", "accuracy=0") == 0
     said = capfd.readouterr().err
-    assert "warning: --test-data shares 1 photo with the training or validation data: remove them" in said
+    assert "warning: --test-data shares 1 photo with the training or validation data: remove the shared photos" in said
     assert "skipped 1 of 14 photos that cannot be read" in said
     info = model_dir.read(tmp_path / "model").info
     assert info.id == model_dir.read(tmp_path / "without").info.id
@@ -377,7 +377,7 @@ def test_a_gate_about_a_class_that_does_not_validate_fails(
     shutil.copytree(drawn / "hat", tmp_path / "held-out/hat")
     held_out = ("--validation-data", tmp_path / "held-out", "--fail-under", "macro_recall=0")
     assert train(drawn, tmp_path / "model", *held_out) == 1
-    assert "macro_recall cannot be measured (there are no photos of 'dress', 'shoes')" in capfd.readouterr().err
+    assert "macro_recall cannot be measured (no photos of 'dress', 'shoes')" in capfd.readouterr().err
 
 
 def test_a_learning_rate_beyond_measure_gives_no_model(
@@ -452,14 +452,20 @@ BAD_USE = {
         "do not fit MobileNetV2",
     ),
     "no such weights": (lambda d: ["--weights", d / "none.h5"], "none.h5 does not exist: --weights accepts"),
-    "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "no ImageNet weights for the backbone 'small'"),
+    "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "the backbone 'small' has no ImageNet weights"),
     "image size": (lambda d: ["--image-size", "3"], "image size 3 is too small"),
     "unknown class in validation": (lambda d: ["--validation-data", d / "other"], "has classes that --data lacks"),
-    "a list to drop that is none": (lambda d: ["--drop", d / "good/a"], "is not an existing list: give a file with"),
+    "a file to drop that is not a list": (
+        lambda d: ["--drop", d / "good/a"],
+        "is not an existing list: give a file with",
+    ),
     "a list to drop that is missing": (lambda d: ["--drop", d / "none.csv"], "none.csv is not an existing list"),
     "missing validation folder": (lambda d: ["--validation-data", d / "none"], "none does not exist"),
     "validation photos that are trained on": (lambda d: ["--validation-data", d / "good/."], "share 12 files"),
-    "no readable photo at all": (lambda d: ["--data", d / "all-broken"], "none of the 4 files can be read as a photo"),
+    "no readable photo at all": (
+        lambda d: ["--data", d / "all-broken"],
+        "found 4 files, but none can be read as a photo",
+    ),
     "an output inside the photos": (lambda d: ["--model-dir", d / "good/model"], "its files would be read as photos"),
     "an output inside the validation photos": (
         lambda d: ["--model-dir", d / "other/model", "--validation-data", d / "other", "--data", d / "both"],

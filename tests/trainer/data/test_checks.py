@@ -39,10 +39,10 @@ def test_classes_and_files_of_all_sides(side: str, flag: str) -> None:
     photos = (Example("a/1.jpg", "a"), Example("b/1.jpg", "b"))
     with pytest.raises(UserError, match=f"{flag} has classes that --data lacks: 'c'"):
         check_sides(Sides(photos, **{side: (Example("c/1.jpg", "c"),)}))
-    with pytest.raises(UserError, match=f"{flag} and --data share 1 files"):
+    with pytest.raises(UserError, match=f"{flag} and --data share 1 file:"):
         check_sides(Sides(photos, **{side: (Example("x/../a/1.jpg", "a"),)}))
     check_sides(Sides(photos, **{side: (Example("a/2.jpg", "a"),)}))
-    with pytest.raises(UserError, match="--test-data and --validation-data share 1 files"):
+    with pytest.raises(UserError, match="--test-data and --validation-data share 1 file:"):
         check_sides(Sides(photos, (Example("a/2.jpg", "a"),), (Example("a/2.jpg", "a"),)))
 
 
@@ -88,12 +88,12 @@ def test_unreadable_photos_are_counted_and_named(capfd: pytest.CaptureFixture[st
     assert shown[0] == "skipped 12 of 13 photos that cannot be read: 12 truncated"
     assert shown[1] == "  bad0.jpg: truncated: the end is missing"
     assert shown[-1] == "  and 2 more"
-    with pytest.raises(UserError, match="none of the 12 files can be read"):
+    with pytest.raises(UserError, match="found 12 files, but none can be read"):
         checks.report_unreadable(encoded([], unreadable=12), 12)
 
 
 def test_a_network_that_is_worse_than_guessing_has_diverged() -> None:
-    """Calibration does not matter. An overconfident network has not diverged, nor has one that has learned nothing."""
+    """Calibration does not matter. A network that is overconfident or has learned nothing has not diverged."""
     chance, truth = np.random.default_rng(0), np.arange(400) % 4
     sure = np.eye(4)[np.where(np.arange(400) % 3 == 0, chance.integers(0, 4, 400), truth)]
     checks.check_fitted(60 * sure, truth)

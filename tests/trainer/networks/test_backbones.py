@@ -70,7 +70,7 @@ def test_is_cut_behind_a_layer(name: str, layer: str) -> None:
 
 
 def test_is_never_cut_where_something_goes_past() -> None:
-    """Inside a residual block, the sum at its end needs the input of the block."""
+    """A cut inside a residual block would separate the block's input from the addition that ends the block."""
     model = backbones.build("MobileNetV2", "none", 96)
     possible = list(cutting.cut_tensors(model))
     assert {"block_2_add", "block_3_expand", "block_3_depthwise"} <= set(possible)  # block 3 has no residual connection
@@ -108,7 +108,7 @@ def test_weights_of_a_file(tmp_path: object) -> None:
     [
         ("MobilNetV2", "none", 96, "unknown backbone 'MobilNetV2': did you mean MobileNet"),
         ("zzz", "none", 96, "unknown backbone 'zzz': one of small, pixels, "),
-        ("small", "imagenet", 96, "no ImageNet weights for the backbone 'small'"),
+        ("small", "imagenet", 96, "the backbone 'small' has no ImageNet weights"),
         ("MobileNetV2", "/no/such/file.h5", 96, "weights file /no/such/file.h5 does not exist"),
         ("InceptionV3", "none", 32, "InceptionV3 cannot be built for images of 32 pixels"),
     ],
