@@ -197,8 +197,8 @@ def _row(uri: str, columns: dict[str, Any], base: str, where: str, version: str 
         return BadRow(uri, columns, f"{where} holds a data: URI: save the image to a file and name the file")
     try:
         return Row(uri, location_of(uri.strip(), base), columns, where, version)
-    except ValueError as error:  # an invalid host, with a base on the web
-        return BadRow(uri, columns, f"{where}: {uri!r} is not a URI: {error}")
+    except ValueError as error:
+        return BadRow(uri, columns, f"{where}: {uri!r} {error}")
 
 
 def location_of(uri: str, base: str) -> str:
@@ -211,13 +211,18 @@ def location_of(uri: str, base: str) -> str:
         base: folder, or an empty string for the working directory.
 
     Raises:
-        ValueError: the URI is invalid.
+        ValueError: the URI is invalid. The message completes a sentence that begins with the URI.
     """
-    uri = storage.without_file_scheme(uri)
+    path = storage.without_file_scheme(uri)
+    if path != uri:
+        return os.path.normpath(path)
     if storage.is_remote(uri):
         return f"{storage.scheme(uri)}://{uri.partition('://')[2]}"
     if storage.scheme(base) in WEB:
-        return urllib.parse.urljoin(f"{base}/", uri)
+        try:
+            return urllib.parse.urljoin(f"{base}/", uri)
+        except ValueError as error:  # an invalid host
+            raise ValueError(f"is not a URI: {error}") from error
     if _HOST.match(uri):
         return f"https:{uri}"
     location = os.path.join(base, uri)
