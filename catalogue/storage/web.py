@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 import urllib.parse
@@ -39,6 +38,7 @@ REDIRECTS = 5
 _BLOCK = 1 << 16
 _OTHER_ENCODINGS = ("deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz")
 _NOT_MODIFIED, _LENGTH_DIGITS = 304, 20
+_ASCII = "".join(map(chr, range(128)))
 
 
 class WebStore:
@@ -207,13 +207,17 @@ def _condition(unless: str | None) -> dict[str, str]:
 def _target(response: requests.Response) -> str | None:
     """Return the target of a redirect; None if the response is not a redirect.
 
-    Servers send UTF-8, which http.client decodes as Latin-1.
+    Most servers send UTF-8, which http.client decodes as Latin-1. Bytes in another encoding are percent-encoded, so
+    that the server gets the same bytes back.
     """
     target = response.headers.get("Location") if response.is_redirect else None
-    if target is not None:
-        with contextlib.suppress(UnicodeError):
-            target = target.encode("latin-1").decode("utf-8")
-    return target
+    if target is None:
+        return None
+    data = target.encode("latin-1")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return urllib.parse.quote(data, safe=_ASCII)
 
 
 def _redirected(url: str, target: str) -> str:

@@ -68,6 +68,12 @@ class Shop(http.server.BaseHTTPRequestHandler):
     def do_new(self, name: str) -> None:
         self.answer(200, PICTURE) if urllib.parse.unquote(name) == "schürze.jpg" else self.answer(404)
 
+    def do_bytes(self, target: str) -> None:  # raw bytes in Location, in any encoding
+        self.answer(302, Location=urllib.parse.unquote(target, "latin-1"))
+
+    def do_latin(self, rest: str) -> None:
+        self.answer(200, PICTURE) if rest == "sch%FCrze.jpg?name=gr%FCn%20a&x=%2F" else self.answer(404)
+
     def do_private(self, _: str) -> None:
         expected = f"Basic {base64.b64encode(b'me:s@cret').decode()}"
         self.answer(200, PICTURE) if self.headers["Authorization"] == expected else self.answer(401)
@@ -211,6 +217,7 @@ def test_reads_a_picture_through_redirects_and_refusals(shop: str) -> None:
         ("elsewhere", Reason.NOT_FOUND),
         ("away/http:%2F%2F[oops%2F", Reason.NOT_FOUND),
         ("away/http:%2F%2Flocalhost:99999%2F", Reason.NOT_FOUND),
+        ("bytes/http:%2F%2Fb%FCcher.invalid%2F", Reason.READ_FAILED),
         ("cut", Reason.READ_FAILED),
         ("silent", Reason.READ_FAILED),
         ("drip", Reason.READ_FAILED),
@@ -361,6 +368,11 @@ def test_headers_that_cannot_be_parsed_cost_one_image(shop: str, path: str, reas
 def test_a_redirect_may_be_in_utf_8(shop: str) -> None:
     assert read(f"{shop}/old/sch%C3%BCrze.jpg") == PICTURE
     assert read(f"{shop}/new/schürze.jpg") == PICTURE
+
+
+def test_a_redirect_may_be_in_another_encoding(shop: str) -> None:
+    for target in ("/latin/sch\xfcrze.jpg?name=gr\xfcn%20a&x=%2F", "/latin/sch%FCrze.jpg?name=gr\xfcn a&x=%2F"):
+        assert read(f"{shop}/bytes/{urllib.parse.quote(target.encode('latin-1'), safe='')}") == PICTURE
 
 
 def test_the_user_of_a_url_is_sent_and_not_shown(shop: str) -> None:
