@@ -98,7 +98,7 @@ class Shop(http.server.BaseHTTPRequestHandler):
         self.answer(200, (packed := gzip.compress(PICTURE)), Content_Encoding="gzip", Content_Length=str(len(packed)))
 
     def do_status(self, status: str) -> None:
-        self.answer(int(status), b"no")
+        self.answer(int(status), b"" if status in ("204", "205") else b"no")
 
     def do_hops(self, left: str) -> None:
         where = f"/hops/{int(left) - 1}" if int(left) else "/a.jpg"
@@ -231,6 +231,13 @@ def test_what_fails_has_its_reason_and_takes_no_longer_than_said(shop: str, path
         read(f"{shop}/{path}")
     assert error.value.reason is reason
     assert time.monotonic() - start < 8
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 205, 206, 207, 226])
+def test_a_success_without_the_whole_file_is_a_failure(shop: str, status: int) -> None:
+    with pytest.raises(StorageError, match=f"^read_failed: HTTP {status} "):
+        read(f"{shop}/status/{status}")
+    assert read(f"{shop}/header/203/X/1") == PICTURE
 
 
 @pytest.mark.parametrize("status", [404, 408, 429, 500, 501, 502, 503, 504])
