@@ -6,18 +6,15 @@ import dataclasses
 import hashlib
 import io
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.access import Access
-from catalogue.storage.deadline import some_deadline
 
 UNKNOWN_SIZE = 1 << 20  # bytes, if a server does not announce a size
 STALE_SECONDS = 5.0  # a response that was kept waiting longer is requested again
-_LEAST_BLOCK_BYTES, _BLOCK_BYTES = 1 << 10, 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
+_BLOCK_BYTES = 1 << 20
 
 Admit = Callable[[int], None]
 """Callback that receives the size in bytes before a read and blocks until there is room; 0 releases the room."""
@@ -157,44 +154,3 @@ class Admission:
         self._admit(size)
         self._admitted = size
         return time.monotonic() - start < STALE_SECONDS
-
-
-def without_gzip(data: bytes, max_bytes: int) -> bytes:
-    """Decompress an object stored with ``Content-Encoding: gzip``; return it unchanged if that header is wrong.
-
-    Raises:
-        StorageError: the decompressed data exceeds `max_bytes`, or the object is truncated or damaged.
-        TimedOut: decompression exceeds the deadline.
-    """
-    if not data.startswith(_GZIP_MAGIC):
-        return data
-    unpacked, start = bytearray(), 0
-    with some_deadline() as deadline:  # a file may consist of millions of empty members
-        while data.startswith(_GZIP_MAGIC, start):  # a file may have several members
-            start = _unpack_member(data, start, unpacked, max_bytes)
-            deadline.check()
-    return bytes(unpacked)
-
-
-def _unpack_member(data: bytes, start: int, unpacked: bytearray, max_bytes: int) -> int:
-    """Append a decompressed gzip member to `unpacked`. Return the offset of its end."""
-    unpacker, size = zlib.decompressobj(wbits=31), _LEAST_BLOCK_BYTES
-    while not unpacker.eof:
-        block, size = data[start : start + size], min(2 * size, _BLOCK_BYTES)
-        if not block:
-            raise StorageError(Reason.READ_FAILED, "the Content-Encoding is gzip, but the data is truncated")
-        try:
-            unpacked += unpacker.decompress(block, max_bytes + 1 - len(unpacked))
-        except zlib.error as error:
-            raise StorageError(
-                Reason.READ_FAILED, f"the Content-Encoding is gzip, but the data is damaged: {error}"
-            ) from error
-        if len(unpacked) > max_bytes:
-            raise too_many_bytes(max_bytes)
-        start += len(block) - len(unpacker.unused_data)
-    return start
-
-
-def is_gzip(content_encoding: str | None) -> bool:
-    """Return whether a ``Content-Encoding`` is gzip. Source: RFC 9110, 8.4.1."""
-    return (content_encoding or "").strip().lower() in ("gzip", "x-gzip")

@@ -97,6 +97,13 @@ class Shop(http.server.BaseHTTPRequestHandler):
     def do_packed(self, _: str) -> None:
         self.answer(200, (packed := gzip.compress(PICTURE)), Content_Encoding="gzip", Content_Length=str(len(packed)))
 
+    def do_coded(self, rest: str) -> None:
+        layers, codings = urllib.parse.unquote(rest).split("/")
+        body = PICTURE
+        for _ in range(int(layers)):
+            body = gzip.compress(body)
+        self.answer(200, body, Content_Encoding=codings)
+
     def do_status(self, status: str) -> None:
         self.answer(int(status), b"" if status in ("204", "205") else b"no")
 
@@ -290,6 +297,20 @@ def test_an_image_that_has_not_changed_is_not_sent_again(shop: str) -> None:
         assert first.version == ('"v1"' if path == "a.jpg" else DATE)
         assert read(f"{shop}/{path}", unless=first.version) is None
         assert read(f"{shop}/{path}", unless='"v0"') == PICTURE
+
+
+@pytest.mark.parametrize(
+    "codings", ["gzip", "X-GZip", "aws-chunked,gzip", "gzip,%20identity", "gzip,gzip", "utf-8,gzip", ",gzip,"]
+)
+def test_an_answer_may_list_several_codings(shop: str, codings: str) -> None:
+    for layers in (1, codings.count("gzip")):
+        assert read(f"{shop}/coded/{layers}/{codings}") == PICTURE
+
+
+@pytest.mark.parametrize("codings", ["br", "gzip,br", "deflate,%20gzip", "ZSTD,identity"])
+def test_codings_that_were_not_requested_are_refused(shop: str, codings: str) -> None:
+    with pytest.raises(StorageError, match=r"^read_failed: the Content-Encoding .* is not supported"):
+        read(f"{shop}/coded/1/{codings}")
 
 
 def test_packed_answers_are_unpacked_and_cookies_are_not_kept(shop: str) -> None:
