@@ -26,6 +26,7 @@ from catalogue.cli.errors import UserError
 from catalogue.cli.text import counted
 from catalogue.lists import kinds, parts
 from catalogue.lists.values import PARQUET, POSITION, ListColumns, Part, Record
+from catalogue.reasons import Reason
 from catalogue.storage import globs
 from catalogue.storage.access import EVERYTHING, Access, is_below
 from catalogue.storage.paths import WEB
@@ -62,12 +63,14 @@ class BadRow:
         columns: other columns; empty if they cannot be read.
         message: line or row, and the problem.
         is_without_uri: whether the only problem is a missing URI.
+        reason: reason of its dead letter.
     """
 
     uri: str
     columns: dict[str, Any]
     message: str
     is_without_uri: bool = False
+    reason: Reason = Reason.BAD_MANIFEST_ROW
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +95,7 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
         yield from parts.parts(kinds.recognize(where, columns))
     elif storage.is_glob(where) and kinds.is_list_by_name(where):
         for file in globs.matches(where):
-            yield from parts.parts(kinds.recognize(file.location, columns))
+            yield from parts.parts(kinds.recognize(file.checked().location, columns))
     else:
         yield where
 
@@ -129,6 +132,8 @@ def rows(
 ) -> Iterator[Row | BadRow | HiddenFiles]:
     """Yield the rows of a part; for a folder with hidden files, `HiddenFiles` comes last.
 
+    A folder below it that cannot be listed is one `BadRow` with the reason.
+
     Args:
         part: part from `parts_of`.
         columns: columns of the list, including that of the URI.
@@ -143,7 +148,11 @@ def rows(
     if isinstance(part, str):
         left_out = collections.Counter[str]()
         files = globs.matches(part) if storage.is_glob(part) else globs.in_folder(part, left_out)
-        yield from (_row(file.location, {}, "", "the file name", file.version) for file in files)
+        for file in files:
+            if file.error:
+                yield BadRow(file.location, {}, file.error.message, reason=file.error.reason)
+            else:
+                yield _row(file.location, {}, "", "the file name", file.version)
         if left_out:
             yield HiddenFiles(dict(left_out))
         return

@@ -22,17 +22,25 @@ Admit = Callable[[int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """File or object in a listing.
+    """File or object in a listing, or a folder that cannot be listed.
 
     Attributes:
         location: local path or URI.
         size: size in bytes; None if unknown.
         version: identifier of its state: an ETag, a generation, or size and modification time; None if unknown.
+        error: error of a folder below the listed one that cannot be listed; None for a file.
     """
 
     location: str
     size: int | None = None
     version: str | None = None
+    error: StorageError | None = None
+
+    def checked(self) -> Listed:
+        """Return this file. Raises StorageError if it is a folder that cannot be listed."""
+        if self.error:
+            raise self.error
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +76,10 @@ class Store(Protocol):
         """Return size and version of a file; None if it does not exist."""
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
-        """Yield every file below a folder, recursively. Files that do not match the glob `pattern` may be omitted."""
+        """Yield every file below a folder, recursively, and every folder below it that cannot be listed.
+
+        Files that do not match the glob `pattern` may be omitted.
+        """
 
     def folders(self, folder: str) -> list[str] | None:
         """Return the names of a folder's direct subfolders; None if the folder does not exist."""

@@ -21,6 +21,7 @@ from catalogue.cli.errors import UserError
 from catalogue.lists import inputs, kinds, parts, values
 from catalogue.lists.inputs import BadRow, Row
 from catalogue.lists.values import ListColumns
+from catalogue.reasons import Reason, StorageError
 from catalogue.storage.access import Access
 
 ROWS = [
@@ -122,6 +123,19 @@ def test_a_glob_of_lists_is_all_of_them(tmp_path: Path) -> None:
     ]
     assert inputs.holds_lists(str(tmp_path / "20"))
     assert not inputs.holds_lists(str(tmp_path / "*/part-*.csv"))
+
+
+def test_a_folder_that_cannot_be_listed_is_a_bad_row_or_stops_a_glob_of_lists(
+    tmp_path: Path, lock: Callable[[Path], None]
+) -> None:
+    for name in ("a/1.csv", "locked/2.csv", "z/3.csv"):
+        storage.write_text(f"{tmp_path}/{name}", "uri\n/a.jpg\n")
+    lock(tmp_path / "locked")
+    found = rows(tmp_path)
+    assert [row.uri for row in found] == [f"{tmp_path}/{name}" for name in ("a/1.csv", "locked", "z/3.csv")]
+    assert [row.reason for row in found if isinstance(row, BadRow)] == [Reason.PERMISSION_DENIED]
+    with pytest.raises(StorageError, match=r"permission_denied: the folder cannot be listed: .*/locked'"):
+        rows(tmp_path / "*/*.csv")
 
 
 def test_a_list_may_begin_as_a_picture_does(tmp_path: Path) -> None:
