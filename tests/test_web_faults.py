@@ -112,7 +112,7 @@ def test_a_server_is_asked_again_when_it_says_so() -> None:
 
 def test_a_host_that_keeps_timing_out_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "SKIPPED_SECONDS", 1.5)
-    silent, other = FaultyServer(sends_and_waits()), FaultyServer(sends(b"HTTP/1.1 204 No Content\r\n\r\n"))
+    silent, other = FaultyServer(sends_and_waits()), FaultyServer(FAULTS["nothing"][0])
     with ThreadPoolExecutor(40) as pool:
         start = time.monotonic()
         found = list(pool.map(lambda number: read(silent.url, 1), range(40)))

@@ -123,7 +123,10 @@ FAULTS: dict[str, tuple[Answer, Reason | None]] = {
     "busy": (sends(_busy()), LATER),
     "busy for an hour": (sends(_busy(b"Retry-After: 3600\r\n")), LATER),
     "busy until the next century": (sends(_busy(b"Retry-After: Fri, 01 Jan 2100 00:00:00 GMT\r\n")), LATER),
-    "nothing": (sends(b"HTTP/1.1 204 No Content\r\n\r\n"), None),
+    "nothing": (sends(_OK + _of(b"")), None),
+    "204 for an image": (sends(b"HTTP/1.1 204 No Content\r\n\r\n"), LATER),
+    "202 for an image": (sends(b"HTTP/1.1 202 Accepted\r\n" + _of(b"")), LATER),
+    "206 without a range": (sends(b"HTTP/1.1 206 Partial Content\r\n" + _of(PICTURE)), LATER),
 }
 """Response of each server to a request, and the reason with which a read fails; None if it returns bytes."""
 

@@ -75,10 +75,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def path(text: str) -> str:
-    """Parse a path or a ``file://`` URI. Reject an empty path, such as from an unset shell variable."""
+    """Parse a path or a ``file:`` URI. Reject an empty path, such as from an unset shell variable."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty")
-    return without_file_scheme(text)
+    try:
+        return without_file_scheme(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} {error}") from error
 
 
 def separator(text: str) -> str:

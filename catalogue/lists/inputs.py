@@ -26,6 +26,7 @@ from catalogue.cli.errors import UserError
 from catalogue.cli.text import counted
 from catalogue.lists import kinds, parts
 from catalogue.lists.values import PARQUET, POSITION, ListColumns, Part, Record
+from catalogue.reasons import Reason
 from catalogue.storage import globs
 from catalogue.storage.access import EVERYTHING, Access, is_below
 from catalogue.storage.paths import WEB
@@ -62,12 +63,14 @@ class BadRow:
         columns: other columns; empty if they cannot be read.
         message: line or row, and the problem.
         is_without_uri: whether the only problem is a missing URI.
+        reason: reason of its dead letter.
     """
 
     uri: str
     columns: dict[str, Any]
     message: str
     is_without_uri: bool = False
+    reason: Reason = Reason.BAD_MANIFEST_ROW
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +95,7 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
         yield from parts.parts(kinds.recognize(where, columns))
     elif storage.is_glob(where) and kinds.is_list_by_name(where):
         for file in globs.matches(where):
-            yield from parts.parts(kinds.recognize(file.location, columns))
+            yield from parts.parts(kinds.recognize(file.checked().location, columns))
     else:
         yield where
 
@@ -129,6 +132,8 @@ def rows(
 ) -> Iterator[Row | BadRow | HiddenFiles]:
     """Yield the rows of a part; for a folder with hidden files, `HiddenFiles` comes last.
 
+    A folder below it that cannot be listed is one `BadRow` with the reason.
+
     Args:
         part: part from `parts_of`.
         columns: columns of the list, including that of the URI.
@@ -143,7 +148,11 @@ def rows(
     if isinstance(part, str):
         left_out = collections.Counter[str]()
         files = globs.matches(part) if storage.is_glob(part) else globs.in_folder(part, left_out)
-        yield from (_row(file.location, {}, "", "the file name", file.version) for file in files)
+        for file in files:
+            if file.error:
+                yield BadRow(file.location, {}, file.error.message, reason=file.error.reason)
+            else:
+                yield _row(file.location, {}, "", "the file name", file.version)
         if left_out:
             yield HiddenFiles(dict(left_out))
         return
@@ -197,8 +206,8 @@ def _row(uri: str, columns: dict[str, Any], base: str, where: str, version: str 
         return BadRow(uri, columns, f"{where} holds a data: URI: save the image to a file and name the file")
     try:
         return Row(uri, location_of(uri.strip(), base), columns, where, version)
-    except ValueError as error:  # an invalid host, with a base on the web
-        return BadRow(uri, columns, f"{where}: {uri!r} is not a URI: {error}")
+    except ValueError as error:
+        return BadRow(uri, columns, f"{where}: {uri!r} {error}")
 
 
 def location_of(uri: str, base: str) -> str:
@@ -211,13 +220,18 @@ def location_of(uri: str, base: str) -> str:
         base: folder, or an empty string for the working directory.
 
     Raises:
-        ValueError: the URI is invalid.
+        ValueError: the URI is invalid. The message completes a sentence that begins with the URI.
     """
-    uri = storage.without_file_scheme(uri)
+    path = storage.without_file_scheme(uri)
+    if path != uri:
+        return os.path.normpath(path)
     if storage.is_remote(uri):
         return f"{storage.scheme(uri)}://{uri.partition('://')[2]}"
     if storage.scheme(base) in WEB:
-        return urllib.parse.urljoin(f"{base}/", uri)
+        try:
+            return urllib.parse.urljoin(f"{base}/", uri)
+        except ValueError as error:  # an invalid host
+            raise ValueError(f"is not a URI: {error}") from error
     if _HOST.match(uri):
         return f"https:{uri}"
     location = os.path.join(base, uri)

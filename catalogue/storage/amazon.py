@@ -38,10 +38,11 @@ from obstore.store import S3Store
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
 from catalogue.storage.access import Access
+from catalogue.storage.content_encoding import gzip_layers, without_gzip
 from catalogue.storage.http_status import CONNECT_SECONDS, SILENCE_SECONDS, reason_of
 from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
 from catalogue.storage.paths import split
-from catalogue.storage.values import Admission, Admit, Content, Listed, is_gzip, without_gzip
+from catalogue.storage.values import Admission, Admit, Content, Listed
 
 _TOKEN_LIFE = datetime.timedelta(minutes=5)  # botocore refreshes credentials ten minutes before they expire
 _MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
@@ -92,8 +93,7 @@ class AmazonStore:
                     break
                 answer["Body"].close()
             data = answer["Body"].read()
-        if is_gzip(answer.get("ContentEncoding")):
-            data = without_gzip(data, max_bytes)
+        data = without_gzip(data, gzip_layers(answer.get("ContentEncoding")), max_bytes)
         return Content.of(data, answer["ETag"])
 
     def open(self, location: str) -> BinaryIO:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
-from catalogue.storage.operations import list_files
+from catalogue.storage.operations import list_all
 from catalogue.storage.paths import HIDDEN, is_glob, is_remote, is_visible
 from catalogue.storage.values import Listed
 
@@ -19,7 +19,8 @@ from catalogue.storage.values import Listed
 def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> Iterator[Listed]:
     """Yield every file below a folder, except hidden files and files in hidden folders.
 
-    A remote folder that does not exist yields nothing.
+    A folder below it that cannot be listed is yielded with its error. A remote folder that does not exist yields
+    nothing.
 
     Args:
         folder: folder to search.
@@ -29,7 +30,7 @@ def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> 
         StorageError: the folder cannot be listed.
     """
     start = len(folder.rstrip("/")) + 1
-    for file in list_files(folder):
+    for file in list_all(folder):
         hidden = HIDDEN.search(file.location, start)
         if not hidden:
             yield file
@@ -40,13 +41,15 @@ def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> 
 def matches(pattern: str) -> Iterator[Listed]:
     """Return the files that match a glob. Files that are hidden or in hidden folders match only if the glob names one.
 
+    A folder that may hold such files but cannot be listed is returned with its error.
+
     Raises:
         StorageError: the folder of the glob cannot be listed.
         re.error: the glob is malformed.
     """
     folder, rest = _split(pattern)
-    matched = _matcher(folder, rest)
-    return (file for file in list_files(folder, rest) if matched(file.location))
+    matched, leads = _matcher(folder, rest), _folder_matcher(folder, rest)
+    return (file for file in list_all(folder, rest) if (leads if file.error else matched)(file.location))
 
 
 def names(where: str, path: str) -> bool:
@@ -70,6 +73,18 @@ def _matcher(folder: str, pattern: str) -> Callable[[str], bool]:
     expression, start = re.compile(_expression(pattern)), len(folder.rstrip("/")) + 1
     hidden_too = not is_visible(pattern)
     return lambda path: bool(expression.fullmatch(path[start:])) and (hidden_too or is_visible(path[start:]))
+
+
+def _folder_matcher(folder: str, pattern: str) -> Callable[[str], bool]:
+    """Return a predicate for the folders below `folder` that may hold files which match."""
+    start, hidden_too = len(folder.rstrip("/")) + 1, not is_visible(pattern)
+    expressions = [re.compile(_expression(part)) for part in pattern.partition("**")[0].split("/")[:-1]]
+
+    def leads(path: str) -> bool:
+        pairs = zip(expressions, path[start:].split("/"), strict=False)  # the deeper one may match anything
+        return all(own.fullmatch(name) for own, name in pairs) and (hidden_too or is_visible(path[start:]))
+
+    return leads
 
 
 def _expression(pattern: str) -> str:

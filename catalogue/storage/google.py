@@ -26,10 +26,11 @@ from requests.exceptions import RequestException
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage import object_reads
 from catalogue.storage.access import Access
+from catalogue.storage.content_encoding import gzip_layers, without_gzip
 from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, is_plain, named
 from catalogue.storage.parallel import for_each
 from catalogue.storage.paths import split
-from catalogue.storage.values import Admit, Content, Listed, admitted_size, is_gzip, without_gzip
+from catalogue.storage.values import Admit, Content, Listed, admitted_size
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _FIELDS = "items(name,size,generation),nextPageToken"
@@ -78,8 +79,7 @@ class GoogleStore:
             blob.reload()
             admit(admitted_size(blob.size, max_bytes))
             data = blob.download_as_bytes(raw_download=True) if blob.size else b""
-        if is_gzip(blob.content_encoding):
-            data = without_gzip(data, max_bytes)
+        data = without_gzip(data, gzip_layers(blob.content_encoding), max_bytes)
         return Content.of(data, str(blob.generation))
 
     def open(self, location: str) -> BinaryIO:

@@ -8,9 +8,15 @@ CONNECT_SECONDS, SILENCE_SECONDS = 10.0, 20.0
 RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
 
 
+_WHOLE_FILE = (200, 203)  # 203: a proxy has transformed the file
+
+
 def reason_of(status: int) -> Reason | None:
-    """Return the reason for an HTTP status; None for success."""
-    if 200 <= status < 300:
+    """Return the reason for the HTTP status of a read; None if the response holds the whole file.
+
+    Other 2xx statuses are failures: 202 is the challenge of some firewalls, and 206 holds only a part of the file.
+    """
+    if status in _WHOLE_FILE:
         return None
     if status in (401, 403, 407, 451):
         return Reason.PERMISSION_DENIED

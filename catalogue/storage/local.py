@@ -70,15 +70,14 @@ class LocalStore:
         return Listed(location, status.st_size, _version(status)) if stat.S_ISREG(status.st_mode) else None
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
-        """Yield every file below a folder, sorted by name.
+        """Yield every file below a folder, and every sub-folder that cannot be listed, sorted by name.
 
         Symlinks are followed, but no folder is walked twice: a link into `folder` is skipped, since its target is
         listed under its own path. A glob of fixed depth, without ``**``, follows links like a shell.
         """
         depth = None if pattern is None or "**" in pattern else pattern.count("/")
         with translated_errors():
-            for entry in _WalkOnce(folder) if depth is None else _walk(folder, depth):
-                yield _listed(entry)
+            yield from _WalkOnce(folder) if depth is None else _walk(_entries(folder), depth)
 
     def folders(self, folder: str) -> list[str] | None:
         """See `Store`."""
@@ -226,13 +225,26 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return sorted(scan, key=lambda entry: entry.name)
 
 
-def _walk(folder: str, depth: int) -> Iterator[os.DirEntry[str]]:
-    """Yield the files below a folder, at most `depth` folders deep."""
-    for entry in _entries(folder):
+def _entries_of(folder: os.DirEntry[str]) -> list[os.DirEntry[str]] | Listed:
+    """Return the entries of a sub-folder; if it cannot be listed, the folder with its error."""
+    try:
+        with translated_errors():
+            return _entries(folder.path)
+    except StorageError as error:
+        return Listed(folder.path, error=StorageError(error.reason, f"the folder cannot be listed: {error.message}"))
+
+
+def _walk(entries: Iterable[os.DirEntry[str]], depth: int) -> Iterator[Listed]:
+    """Yield the files among entries and below them, at most `depth` folders deep."""
+    for entry in entries:
         if not _is_folder(entry):
-            yield entry
+            yield _listed(entry)
         elif depth:
-            yield from _walk(entry.path, depth - 1)
+            inner = _entries_of(entry)
+            if isinstance(inner, Listed):
+                yield inner
+            else:
+                yield from _walk(inner, depth - 1)
 
 
 class _WalkOnce:
@@ -247,22 +259,26 @@ class _WalkOnce:
         self._walked, self._hidden = {self._root}, list[os.DirEntry[str]]()
         self._first = _entries(folder)
 
-    def __iter__(self) -> Iterator[os.DirEntry[str]]:
+    def __iter__(self) -> Iterator[Listed]:
         yield from self._below(self._first, is_hidden=False)
         yield from self._below(self._hidden, is_hidden=True)
 
-    def _below(self, entries: Iterable[os.DirEntry[str]], *, is_hidden: bool) -> Iterator[os.DirEntry[str]]:
+    def _below(self, entries: Iterable[os.DirEntry[str]], *, is_hidden: bool) -> Iterator[Listed]:
         stack = [iter(entries)]
         while stack:
             entry = next(stack[-1], None)
             if entry is None:
                 stack.pop()
             elif not _is_folder(entry):
-                yield entry
+                yield _listed(entry)
             elif not is_hidden and not is_visible(entry.name):
                 self._hidden.append(entry)
             elif self._is_new(entry):
-                stack.append(iter(_entries(entry.path)))
+                inner = _entries_of(entry)
+                if isinstance(inner, Listed):
+                    yield inner
+                else:
+                    stack.append(iter(inner))
 
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
         """Return whether a folder is not walked yet and will not be walked under its own path."""

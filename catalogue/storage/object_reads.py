@@ -25,6 +25,7 @@ from obstore.exceptions import (
 )
 
 from catalogue.reasons import Reason, StorageError
+from catalogue.storage.content_encoding import gzip_layers, without_gzip
 from catalogue.storage.deadline import READ_SECONDS
 from catalogue.storage.http_status import CONNECT_SECONDS, SILENCE_SECONDS, reason_of
 from catalogue.storage.paths import split
@@ -34,9 +35,7 @@ from catalogue.storage.values import (
     Admit,
     Content,
     Listed,
-    is_gzip,
     too_many_bytes,
-    without_gzip,
 )
 
 if TYPE_CHECKING:
@@ -157,13 +156,12 @@ class ObjectReads:
                     if if_none_match is None:  # an unsolicited 304 from a cache
                         raise
                     return None
-                is_gzipped = is_gzip(result.attributes.get("Content-Encoding"))
+                layers = gzip_layers(result.attributes.get("Content-Encoding"))
                 size = result.meta["size"]
-                if admission.is_fresh_after(max(size, min(UNKNOWN_SIZE, max_bytes)) if is_gzipped else size):
+                if admission.is_fresh_after(max(size, min(UNKNOWN_SIZE, max_bytes)) if layers else size):
                     break
             data = bytes(result.bytes())
-        if is_gzipped:
-            data = without_gzip(data, max_bytes)
+        data = without_gzip(data, layers, max_bytes)
         if len(data) > max_bytes:
             raise too_many_bytes(max_bytes)
         return Content.of(data, self._version_of(result.meta))

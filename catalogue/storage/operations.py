@@ -85,7 +85,16 @@ def list_files(folder: str, pattern: str | None = None) -> Iterator[Listed]:
         pattern: glob relative to the folder, see `catalogue.storage.globs`. Files that do not match may be omitted.
 
     Raises:
-        StorageError: the folder cannot be listed.
+        StorageError: the folder, or one below it, cannot be listed.
+    """
+    return map(Listed.checked, list_all(folder, pattern))
+
+
+def list_all(folder: str, pattern: str | None = None) -> Iterator[Listed]:
+    """List files as `list_files` does, and the folders below that cannot be listed, each with its error.
+
+    Raises:
+        StorageError: the folder itself cannot be listed.
     """
     return store_of(folder).files(folder, pattern)
 

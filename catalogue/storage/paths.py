@@ -18,6 +18,7 @@ HIDDEN = re.compile(
     r"|lost\+found|(?:eh)?Thumbs\.db(?::encryptable)?|desktop\.ini)(?=/|$)",
     re.IGNORECASE,
 )
+_DRIVE = re.compile(r"file:/*([A-Za-z])[:|](?:[/\\]|$)", re.IGNORECASE)
 
 
 def scheme(location: str) -> str:
@@ -38,17 +39,41 @@ def split(location: str) -> tuple[str, str]:
 
 
 def absolute(path: str) -> str:
-    """Return a path that does not depend on the working directory, without a trailing slash."""
+    """Return a path that does not depend on the working directory, without a trailing slash.
+
+    Raises:
+        ValueError: the path is a ``file:`` URI that names no local path, see `without_file_scheme`.
+    """
     path = without_file_scheme(path)
     return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
 
 
 def without_file_scheme(uri: str) -> str:
-    """Return the percent-decoded path of a ``file://`` URI; any other URI unchanged."""
-    if uri[:7].lower() != "file://":
+    """Return the absolute path of a ``file:`` URI, percent-decoded; any other path or URI unchanged.
+
+    ``file:/a``, ``file:///a`` and ``file://localhost/a`` are the path ``/a``. Source: RFC 8089.
+
+    Raises:
+        ValueError: the URI names another host, a Windows drive, a relative path, or a path that is not UTF-8. The
+            message completes a sentence that begins with the URI.
+    """
+    if uri[:5].lower() != "file:":
         return uri
-    path = uri[7:].removeprefix("localhost")
-    return urllib.parse.unquote(path) if path.startswith("/") else uri  # a share on another host stays remote
+    if drive := _DRIVE.match(uri):
+        raise ValueError(f"names the Windows drive {drive[1]}: give the path on this machine")
+    host, path = "", uri[5:]
+    if path.startswith("//"):
+        authority, slash, path = path[2:].partition("/")
+        host, path = authority.rpartition("@")[2], slash + path
+    if host.lower() not in ("", "localhost"):
+        raise ValueError(f"names the host {host!r}, but only local files can be read: mount it and give the local path")
+    if not path.startswith("/"):
+        raise ValueError("has no absolute path: write file:///PATH")
+    try:
+        decoded = urllib.parse.unquote_to_bytes(os.fsencode(path)).decode("utf-8")
+    except UnicodeError as error:
+        raise ValueError("names a path that is not UTF-8: rename the file") from error
+    return f"/{decoded.lstrip('/')}"  # a path that begins with two slashes would be taken for //HOST/PATH
 
 
 def temporary_name() -> str:

@@ -6,18 +6,15 @@ import dataclasses
 import hashlib
 import io
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.access import Access
-from catalogue.storage.deadline import some_deadline
 
 UNKNOWN_SIZE = 1 << 20  # bytes, if a server does not announce a size
 STALE_SECONDS = 5.0  # a response that was kept waiting longer is requested again
-_LEAST_BLOCK_BYTES, _BLOCK_BYTES = 1 << 10, 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
+_BLOCK_BYTES = 1 << 20
 
 Admit = Callable[[int], None]
 """Callback that receives the size in bytes before a read and blocks until there is room; 0 releases the room."""
@@ -25,17 +22,25 @@ Admit = Callable[[int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """File or object in a listing.
+    """File or object in a listing, or a folder that cannot be listed.
 
     Attributes:
         location: local path or URI.
         size: size in bytes; None if unknown.
         version: identifier of its state: an ETag, a generation, or size and modification time; None if unknown.
+        error: error of a folder below the listed one that cannot be listed; None for a file.
     """
 
     location: str
     size: int | None = None
     version: str | None = None
+    error: StorageError | None = None
+
+    def checked(self) -> Listed:
+        """Return this file. Raises StorageError if it is a folder that cannot be listed."""
+        if self.error:
+            raise self.error
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +76,10 @@ class Store(Protocol):
         """Return size and version of a file; None if it does not exist."""
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
-        """Yield every file below a folder, recursively. Files that do not match the glob `pattern` may be omitted."""
+        """Yield every file below a folder, recursively, and every folder below it that cannot be listed.
+
+        Files that do not match the glob `pattern` may be omitted.
+        """
 
     def folders(self, folder: str) -> list[str] | None:
         """Return the names of a folder's direct subfolders; None if the folder does not exist."""
@@ -157,44 +165,3 @@ class Admission:
         self._admit(size)
         self._admitted = size
         return time.monotonic() - start < STALE_SECONDS
-
-
-def without_gzip(data: bytes, max_bytes: int) -> bytes:
-    """Decompress an object stored with ``Content-Encoding: gzip``; return it unchanged if that header is wrong.
-
-    Raises:
-        StorageError: the decompressed data exceeds `max_bytes`, or the object is truncated or damaged.
-        TimedOut: decompression exceeds the deadline.
-    """
-    if not data.startswith(_GZIP_MAGIC):
-        return data
-    unpacked, start = bytearray(), 0
-    with some_deadline() as deadline:  # a file may consist of millions of empty members
-        while data.startswith(_GZIP_MAGIC, start):  # a file may have several members
-            start = _unpack_member(data, start, unpacked, max_bytes)
-            deadline.check()
-    return bytes(unpacked)
-
-
-def _unpack_member(data: bytes, start: int, unpacked: bytearray, max_bytes: int) -> int:
-    """Append a decompressed gzip member to `unpacked`. Return the offset of its end."""
-    unpacker, size = zlib.decompressobj(wbits=31), _LEAST_BLOCK_BYTES
-    while not unpacker.eof:
-        block, size = data[start : start + size], min(2 * size, _BLOCK_BYTES)
-        if not block:
-            raise StorageError(Reason.READ_FAILED, "the Content-Encoding is gzip, but the data is truncated")
-        try:
-            unpacked += unpacker.decompress(block, max_bytes + 1 - len(unpacked))
-        except zlib.error as error:
-            raise StorageError(
-                Reason.READ_FAILED, f"the Content-Encoding is gzip, but the data is damaged: {error}"
-            ) from error
-        if len(unpacked) > max_bytes:
-            raise too_many_bytes(max_bytes)
-        start += len(block) - len(unpacker.unused_data)
-    return start
-
-
-def is_gzip(content_encoding: str | None) -> bool:
-    """Return whether a ``Content-Encoding`` is gzip. Source: RFC 9110, 8.4.1."""
-    return (content_encoding or "").strip().lower() in ("gzip", "x-gzip")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 import urllib.parse
@@ -18,6 +17,7 @@ from urllib3.exceptions import InvalidHeader
 from catalogue.cli.masking import masked
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.access import Access, Route
+from catalogue.storage.content_encoding import gzip_layers, without_gzip
 from catalogue.storage.deadline import Deadline, some_deadline
 from catalogue.storage.hosts import Hosts
 from catalogue.storage.http_status import CONNECT_SECONDS, RETRIED_STATUS, SILENCE_SECONDS, reason_of
@@ -28,17 +28,15 @@ from catalogue.storage.values import (
     Admit,
     Content,
     Listed,
-    is_gzip,
     too_many_bytes,
-    without_gzip,
 )
 from catalogue.storage.web_connections import Adapter
 from catalogue.storage.web_errors import RETRIES, PassingError, translated_errors, wait_before
 
 REDIRECTS = 5
 _BLOCK = 1 << 16
-_OTHER_ENCODINGS = ("deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz")
 _NOT_MODIFIED, _LENGTH_DIGITS = 304, 20
+_ASCII = "".join(map(chr, range(128)))
 
 
 class WebStore:
@@ -207,13 +205,17 @@ def _condition(unless: str | None) -> dict[str, str]:
 def _target(response: requests.Response) -> str | None:
     """Return the target of a redirect; None if the response is not a redirect.
 
-    Servers send UTF-8, which http.client decodes as Latin-1.
+    Most servers send UTF-8, which http.client decodes as Latin-1. Bytes in another encoding are percent-encoded, so
+    that the server gets the same bytes back.
     """
     target = response.headers.get("Location") if response.is_redirect else None
-    if target is not None:
-        with contextlib.suppress(UnicodeError):
-            target = target.encode("latin-1").decode("utf-8")
-    return target
+    if target is None:
+        return None
+    data = target.encode("latin-1")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return urllib.parse.quote(data, safe=_ASCII)
 
 
 def _redirected(url: str, target: str) -> str:
@@ -263,14 +265,16 @@ def _announced_size(response: requests.Response, max_bytes: int) -> int | None:
     if not announced.isdecimal():
         return None
     size = int(announced[:_LENGTH_DIGITS])
-    return max(size, min(UNKNOWN_SIZE, max_bytes)) if is_gzip(response.headers.get("Content-Encoding")) else size
+    return max(size, min(UNKNOWN_SIZE, max_bytes)) if _gzip_layers(response) else size
+
+
+def _gzip_layers(response: requests.Response) -> int:
+    return gzip_layers(response.headers.get("Content-Encoding"))
 
 
 def _content(response: requests.Response, max_bytes: int, deadline: Deadline) -> Content:
     """Read the body of a response, never much beyond the size limit and the deadline."""
-    encoding, body = response.headers.get("Content-Encoding"), bytearray()
-    if (encoding or "").strip().lower() in _OTHER_ENCODINGS:
-        raise StorageError(Reason.READ_FAILED, f"unrequested Content-Encoding: {encoding}")
+    layers, body = _gzip_layers(response), bytearray()
     with translated_errors(response.url, deadline):
         while block := response.raw.read1(_BLOCK, decode_content=False):
             body += block
@@ -279,5 +283,5 @@ def _content(response: requests.Response, max_bytes: int, deadline: Deadline) ->
             deadline.check()
         deadline.check()  # a body without a length ends with the connection, even if the deadline shut it down
         deadline.let_go()  # another read may reuse the connection now
-    data = without_gzip(bytes(body), max_bytes) if is_gzip(encoding) else bytes(body)  # urllib3 accepts truncated gzip
+    data = without_gzip(bytes(body), layers, max_bytes)  # urllib3 accepts truncated gzip
     return Content.of(data, response.headers.get("ETag") or response.headers.get("Last-Modified"))

@@ -5,6 +5,7 @@ A line that names no image is not dropped: it becomes a dead letter, a `Finished
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import re
@@ -20,7 +21,7 @@ from catalogue.cli.masking import masked
 from catalogue.lists import inputs
 from catalogue.lists.inputs import BadRow, HiddenFiles, Row
 from catalogue.lists.values import POSITION, ListColumns, Part
-from catalogue.reasons import Reason, StorageError
+from catalogue.reasons import StorageError
 from catalogue.storage import globs
 from pipeline.config import Manifest
 from pipeline.metering.meter import MeterHandle
@@ -86,7 +87,7 @@ class ReadManifest(beam.PTransform):
             begin
             | beam.Create([self._manifest.inputs])
             | "Begin" >> beam.FlatMap(_inputs, self._begins)
-            | "Parts" >> beam.FlatMap(inputs.parts_of, list_columns(self._manifest))
+            | "Parts" >> beam.FlatMap(_parts_of, self._manifest)
             | beam.Reshuffle()
             | "Rows"
             >> beam.FlatMap(_tagged_rows, self._manifest, self._meter, self._needs_columns).with_outputs(
@@ -103,6 +104,21 @@ def _inputs(inputs: tuple[str, ...], begins: Callable[[], bool]) -> tuple[str, .
     return inputs if begins() else ()
 
 
+def _parts_of(where: str, manifest: Manifest) -> Iterator[str | Part]:
+    """Yield the parts of an input. Raises UserError."""
+    with _readable(where):
+        yield from inputs.parts_of(where, list_columns(manifest))
+
+
+@contextlib.contextmanager
+def _readable(where: str) -> Iterator[None]:
+    """Translate the errors of an input into a UserError with its name: the user can fix what cannot be read."""
+    try:
+        yield
+    except (StorageError, re.error, csv.Error, pa.ArrowException) as error:
+        raise UserError(f"--input {where} cannot be read: {error}") from error
+
+
 def list_columns(manifest: Manifest) -> ListColumns:
     """Return the columns that a list must have."""
     return ListColumns(manifest.uri_column, hint="; choose another with --uri-column", separator=manifest.uri_separator)
@@ -115,7 +131,7 @@ def check(manifest: Manifest) -> None:
         UserError: an input does not exist, names no images, or cannot be read.
     """
     for where in manifest.inputs:
-        try:
+        with _readable(where):
             first = next((row for row in rows(where, manifest) if not isinstance(row, LeftOut)), None)
             if first is None:
                 is_missing = storage.is_remote(where) and not inputs.is_list(where) and not storage.is_glob(where)
@@ -123,8 +139,6 @@ def check(manifest: Manifest) -> None:
             if inputs.holds_lists(where):
                 example = f"{where}.csv" if storage.is_glob(where) else f"{where}/*.csv"
                 raise UserError(f"--input {where} contains lists, not images: give a glob of lists, such as {example}")
-        except (StorageError, re.error, csv.Error, pa.ArrowException) as error:
-            raise UserError(f"--input {where} cannot be read: {error}") from error
 
 
 def names(manifest: Manifest, path: str) -> bool:
@@ -133,29 +147,33 @@ def names(manifest: Manifest, path: str) -> bool:
 
 
 def rows(where: str, manifest: Manifest) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
-    """Stream the rows of one input."""
-    for part in inputs.parts_of(where, list_columns(manifest)):
+    """Stream the rows of one input. Raises UserError."""
+    for part in _parts_of(where, manifest):
         yield from rows_of(part, manifest)
 
 
 def rows_of(part: str | Part, manifest: Manifest) -> Iterator[ManifestRow | FinishedImage | LeftOut]:
-    """Stream the rows of a part of an input."""
-    for row in inputs.rows(part, list_columns(manifest), manifest.base_uri, manifest.access):
-        if isinstance(row, Row):
-            yield ManifestRow(row.uri, row.location, row.columns, row.version)
-        elif isinstance(row, HiddenFiles):
-            yield LeftOut(hidden_files=sum(row.files.values()))
-        elif row.is_without_uri and manifest.skip_empty_uri:
-            yield LeftOut(rows_without_uri=1)
-        else:
-            yield dead_letter(row)
+    """Stream the rows of a part of an input. Raises UserError."""
+    with _readable(part if isinstance(part, str) else part.list.path):
+        for row in inputs.rows(part, list_columns(manifest), manifest.base_uri, manifest.access):
+            yield _element(row, manifest)
+
+
+def _element(row: Row | BadRow | HiddenFiles, manifest: Manifest) -> ManifestRow | FinishedImage | LeftOut:
+    if isinstance(row, Row):
+        return ManifestRow(row.uri, row.location, row.columns, row.version)
+    if isinstance(row, HiddenFiles):
+        return LeftOut(hidden_files=sum(row.files.values()))
+    if row.is_without_uri and manifest.skip_empty_uri:
+        return LeftOut(rows_without_uri=1)
+    return dead_letter(row)
 
 
 def dead_letter(row: BadRow) -> FinishedImage:
-    """Return the dead letter of a row that names no image."""
+    """Return the dead letter of a row that names no image, or of a folder that cannot be listed."""
     listed = ListedImage("", ((_as_utf8(row.uri), _as_utf8(row.columns)),))
     message = masked(_as_utf8(row.message))
-    return FinishedImage(listed, Result("", reason=Reason.BAD_MANIFEST_ROW.code, message=message))
+    return FinishedImage(listed, Result("", reason=row.reason.code, transient=row.reason.transient, message=message))
 
 
 def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs_columns: bool) -> Iterator[Any]:

@@ -149,6 +149,37 @@ def test_what_is_left_out_is_counted_and_said(
     assert "7 rows without a URI skipped" in out
 
 
+def test_a_folder_that_cannot_be_listed_costs_its_own_images_only(
+    classify: Classify,
+    read_rows: Rows,
+    tiny_model: Path,
+    drawn: Path,
+    tmp_path: Path,
+    lock: Callable[[Path], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("dress", "hat", "shoes"):
+        shutil.copytree(drawn / name, tmp_path / "photos" / name)
+    lock(tmp_path / "photos/hat")
+    assert classify(tmp_path / "photos", tiny_model, tmp_path / "run") == 0
+    assert len(read_rows(tmp_path / "run")) == 24
+    (letter,) = read_rows(tmp_path / "run", "dead_letters")
+    assert (letter["uri"], letter["reason"]) == (f"{tmp_path}/photos/hat", "permission_denied")
+    counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
+    assert (counts["inputs"], counts["dead_letters"]) == (25, {"permission_denied": 1})
+    for name in ("a", "hat"):
+        (tmp_path / "lists" / name).mkdir(parents=True)
+        (tmp_path / "lists" / name / "1.csv").write_text(f"uri\n{drawn}/hat/00.jpg\n")
+    lock(tmp_path / "lists/hat")
+    capsys.readouterr()
+    assert classify(tmp_path / "lists/*/*.csv", tiny_model, tmp_path / "none") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(
+        r"error: --input \S+ cannot be read: permission_denied: the folder cannot be listed: .*hat'$", said
+    )
+    assert not (tmp_path / "none").exists()
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Log nothing."""

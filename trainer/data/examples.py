@@ -157,7 +157,7 @@ def _in_folders(data: str) -> list[Example]:
 def _photos_in(folder: str) -> Iterator[Example]:
     """Yield every photo below a folder, labeled with its top-level sub-folder, or "" if it is in none."""
     hidden, start = collections.Counter[str](), len(folder.rstrip("/")) + 1
-    for file in globs.in_folder(folder, hidden):
+    for file in map(storage.Listed.checked, globs.in_folder(folder, hidden)):
         name, slash, _ = file.location[start:].partition("/")
         yield Example(file.location, labels.normalized(name) if slash else "")
     if hidden:

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
+from catalogue.cli import flags
 from catalogue.cli.errors import UserError
 from catalogue.cli.flags import Parser, refuse_unknown
+
+
+def test_a_path_may_be_a_file_uri() -> None:
+    assert flags.path("file:/a%20b") == flags.path("/a b") == "/a b"
+    with pytest.raises(argparse.ArgumentTypeError, match=r"^file://server/a names the host 'server'"):
+        flags.path("file://server/a")
 
 
 def test_the_nearest_flag_is_named() -> None:

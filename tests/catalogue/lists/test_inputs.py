@@ -21,6 +21,7 @@ from catalogue.cli.errors import UserError
 from catalogue.lists import inputs, kinds, parts, values
 from catalogue.lists.inputs import BadRow, Row
 from catalogue.lists.values import ListColumns
+from catalogue.reasons import Reason, StorageError
 from catalogue.storage.access import Access
 
 ROWS = [
@@ -124,6 +125,19 @@ def test_a_glob_of_lists_is_all_of_them(tmp_path: Path) -> None:
     assert not inputs.holds_lists(str(tmp_path / "*/part-*.csv"))
 
 
+def test_a_folder_that_cannot_be_listed_is_a_bad_row_or_stops_a_glob_of_lists(
+    tmp_path: Path, lock: Callable[[Path], None]
+) -> None:
+    for name in ("a/1.csv", "locked/2.csv", "z/3.csv"):
+        storage.write_text(f"{tmp_path}/{name}", "uri\n/a.jpg\n")
+    lock(tmp_path / "locked")
+    found = rows(tmp_path)
+    assert [row.uri for row in found] == [f"{tmp_path}/{name}" for name in ("a/1.csv", "locked", "z/3.csv")]
+    assert [row.reason for row in found if isinstance(row, BadRow)] == [Reason.PERMISSION_DENIED]
+    with pytest.raises(StorageError, match=r"permission_denied: the folder cannot be listed: .*/locked'"):
+        rows(tmp_path / "*/*.csv")
+
+
 def test_a_list_may_begin_as_a_picture_does(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("BMW/1.jpg\nBMW/2.jpg\n")
     assert len(rows(tmp_path / "list")) == 2
@@ -151,7 +165,11 @@ def test_another_column_may_name_the_image(tmp_path: Path) -> None:
         ("gs://shop", "s3://b/../c.jpg", "s3://b/../c.jpg"),
         (None, "file:///x/%C3%A9%20.jpg", "/x/é .jpg"),
         (None, "FILE://localhost/y.jpg", "/y.jpg"),
-        (None, "file://server/share.jpg", "file://server/share.jpg"),
+        (None, "file:/x/y%20z.jpg", "/x/y z.jpg"),
+        (None, "file:////cdn.example/a.jpg", "/cdn.example/a.jpg"),
+        ("gs://shop/photos", "file:/x/../y.jpg", "/y.jpg"),
+        ("https://shop.example/p", "file:///x/y.jpg", "/x/y.jpg"),
+        (None, "./file:y.jpg", "{tmp}/file:y.jpg"),
     ],
 )
 def test_where_a_uri_leads(tmp_path: Path, base: str | None, uri: str, location: str) -> None:
@@ -164,6 +182,19 @@ def test_what_is_no_uri_below_a_base_on_the_web_is_a_wrong_line(tmp_path: Path) 
     (tmp_path / "list.txt").write_text("a.jpg\n//[oops/b.jpg\n")
     fine, wrong = rows(tmp_path / "list.txt", base_uri="https://shop.example")
     assert (fine.location, wrong.uri) == ("https://shop.example/a.jpg", "//[oops/b.jpg")
+
+
+def test_a_file_uri_that_names_no_local_file_is_a_wrong_line(tmp_path: Path) -> None:
+    uris = ["file://server/a.jpg", "file:///C:/a.jpg", "file:a.jpg", "file:///caf%E9.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join([*uris, "/fine.jpg"]))
+    for base in (None, "gs://shop", "https://shop.example"):
+        *wrong, fine = rows(tmp_path / "list.txt", base_uri=base)
+        assert isinstance(fine, Row)
+        assert [row.uri for row in wrong if isinstance(row, BadRow)] == uris
+    assert bad(tmp_path / "list.txt")[3] == (
+        uris[3],
+        f"line 4 of {tmp_path}/list.txt: '{uris[3]}' names a path that is not UTF-8: rename the file",
+    )
 
 
 def test_types_are_carried(tmp_path: Path) -> None:
@@ -365,6 +396,25 @@ count = sum(1 for part in inputs.parts_of(sys.argv[1], columns) for _ in inputs.
     assert peaks[1] - peaks[0] < 3 * parts.PART_BYTES
 
 
+LOCAL_FILES = [
+    "file:/etc/passwd", "FILE://LOCALHOST/etc/passwd", "file:////etc/passwd", "file:///%2Fetc/passwd",
+    "file:/photos/%2E%2E/etc/passwd", "file:///photos%2F../etc/passwd", "File:/%65tc/passwd",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("base_uri", [None, "gs://shop", "https://shop.example", "/photos"])
+def test_a_remote_list_names_no_local_file_by_a_file_uri(
+    base_uri: str | None, open_object_store: Callable[[str], Any]
+) -> None:
+    root = open_object_store("s3").root
+    refused = [*LOCAL_FILES, "file://server/a.jpg", "file:a.jpg", "file:///C:/a.jpg", "file:///caf%E9.jpg"]
+    storage.write_text(f"{root}/list.csv", "\n".join(["uri", *refused, "https://cdn.example/a.jpg"]))
+    (part,) = inputs.parts_of(f"{root}/list.csv", ListColumns())
+    *found, fine = inputs.rows(part, ListColumns(), base_uri)
+    assert isinstance(fine, Row)
+    assert [row.uri for row in found if isinstance(row, BadRow)] == refused
+
+
 @pytest.mark.parametrize(
     ("base_uri", "access", "allowed"),
     [
@@ -379,6 +429,7 @@ def test_a_remote_list_names_no_local_files(
     """The author of the list may have no right to read the files of the machine that reads it."""
     root = open_object_store("s3").root
     uris = ["a.jpg", "gs://other/b.jpg", "/photos/c.jpg", "/photos/../etc/passwd", "/etc/passwd", "file:///etc/passwd"]
+    uris += [*LOCAL_FILES]
     uris += ["../../../../etc/passwd"] if base_uri else []
     storage.write_text(f"{root}/list.csv", "\n".join(["uri", *uris]))
     (part,) = inputs.parts_of(f"{root}/list.csv", ListColumns())

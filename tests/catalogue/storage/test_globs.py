@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,41 @@ def test_hidden_files_and_folders_of_systems_are_left_out_and_counted(tmp_path: 
     assert sum(left_out.values()) == len(HIDDEN)
     assert {".Trash-1000", "@eaDir", "__MACOSX", "#recycle", ".DS_Store", "Thumbs.db"} <= set(left_out)
     assert {file.location.removeprefix(f"{root}/") for file in globs.matches(f"{root}/**")} == set(shown)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**/*.jpg", ["a/1.jpg", "a/locked", "b/locked"]),
+        ("*/*/*.jpg", ["a/locked", "b/locked"]),
+        ("*/*.jpg", ["a/1.jpg"]),
+        ("b*/**/*.jpg", ["b/locked"]),
+        ("*/un*/*.jpg", []),
+        ("*/*ed/**", ["a/locked", "b/locked"]),
+        (".*/*.jpg", [".locked"]),
+    ],
+)
+def test_folders_that_cannot_be_listed_are_found_where_they_may_hold_matches(
+    tmp_path: Path, lock: Callable[[Path], None], pattern: str, expected: list[str]
+) -> None:
+    for name in ("a/1.jpg", "a/locked/2.jpg", "b/locked/3.jpg", ".locked/4.jpg", "lost+found/5.jpg"):
+        storage.write_text(f"{tmp_path}/{name}", "x")
+    for name in ("a/locked", "b/locked", ".locked", "lost+found"):
+        lock(tmp_path / name)
+    found = list(globs.matches(f"{tmp_path}/{pattern}"))
+    assert [os.path.relpath(file.location, tmp_path) for file in found] == expected
+    assert [file.error is None for file in found] == [name.endswith(".jpg") for name in expected]
+
+
+def test_hidden_folders_need_not_be_listable(tmp_path: Path, lock: Callable[[Path], None]) -> None:
+    """Only root may list the folder lost+found at the root of a disk."""
+    storage.write_text(f"{tmp_path}/a.jpg", "x")
+    for name in ("lost+found", ".Trash-0"):
+        storage.write_text(f"{tmp_path}/{name}/b.jpg", "x")
+        lock(tmp_path / name)
+    left_out = collections.Counter[str]()
+    assert [file.location for file in globs.in_folder(str(tmp_path), left_out)] == [f"{tmp_path}/a.jpg"]
+    assert left_out == {"lost+found": 1, ".Trash-0": 1}
 
 
 @pytest.mark.parametrize(

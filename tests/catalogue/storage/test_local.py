@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from catalogue import storage
 from catalogue.reasons import Reason, StorageError
-from catalogue.storage import local
+from catalogue.storage import local, operations
 
 MAX = 1 << 20
 
@@ -115,6 +116,24 @@ def test_folders_that_all_link_to_each_other_are_walked_once(tmp_path: Path) -> 
             (tmp_path / f"{one}/to {other}").symlink_to(tmp_path / f"{other}")
     found = [os.path.relpath(file.location, tmp_path) for file in storage.list_files(str(tmp_path))]
     assert sorted(found) == sorted(f"{one}/{one}.jpg" for one in range(12))
+
+
+def test_a_sub_folder_that_cannot_be_listed_is_listed_with_its_error(
+    tmp_path: Path, lock: Callable[[Path], None]
+) -> None:
+    for name in ("a/1.jpg", "locked/2.jpg", "z/3.jpg"):
+        storage.write_text(f"{tmp_path}/{name}", "x")
+    lock(tmp_path / "locked")
+    for pattern in (None, "*/*"):
+        found = list(operations.list_all(str(tmp_path), pattern))
+        assert [os.path.relpath(file.location, tmp_path) for file in found] == ["a/1.jpg", "locked", "z/3.jpg"]
+        assert [file.error and file.error.reason for file in found] == [None, Reason.PERMISSION_DENIED, None]
+        with pytest.raises(StorageError, match=r"^permission_denied: the folder cannot be listed"):
+            list(storage.list_files(str(tmp_path), pattern))
+    assert len(list(operations.list_all(str(tmp_path), "*"))) == 0
+    lock(tmp_path)
+    with pytest.raises(StorageError, match=r"^permission_denied"):
+        next(operations.list_all(str(tmp_path)))
 
 
 def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:

@@ -74,6 +74,15 @@ class Faulty(http.server.BaseHTTPRequestHandler):
     def do_gzip_cut(self) -> None:
         self.answer(200, gzip.compress(PICTURE)[:-9], Content_Encoding="gzip")
 
+    def do_gzip_by_aws(self) -> None:  # S3 stores the header of the upload
+        self.answer(200, gzip.compress(PICTURE), Content_Encoding="aws-chunked,gzip")
+
+    def do_gzip_twice(self) -> None:
+        self.answer(200, gzip.compress(gzip.compress(PICTURE)), Content_Encoding="gzip, identity, GZIP")
+
+    def do_brotli(self) -> None:
+        self.answer(200, b"brotli", Content_Encoding="gzip, br")
+
     def do_gzip_of_nothing(self) -> None:  # marked as gzip but not compressed
         self.answer(200, PICTURE, Content_Encoding="gzip")
 
@@ -174,6 +183,8 @@ def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         "checksum",
         "gzip",
         "gzip_members",
+        "gzip_by_aws",
+        "gzip_twice",
         "gzip_of_nothing",
         "503_once",
         "429_once",
@@ -201,6 +212,7 @@ def test_objects_are_read_whole(read: Read, name: str) -> None:
         ("cut", Reason.READ_FAILED),
         ("hang", Reason.READ_FAILED),
         ("gzip_cut", Reason.READ_FAILED),
+        ("brotli", Reason.READ_FAILED),
     ],
 )
 def test_each_failure_has_its_reason_and_takes_no_longer_than_said(read: Read, name: str, reason: Reason) -> None:

@@ -68,6 +68,12 @@ class Shop(http.server.BaseHTTPRequestHandler):
     def do_new(self, name: str) -> None:
         self.answer(200, PICTURE) if urllib.parse.unquote(name) == "schürze.jpg" else self.answer(404)
 
+    def do_bytes(self, target: str) -> None:  # raw bytes in Location, in any encoding
+        self.answer(302, Location=urllib.parse.unquote(target, "latin-1"))
+
+    def do_latin(self, rest: str) -> None:
+        self.answer(200, PICTURE) if rest == "sch%FCrze.jpg?name=gr%FCn%20a&x=%2F" else self.answer(404)
+
     def do_private(self, _: str) -> None:
         expected = f"Basic {base64.b64encode(b'me:s@cret').decode()}"
         self.answer(200, PICTURE) if self.headers["Authorization"] == expected else self.answer(401)
@@ -91,8 +97,15 @@ class Shop(http.server.BaseHTTPRequestHandler):
     def do_packed(self, _: str) -> None:
         self.answer(200, (packed := gzip.compress(PICTURE)), Content_Encoding="gzip", Content_Length=str(len(packed)))
 
+    def do_coded(self, rest: str) -> None:
+        layers, codings = urllib.parse.unquote(rest).split("/")
+        body = PICTURE
+        for _ in range(int(layers)):
+            body = gzip.compress(body)
+        self.answer(200, body, Content_Encoding=codings)
+
     def do_status(self, status: str) -> None:
-        self.answer(int(status), b"no")
+        self.answer(int(status), b"" if status in ("204", "205") else b"no")
 
     def do_hops(self, left: str) -> None:
         where = f"/hops/{int(left) - 1}" if int(left) else "/a.jpg"
@@ -211,6 +224,7 @@ def test_reads_a_picture_through_redirects_and_refusals(shop: str) -> None:
         ("elsewhere", Reason.NOT_FOUND),
         ("away/http:%2F%2F[oops%2F", Reason.NOT_FOUND),
         ("away/http:%2F%2Flocalhost:99999%2F", Reason.NOT_FOUND),
+        ("bytes/http:%2F%2Fb%FCcher.invalid%2F", Reason.READ_FAILED),
         ("cut", Reason.READ_FAILED),
         ("silent", Reason.READ_FAILED),
         ("drip", Reason.READ_FAILED),
@@ -224,6 +238,13 @@ def test_what_fails_has_its_reason_and_takes_no_longer_than_said(shop: str, path
         read(f"{shop}/{path}")
     assert error.value.reason is reason
     assert time.monotonic() - start < 8
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 205, 206, 207, 226])
+def test_a_success_without_the_whole_file_is_a_failure(shop: str, status: int) -> None:
+    with pytest.raises(StorageError, match=f"^read_failed: HTTP {status} "):
+        read(f"{shop}/status/{status}")
+    assert read(f"{shop}/header/203/X/1") == PICTURE
 
 
 @pytest.mark.parametrize("status", [404, 408, 429, 500, 501, 502, 503, 504])
@@ -276,6 +297,20 @@ def test_an_image_that_has_not_changed_is_not_sent_again(shop: str) -> None:
         assert first.version == ('"v1"' if path == "a.jpg" else DATE)
         assert read(f"{shop}/{path}", unless=first.version) is None
         assert read(f"{shop}/{path}", unless='"v0"') == PICTURE
+
+
+@pytest.mark.parametrize(
+    "codings", ["gzip", "X-GZip", "aws-chunked,gzip", "gzip,%20identity", "gzip,gzip", "utf-8,gzip", ",gzip,"]
+)
+def test_an_answer_may_list_several_codings(shop: str, codings: str) -> None:
+    for layers in (1, codings.count("gzip")):
+        assert read(f"{shop}/coded/{layers}/{codings}") == PICTURE
+
+
+@pytest.mark.parametrize("codings", ["br", "gzip,br", "deflate,%20gzip", "ZSTD,identity"])
+def test_codings_that_were_not_requested_are_refused(shop: str, codings: str) -> None:
+    with pytest.raises(StorageError, match=r"^read_failed: the Content-Encoding .* is not supported"):
+        read(f"{shop}/coded/1/{codings}")
 
 
 def test_packed_answers_are_unpacked_and_cookies_are_not_kept(shop: str) -> None:
@@ -361,6 +396,11 @@ def test_headers_that_cannot_be_parsed_cost_one_image(shop: str, path: str, reas
 def test_a_redirect_may_be_in_utf_8(shop: str) -> None:
     assert read(f"{shop}/old/sch%C3%BCrze.jpg") == PICTURE
     assert read(f"{shop}/new/schürze.jpg") == PICTURE
+
+
+def test_a_redirect_may_be_in_another_encoding(shop: str) -> None:
+    for target in ("/latin/sch\xfcrze.jpg?name=gr\xfcn%20a&x=%2F", "/latin/sch%FCrze.jpg?name=gr\xfcn a&x=%2F"):
+        assert read(f"{shop}/bytes/{urllib.parse.quote(target.encode('latin-1'), safe='')}") == PICTURE
 
 
 def test_the_user_of_a_url_is_sent_and_not_shown(shop: str) -> None:

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from catalogue.cli.errors import UserError
+from catalogue.lists import inputs
+from catalogue.reasons import Reason, StorageError
 from pipeline.manifest import reading as manifest
 from pipeline.manifest.reading import Manifest, ReadManifest
 from pipeline.metering.meter import MeterHandle
@@ -206,6 +210,31 @@ def test_a_file_name_that_is_not_utf8_becomes_a_dead_letter(tmp_path: Path) -> N
     (row,) = rows(tmp_path)
     assert isinstance(row, DeadLetter)
     assert "not UTF-8" in row.message
+
+
+def test_a_folder_that_cannot_be_listed_is_one_dead_letter(photos: Path, lock: Callable[[Path], None]) -> None:
+    lock(photos / "deep/er")
+    (letter,) = (row for row in rows(photos) if isinstance(row, DeadLetter))
+    assert (letter.uri, letter.reason, letter.transient) == (str(photos / "deep/er"), "permission_denied", False)
+    assert letter.message.startswith("the folder cannot be listed: [Errno 13] Permission denied")
+    assert {os.path.relpath(uri, photos) for uri in uris(photos)} == {"a.jpg", "b.PNG", "notes.txt", "deep/e.jpg"}
+    manifest.check(Manifest((str(photos),)))
+
+
+@pytest.mark.parametrize("error", [StorageError(Reason.READ_FAILED, "disk on fire"), pa.ArrowInvalid("disk on fire")])
+def test_an_input_that_fails_while_it_is_read_is_an_error_of_the_user(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(*_: object) -> Iterator[object]:
+        yield from ()
+        raise error
+
+    given = Manifest((str(photos),))
+    for name, read in (("rows", manifest.rows_of), ("parts_of", manifest._parts_of)):
+        with monkeypatch.context() as patch:
+            patch.setattr(inputs, name, failing)
+            with pytest.raises(UserError, match=r"^--input .*2019\] cannot be read: .*disk on fire$"):
+                list(read(str(photos), given))
 
 
 def test_a_folder_of_lists_is_refused(tmp_path: Path) -> None:

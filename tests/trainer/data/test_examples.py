@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,17 @@ def test_finds_files_however_deep_but_not_hidden_ones(tmp_path: Path) -> None:
     for data in (str(tmp_path), f"{tmp_path}/", f"file://{tmp_path}", f"FILE://localhost{tmp_path}/"):
         found = {(os.path.relpath(example.uri, tmp_path), example.label) for example in find_examples(data)}
         assert found == {("hat/1.jpg", "hat"), ("hat/new/2019/2.JPG", "hat"), ("shoes/3.jpg", "shoes")}
+
+
+def test_a_folder_that_cannot_be_listed_is_refused_unless_it_is_hidden(
+    tmp_path: Path, lock: Callable[[Path], None]
+) -> None:
+    make(tmp_path, "hat/1.jpg", "shoes/2.jpg", "hat/new/3.jpg", "lost+found/4.jpg")
+    lock(tmp_path / "lost+found")
+    assert len(find_examples(str(tmp_path))) == 3
+    lock(tmp_path / "hat/new")
+    with pytest.raises(UserError, match=r"cannot be read: the folder cannot be listed: .*hat/new"):
+        find_examples(str(tmp_path))
 
 
 def test_files_beside_the_class_folders_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
