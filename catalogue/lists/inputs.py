@@ -25,8 +25,8 @@ from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.text import counted
 from catalogue.lists import kinds, parts
-from catalogue.lists.values import PARQUET, POSITION, ListColumns, Part, Record
-from catalogue.storage import globs
+from catalogue.lists.values import IMAGE, PARQUET, POSITION, ListColumns, Part, Record
+from catalogue.storage import Listed, globs
 from catalogue.storage.access import EVERYTHING, Access, is_below
 from catalogue.storage.paths import WEB
 
@@ -143,9 +143,12 @@ def rows(
     if isinstance(part, str):
         left_out = collections.Counter[str]()
         files = globs.matches(part) if storage.is_glob(part) else globs.in_folder(part, left_out)
-        yield from (_row(file.location, {}, "", "the file name", file.version) for file in files)
+        yield from map(_row_of_file, files)
         if left_out:
             yield HiddenFiles(dict(left_out))
+        return
+    if part.list.kind == IMAGE:
+        yield _row_of_file(Listed(part.list.path))
         return
     base = os.path.dirname(part.list.path) if base_uri is None else base_uri.rstrip("/")
     noun = "row" if part.list.kind == PARQUET else "line"
@@ -155,6 +158,13 @@ def rows(
                 yield BadRow(row.uri, row.columns, f"{row.where}: a remote list must not name a local file")
             else:
                 yield row
+
+
+def _row_of_file(file: Listed) -> Row | BadRow:
+    """Return the row of a file that was found. Its name is not parsed as a URI: it may end with a space."""
+    if not storage.is_unicode(file.location):
+        return BadRow(file.location, {}, "the file name is not UTF-8")
+    return Row(file.location, file.location, {}, "the file name", file.version)
 
 
 def _may_name(location: str, base: str, access: Access) -> bool:
@@ -188,7 +198,7 @@ def _is_text_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _row(uri: str, columns: dict[str, Any], base: str, where: str, version: str | None = None) -> Row | BadRow:
+def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadRow:
     if not storage.is_unicode(uri) or not _is_unicode_within(columns):
         return BadRow(uri, columns, f"{where} is not UTF-8")
     if not uri.strip():
@@ -196,7 +206,7 @@ def _row(uri: str, columns: dict[str, Any], base: str, where: str, version: str 
     if uri.lstrip()[:5].lower() == "data:":
         return BadRow(uri, columns, f"{where} holds a data: URI: save the image to a file and name the file")
     try:
-        return Row(uri, location_of(uri.strip(), base), columns, where, version)
+        return Row(uri, location_of(uri.strip(), base), columns, where)
     except ValueError as error:  # an invalid host, with a base on the web
         return BadRow(uri, columns, f"{where}: {uri!r} is not a URI: {error}")
 

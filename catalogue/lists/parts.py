@@ -61,10 +61,8 @@ def _whole_records(file: io.BufferedIOBase, delimiter: str, least: int) -> tuple
 
 
 def records(part: Part, uri_column: str) -> Iterator[Record]:
-    """Yield the records of a part, without blank lines."""
-    if part.list.kind == IMAGE:
-        yield Record(1, {uri_column: part.list.path})
-    elif part.list.kind == PARQUET:
+    """Yield the records of a part of a list, which is not an image, without blank lines."""
+    if part.list.kind == PARQUET:
         yield from parquet_records(part)
     else:
         with open_bytes(part.list.path, gzipped=part.list.gzipped, encoding=part.list.encoding) as file:

@@ -111,6 +111,46 @@ def test_a_broken_image_is_no_list(tmp_path: Path, content: bytes) -> None:
     assert [row.uri for row in rows(tmp_path / "broken.JPG")] == [f"{tmp_path}/broken.JPG"]
 
 
+BLANKS = (" ", "\t", "\r", "\n", "\v", "\f", "\x1c", "\x85", "\u00a0", "\u2028", "\u3000")
+
+
+def test_a_file_that_is_found_keeps_its_name(tmp_path: Path) -> None:
+    """Only cells are stripped: the file ``a.jpg`` must not stand for its neighbour ``a.jpg`` with a space."""
+    names = {
+        "a.jpg",
+        "file:",
+        "data:,x",
+        *(f"a.jpg{blank}" for blank in BLANKS),
+        *(f"{blank}a.jpg" for blank in BLANKS),
+    }
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    versions = {file.location: file.version for file in storage.list_files(str(tmp_path))}
+    assert set(versions) == {f"{tmp_path}/{name}" for name in names}
+    for where in (tmp_path, tmp_path / "*"):
+        found = [row for row in rows(where) if isinstance(row, Row)]
+        assert {row.location: row.version for row in found} == versions
+        assert all(row.uri == row.location for row in found)
+
+
+def test_an_object_that_is_found_keeps_its_name(open_object_store: Callable[[str], Any]) -> None:
+    root = open_object_store("s3").root
+    names = {"a.jpg", "a.jpg ", " a.jpg", "a.jpg\u00a0"}
+    for name in names:
+        storage.write_text(f"{root}/{name}", "x")
+    found = list(inputs.rows(root, ListColumns()))
+    assert {row.location for row in found if isinstance(row, Row)} == {f"{root}/{name}" for name in names}
+
+
+@pytest.mark.parametrize("base_uri", [None, "/photos", "https://shop.example"])
+def test_an_image_is_itself_whatever_it_is_called(tmp_path: Path, drawn: Path, base_uri: str | None) -> None:
+    content = (drawn / "hat/00.jpg").read_bytes()
+    for name in ("a.jpg", "a.jpg ", "b.jpg\n"):
+        (tmp_path / name).write_bytes(content)
+        (row,) = rows(tmp_path / name, base_uri=base_uri)
+        assert (row.uri, row.location) == (f"{tmp_path}/{name}",) * 2
+
+
 def test_a_glob_of_lists_is_all_of_them(tmp_path: Path) -> None:
     for day in ("20", "21"):
         (tmp_path / day).mkdir()
