@@ -25,7 +25,7 @@ from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.text import counted
 from catalogue.lists import kinds, parts
-from catalogue.lists.values import IMAGE, PARQUET, POSITION, ListColumns, Part, Record
+from catalogue.lists.values import IMAGE, PARQUET, POSITION, ImageList, ListColumns, Part, Record
 from catalogue.storage import Listed, globs
 from catalogue.storage.access import EVERYTHING, Access, is_below
 from catalogue.storage.paths import WEB
@@ -89,12 +89,18 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
         StorageError: the storage cannot be accessed.
     """
     if is_list(where):
-        yield from parts.parts(kinds.recognize(where, columns))
+        yield from parts.parts(_recognized(where, columns))
     elif storage.is_glob(where) and kinds.is_list_by_name(where):
         for file in globs.matches(where):
-            yield from parts.parts(kinds.recognize(file.location, columns))
+            yield from parts.parts(_recognized(file.location, columns))
     else:
         yield where
+
+
+def _recognized(path: str, columns: ListColumns) -> ImageList:
+    """Recognize a list, with the version that it had before that."""
+    status = storage.stat(path)
+    return dataclasses.replace(kinds.recognize(path, columns), version=status.version if status else None)
 
 
 def is_list(where: str) -> bool:

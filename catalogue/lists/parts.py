@@ -9,7 +9,7 @@ from typing import Any
 
 from catalogue.lists.csv_lists import csv_records
 from catalogue.lists.parquet_lists import open_parquet, parquet_records
-from catalogue.lists.streams import decoded, lines_of, measured, open_bytes, skip
+from catalogue.lists.streams import decoded, lines_of, measured, open_list, skip
 from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, Part, Record
 
 PART_BYTES = 16 * 2**20
@@ -21,7 +21,7 @@ def parts(found: ImageList) -> Iterator[Part]:
     if found.kind == IMAGE or found.gzipped or found.encoding != UTF_8:
         yield Part(found, found.start, None, found.line)
     elif found.kind == PARQUET:
-        with open_bytes(found.path) as file:
+        with open_list(found) as file:
             metadata = open_parquet(file, found.path).metadata
         row = 1
         for group in range(metadata.num_row_groups):
@@ -33,7 +33,7 @@ def parts(found: ImageList) -> Iterator[Part]:
 
 def _line_parts(found: ImageList) -> Iterator[Part]:
     position, line = found.start, found.line
-    with open_bytes(found.path) as file:
+    with open_list(found) as file:
         while True:
             file.seek(position)
             block = file.read(PART_BYTES)
@@ -65,7 +65,7 @@ def records(part: Part, uri_column: str) -> Iterator[Record]:
     if part.list.kind == PARQUET:
         yield from parquet_records(part)
     else:
-        with open_bytes(part.list.path, gzipped=part.list.gzipped, encoding=part.list.encoding) as file:
+        with open_list(part.list) as file:
             skip(file, part.start)
             lines = decoded(lines_of(file, part))
             if part.list.kind == CSV:
