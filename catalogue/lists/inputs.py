@@ -25,6 +25,7 @@ from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.text import counted
 from catalogue.lists import kinds, parts
+from catalogue.lists.cells import is_missing
 from catalogue.lists.values import IMAGE, PARQUET, POSITION, ImageList, ListColumns, Part, Record
 from catalogue.storage import Listed, globs
 from catalogue.storage.access import EVERYTHING, Access, is_below
@@ -185,29 +186,30 @@ def _rows_of(record: Record, columns: ListColumns, base: str, where: str) -> Ite
         yield BadRow("", {}, f"{where}: {record.problem}")
         return
     uri = others.pop(columns.uri, None)
-    if uri is None:
-        yield BadRow("", others, f"{where} has no URI", is_without_uri=True)
-    elif columns.separator is not None and (isinstance(uri, str) or _is_text_list(uri)):
-        uris = [one for one in (uri.split(columns.separator) if isinstance(uri, str) else uri) if one.strip()]
+    if columns.separator is not None and (isinstance(uri, str) or _is_text_list(uri)):
+        cells = uri.split(columns.separator) if isinstance(uri, str) else uri
+        uris = [cell for cell in cells if not is_missing(cell)]
         if not uris:
             yield _row("", others | {POSITION: None}, base, where)
         for position, one in enumerate(uris, start=1):
             yield _row(one, others | {POSITION: position}, base, where)
     elif isinstance(uri, str):
         yield _row(uri, others, base, where)
+    elif is_missing(uri):
+        yield BadRow("", others, f"{where} has no URI", is_without_uri=True)
     else:
         hint = " (use --uri-separator to read URI lists)" if _is_text_list(uri) and columns.label is None else ""
         yield BadRow("", others, f"{where}: the URI {uri!r} is not text{hint}")
 
 
 def _is_text_list(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(isinstance(one, str) or is_missing(one) for one in value)
 
 
 def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadRow:
     if not storage.is_unicode(uri) or not _is_unicode_within(columns):
         return BadRow(uri, columns, f"{where} is not UTF-8")
-    if not uri.strip():
+    if is_missing(uri):
         return BadRow(uri, columns, f"{where} has no URI", is_without_uri=True)
     if uri.lstrip()[:5].lower() == "data:":
         return BadRow(uri, columns, f"{where} holds a data: URI: save the image to a file and name the file")
