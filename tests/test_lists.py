@@ -139,6 +139,11 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
         b'{"uri": "/a.jpg", "label": "hat", "uri": "/b.jpg"}\n',
         "line 1 of {}: duplicate key 'uri'",
     ),
+    "another key twice": (
+        "list.jsonl",
+        b'{"uri": "/a.jpg", "label": "hat", "label": "dress"}\n',
+        "line 1 of {}: duplicate key 'label'",
+    ),
     "not UTF-8": ("list.csv", b"uri,label\n/\xe9.jpg,hat\n", "line 2 of {} is not UTF-8"),
 }
 

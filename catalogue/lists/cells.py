@@ -21,6 +21,13 @@ _SEPARATOR = re.compile(r"([;|\t\r\n])")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value stands for an empty cell: None, NaN, which tools write for it, or blank text."""
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def as_json(value: Any) -> str:
     """Return a value as JSON on one line: types unknown to JSON as text, NaN and infinity as null."""
     try:

@@ -25,9 +25,10 @@ from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.cli.text import counted
 from catalogue.lists import kinds, parts
-from catalogue.lists.values import PARQUET, POSITION, ListColumns, Part, Record
+from catalogue.lists.cells import is_missing
+from catalogue.lists.values import IMAGE, PARQUET, POSITION, ImageList, ListColumns, Part, Record
 from catalogue.reasons import Reason
-from catalogue.storage import globs
+from catalogue.storage import Listed, globs
 from catalogue.storage.access import EVERYTHING, Access, is_below
 from catalogue.storage.paths import WEB
 
@@ -92,12 +93,18 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
         StorageError: the storage cannot be accessed.
     """
     if is_list(where):
-        yield from parts.parts(kinds.recognize(where, columns))
+        yield from parts.parts(_recognized(where, columns))
     elif storage.is_glob(where) and kinds.is_list_by_name(where):
         for file in globs.matches(where):
-            yield from parts.parts(kinds.recognize(file.checked().location, columns))
+            yield from parts.parts(_recognized(file.checked().location, columns))
     else:
         yield where
+
+
+def _recognized(path: str, columns: ListColumns) -> ImageList:
+    """Recognize a list, with the version that it had before that."""
+    status = storage.stat(path)
+    return dataclasses.replace(kinds.recognize(path, columns), version=status.version if status else None)
 
 
 def is_list(where: str) -> bool:
@@ -148,13 +155,12 @@ def rows(
     if isinstance(part, str):
         left_out = collections.Counter[str]()
         files = globs.matches(part) if storage.is_glob(part) else globs.in_folder(part, left_out)
-        for file in files:
-            if file.error:
-                yield BadRow(file.location, {}, file.error.message, reason=file.error.reason)
-            else:
-                yield _row(file.location, {}, "", "the file name", file.version)
+        yield from map(_row_of_file, files)
         if left_out:
             yield HiddenFiles(dict(left_out))
+        return
+    if part.list.kind == IMAGE:
+        yield _row_of_file(Listed(part.list.path))
         return
     base = os.path.dirname(part.list.path) if base_uri is None else base_uri.rstrip("/")
     noun = "row" if part.list.kind == PARQUET else "line"
@@ -164,6 +170,18 @@ def rows(
                 yield BadRow(row.uri, row.columns, f"{row.where}: a remote list must not name a local file")
             else:
                 yield row
+
+
+def _row_of_file(file: Listed) -> Row | BadRow:
+    """Return the row of a file that was found, or of a folder that cannot be listed.
+
+    The name is not parsed as a URI: it may end with a space.
+    """
+    if file.error:
+        return BadRow(file.location, {}, file.error.message, reason=file.error.reason)
+    if not storage.is_unicode(file.location):
+        return BadRow(file.location, {}, "the file name is not UTF-8")
+    return Row(file.location, file.location, {}, "the file name", file.version)
 
 
 def _may_name(location: str, base: str, access: Access) -> bool:
@@ -178,34 +196,35 @@ def _rows_of(record: Record, columns: ListColumns, base: str, where: str) -> Ite
         yield BadRow("", {}, f"{where}: {record.problem}")
         return
     uri = others.pop(columns.uri, None)
-    if uri is None:
-        yield BadRow("", others, f"{where} has no URI", is_without_uri=True)
-    elif columns.separator is not None and (isinstance(uri, str) or _is_text_list(uri)):
-        uris = [one for one in (uri.split(columns.separator) if isinstance(uri, str) else uri) if one.strip()]
+    if columns.separator is not None and (isinstance(uri, str) or _is_text_list(uri)):
+        cells = uri.split(columns.separator) if isinstance(uri, str) else uri
+        uris = [cell for cell in cells if not is_missing(cell)]
         if not uris:
             yield _row("", others | {POSITION: None}, base, where)
         for position, one in enumerate(uris, start=1):
             yield _row(one, others | {POSITION: position}, base, where)
     elif isinstance(uri, str):
         yield _row(uri, others, base, where)
+    elif is_missing(uri):
+        yield BadRow("", others, f"{where} has no URI", is_without_uri=True)
     else:
         hint = " (use --uri-separator to read URI lists)" if _is_text_list(uri) and columns.label is None else ""
         yield BadRow("", others, f"{where}: the URI {uri!r} is not text{hint}")
 
 
 def _is_text_list(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(isinstance(one, str) or is_missing(one) for one in value)
 
 
-def _row(uri: str, columns: dict[str, Any], base: str, where: str, version: str | None = None) -> Row | BadRow:
+def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadRow:
     if not storage.is_unicode(uri) or not _is_unicode_within(columns):
         return BadRow(uri, columns, f"{where} is not UTF-8")
-    if not uri.strip():
+    if is_missing(uri):
         return BadRow(uri, columns, f"{where} has no URI", is_without_uri=True)
     if uri.lstrip()[:5].lower() == "data:":
         return BadRow(uri, columns, f"{where} holds a data: URI: save the image to a file and name the file")
     try:
-        return Row(uri, location_of(uri.strip(), base), columns, where, version)
+        return Row(uri, location_of(uri.strip(), base), columns, where)
     except ValueError as error:
         return BadRow(uri, columns, f"{where}: {uri!r} {error}")
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalogue.cli.errors import UserError
-from catalogue.lists.streams import open_bytes
+from catalogue.lists.streams import open_bytes, open_list
 from catalogue.lists.values import BATCH_ROWS, ListColumns, Part, Record
 
 # Exceptions for cells that have no Python value: the year 10,000, an unknown time zone, bytes as text.
@@ -27,7 +27,7 @@ def schema_of(path: str, columns: ListColumns) -> pa.Schema:
 def parquet_records(part: Part) -> Iterator[Record]:
     """Yield the rows of a row group."""
     number = part.line
-    with open_bytes(part.list.path) as file:
+    with open_list(part.list) as file:
         for batch in _batches(file, part):
             try:
                 found = [Record(0, row) for row in _plain(batch).to_pylist()]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from catalogue.cli.text import counted
 from catalogue.lists.csv_lists import csv_records
+from catalogue.lists.json_rows import parsed
 from catalogue.lists.parquet_lists import open_parquet, parquet_records
-from catalogue.lists.streams import decoded, lines_of, measured, open_bytes, skip
+from catalogue.lists.streams import decoded, lines_of, measured, open_list, skip
 from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, Part, Record
 
 PART_BYTES = 16 * 2**20
-MAX_DEPTH = 100  # of a JSON row; pickle and PyArrow fail at several hundred levels
 
 
 def parts(found: ImageList) -> Iterator[Part]:
@@ -22,7 +20,7 @@ def parts(found: ImageList) -> Iterator[Part]:
     if found.kind == IMAGE or found.gzipped or found.encoding != UTF_8:
         yield Part(found, found.start, None, found.line)
     elif found.kind == PARQUET:
-        with open_bytes(found.path) as file:
+        with open_list(found) as file:
             metadata = open_parquet(file, found.path).metadata
         row = 1
         for group in range(metadata.num_row_groups):
@@ -34,7 +32,7 @@ def parts(found: ImageList) -> Iterator[Part]:
 
 def _line_parts(found: ImageList) -> Iterator[Part]:
     position, line = found.start, found.line
-    with open_bytes(found.path) as file:
+    with open_list(found) as file:
         while True:
             file.seek(position)
             block = file.read(PART_BYTES)
@@ -62,19 +60,17 @@ def _whole_records(file: io.BufferedIOBase, delimiter: str, least: int) -> tuple
 
 
 def records(part: Part, uri_column: str) -> Iterator[Record]:
-    """Yield the records of a part, without blank lines."""
-    if part.list.kind == IMAGE:
-        yield Record(1, {uri_column: part.list.path})
-    elif part.list.kind == PARQUET:
+    """Yield the records of a part of a list, which is not an image, without blank lines."""
+    if part.list.kind == PARQUET:
         yield from parquet_records(part)
     else:
-        with open_bytes(part.list.path, gzipped=part.list.gzipped, encoding=part.list.encoding) as file:
+        with open_list(part.list) as file:
             skip(file, part.start)
             lines = decoded(lines_of(file, part))
             if part.list.kind == CSV:
                 yield from _rows(lines, part, uri_column)
             elif part.list.kind == JSON_LINES:
-                yield from _objects(lines, part.line, uri_column)
+                yield from _objects(lines, part.line)
             else:
                 numbered = enumerate(lines, start=part.line)
                 yield from (
@@ -111,37 +107,7 @@ def _with_every_cell(cells: list[str], columns: Sequence[str], uri_column: str) 
     return cells + [""] * missing if uri_column in columns[: len(cells)] else None
 
 
-def _names(pairs: list[tuple[str, Any]]) -> list[str]:
-    return [name for name, _ in pairs]
-
-
-def _is_deep(value: Any) -> bool:
-    """Return whether a JSON value has more than `MAX_DEPTH` levels, which some later readers cannot handle."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [inner for one in level if isinstance(one, (dict, list)) for inner in _members(one)]
-    return any(isinstance(one, (dict, list)) for one in level)
-
-
-def _members(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
-
-
-def _objects(lines: Iterator[str], number: int, uri_column: str) -> Iterator[Record]:
-    key = json.dumps(uri_column)
+def _objects(lines: Iterator[str], number: int) -> Iterator[Record]:
     for number, line in enumerate(lines, start=number):  # noqa: B020, PLR1704
-        if not line or line.isspace():
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            yield Record(number, {}, f"invalid JSON, {error.msg} at column {error.colno}: {line.strip()[:200]}")
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or as many brackets
-            yield Record(number, {}, f"unreadable JSON, {error}: {line.strip()[:200]}")
-        else:
-            problem = "" if isinstance(value, dict) else f"not a JSON object: {line.strip()[:200]}"
-            if line.count("[") + line.count("{") > MAX_DEPTH and _is_deep(value):
-                problem = f"nested more than {MAX_DEPTH} levels deep: {line.strip()[:200]}"
-            if line.count(key) > 1 and json.loads(line, object_pairs_hook=_names).count(uri_column) > 1:
-                problem = f"duplicate key {uri_column!r}: {line.strip()[:200]}"
-            yield Record(number, {} if problem else value, problem)
+        if line and not line.isspace():
+            yield Record(number, *parsed(line))

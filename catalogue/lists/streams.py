@@ -12,7 +12,8 @@ from typing import Any
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
-from catalogue.lists.values import UTF_8, Part
+from catalogue.lists.values import UTF_8, ImageList, Part
+from catalogue.reasons import StorageError
 
 _BLOCK = 1 << 16
 _END_OF_FILE = b"\x1a"  # end-of-file mark of DOS, as the last line
@@ -39,6 +40,34 @@ def open_bytes(path: str, *, gzipped: bool = False, encoding: str = UTF_8) -> It
             yield file
         except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
             raise UserError(f"{path} is truncated or damaged ({error}): replace the file") from error
+
+
+@contextlib.contextmanager
+def open_list(found: ImageList) -> Iterator[Any]:
+    """Open a list like `open_bytes`, and check before and after the read that it is the file that was recognized.
+
+    The offsets and columns of one file would yield wrong rows of another.
+
+    Raises:
+        StorageError: the file cannot be read.
+        UserError: the file is damaged, or was changed or replaced.
+    """
+    try:
+        with open_bytes(found.path, gzipped=found.gzipped, encoding=found.encoding) as file:
+            _check_unchanged(found)
+            yield file
+    except (UserError, StorageError):
+        _check_unchanged(found)  # the better reason for what looks damaged or is gone
+        raise
+    _check_unchanged(found)
+
+
+def _check_unchanged(found: ImageList) -> None:
+    if found.version is None:
+        return
+    status = storage.stat(found.path)
+    if status is None or status.version != found.version:
+        raise UserError(f"{found.path} changed while it was read: wait until it is complete, then run again")
 
 
 def skip(file: Any, count: int) -> None:

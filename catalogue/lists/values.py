@@ -60,6 +60,7 @@ class ImageList:
         delimiter: delimiter of a CSV.
         start: number of bytes of a CSV's header.
         line: number of the first line after `start`; lines count from one.
+        version: version of the file before it was recognized, see `catalogue.storage.Listed`; None if unknown.
     """
 
     path: str
@@ -71,6 +72,7 @@ class ImageList:
     delimiter: str = ""
     start: int = 0
     line: int = 1
+    version: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import decimal
-import math
 import os
 import unicodedata
 from pathlib import Path
 from typing import Any
+
+from catalogue.lists.cells import is_missing
 
 
 def normalized(text: str) -> str:
@@ -46,7 +47,7 @@ def as_text(value: Any) -> str | None:
     Returns:
         The label; empty for an empty cell; None if the value cannot be a label, such as a list.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_missing(value):
         return ""
     if isinstance(value, bool):
         return str(value).lower()

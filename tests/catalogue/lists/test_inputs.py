@@ -20,7 +20,7 @@ from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.lists import inputs, kinds, parts, values
 from catalogue.lists.inputs import BadRow, Row
-from catalogue.lists.values import ListColumns
+from catalogue.lists.values import ListColumns, Part
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.access import Access
 
@@ -110,6 +110,46 @@ def test_a_broken_image_is_no_list(tmp_path: Path, content: bytes) -> None:
     """The shell expands an unquoted glob to all its files, including broken ones."""
     (tmp_path / "broken.JPG").write_bytes(content)
     assert [row.uri for row in rows(tmp_path / "broken.JPG")] == [f"{tmp_path}/broken.JPG"]
+
+
+BLANKS = (" ", "\t", "\r", "\n", "\v", "\f", "\x1c", "\x85", "\u00a0", "\u2028", "\u3000")
+
+
+def test_a_file_that_is_found_keeps_its_name(tmp_path: Path) -> None:
+    """Only cells are stripped: the file ``a.jpg`` must not stand for its neighbour ``a.jpg`` with a space."""
+    names = {
+        "a.jpg",
+        "file:",
+        "data:,x",
+        *(f"a.jpg{blank}" for blank in BLANKS),
+        *(f"{blank}a.jpg" for blank in BLANKS),
+    }
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    versions = {file.location: file.version for file in storage.list_files(str(tmp_path))}
+    assert set(versions) == {f"{tmp_path}/{name}" for name in names}
+    for where in (tmp_path, tmp_path / "*"):
+        found = [row for row in rows(where) if isinstance(row, Row)]
+        assert {row.location: row.version for row in found} == versions
+        assert all(row.uri == row.location for row in found)
+
+
+def test_an_object_that_is_found_keeps_its_name(open_object_store: Callable[[str], Any]) -> None:
+    root = open_object_store("s3").root
+    names = {"a.jpg", "a.jpg ", " a.jpg", "a.jpg\u00a0"}
+    for name in names:
+        storage.write_text(f"{root}/{name}", "x")
+    found = list(inputs.rows(root, ListColumns()))
+    assert {row.location for row in found if isinstance(row, Row)} == {f"{root}/{name}" for name in names}
+
+
+@pytest.mark.parametrize("base_uri", [None, "/photos", "https://shop.example"])
+def test_an_image_is_itself_whatever_it_is_called(tmp_path: Path, drawn: Path, base_uri: str | None) -> None:
+    content = (drawn / "hat/00.jpg").read_bytes()
+    for name in ("a.jpg", "a.jpg ", "b.jpg\n"):
+        (tmp_path / name).write_bytes(content)
+        (row,) = rows(tmp_path / name, base_uri=base_uri)
+        assert (row.uri, row.location) == (f"{tmp_path}/{name}",) * 2
 
 
 def test_a_glob_of_lists_is_all_of_them(tmp_path: Path) -> None:
@@ -381,11 +421,72 @@ def test_a_gzip_that_is_cut_short_ends_the_run(tmp_path: Path) -> None:
         rows(tmp_path / "list.txt.gz")
 
 
+EXPORTS: dict[str, tuple[bytes, bytes]] = {
+    "list.csv": (b"uri,sku\n" + b"/old.jpg,0017\n" * 300, b"sku,uri\n" + b"0017,/new.jpg\n" * 300),
+    "list.csv.gz": (gzip.compress(b"uri,sku\n/old.jpg,1\n"), gzip.compress(b"sku,uri\n1,/new.jpg\n" * 9)),
+    "list.jsonl": (b'{"uri": "/old.jpg"}\n' * 300, b'{"uri": "/new.jpg"}\n' * 150),
+    "list.txt": (b"/old.jpg\n" * 300, b""),
+    "list.parquet": (
+        parquet([{"uri": "/old.jpg"}] * 300, row_group_size=100),
+        parquet([{"uri": "/new.jpg"}] * 900, row_group_size=100),
+    ),
+}
+
+
+def changed_list(path: str, monkeypatch: pytest.MonkeyPatch) -> list[Part]:
+    """Divide a list into parts, then replace it by another export of the same name, as a nightly job does."""
+    monkeypatch.setattr(parts, "PART_BYTES", 1000)
+    old, new = EXPORTS[path.rpartition("/")[2]]
+    storage.write_bytes(path, old)
+    found = [part for part in inputs.parts_of(path, ListColumns()) if isinstance(part, Part)]
+    assert sum(1 for part in found for _ in inputs.rows(part, ListColumns())) == (1 if path.endswith(".gz") else 300)
+    storage.write_bytes(path, new)
+    return found
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_list_that_is_replaced_between_its_parts_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for part in changed_list(f"{tmp_path}/{name}", monkeypatch):
+        with pytest.raises(UserError, match=f"{name} changed while it was read: wait until it is complete"):
+            next(inputs.rows(part, ListColumns()))
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
+def test_an_object_that_is_replaced_between_its_parts_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch, name: str, open_object_store: Callable[[str], Any]
+) -> None:
+    part, *_ = changed_list(f"{open_object_store('s3').root}/{name}", monkeypatch)
+    with pytest.raises(UserError, match=f"{name} changed while it was read"):
+        next(inputs.rows(part, ListColumns()))
+
+
+@pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"uri\n" * 100_000), Path.unlink])
+def test_a_list_that_changes_while_a_part_is_open_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"uri\n" + b"/old.jpg\n" * 100_000)
+    found = first_rows(path)
+    assert isinstance(next(found), Row)
+    change(path)
+    with pytest.raises(UserError, match="changed while it was read"):
+        list(found)
+    monkeypatch.setattr(parts, "PART_BYTES", 1000)
+    path.write_bytes(b"uri\n" + b"/old.jpg\n" * 100_000)
+    divided = inputs.parts_of(str(path), ListColumns())
+    assert isinstance(next(divided), Part)
+    change(path)
+    with pytest.raises(UserError, match="changed while it was read"):
+        list(divided)
+
+
 def test_only_a_part_is_held_in_memory(tmp_path: Path, peak_of: Callable[[str, Path], int]) -> None:
     """A list of 60 MB and one of a tenth of that, each read in its own process."""
     body = """
 from catalogue.lists import inputs
-from catalogue.lists.values import ListColumns
+from catalogue.lists.values import ListColumns, Part
 columns = ListColumns()
 count = sum(1 for part in inputs.parts_of(sys.argv[1], columns) for _ in inputs.rows(part, columns))
 """

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from catalogue.cli.errors import UserError
@@ -102,7 +104,10 @@ def test_the_uri_of_a_row_is_the_cell_letter_for_letter(tmp_path: Path) -> None:
 def test_rows_without_a_uri_can_be_left_out(tmp_path: Path) -> None:
     """For example variants of a product that have no picture of their own."""
     (tmp_path / "list.csv").write_text("sku,uri\n1,a.jpg\n2,\n3, \n4,b.jpg,too,many\n")
-    (tmp_path / "list.jsonl").write_text('{"uri": "a.jpg"}\n{"sku": 2}\n{"uri": null}\n{"uri": 5}\n')
+    (tmp_path / "list.jsonl").write_text('{"uri": "a.jpg"}\n{"sku": 2}\n{"uri": NaN}\n{"uri": 5}\n')
+    parquet = {"sku": [1, 2, 3], "uri": [None, math.nan, None]}
+    pq.write_table(pa.table(parquet), tmp_path / "list.parquet")  # the type of a column without any URI, in pandas
+    assert left_out(tmp_path / "list.parquet", skip_empty_uri=True) == LeftOut(rows_without_uri=3)
     for name in ("list.csv", "list.jsonl"):
         kinds = [type(row) for row in rows(tmp_path / name, skip_empty_uri=True)]
         assert kinds == [ManifestRow, DeadLetter]
@@ -270,6 +275,20 @@ def test_a_list_of_uris_needs_the_flag_that_divides_cells(tmp_path: Path) -> Non
         ("a.jpg", {"sku": 1, "uri_position": 1}),
         ("b.jpg", {"sku": 1, "uri_position": 2}),
     ]
+
+
+def test_null_within_a_list_of_uris_is_ignored_like_empty_text(tmp_path: Path) -> None:
+    lines = ['["a.jpg", null, "b.jpg"]', '[NaN, " "]', "[]", "null", '["c.jpg", 5]']
+    (tmp_path / "list.jsonl").write_text("".join(f'{{"uri": {uris}, "sku": 1}}\n' for uris in lines))
+    pq.write_table(pa.table({"uri": [["a.jpg", None, "b.jpg"], [None], [], None]}), tmp_path / "list.parquet")
+    for name, wrong in (("list.jsonl", 1), ("list.parquet", 0)):
+        found = rows(tmp_path / name, uri_separator="|", skip_empty_uri=True)
+        assert [(row.uri, row.fields["uri_position"]) for row in found if isinstance(row, ManifestRow)] == [
+            ("a.jpg", 1),
+            ("b.jpg", 2),
+        ]
+        assert sum(isinstance(row, DeadLetter) for row in found) == wrong
+        assert left_out(tmp_path / name, uri_separator="|", skip_empty_uri=True) == LeftOut(rows_without_uri=3)
 
 
 @pytest.mark.parametrize("begins", [False, True])
