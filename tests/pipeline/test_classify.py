@@ -418,8 +418,11 @@ def test_a_run_that_can_no_longer_succeed_is_stopped_early(
     saved = [one for chunk in run.glob("_temporary/*/chunk-*") for one in read_results(str(chunk))[1]]
     assert len(saved) >= int(found[1].replace(",", ""))  # including those of chunks that were not full
 
+    assert "continuing" not in said
     assert classify(tmp_path / "list.csv", tiny_model, run, "--keep-going") == 1
-    assert "25,000 of 50,000 images failed, more than --max-failure-rate 0.05 allows" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert f"continuing an earlier run in {run}: " in said
+    assert "25,000 of 50,000 images failed, more than --max-failure-rate 0.05 allows" in said
     counts = json.loads((run / "run.json").read_text())["counts"]
     assert (counts["predictions"], counts["dead_letters"]) == (25_000, {"not_found": 25_000})
 
