@@ -89,10 +89,15 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
         StorageError: the storage cannot be accessed.
     """
     if is_list(where):
-        yield from parts.parts(kinds.recognize(where, columns))
+        found = kinds.recognize(where, columns)
+        if found is None:
+            raise UserError(f"{where} is empty: it names no images")
+        yield from parts.parts(found)
     elif storage.is_glob(where) and kinds.is_list_by_name(where):
         for file in globs.matches(where):
-            yield from parts.parts(kinds.recognize(file.location, columns))
+            found = kinds.recognize(file.location, columns)
+            if found is not None:  # exports in parts have empty ones
+                yield from parts.parts(found)
     else:
         yield where
 

@@ -124,6 +124,22 @@ def test_a_glob_of_lists_is_all_of_them(tmp_path: Path) -> None:
     assert not inputs.holds_lists(str(tmp_path / "*/part-*.csv"))
 
 
+@pytest.mark.parametrize(
+    ("name", "empty"),
+    [
+        ("csv", b""), ("csv.gz", gzip.compress(b"")), ("csv", b"\xef\xbb\xbf\r\n"), ("jsonl", b""), ("txt", b""),
+        ("parquet", b""),
+    ],
+)  # fmt: skip
+def test_an_empty_part_of_a_glob_gives_no_rows(tmp_path: Path, name: str, empty: bytes) -> None:
+    (tmp_path / f"part-0.{name}").write_bytes(empty)
+    with pytest.raises(UserError, match="is empty: it names no images"):
+        rows(tmp_path / f"part-0.{name}")
+    assert rows(tmp_path / f"*.{name}") == []
+    (tmp_path / f"part-1.{name}").write_bytes(parquet([{"uri": "/a.jpg"}]))
+    assert [row.uri for row in rows(tmp_path / f"*.{name}")] == ["/a.jpg"]
+
+
 def test_a_list_may_begin_as_a_picture_does(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("BMW/1.jpg\nBMW/2.jpg\n")
     assert len(rows(tmp_path / "list")) == 2
@@ -285,10 +301,10 @@ def test_line_numbers_are_right_in_every_part(tmp_path: Path, monkeypatch: pytes
 def test_a_list_gives_the_same_rows_however_it_is_divided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Cells with quotes, commas, line breaks, stray quotes and blank lines, in parts of a few bytes and in one part."""
+    """Cells with quotes, commas, line breaks of every kind, stray quotes and blank lines, in short parts and in one."""
     chance = random.Random(seed)
-    pieces = ['"', '""', ",", "\n", "\r\n", "a.jpg", "x", " ", 'b,"c\nd"', "\n\n", 'e,"f']
-    text = "uri,name\n" + "".join(chance.choices(pieces, weights=[1, 1, 6, 8, 1, 8, 4, 1, 2, 1, 1], k=3000))
+    pieces = ['"', '""', ",", "\n", "\r\n", "a.jpg", "x", " ", 'b,"c\nd"', "\n\n", 'e,"f', "\r", 'g,"h\ri"', "ö"]
+    text = "uri,name\n" + "".join(chance.choices(pieces, weights=[1, 1, 6, 8, 1, 8, 4, 1, 2, 1, 1, 2, 1, 1], k=3000))
     (tmp_path / "list.csv").write_text(text, newline="")
     monkeypatch.setattr(values, "BATCH_ROWS", chance.choice([1, 7, 1000]))
     whole = rows(tmp_path / "list.csv")
@@ -350,7 +366,8 @@ def test_a_gzip_that_is_cut_short_ends_the_run(tmp_path: Path) -> None:
         rows(tmp_path / "list.txt.gz")
 
 
-def test_only_a_part_is_held_in_memory(tmp_path: Path, peak_of: Callable[[str, Path], int]) -> None:
+@pytest.mark.parametrize("end", ["\n", "\r"], ids=["LF", "CR"])
+def test_only_a_part_is_held_in_memory(tmp_path: Path, peak_of: Callable[[str, Path], int], end: str) -> None:
     """A list of 60 MB and one of a tenth of that, each read in its own process."""
     body = """
 from catalogue.lists import inputs
@@ -360,7 +377,9 @@ count = sum(1 for part in inputs.parts_of(sys.argv[1], columns) for _ in inputs.
 """
     peaks = []
     for count in (200_000, 2_000_000):
-        (tmp_path / "list.txt").write_text("".join(f"gs://shop/photos/{n:09}.jpg\n" for n in range(count)))
+        (tmp_path / "list.txt").write_text(
+            "".join(f"gs://shop/photos/{n:09}.jpg{end}" for n in range(count)), newline=""
+        )
         peaks.append(peak_of(body, tmp_path / "list.txt"))
     assert peaks[1] - peaks[0] < 3 * parts.PART_BYTES
 
