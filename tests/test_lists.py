@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -278,6 +279,15 @@ def test_training_wants_labels(tmp_path: Path, name: str, content: str, words: s
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=words):
         find_examples(str(tmp_path / name))
+
+
+def test_a_pipe_is_refused_by_both(tmp_path: Path) -> None:
+    """As in ``--input <(find photos)``."""
+    path = str(tmp_path / "63")
+    os.mkfifo(path)
+    for read in (lambda: list(rows(path, Manifest((path,)))), lambda: find_examples(path)):
+        with pytest.raises(UserError, match="63 is a pipe or a device: write the list to a file"):
+            read()
 
 
 def test_a_glob_of_lists_is_all_of_them_to_both(tmp_path: Path) -> None:

@@ -106,13 +106,19 @@ def is_list(where: str) -> bool:
     """Return whether an input is a file, not a folder or a glob.
 
     Raises:
-        UserError: the local path does not exist.
+        UserError: the local path does not exist, or is a pipe or a device.
         StorageError: the storage cannot be accessed.
     """
     if storage.is_remote(where):
         return not where.endswith("/") and storage.is_file(where)
-    if os.path.exists(where) or storage.is_glob(where):
-        return os.path.isfile(where)
+    if os.path.isfile(where):
+        return True
+    if os.path.isdir(where):
+        return False
+    if os.path.exists(where):  # such as the pipe of <(find photos)
+        raise UserError(f"{where} is a pipe or a device: write the list to a file")
+    if storage.is_glob(where):
+        return False
     raise UserError(f"{where} does not exist: give a folder, a glob, or a list of URIs")
 
 

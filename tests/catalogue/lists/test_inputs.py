@@ -7,6 +7,7 @@ import decimal
 import gzip
 import io
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,6 +139,12 @@ def test_an_empty_part_of_a_glob_gives_no_rows(tmp_path: Path, name: str, empty:
     assert rows(tmp_path / f"*.{name}") == []
     (tmp_path / f"part-1.{name}").write_bytes(parquet([{"uri": "/a.jpg"}]))
     assert [row.uri for row in rows(tmp_path / f"*.{name}")] == ["/a.jpg"]
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "63")
+    with pytest.raises(UserError, match="63 is a pipe or a device: write the list to a file"):
+        rows(tmp_path / "63")
 
 
 def test_a_list_may_begin_as_a_picture_does(tmp_path: Path) -> None:
