@@ -29,6 +29,7 @@ from catalogue.lists.values import PARQUET, POSITION, ListColumns, Part, Record
 from catalogue.storage import globs
 from catalogue.storage.access import EVERYTHING, Access, is_below
 from catalogue.storage.paths import WEB
+from catalogue.storage.values import Listed
 
 _LOOKED_AT, _SHOWN = 20, 5
 _HOST = re.compile(r"//([^\s/?#]*@)?[^\s/?#@:.]+(\.[^\s/?#@:.]+)+(:\d+)?[/?]")
@@ -122,17 +123,32 @@ def is_list(where: str) -> bool:
     raise UserError(f"{where} does not exist: give a folder, a glob, or a list of URIs")
 
 
-def holds_lists(where: str) -> bool:
-    """Return whether the first files of a folder or glob are all lists, such as exports. Raises StorageError."""
-    if storage.is_glob(where):
-        if kinds.is_list_by_name(where):
-            return False
-        files = globs.matches(where)
-    elif is_list(where):
-        return False
-    else:
-        files = globs.in_folder(where)
-    return all(kinds.is_list_by_name(file.location) for file in itertools.islice(files, _LOOKED_AT))
+def glob_of_lists(where: str) -> str | None:
+    """Return the glob of the lists in a folder or glob, such as ``export/*.csv``; None if it holds images.
+
+    The first files decide: all must be lists, other than markers such as ``_SUCCESS``.
+
+    Raises:
+        StorageError: the storage cannot be accessed.
+    """
+    is_glob = storage.is_glob(where)
+    if kinds.is_list_by_name(where) if is_glob else is_list(where):
+        return None
+    files = globs.matches(where) if is_glob else globs.in_folder(where)
+    found = [file.location for file in itertools.islice(files, _LOOKED_AT) if not _is_marker(file)]
+    if not found or not all(map(kinds.is_list_by_name, found)):
+        return None
+    if is_glob:
+        return where + kinds.list_ending(found[0])
+    folder = where.rstrip("/")
+    is_deep = os.path.dirname(found[0]) != folder
+    return f"{folder}/{'**/' if is_deep else ''}*{kinds.list_ending(found[0])}"
+
+
+def _is_marker(file: Listed) -> bool:
+    """Return whether a file is empty or named like the files that Spark writes beside an export, and not an image."""
+    is_named = os.path.basename(file.location).startswith("_")  # so do cameras: _DSC0001.JPG
+    return (is_named or file.size == 0) and not file.location.lower().endswith(kinds.IMAGE_ENDINGS)
 
 
 def rows(

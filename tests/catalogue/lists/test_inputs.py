@@ -121,8 +121,37 @@ def test_a_glob_of_lists_is_all_of_them(tmp_path: Path) -> None:
     assert [row.message for row in found if isinstance(row, BadRow)] == [
         f"line 3 of {tmp_path}/{day}/part-0.csv has no URI" for day in ("20", "21")
     ]
-    assert inputs.holds_lists(str(tmp_path / "20"))
-    assert not inputs.holds_lists(str(tmp_path / "*/part-*.csv"))
+    assert inputs.glob_of_lists(str(tmp_path / "20")) == f"{tmp_path}/20/*.csv"
+    assert inputs.glob_of_lists(str(tmp_path / "*/part-*.csv")) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "ending"),
+    [
+        ({"part-00000.snappy.parquet": parquet(ROWS)}, "*.parquet"),
+        ({"part-00000.csv.gz": gzip.compress(b"uri\na.jpg\n"), "part-00001.csv.gz": b""}, "*.csv.gz"),
+        ({"day=1/part-00000.JSON": b'{"uri": "a.jpg"}\n', "_delta_log": b"{}"}, "**/*.JSON"),
+    ],
+    ids=["Parquet", "gzipped", "partitions"],
+)
+@pytest.mark.parametrize("spelling", ["{}", "{}/", "{}/**"])
+def test_a_folder_as_spark_writes_it_holds_lists(
+    tmp_path: Path, files: dict[str, bytes], ending: str, spelling: str
+) -> None:
+    folder = tmp_path / "export.csv"
+    for name, content in (files | {"_SUCCESS": b"", "._SUCCESS.crc": b"crc"}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    expected = f"{folder}/{ending}" if "*" not in spelling else f"{folder}/**{ending.lstrip('*/')}"
+    assert inputs.glob_of_lists(spelling.format(folder)) == expected
+    assert rows(Path(expected))
+
+
+@pytest.mark.parametrize("files", [("_SUCCESS",), ("_DSC0001.JPG", "list.csv"), ("list.csv", "empty.jpg")])
+def test_a_folder_of_markers_or_with_images_holds_no_lists(tmp_path: Path, files: tuple[str, ...]) -> None:
+    for name in files:
+        (tmp_path / name).write_bytes(b"x" if name == "list.csv" else b"")
+    assert inputs.glob_of_lists(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
