@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -78,6 +79,32 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
     "no ending": ("list", b"uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n", HATS),
     "blank lines": ("list.csv", b"\nuri,label\n\na b.jpg,hat\n\n/x/2.jpg,shoes\n\n", HATS),
     "a byte order mark": ("list.csv", b"\xef\xbb\xbfuri,label\r\na b.jpg,hat\r\n/x/2.jpg,shoes\r\n", HATS),
+    "lines of old Macs": ("list.csv", PLAIN.replace("\n", "\r").encode(), HATS),
+    "lines that end with CR among others": ("list.csv", b"uri,label\r\na b.jpg,hat\r/x/2.jpg,shoes\r\n", HATS),
+    "JSON Lines that end with CR": (
+        "list.jsonl", b'{"uri": "a b.jpg", "label": "hat"}\r{"uri": "/x/2.jpg", "label": "shoes"}\r', HATS,
+    ),
+    "a line break in the header": ("list.csv", PLAIN.replace("uri,", '"Price\nEUR",uri,').replace(
+        "a b", "1,a b").replace("/x", "2,/x").encode(), HATS),
+    "a line break in the header and semicolons": ("list", PLAIN.replace("uri,", '"Price\r\nEUR",uri,').replace(
+        "a b", "1,a b").replace("/x", "2,/x").replace(",", ";").encode(), HATS),
+    "a line break in the header of a .txt": ("list.txt", PLAIN.replace("uri,", '"Price\rEUR",uri,').replace(
+        "a b", "1,a b").replace("/x", "2,/x").encode(), HATS),
+    "three byte order marks": ("list.csv", b"\xef\xbb\xbf" * 3 + PLAIN.encode(), HATS),
+    "byte order marks and UTF-16": ("list.csv", ("\ufeff\ufeff" + PLAIN).encode("utf-16"), HATS),
+    "a line that tells Excel of the tab": (
+        "list.csv", b"sep=\t\r\n" + PLAIN.replace(",", "\t").replace("\n", "\r\n").encode(), HATS,
+    ),
+    "semicolons, gzipped after an empty member": (
+        "list.csv.gz", gzip.compress(b"") + gzip.compress(PLAIN.replace(",", ";").encode()), HATS,
+    ),
+    "a header in two members": (
+        "list.csv.gz", gzip.compress(b"uri;la") + gzip.compress(PLAIN.replace(",", ";").encode()[6:]), HATS,
+    ),
+    "JSON Lines, gzipped after an empty member": (
+        "list.gz", gzip.compress(b"") + gzip.compress(b'{"uri": "a b.jpg", "label": "hat"}\n'), HATS[:1],
+    ),
+    "JSON Lines called .txt": ("list.txt", b'{"uri": "a b.jpg", "label": "hat"}\n', HATS[:1]),
     "another ending": ("list.dat", b"uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n", HATS),
     ".pq": ("list.pq", parquet(uri=["a b.jpg", "/x/2.jpg"], label=["hat", "shoes"]), HATS),
     "Parquet without an ending": ("list", parquet(uri=["a b.jpg", "/x/2.jpg"], label=["hat", "shoes"]), HATS),
@@ -164,14 +191,60 @@ def test_a_wrong_row_is_a_dead_letter_to_one_side_and_refused_by_the_other(tmp_p
 REFUSED: dict[str, tuple[str, bytes, str]] = {
     "UTF-32": ("list.csv", "uri,label\n".encode("utf-32"), "is UTF-32: save it as UTF-8"),
     "UTF-16 without its mark": ("list.csv", "uri,label\n".encode("utf-16-le"), "is UTF-16 without a byte order mark"),
-    "lines of old Macs": (
-        "list.csv",
-        b"uri,label\ra.jpg,hat\r",
-        "has CR line endings, as on old Macs: save it with LF",
-    ),
     "half of UTF-16": ("list.csv", "uri,label\n/a.jpg,hat\n".encode("utf-16")[:-1], "is truncated or damaged"),
     "the URI column twice": ("list.csv", b"uri,label,uri\na.jpg,hat,b.jpg\n", "has two columns of the same name"),
     "one JSON object": ("list.json", b'{\n"uri": "a.jpg"\n}\n', "is one JSON value: write JSON Lines"),
+    "a JSON object with rows": (
+        "list.json",
+        b'{"products": [\n {"uri":"a.jpg"},\n {"uri":"b.jpg"}\n]}\n',
+        r"is one JSON value: write JSON Lines, with one object per line \(jq -c '.products\[\]'\)",
+    ),
+    "a long JSON object with rows": (
+        "list.json",
+        b'{"data": {"products": [\n' + b' {"uri":"a.jpg"},\n' * 200_000,
+        r"is one JSON value: write JSON Lines, with one object per line \(jq -c '.NAME\[\]'\)",
+    ),
+    "a JSON object with rows on one line": (
+        "list.jsonl",
+        b'{"rows":[{"uri":"a.jpg"},{"uri":"b.jpg"}]}',
+        r"is one JSON value: .*'.rows\[\]'",
+    ),
+    "a JSON object with rows on one long line": (
+        "list.jsonl",
+        b'{"rows":[' + b'{"uri":"a.jpg"},' * 100_000,
+        r"is one JSON value: .*'.rows\[\]'",
+    ),
+    "JSON objects of several lines": (
+        "list.jsonl",
+        b'{\n"uri": "a.jpg"\n}\n{\n"uri": "b.jpg"\n}\n',
+        r"has JSON values of several lines: .*jq -c .\)",
+    ),
+    "a JSON array called .txt": ("list.txt", b'[\n"a.jpg",\n"b.jpg"\n]', r"is one JSON value: .*'.\[\]'"),
+    "a JSON array without an ending": ("list", b'["a.jpg", "b.jpg"]', r"is one JSON value: .*'.\[\]'"),
+    **{
+        f"{markup[:5].decode()} called {name}": (
+            name,
+            b"\xef\xbb\xbf\n " + markup,
+            "is XML or HTML, not a list: export it",
+        )
+        for markup in (
+            b'<?xml version="1.0"?>\n<rss>\n</rss>\n',
+            b"<!DOCTYPE html>\n",
+            b"<html>404</html>",
+            b"<rss v='2'>",
+        )
+        for name in ("list.jsonl", "list.xml", "list.txt", "list.csv")
+    },
+    "a column with a byte order mark": (
+        "list.csv",
+        b'" \xef\xbb\xbfuri",label\n',
+        r"has no column 'uri', only '\\ufeffuri', label",
+    ),
+    "a list of semicolons without the column": (
+        "list.csv",
+        b'"Preis";url;label\n',
+        "has no column 'uri', only Preis, url",
+    ),
     "half a Parquet": ("list.parquet", parquet(uri=["a"], label=["b"])[:-9], "is not a complete Parquet file"),
     "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip file: save it as CSV"),
     "another column": ("list.csv", b"url,label\n", "has no column 'uri', only url, label"),
@@ -211,6 +284,15 @@ def test_training_wants_labels(tmp_path: Path, name: str, content: str, words: s
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=words):
         find_examples(str(tmp_path / name))
+
+
+def test_a_pipe_is_refused_by_both(tmp_path: Path) -> None:
+    """As in ``--input <(find photos)``."""
+    path = str(tmp_path / "63")
+    os.mkfifo(path)
+    for read in (lambda: list(rows(path, Manifest((path,)))), lambda: find_examples(path)):
+        with pytest.raises(UserError, match="63 is a pipe or a device: write the list to a file"):
+            read()
 
 
 def test_a_glob_of_lists_is_all_of_them_to_both(tmp_path: Path) -> None:

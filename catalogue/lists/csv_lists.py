@@ -22,14 +22,6 @@ _AHEAD_CHARACTERS = 4 * 2**20
 csv.field_size_limit(MAX_CELL)  # process-wide: the default of 131,072 is too small for some product descriptions
 
 
-def cells_of(line: str, delimiter: str) -> list[str]:
-    """Return the stripped cells of one line; an empty list if it is not CSV."""
-    try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
-    except csv.Error:
-        return []
-
-
 class CsvRecord(NamedTuple):
     """A record of a CSV.
 
@@ -112,7 +104,8 @@ def _one_record(source: _Lines, delimiter: str) -> CsvRecord:
         if "field limit" in str(error):
             return _too_long(source, taken, delimiter)
         source.give_back(taken[1:])
-        return CsvRecord(1, [], NOT_CLOSED, taken[0])
+        problem = NOT_CLOSED if "expected" in str(error) else f"invalid CSV, {error}"  # a null byte, before Python 3.11
+        return CsvRecord(1, [], problem, taken[0])
     return CsvRecord(len(taken), cells)
 
 
@@ -144,7 +137,7 @@ class _KeptLines:
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(
-            MAX_CELL, "w+", encoding="utf-8", errors="surrogateescape", newline="\n"
+            MAX_CELL, "w+", encoding="utf-8", errors="surrogateescape", newline=""
         )
 
     def append(self, line: str) -> None:

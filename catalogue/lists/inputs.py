@@ -93,45 +93,72 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
         StorageError: the storage cannot be accessed.
     """
     if is_list(where):
-        yield from parts.parts(_recognized(where, columns))
+        found = _recognized(where, columns)
+        if found is None:
+            raise UserError(f"{where} is empty: it names no images")
+        yield from parts.parts(found)
     elif storage.is_glob(where) and kinds.is_list_by_name(where):
         for file in globs.matches(where):
-            yield from parts.parts(_recognized(file.checked().location, columns))
+            found = _recognized(file.checked().location, columns)
+            if found is not None:  # exports in parts have empty ones
+                yield from parts.parts(found)
     else:
         yield where
 
 
-def _recognized(path: str, columns: ListColumns) -> ImageList:
-    """Recognize a list, with the version that it had before that."""
+def _recognized(path: str, columns: ListColumns) -> ImageList | None:
+    """Recognize a list, with the version that it had before that; return None if it is empty."""
     status = storage.stat(path)
-    return dataclasses.replace(kinds.recognize(path, columns), version=status.version if status else None)
+    found = kinds.recognize(path, columns)
+    return dataclasses.replace(found, version=status.version if status else None) if found else None
 
 
 def is_list(where: str) -> bool:
     """Return whether an input is a file, not a folder or a glob.
 
     Raises:
-        UserError: the local path does not exist.
+        UserError: the local path does not exist, or is a pipe or a device.
         StorageError: the storage cannot be accessed.
     """
     if storage.is_remote(where):
         return not where.endswith("/") and storage.is_file(where)
-    if os.path.exists(where) or storage.is_glob(where):
-        return os.path.isfile(where)
+    if os.path.isfile(where):
+        return True
+    if os.path.isdir(where):
+        return False
+    if os.path.exists(where):  # such as the pipe of <(find photos)
+        raise UserError(f"{where} is a pipe or a device: write the list to a file")
+    if storage.is_glob(where):
+        return False
     raise UserError(f"{where} does not exist: give a folder, a glob, or a list of URIs")
 
 
-def holds_lists(where: str) -> bool:
-    """Return whether the first files of a folder or glob are all lists, such as exports. Raises StorageError."""
-    if storage.is_glob(where):
-        if kinds.is_list_by_name(where):
-            return False
-        files = globs.matches(where)
-    elif is_list(where):
-        return False
-    else:
-        files = globs.in_folder(where)
-    return all(kinds.is_list_by_name(file.location) for file in itertools.islice(files, _LOOKED_AT))
+def glob_of_lists(where: str) -> str | None:
+    """Return the glob of the lists in a folder or glob, such as ``export/*.csv``; None if it holds images.
+
+    The first files decide: all must be lists, other than markers such as ``_SUCCESS``.
+
+    Raises:
+        StorageError: the storage cannot be accessed.
+    """
+    is_glob = storage.is_glob(where)
+    if kinds.is_list_by_name(where) if is_glob else is_list(where):
+        return None
+    files = globs.matches(where) if is_glob else globs.in_folder(where)
+    found = [file.location for file in itertools.islice(files, _LOOKED_AT) if not _is_marker(file)]
+    if not found or not all(map(kinds.is_list_by_name, found)):
+        return None
+    if is_glob:
+        return where + kinds.list_ending(found[0])
+    folder = where.rstrip("/")
+    is_deep = os.path.dirname(found[0]) != folder
+    return f"{folder}/{'**/' if is_deep else ''}*{kinds.list_ending(found[0])}"
+
+
+def _is_marker(file: Listed) -> bool:
+    """Return whether a file is empty or named like the files that Spark writes beside an export, and not an image."""
+    is_named = os.path.basename(file.location).startswith("_")  # so do cameras: _DSC0001.JPG
+    return (is_named or file.size == 0) and not file.location.lower().endswith(kinds.IMAGE_ENDINGS)
 
 
 def rows(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from catalogue.cli.text import counted
 from catalogue.lists.csv_lists import csv_records
 from catalogue.lists.json_rows import parsed
 from catalogue.lists.parquet_lists import open_parquet, parquet_records
-from catalogue.lists.streams import decoded, lines_of, measured, open_list, skip
+from catalogue.lists.streams import line_ends, lines_of, open_list, skip, without_marks
 from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, Part, Record
 
 PART_BYTES = 16 * 2**20
@@ -38,8 +38,8 @@ def _line_parts(found: ImageList) -> Iterator[Part]:
             block = file.read(PART_BYTES)
             if not block:
                 return
-            block += file.readline()
-            size, lines = len(block), block.count(b"\n")
+            block += _to_the_end_of_the_line(file)
+            size, lines = len(block), line_ends(block)
             if found.kind == CSV and b'"' in block:
                 file.seek(position)
                 size, lines = _whole_records(file, found.delimiter, size)
@@ -47,16 +47,29 @@ def _line_parts(found: ImageList) -> Iterator[Part]:
             position, line = position + size, line + lines
 
 
-def _whole_records(file: io.BufferedIOBase, delimiter: str, least: int) -> tuple[int, int]:
+def _to_the_end_of_the_line(file: Any) -> bytes:
+    """Read on to the end of a line; after the CR of a CR LF, that is the LF."""
+    return next(lines_of(file), "").encode(UTF_8, "surrogateescape")
+
+
+def _whole_records(file: Any, delimiter: str, least: int) -> tuple[int, int]:
     """Return the number of bytes and lines of the records, each of one or more lines, that begin in `least` bytes."""
-    lengths: list[int] = []
-    size = taken = 0
-    for record in csv_records(decoded(measured(file, lengths)), delimiter):
-        size += sum(lengths[taken : taken + record.lines])
-        taken += record.lines
-        if size >= least:
+    ends: list[int] = []
+    lines = 0
+    for record in csv_records(without_marks(_measured(lines_of(file), ends)), delimiter):
+        lines += record.lines
+        if ends[lines - 1] >= least:
             break
-    return size, taken
+    return ends[lines - 1], lines
+
+
+def _measured(lines: Iterable[str], ends: list[int]) -> Iterator[str]:
+    """Yield the same lines, and append the position of the end of each in bytes to `ends`."""
+    end = 0
+    for line in lines:
+        end += len(line) if line.isascii() else len(line.encode(UTF_8, "surrogateescape"))
+        ends.append(end)
+        yield line
 
 
 def records(part: Part, uri_column: str) -> Iterator[Record]:
@@ -66,7 +79,7 @@ def records(part: Part, uri_column: str) -> Iterator[Record]:
     else:
         with open_list(part.list) as file:
             skip(file, part.start)
-            lines = decoded(lines_of(file, part))
+            lines = without_marks(lines_of(file, None if part.end is None else part.end - part.start))
             if part.list.kind == CSV:
                 yield from _rows(lines, part, uri_column)
             elif part.list.kind == JSON_LINES:

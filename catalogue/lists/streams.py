@@ -7,16 +7,16 @@ import contextlib
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from catalogue import storage
 from catalogue.cli.errors import UserError
-from catalogue.lists.values import UTF_8, ImageList, Part
+from catalogue.lists.values import UTF_8, ImageList
 from catalogue.reasons import StorageError
 
 _BLOCK = 1 << 16
-_END_OF_FILE = b"\x1a"  # end-of-file mark of DOS, as the last line
+_END_OF_FILE = "\x1a"  # end-of-file mark of DOS, as the last line
 
 
 @contextlib.contextmanager
@@ -99,25 +99,48 @@ class _AsUtf8(io.RawIOBase):
         return len(given)
 
 
-def lines_of(file: Any, part: Part) -> Iterator[bytes]:
-    """Yield the lines of a part."""
-    left = part.end - part.start if part.end is not None else None
-    for line in file:
-        yield line
-        if left is not None:
-            left -= len(line)
-            if left <= 0:
-                return
+class _Window(io.RawIOBase):
+    """The next bytes of a file, at most `size` of them, as a file of its own. Closing it does not close the file."""
+
+    def __init__(self, file: Any, size: int | None) -> None:
+        self._file, self._left = file, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._file.read(len(buffer) if self._left is None else min(len(buffer), self._left))
+        buffer[: len(block)] = block
+        if self._left is not None:
+            self._left -= len(block)
+        return len(block)
 
 
-def measured(lines: Iterator[bytes], lengths: list[int]) -> Iterator[bytes]:
-    """Yield the same lines, and append their lengths in bytes to `lengths`."""
+def lines_of(file: Any, size: int | None = None) -> Iterator[str]:
+    """Return the next lines of a file with their ends, which are LF, CR LF or CR, also within quotes.
+
+    Bytes that are not UTF-8 become surrogates, so that a bad line affects no other.
+
+    Args:
+        file: file of bytes, at the start of a line. It is read ahead.
+        size: maximum number of bytes; None for no limit.
+    """
+    window = io.BufferedReader(_Window(file, size), _BLOCK)
+    return io.TextIOWrapper(window, UTF_8, "surrogateescape", newline="")
+
+
+def size_of(lines: Iterable[str]) -> int:
+    """Return the number of bytes of lines from `lines_of`."""
+    return sum(len(line.encode(UTF_8, "surrogateescape")) for line in lines)
+
+
+def line_ends(block: bytes) -> int:
+    """Return the number of line ends in a block of bytes, see `lines_of`."""
+    lines = block.count(b"\n")
+    return lines + block.count(b"\r") - block.count(b"\r\n") if b"\r" in block else lines
+
+
+def without_marks(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines without byte order marks at their start and without the end-of-file mark of DOS."""
     for line in lines:
-        lengths.append(len(line))
-        yield line
-
-
-def decoded(lines: Iterator[bytes]) -> Iterator[str]:
-    """Yield lines as text; bytes that are not UTF-8 become surrogates, so that a bad line affects no other."""
-    for line in lines:
-        yield "" if line == _END_OF_FILE else line.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        yield "" if line == _END_OF_FILE else line.lstrip("\ufeff")

@@ -36,7 +36,7 @@ class ListColumns:
     def check(self, path: str, names: Sequence[str]) -> None:
         """Reject a list with a missing, duplicate or reserved column. Raises UserError."""
         missing = [name for name in (self.uri, self.label) if name is not None and name not in names]
-        shown = ", ".join(names)[:100]
+        shown = ", ".join(name if name.isprintable() else repr(name) for name in names)[:100]
         if missing:
             hint = self.hint if self.uri in missing else ""
             raise UserError(f"{path} has no column {' and '.join(map(repr, missing))}, only {shown}{hint}")

@@ -136,9 +136,9 @@ def check(manifest: Manifest) -> None:
             if first is None:
                 is_missing = storage.is_remote(where) and not inputs.is_list(where) and not storage.is_glob(where)
                 raise UserError(f"--input {where} {'does not exist' if is_missing else 'names no images'}")
-            if inputs.holds_lists(where):
-                example = f"{where}.csv" if storage.is_glob(where) else f"{where}/*.csv"
-                raise UserError(f"--input {where} contains lists, not images: give a glob of lists, such as {example}")
+            lists = inputs.glob_of_lists(where)
+            if lists:
+                raise UserError(f"--input {where} contains lists, not images: give a glob of lists, such as {lists}")
 
 
 def names(manifest: Manifest, path: str) -> bool:

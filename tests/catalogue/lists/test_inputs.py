@@ -7,6 +7,7 @@ import decimal
 import gzip
 import io
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,8 +162,59 @@ def test_a_glob_of_lists_is_all_of_them(tmp_path: Path) -> None:
     assert [row.message for row in found if isinstance(row, BadRow)] == [
         f"line 3 of {tmp_path}/{day}/part-0.csv has no URI" for day in ("20", "21")
     ]
-    assert inputs.holds_lists(str(tmp_path / "20"))
-    assert not inputs.holds_lists(str(tmp_path / "*/part-*.csv"))
+    assert inputs.glob_of_lists(str(tmp_path / "20")) == f"{tmp_path}/20/*.csv"
+    assert inputs.glob_of_lists(str(tmp_path / "*/part-*.csv")) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "ending"),
+    [
+        ({"part-00000.snappy.parquet": parquet(ROWS)}, "*.parquet"),
+        ({"part-00000.csv.gz": gzip.compress(b"uri\na.jpg\n"), "part-00001.csv.gz": b""}, "*.csv.gz"),
+        ({"day=1/part-00000.JSON": b'{"uri": "a.jpg"}\n', "_delta_log": b"{}"}, "**/*.JSON"),
+    ],
+    ids=["Parquet", "gzipped", "partitions"],
+)
+@pytest.mark.parametrize("spelling", ["{}", "{}/", "{}/**"])
+def test_a_folder_as_spark_writes_it_holds_lists(
+    tmp_path: Path, files: dict[str, bytes], ending: str, spelling: str
+) -> None:
+    folder = tmp_path / "export.csv"
+    for name, content in (files | {"_SUCCESS": b"", "._SUCCESS.crc": b"crc"}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    expected = f"{folder}/{ending}" if "*" not in spelling else f"{folder}/**{ending.lstrip('*/')}"
+    assert inputs.glob_of_lists(spelling.format(folder)) == expected
+    assert rows(Path(expected))
+
+
+@pytest.mark.parametrize("files", [("_SUCCESS",), ("_DSC0001.JPG", "list.csv"), ("list.csv", "empty.jpg")])
+def test_a_folder_of_markers_or_with_images_holds_no_lists(tmp_path: Path, files: tuple[str, ...]) -> None:
+    for name in files:
+        (tmp_path / name).write_bytes(b"x" if name == "list.csv" else b"")
+    assert inputs.glob_of_lists(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "empty"),
+    [
+        ("csv", b""), ("csv.gz", gzip.compress(b"", mtime=0)), ("csv", b"\xef\xbb\xbf\r\n"), ("jsonl", b""), ("txt", b""),
+        ("parquet", b""),
+    ],
+)  # fmt: skip
+def test_an_empty_part_of_a_glob_gives_no_rows(tmp_path: Path, name: str, empty: bytes) -> None:
+    (tmp_path / f"part-0.{name}").write_bytes(empty)
+    with pytest.raises(UserError, match="is empty: it names no images"):
+        rows(tmp_path / f"part-0.{name}")
+    assert rows(tmp_path / f"*.{name}") == []
+    (tmp_path / f"part-1.{name}").write_bytes(parquet([{"uri": "/a.jpg"}]))
+    assert [row.uri for row in rows(tmp_path / f"*.{name}")] == ["/a.jpg"]
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "63")
+    with pytest.raises(UserError, match="63 is a pipe or a device: write the list to a file"):
+        rows(tmp_path / "63")
 
 
 def test_a_folder_that_cannot_be_listed_is_a_bad_row_or_stops_a_glob_of_lists(
@@ -356,10 +408,10 @@ def test_line_numbers_are_right_in_every_part(tmp_path: Path, monkeypatch: pytes
 def test_a_list_gives_the_same_rows_however_it_is_divided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Cells with quotes, commas, line breaks, stray quotes and blank lines, in parts of a few bytes and in one part."""
+    """Cells with quotes, commas, line breaks of every kind, stray quotes and blank lines, in short parts and in one."""
     chance = random.Random(seed)
-    pieces = ['"', '""', ",", "\n", "\r\n", "a.jpg", "x", " ", 'b,"c\nd"', "\n\n", 'e,"f']
-    text = "uri,name\n" + "".join(chance.choices(pieces, weights=[1, 1, 6, 8, 1, 8, 4, 1, 2, 1, 1], k=3000))
+    pieces = ['"', '""', ",", "\n", "\r\n", "a.jpg", "x", " ", 'b,"c\nd"', "\n\n", 'e,"f', "\r", 'g,"h\ri"', "ö"]
+    text = "uri,name\n" + "".join(chance.choices(pieces, weights=[1, 1, 6, 8, 1, 8, 4, 1, 2, 1, 1, 2, 1, 1], k=3000))
     (tmp_path / "list.csv").write_text(text, newline="")
     monkeypatch.setattr(values, "BATCH_ROWS", chance.choice([1, 7, 1000]))
     whole = rows(tmp_path / "list.csv")
@@ -482,7 +534,8 @@ def test_a_list_that_changes_while_a_part_is_open_ends_the_run(
         list(divided)
 
 
-def test_only_a_part_is_held_in_memory(tmp_path: Path, peak_of: Callable[[str, Path], int]) -> None:
+@pytest.mark.parametrize("end", ["\n", "\r"], ids=["LF", "CR"])
+def test_only_a_part_is_held_in_memory(tmp_path: Path, peak_of: Callable[[str, Path], int], end: str) -> None:
     """A list of 60 MB and one of a tenth of that, each read in its own process."""
     body = """
 from catalogue.lists import inputs
@@ -492,7 +545,9 @@ count = sum(1 for part in inputs.parts_of(sys.argv[1], columns) for _ in inputs.
 """
     peaks = []
     for count in (200_000, 2_000_000):
-        (tmp_path / "list.txt").write_text("".join(f"gs://shop/photos/{n:09}.jpg\n" for n in range(count)))
+        (tmp_path / "list.txt").write_text(
+            "".join(f"gs://shop/photos/{n:09}.jpg{end}" for n in range(count)), newline=""
+        )
         peaks.append(peak_of(body, tmp_path / "list.txt"))
     assert peaks[1] - peaks[0] < 3 * parts.PART_BYTES
 

@@ -251,7 +251,9 @@ def test_a_folder_of_lists_is_refused(tmp_path: Path) -> None:
 def test_a_glob_of_lists_that_does_not_say_so_is_refused(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"export-{number}.json").write_text('{"uri": "a.jpg"}\n')
-    with pytest.raises(UserError, match=r"contains lists, not images: give a glob of lists, such as .*/export-\*\.csv"):
+    with pytest.raises(
+        UserError, match=r"contains lists, not images: give a glob of lists, such as .*/export-\*\.json"
+    ):
         manifest.check(Manifest((f"{tmp_path}/export-*",)))
     assert uris(f"{tmp_path}/export-*.json") == ["a.jpg", "a.jpg"]
 

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from catalogue.lists import kinds, parts
+from catalogue.lists.values import ListColumns, Part, Record
+
+CONTENTS = {
+    "list.txt": "ä.jpg\rb.jpg\r\n\r\r\nc.jpg\n\rd.jpg\r",
+    "list.csv": "uri,name\r\nä.jpg,1\rb.jpg,2\r\n\r\r\nc.jpg,3\n\rd.jpg,4\r",
+    "quoted.csv": 'uri,name\rä.jpg,"1\r\n2"\rb.jpg,"3\r4\n"\r\n\rc.jpg,5\rd.jpg,6',
+    "open.csv": 'uri,name\nä.jpg,"1\rb.jpg,"2\r\nc.jpg,3\rd.jpg,4\r\n',
+    "list.jsonl": '{"uri": "ä.jpg"}\r{"uri": "b.jpg"}\r\n\r{"uri": "c.jpg"}\n{"uri": "d.jpg"}\r\r\n',
+}
+
+
+def records(path: Path) -> list[list[Record]]:
+    found = kinds.recognize(str(path), ListColumns())
+    assert found is not None
+    return [list(parts.records(part, "uri")) for part in parts.parts(found)]
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_lines_that_end_with_cr_give_the_same_records_however_the_list_is_divided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Parts of any number of bytes: some would end between the CR and the LF of one line end."""
+    (tmp_path / name).write_text(CONTENTS[name], encoding="utf-8", newline="")
+    (whole,) = records(tmp_path / name)
+    assert len(whole) == 4
+    assert whole[-1].columns["uri"] == "d.jpg"
+    most = 0
+    for size in range(1, len(CONTENTS[name])):
+        monkeypatch.setattr(parts, "PART_BYTES", size)
+        divided = records(tmp_path / name)
+        assert [record for part in divided for record in part] == whole
+        most = max(most, len(divided))
+    assert most >= 3
+
+
+def test_a_cr_outside_quotes_ends_a_record_and_one_within_them_does_not(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text('uri,name\na.jpg,1\rb.jpg,"2\r3"\n', newline="")
+    (found,) = records(tmp_path / "list.csv")
+    assert found == [Record(2, {"uri": "a.jpg", "name": "1"}), Record(3, {"uri": "b.jpg", "name": "2\r3"})]
+
+
+def test_parts_touch_each_other_and_cover_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", 50)
+    content = "\ufeff\r\nuri,name\r" + "".join(f'ä{number}.jpg,"x\r\ny"\r' for number in range(100))
+    (tmp_path / "list.csv").write_text(content, encoding="utf-8", newline="")
+    found = kinds.recognize(str(tmp_path / "list.csv"), ListColumns())
+    assert found is not None
+    divided: list[Part] = list(parts.parts(found))
+    assert [part.start for part in divided[1:]] == [part.end for part in divided[:-1]]
+    assert (divided[0].start, divided[-1].end) == (len("\ufeff\r\nuri,name\r".encode()), len(content.encode()))
