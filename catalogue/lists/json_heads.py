@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from catalogue.cli.errors import UserError
 from catalogue.lists.heads import Head
+from catalogue.lists.json_rows import parsed
 from catalogue.lists.values import ListColumns
 
 _DECODER = json.JSONDecoder()
@@ -76,10 +76,8 @@ def check_is_not_json(head: Head) -> None:
 
 
 def is_object(line: str) -> bool:
-    """Return whether a line is a JSON object."""
-    with contextlib.suppress(ValueError, RecursionError):
-        return isinstance(json.loads(line), dict)
-    return False
+    """Return whether a line is a row of JSON Lines."""
+    return not parsed(line)[1]
 
 
 def _start(head: Head) -> _Start:
@@ -107,10 +105,9 @@ def _check_spans_one_line(head: Head, start: _Start) -> None:
 
 def _objects(head: Head) -> Iterator[dict[str, Any]]:
     for line in head.complete:
-        with contextlib.suppress(ValueError, RecursionError):
-            value = json.loads(line)
-            if isinstance(value, dict):
-                yield value
+        value, problem = parsed(line)
+        if not problem:
+            yield value
 
 
 def _has_rows(start: _Start, uri_column: str) -> bool:
