@@ -9,7 +9,7 @@ from catalogue.lists.csv_lists import csv_records
 from catalogue.lists.json_rows import parsed
 from catalogue.lists.parquet_lists import open_parquet, parquet_records
 from catalogue.lists.streams import decoded, lines_of, measured, open_list, skip
-from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, Part, Record
+from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, ListColumns, Part, Record
 
 PART_BYTES = 16 * 2**20
 
@@ -58,22 +58,22 @@ def _whole_records(file: io.BufferedIOBase, delimiter: str, least: int) -> tuple
     return size, taken
 
 
-def records(part: Part, uri_column: str) -> Iterator[Record]:
+def records(part: Part, columns: ListColumns) -> Iterator[Record]:
     """Yield the records of a part of a list, which is not an image, without blank lines."""
     if part.list.kind == PARQUET:
-        yield from parquet_records(part)
+        yield from parquet_records(part, columns)
     else:
         with open_list(part.list) as file:
             skip(file, part.start)
             lines = decoded(lines_of(file, part))
             if part.list.kind == CSV:
-                yield from _rows(lines, part, uri_column)
+                yield from _rows(lines, part, columns.uri)
             elif part.list.kind == JSON_LINES:
                 yield from _objects(lines, part.line)
             else:
                 numbered = enumerate(lines, start=part.line)
                 yield from (
-                    Record(number, {uri_column: line.rstrip("\r\n")}) for number, line in numbered if line.strip()
+                    Record(number, {columns.uri: line.rstrip("\r\n")}) for number, line in numbered if line.strip()
                 )
 
 
