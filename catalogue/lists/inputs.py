@@ -191,7 +191,7 @@ def rows(
         return
     base = os.path.dirname(part.list.path) if base_uri is None else base_uri.rstrip("/")
     noun = "row" if part.list.kind == PARQUET else "line"
-    for record in parts.records(part, columns.uri):
+    for record in parts.records(part, columns):
         for row in _rows_of(record, columns, base, f"{noun} {record.number} of {part.list.path}"):
             if storage.is_remote(part.list.path) and isinstance(row, Row) and not _may_name(row.location, base, access):
                 yield BadRow(row.uri, row.columns, f"{row.where}: a remote list must not name a local file")

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalogue.cli.errors import UserError
+from catalogue.lists import arrow_types
 from catalogue.lists.streams import open_bytes, open_list
 from catalogue.lists.values import BATCH_ROWS, ListColumns, Part, Record
 
@@ -21,18 +22,18 @@ def schema_of(path: str, columns: ListColumns) -> pa.Schema:
     with open_bytes(path) as file:
         schema = open_parquet(file, path).schema_arrow
     columns.check(path, schema.names)
-    return pa.schema([_plain_field(field) for field in schema if field.name != columns.uri])
+    return pa.schema([_plain_field(field, columns) for field in schema if field.name != columns.uri])
 
 
-def parquet_records(part: Part) -> Iterator[Record]:
+def parquet_records(part: Part, columns: ListColumns) -> Iterator[Record]:
     """Yield the rows of a row group."""
     number = part.line
     with open_list(part.list) as file:
         for batch in _batches(file, part):
             try:
-                found = [Record(0, row) for row in _plain(batch).to_pylist()]
+                found = [Record(0, row) for row in _plain(batch, columns).to_pylist()]
             except _NO_VALUE:
-                found = [_record_of(batch.slice(row, 1)) for row in range(len(batch))]
+                found = [_record_of(batch.slice(row, 1), columns) for row in range(len(batch))]
             for record in found:
                 yield record._replace(number=number)
                 number += 1
@@ -45,9 +46,9 @@ def _batches(file: Any, part: Part) -> Iterator[pa.RecordBatch]:
         raise UserError(f"{part.list.path} is damaged or cannot be read: {error}") from error
 
 
-def _record_of(row: pa.RecordBatch) -> Record:
+def _record_of(row: pa.RecordBatch, columns: ListColumns) -> Record:
     try:
-        return Record(0, _plain(row).to_pylist()[0])
+        return Record(0, _plain(row, columns).to_pylist()[0])
     except UnicodeDecodeError:
         return Record(0, {}, "not UTF-8")
     except _NO_VALUE as error:
@@ -62,25 +63,17 @@ def open_parquet(file: Any, path: str) -> pq.ParquetFile:
         raise UserError(f"{path} is not a complete Parquet file: {error}") from error
 
 
-def _plain_field(field: pa.Field) -> pa.Field:
+def _plain_field(field: pa.Field, columns: ListColumns) -> pa.Field:
     """Return a field with the type that its values have after `_plain`."""
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
-        kind = pa.timestamp("us", kind.tz)
-    elif kind == pa.time64("ns"):
-        kind = pa.time64("us")
-    elif kind == pa.duration("ns"):
-        kind = pa.duration("us")
-    elif pa.types.is_fixed_size_list(kind):  # null rows of this type cannot be read back from Parquet
-        kind = pa.list_(kind.value_field)
-    return pa.field(field.name, kind)
+    kind = arrow_types.plain(field.type)
+    return pa.field(field.name, arrow_types.text(kind) if field.name in (columns.uri, columns.label) else kind)
 
 
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Cast columns to the types of `_plain_field`; Python's datetime types have no nanoseconds."""
-    fields = [_plain_field(field) for field in batch.schema]
-    columns = [
+def _plain(batch: pa.RecordBatch, columns: ListColumns) -> pa.RecordBatch:
+    """Cast the columns to the types of `_plain_field`, whose values Python can hold."""
+    fields = [_plain_field(field, columns) for field in batch.schema]
+    cast = [
         column.cast(field.type, safe=False) if column.type != field.type else column
         for column, field in zip(batch.columns, fields, strict=True)
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+    return pa.RecordBatch.from_arrays(cast, schema=pa.schema(fields))

@@ -10,7 +10,7 @@ from catalogue.lists.csv_lists import csv_records
 from catalogue.lists.json_rows import parsed
 from catalogue.lists.parquet_lists import open_parquet, parquet_records
 from catalogue.lists.streams import line_ends, lines_of, open_list, skip, without_marks
-from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, Part, Record
+from catalogue.lists.values import CSV, IMAGE, JSON_LINES, PARQUET, UTF_8, ImageList, ListColumns, Part, Record
 
 PART_BYTES = 16 * 2**20
 
@@ -72,22 +72,22 @@ def _measured(lines: Iterable[str], ends: list[int]) -> Iterator[str]:
         yield line
 
 
-def records(part: Part, uri_column: str) -> Iterator[Record]:
+def records(part: Part, columns: ListColumns) -> Iterator[Record]:
     """Yield the records of a part of a list, which is not an image, without blank lines."""
     if part.list.kind == PARQUET:
-        yield from parquet_records(part)
+        yield from parquet_records(part, columns)
     else:
         with open_list(part.list) as file:
             skip(file, part.start)
             lines = without_marks(lines_of(file, None if part.end is None else part.end - part.start))
             if part.list.kind == CSV:
-                yield from _rows(lines, part, uri_column)
+                yield from _rows(lines, part, columns.uri)
             elif part.list.kind == JSON_LINES:
                 yield from _objects(lines, part.line)
             else:
                 numbered = enumerate(lines, start=part.line)
                 yield from (
-                    Record(number, {uri_column: line.rstrip("\r\n")}) for number, line in numbered if line.strip()
+                    Record(number, {columns.uri: line.rstrip("\r\n")}) for number, line in numbered if line.strip()
                 )
 
 

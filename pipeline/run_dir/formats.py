@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalogue import storage
+from catalogue.lists import arrow_types
 from catalogue.lists.cells import as_cell, as_json, as_text
 from pipeline.run_dir.columns import are_too_many
 from pipeline.run_dir.layout import DEAD_LETTERS, PREDICTIONS
@@ -128,7 +129,7 @@ class _ParquetWriter:
         if are_too_many(columns):
             schema = schema.append(pa.field(_FIELDS, pa.string()))
         elif len(columns):
-            columns = pa.schema([(field.name, _writable(field.type)) for field in columns])
+            columns = pa.schema([(field.name, arrow_types.writable(field.type)) for field in columns])
             schema = schema.append(pa.field(_FIELDS, pa.struct(list(columns))))
         self._columns = columns
         self._file, self._parquet = file, pq.ParquetWriter(file, schema, compression="zstd")
@@ -165,8 +166,3 @@ class _ParquetWriter:
         elif pa.types.is_floating(field.type):
             values = [None if value is None else float(value) for value in values]
         return pa.array(values, field.type)
-
-
-def _writable(kind: pa.DataType) -> pa.DataType:
-    """Return a type that every Parquet reader supports: a column without any values becomes a string."""
-    return pa.string() if pa.types.is_null(kind) else kind

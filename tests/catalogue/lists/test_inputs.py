@@ -198,8 +198,8 @@ def test_a_folder_of_markers_or_with_images_holds_no_lists(tmp_path: Path, files
 @pytest.mark.parametrize(
     ("name", "empty"),
     [
-        ("csv", b""), ("csv.gz", gzip.compress(b"", mtime=0)), ("csv", b"\xef\xbb\xbf\r\n"), ("jsonl", b""), ("txt", b""),
-        ("parquet", b""),
+        ("csv", b""), ("csv.gz", gzip.compress(b"", mtime=0)), ("csv", b"\xef\xbb\xbf\r\n"), ("jsonl", b""),
+        ("txt", b""), ("parquet", b""),
     ],
 )  # fmt: skip
 def test_an_empty_part_of_a_glob_gives_no_rows(tmp_path: Path, name: str, empty: bytes) -> None:

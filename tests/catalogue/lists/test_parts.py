@@ -19,7 +19,7 @@ CONTENTS = {
 def records(path: Path) -> list[list[Record]]:
     found = kinds.recognize(str(path), ListColumns())
     assert found is not None
-    return [list(parts.records(part, "uri")) for part in parts.parts(found)]
+    return [list(parts.records(part, ListColumns())) for part in parts.parts(found)]
 
 
 @pytest.mark.parametrize("name", CONTENTS)
