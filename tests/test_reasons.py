@@ -47,8 +47,7 @@ def test_every_reason_has_a_file(
 ) -> None:
     odd, photo = shared / "datasets/odd-images", next((shared / "datasets/clothing/validation").rglob("*.jpg"))
     (tmp_path / "empty.jpg").write_bytes(b"")
-    planes = np.zeros((3, 16, 16), np.uint16)
-    tifffile.imwrite(tmp_path / "planes.tif", planes, photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(tmp_path / "float.tif", np.zeros((16, 16, 3), np.float32), photometric="rgb")
     (tmp_path / "long.jpg").write_bytes(photo.read_bytes() + bytes(2_000_000))
     files = {
         "not_found": tmp_path / "none.jpg",
@@ -57,7 +56,7 @@ def test_every_reason_has_a_file(
         "empty": tmp_path / "empty.jpg",
         "too_many_bytes": tmp_path / "long.jpg",
         "unknown_format": odd / "LICENSE",
-        "unsupported": tmp_path / "planes.tif",
+        "unsupported": tmp_path / "float.tif",
         "truncated": odd / "truncated_end_chunk.png",
         "corrupt": odd / "broken_data_stream.png",
         "too_many_pixels": odd / "decompression_bomb.gif",

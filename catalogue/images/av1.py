@@ -37,7 +37,7 @@ class _Bits:
 
 
 def code_points(data: bytes) -> CodePoints | None:
-    """Return the colors in the first sequence header of an AV1 stream; None if there are none.
+    """Return the colors in the first sequence header of an AV1 stream; None if it describes none.
 
     The range is always full, because decoders for AVIF expand video range themselves.
     """

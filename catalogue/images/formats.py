@@ -108,7 +108,7 @@ def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
 
 
 def _prepared(data: bytes, limits: Limits) -> bytes:
-    """Return the file in a form that Pillow decodes correctly. Raises ImageError if there is none."""
+    """Return the file in a form that Pillow decodes correctly. Raises ImageError if that is impossible."""
     if data.startswith(_TIFF) and tiff.is_decoded_wrongly(data, limits):
         return tiff.rewritten(data, limits)
     if data.startswith(png.SIGNATURE):

@@ -23,7 +23,7 @@ class Header(NamedTuple):
 
     Attributes:
         delimiter: the delimiter.
-        cells: its cells, stripped; empty if there is none, or if it is not CSV.
+        cells: its cells, stripped; empty if the list is empty or not CSV.
         lines: number of lines from the start of the file to its end.
     """
 
