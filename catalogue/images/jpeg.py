@@ -37,12 +37,14 @@ class _Scans:
     Attributes:
         progressive: whether a scan holds only some bits of some coefficients (ITU-T T.81, G.1).
         components: number of components of the frame; None before its header.
+        identifiers: their identifiers, one byte each; some encoders give the same to all.
         count: number of scans.
         lowest_bits: lowest bit read so far of each coefficient, by (component, coefficient).
     """
 
     progressive: bool = False
     components: int | None = None
+    identifiers: bytes = b""
     count: int = 0
     lowest_bits: dict[tuple[int, int], int] = field(default_factory=dict)
 
@@ -50,10 +52,11 @@ class _Scans:
         """Count a scan, given its header without the length field."""
         self.count += 1
         listed = header[1 : 1 + 2 * header[0] : 2] if header else b""
+        which = listed if len(set(listed)) == len(listed) else range(len(listed))
         first, last, bits = header[1 + 2 * len(listed) : 4 + 2 * len(listed)].ljust(3, b"\0")
         coefficients = range(first, min(last, 63) + 1) if self.progressive else range(64)
         lowest = bits & 15 if self.progressive else 0
-        self.lowest_bits.update(dict.fromkeys(itertools.product(listed, coefficients), lowest))
+        self.lowest_bits.update(dict.fromkeys(itertools.product(which, coefficients), lowest))
 
     @property
     def complete(self) -> bool:
@@ -107,6 +110,7 @@ def with_clear_end(data: bytes, limits: Limits) -> bytes:
             _check_frame(marker, data[end + 2 : end + length])
             scans.progressive = marker == _PROGRESSIVE
             scans.components = int.from_bytes(data[end + 7 : end + 8], "big")
+            scans.identifiers = data[end + 8 : end + 8 + 3 * scans.components : 3]
         following = _MARKER.search(data, end + length)
         if marker == _START_OF_SCAN:
             scans.add(data[end + 2 : end + length])
@@ -119,7 +123,7 @@ def with_clear_end(data: bytes, limits: Limits) -> bytes:
                 missing = not following or following[0] != _END
                 return picture + _END if missing and _is_whole(picture, limits) else data
         found = following
-    if found and scans.count and scans.components:
+    if found and scans.count and len(set(scans.identifiers)) == scans.components:
         raise ImageError(Reason.TRUNCATED, "the end marker comes before the last scan")
     return data
 

@@ -76,6 +76,15 @@ def test_a_progressive_file_that_lacks_scans_is_truncated(marker: bytes | None) 
         assert error_of(data[:at] + (marker or b"")).reason is Reason.TRUNCATED
 
 
+def test_components_with_the_same_identifier_are_read() -> None:
+    data = bytearray(jpeg(progressive=False))
+    frame, scan = data.index(b"\xff\xc0") + 10, data.index(b"\xff\xda") + 5
+    for number in range(3):
+        data[frame + 3 * number] = data[scan + 2 * number] = 7
+    assert read_image(bytes(data), SPEC).shape == (32, 32, 3)
+    assert error_of(bytes(data[: len(data) // 2]) + b"\xff\xd9").reason is Reason.TRUNCATED
+
+
 def test_a_file_with_a_damaged_index_of_further_images_is_read() -> None:
     buffer = io.BytesIO()
     PICTURE.save(buffer, "MPO", save_all=True, append_images=[Image.new("RGB", PICTURE.size)])
