@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from catalogue.images import formats
 from catalogue.images.reader import read_image
@@ -61,6 +62,16 @@ def test_svg_and_html_are_named(mark: bytes) -> None:
 def test_sounds_and_videos_are_not_truncated_pictures() -> None:
     for kind in (b"WAVEfmt ", b"AVI LIST"):
         assert reason_of(b"RIFF" + struct.pack("<I", 90_000) + kind + bytes(200)) is Reason.UNKNOWN_FORMAT
+
+
+def test_a_webp_may_have_a_third_of_the_pixels() -> None:
+    """Pillow decodes it with four copies of its pixels: a file of 38 bytes took 1.5 GB."""
+    buffer = io.BytesIO()
+    Image.new("RGBA", (100, 100), (9, 99, 199, 128)).save(buffer, "WEBP", lossless=True)
+    assert read_image(buffer.getvalue(), SPEC, Limits(max_pixels=30_000)).shape == (32, 32, 3)
+    with pytest.raises(ImageError) as error:
+        read_image(buffer.getvalue(), SPEC, Limits(max_pixels=29_999))
+    assert str(error.value) == "too_many_pixels: 100 × 100 pixels, the limit for WebP is 9,999"
 
 
 def test_a_large_tile_in_a_small_tiff_is_refused() -> None:
