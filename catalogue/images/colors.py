@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile
 
 # Two tags of TIFF 6.0, and a value of PhotometricInterpretation.
-_ROUNDING = 1
+_ROUNDING, _BAND_ROWS = 1, 64
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
 # Pillow's raw modes for RGB of 16 bits: the byte of each value that it keeps.
@@ -47,8 +47,14 @@ def make_transparent(image: ImageFile.ImageFile, again: ImageFile.ImageFile) -> 
     """
     transparent = np.array(image.info.pop("transparency"))
     again.tile = [tile._replace(args=_LOW_BYTES) for tile in again.tile]
-    is_it = (np.asarray(image) == transparent >> 8) & (np.asarray(again) == transparent & 255)
-    image.putalpha(Image.fromarray(np.where(is_it.all(axis=-1), 0, 255).astype(np.uint8)))
+    again.load()
+    opaque = Image.new("L", image.size)
+    for top in range(0, image.height, _BAND_ROWS):
+        band = (0, top, image.width, min(top + _BAND_ROWS, image.height))
+        high, low = (np.asarray(own.crop(band)) for own in (image, again))
+        other = ((high != transparent >> 8) | (low != transparent & 255)).any(axis=-1)
+        opaque.paste(Image.fromarray(other.view(np.uint8) * np.uint8(255)), band)
+    image.putalpha(opaque)
 
 
 def drop_odd_metadata(image: ImageFile.ImageFile) -> None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import struct
 
-_ORIENTATION, _INTEGERS = 0x112, {1: "B", 3: "H", 4: "I"}
+_ORIENTATION, _INTEGERS = 0x112, {1: "B", 3: "H", 4: "I", 8: "h", 9: "i"}
 _PREFIX = b"Exif\0\0"
 _MAX_ENTRIES = 4096
 
 
 def orientation(data: bytes) -> int | None:
     """Return the orientation, from 1 to 8, in EXIF data; None if it is missing or invalid."""
-    data = data.removeprefix(_PREFIX)
+    while data.startswith(_PREFIX):  # some programs write it twice
+        data = data[len(_PREFIX) :]
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
         return None
@@ -24,7 +25,7 @@ def orientation(data: bytes) -> int | None:
         for number in range(min(count, _MAX_ENTRIES)):
             place = start + 2 + 12 * number
             tag, kind, length = struct.unpack_from(f"{order}HHI", data, place)
-            if tag == _ORIENTATION and kind in _INTEGERS and length == 1:
+            if tag == _ORIENTATION and kind in _INTEGERS and 1 <= length * struct.calcsize(_INTEGERS[kind]) <= 4:
                 (found,) = struct.unpack_from(f"{order}{_INTEGERS[kind]}", data, place + 8)
                 return found if 1 <= found <= 8 else None
     except struct.error:  # the directory is cut off

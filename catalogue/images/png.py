@@ -18,6 +18,7 @@ _OF_PIXELS = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"eXIf")
 _ANCILLARY = 0x20
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _NEEDED_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+_COLOR_TYPE, _PALETTE, _MAX_COLORS = 25, b"\3", 256  # position of the color type in the file, and a value
 _TRANSPARENT_BYTES = {0: 2, 2: 6}  # of tRNS, by color type
 _LEAST_GAMMA, _MOST_GAMMA = 16, 625_000_000  # range that libpng accepts, in units of 1/100,000
 
@@ -29,6 +30,11 @@ class _Chunk(NamedTuple):
     start: int
     data_end: int
     end: int
+
+    @property
+    def size(self) -> int:
+        """Number of bytes of its data."""
+        return self.data_end - self.start - 8
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
@@ -53,17 +59,23 @@ def check_sums(data: bytes) -> None:
 
 
 def without_remarks(data: bytes) -> bytes:
-    """Return the file with only the chunks that Pillow needs; for others that are damaged or large it fails.
+    """Return the file with only the chunks that Pillow uses, because it rejects files for damage in any other.
 
-    Critical chunks stay, and those that affect the pixels if their checksum is wrong, so that Pillow rejects the file.
+    Damaged chunks that affect the pixels stay, so that Pillow rejects the file. Sound ones that only `code_points` and
+    `gamma_conversion` use are removed.
 
     Raises:
-        ImageError: the file is in Apple's format for apps.
+        ImageError: the file is in Apple's format for apps, or needs a palette that is missing or damaged.
     """
     kept, position = [], 0
+    needs_palette = data[_COLOR_TYPE : _COLOR_TYPE + 1] == _PALETTE
     for chunk in _chunks(data):
         if chunk.kind == b"CgBI":
             raise ImageError(Reason.UNSUPPORTED, "PNG in Apple's format for apps (CgBI): convert it to PNG")
+        if chunk.kind == b"PLTE" and chunk.size > 0 and chunk.size % 3 == 0:
+            needs_palette = False
+        if chunk.kind == b"IDAT" and needs_palette:
+            raise ImageError(Reason.CORRUPT, "the palette is missing or damaged")
         if chunk.end <= len(data) and not _is_needed(data, chunk):
             kept.append(data[position : chunk.start])
             position = chunk.end
@@ -77,8 +89,8 @@ def _is_needed(data: bytes, chunk: _Chunk) -> bool:
         return chunk.kind in _OF_PIXELS
     content = data[chunk.start + 8 : chunk.data_end]
     if chunk.kind == b"tRNS":
-        color = data[25]  # in IHDR
-        return len(content) == _TRANSPARENT_BYTES.get(color, len(content)) > 0
+        count = _TRANSPARENT_BYTES.get(data[_COLOR_TYPE])
+        return len(content) == count if count else 0 < len(content) <= _MAX_COLORS
     if chunk.kind in _TEXTS:
         return content.startswith(_NEEDED_TEXTS)
     return chunk.kind in (b"iCCP", b"eXIf")

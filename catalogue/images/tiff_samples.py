@@ -46,6 +46,8 @@ _HORIZONTAL = 2
 _DEFAULT_COEFFICIENTS, _DEFAULT_REFERENCE = (0.299, 0.587, 0.114), (0, 255, 128, 255, 128, 255)
 _CMYK_INKS = 1
 _GROUP_SAMPLES, _BAND_ROWS = 1 << 20, 64
+_MAX_SAMPLES, _SAMPLES_PER_PIXEL = 16, 4
+_TOO_LARGE = "one of the strips or tiles is too large to decode: save the image in more of them"
 
 
 class _Layout(NamedTuple):
@@ -72,9 +74,14 @@ class _Layout(NamedTuple):
 
 
 def can_decode(tags: Tags) -> bool:
-    """Return whether `decoded` supports a kind of TIFF: unsigned integers of 8 or 16 bits, compressed without loss."""
+    """Return whether `decoded` supports a kind of TIFF: integers of 8 or 16 bits, compressed without loss.
+
+    The caller checks that they are unsigned.
+    """
     bits, photometric = set(tags.get(_BITS, (1,))), _first(tags, _PHOTOMETRIC, -1)
     if bits not in ({8}, {16}) or photometric not in _COLORS or _first(tags, _FILL_ORDER, 1) != 1:
+        return False
+    if _first(tags, _SAMPLES, 1) > _MAX_SAMPLES:
         return False
     if _first(tags, _COMPRESSION, 1) not in _LOSSLESS or _first(tags, _INK_SET, _CMYK_INKS) != _CMYK_INKS:
         return False
@@ -105,16 +112,19 @@ def decoded(data: bytes, tags: Tags, limits: Limits, *, is_separate: bool) -> by
     width, height = layout.width, layout.height
     if width * height > limits.max_pixels:
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{width} × {height} pixels, the limit is {limits.max_pixels:,}")
+    if layout.across * layout.down * layout.samples > _SAMPLES_PER_PIXEL * limits.max_pixels:
+        raise ImageError(Reason.TOO_MANY_PIXELS, _TOO_LARGE)
     photometric = _first(tags, _PHOTOMETRIC, -1)
     colors, alpha = _COLORS[photometric], _first(tags, _EXTRA_SAMPLES, 0)
+    used = colors + (alpha in (_ASSOCIATED, _UNASSOCIATED))
     picture = np.empty((height, width, colors), np.uint8)
     group = layout.down * math.ceil(_GROUP_SAMPLES / (width * layout.samples * layout.down))
     for top in range(0, height, group):
         bottom = min(top + group, height)
-        planes = [_gray_pixels(data, tags, layout, plane, top, bottom) for plane in range(layout.planes)]
+        planes = [_gray_pixels(data, tags, layout, plane, top, bottom) for plane in range(min(layout.planes, used))]
         for start in range(top, bottom, _BAND_ROWS):
             end = min(start + _BAND_ROWS, bottom)
-            parts = [_samples(plane, tags, layout, start - top, end - top) for plane in planes]
+            parts = [_samples(plane, tags, layout, start - top, end - top, used) for plane in planes]
             picture[start:end] = _over_white(np.concatenate(parts, axis=-1), colors, photometric, alpha)
     return _plain(picture, data, tags)
 
@@ -174,15 +184,18 @@ def _gray_pixels(data: bytes, tags: Tags, layout: _Layout, plane: int, top: int,
         values |= {_TILE_WIDTH: (layout.across * layout.samples,), _TILE_HEIGHT: (layout.down,)}
     else:
         values |= {_ROWS_PER_STRIP: (layout.down,)}
-    gray = Image.open(io.BytesIO(_file(_order(data), values, segments)), formats=["TIFF"])
-    gray.load()
+    try:
+        gray = Image.open(io.BytesIO(_file(_order(data), values, segments)), formats=["TIFF"])
+        gray.load()
+    except Image.DecompressionBombError as error:  # of Pillow, which takes the samples for pixels
+        raise ImageError(Reason.TOO_MANY_PIXELS, _TOO_LARGE) from error
     return gray
 
 
-def _samples(gray: Image.Image, tags: Tags, layout: _Layout, top: int, bottom: int) -> np.ndarray:
-    """Return rows of a result of `_gray_pixels`: uint8 [rows, width, samples]."""
+def _samples(gray: Image.Image, tags: Tags, layout: _Layout, top: int, bottom: int, used: int) -> np.ndarray:
+    """Return rows of a result of `_gray_pixels`: uint8 [rows, width, `used`], the first samples of each pixel."""
     pixels = np.asarray(gray.crop((0, top, gray.width, bottom)))
-    rows = pixels.reshape(bottom - top, layout.width, layout.samples)
+    rows = pixels.reshape(bottom - top, layout.width, layout.samples)[..., :used]
     if layout.samples > 1 and _first(tags, _PREDICTOR, 1) == _HORIZONTAL:
         parts = [rows[:, left : left + layout.across] for left in range(0, layout.width, layout.across)]
         rows = np.concatenate([np.cumsum(part, axis=1, dtype=part.dtype) for part in parts], axis=1)

@@ -73,4 +73,5 @@ def csv_list(head: Head, delimiters: str, wanted: ListColumns) -> ImageList:
         delimiter=header.delimiter,
         start=size_of(head.raw[: header.lines]),
         line=1 + header.lines,
+        ends_with_cr=head.ends_with_cr,
     )

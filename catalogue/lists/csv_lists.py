@@ -15,6 +15,7 @@ MAX_CELL = 16 * 2**20
 """Maximum number of characters in a cell."""
 
 NOT_CLOSED = "invalid CSV, a quote is not closed or is followed by text"
+STRAY_RETURN = "a carriage return outside quotes, in a list whose lines end with line feeds"
 TOO_LONG = f"a cell has more than {MAX_CELL:,} characters"
 
 _AHEAD_CHARACTERS = 4 * 2**20
@@ -104,7 +105,12 @@ def _one_record(source: _Lines, delimiter: str) -> CsvRecord:
         if "field limit" in str(error):
             return _too_long(source, taken, delimiter)
         source.give_back(taken[1:])
-        problem = NOT_CLOSED if "expected" in str(error) else f"invalid CSV, {error}"  # a null byte, before Python 3.11
+        if len(taken) > 1 or "expected" in str(error):  # what follows the first line may be any line
+            problem = NOT_CLOSED
+        elif "new-line character" in str(error):
+            problem = STRAY_RETURN
+        else:
+            problem = f"invalid CSV, {error}"  # a null byte, before Python 3.11
         return CsvRecord(1, [], problem, taken[0])
     return CsvRecord(len(taken), cells)
 

@@ -1,6 +1,7 @@
 """Reads the head of a text file, from which the kind of a list and its columns are recognized.
 
-The head is read as lists are read: unpacked, as UTF-8, and in lines that end with LF, CR LF or CR.
+The head is read as lists are read: unpacked, as UTF-8, and in lines that end with LF or CR LF, or with CR if there is
+no LF.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from catalogue.lists.values import UTF_8, UTF_16
 HEAD_BYTES, HEAD_LINES = 1 << 20, 1000
 """Maximum size of a head, after unpacking."""
 
+_LONGEST_LINE = 1 << 16
+"""Number of bytes that are searched for a line end."""
 PARQUET_MAGIC, _ZIP_MAGIC = b"PAR1", b"PK\3\4"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not in text, unlike tabs and line endings
 _MARKUP = re.compile(
@@ -35,6 +38,7 @@ class Head:
         encoding: text encoding, UTF-8 or UTF-16.
         raw: lines as in the file, with their ends. If there are more in the file, the last one may be incomplete.
         is_whole: whether the file has no other lines.
+        ends_with_cr: whether a CR ends a line.
     """
 
     path: str
@@ -42,6 +46,7 @@ class Head:
     encoding: str
     raw: Sequence[str]
     is_whole: bool
+    ends_with_cr: bool
 
     @functools.cached_property
     def lines(self) -> list[str]:
@@ -79,8 +84,12 @@ def head_of(path: str, *, gzipped: bool) -> Head:
     with open_bytes(path, gzipped=gzipped) as file:
         encoding = _encoding(path, file.read(4))
     with open_bytes(path, gzipped=gzipped, encoding=encoding) as file:
-        lines = list(itertools.islice(lines_of(file, HEAD_BYTES), HEAD_LINES))
-        head = Head(path, gzipped, encoding, lines, is_whole=len(lines) < HEAD_LINES and not file.read(1))
+        start = file.read(_LONGEST_LINE)
+        ends_with_cr = b"\r" in start and b"\n" not in start
+    with open_bytes(path, gzipped=gzipped, encoding=encoding) as file:
+        lines = list(itertools.islice(lines_of(file, HEAD_BYTES, ends_with_cr=ends_with_cr), HEAD_LINES))
+        is_whole = len(lines) < HEAD_LINES and not file.read(1)
+    head = Head(path, gzipped, encoding, lines, is_whole, ends_with_cr)
     _check_is_text(head)
     return head
 

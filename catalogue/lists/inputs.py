@@ -26,6 +26,7 @@ from catalogue.cli.errors import UserError
 from catalogue.cli.text import counted
 from catalogue.lists import kinds, parts
 from catalogue.lists.cells import is_missing
+from catalogue.lists.streams import version_of
 from catalogue.lists.values import IMAGE, PARQUET, POSITION, ImageList, ListColumns, Part, Record
 from catalogue.reasons import Reason
 from catalogue.storage import Listed, globs
@@ -108,9 +109,9 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
 
 def _recognized(path: str, columns: ListColumns) -> ImageList | None:
     """Recognize a list, with the version that it had before that; return None if it is empty."""
-    status = storage.stat(path)
+    version = version_of(path)
     found = kinds.recognize(path, columns)
-    return dataclasses.replace(found, version=status.version if status else None) if found else None
+    return dataclasses.replace(found, version=version) if found else None
 
 
 def is_list(where: str) -> bool:

@@ -104,7 +104,8 @@ def _text_list(head: Head, columns: ListColumns) -> ImageList:
     else:
         check_is_not_json(head)
         _check_has_labels(head.path, columns)
-    return ImageList(head.path, kind, None if kind == JSON_LINES else _NO_COLUMNS, head.gzipped, head.encoding)
+    schema = None if kind == JSON_LINES else _NO_COLUMNS
+    return ImageList(head.path, kind, schema, head.gzipped, head.encoding, ends_with_cr=head.ends_with_cr)
 
 
 def _kind(head: Head, uri_column: str) -> tuple[str, str]:

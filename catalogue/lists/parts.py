@@ -38,25 +38,21 @@ def _line_parts(found: ImageList) -> Iterator[Part]:
             block = file.read(PART_BYTES)
             if not block:
                 return
-            block += _to_the_end_of_the_line(file)
-            size, lines = len(block), line_ends(block)
+            block += next(lines_of(file, ends_with_cr=found.ends_with_cr), "").encode(UTF_8, "surrogateescape")
+            size, lines = len(block), line_ends(block, ends_with_cr=found.ends_with_cr)
             if found.kind == CSV and b'"' in block:
                 file.seek(position)
-                size, lines = _whole_records(file, found.delimiter, size)
+                size, lines = _whole_records(file, found, size)
             yield Part(found, position, position + size, line)
             position, line = position + size, line + lines
 
 
-def _to_the_end_of_the_line(file: Any) -> bytes:
-    """Read on to the end of a line; after the CR of a CR LF, that is the LF."""
-    return next(lines_of(file), "").encode(UTF_8, "surrogateescape")
-
-
-def _whole_records(file: Any, delimiter: str, least: int) -> tuple[int, int]:
+def _whole_records(file: Any, found: ImageList, least: int) -> tuple[int, int]:
     """Return the number of bytes and lines of the records, each of one or more lines, that begin in `least` bytes."""
     ends: list[int] = []
     lines = 0
-    for record in csv_records(without_marks(_measured(lines_of(file), ends)), delimiter):
+    source = lines_of(file, ends_with_cr=found.ends_with_cr)
+    for record in csv_records(without_marks(_measured(source, ends)), found.delimiter):
         lines += record.lines
         if ends[lines - 1] >= least:
             break
@@ -79,7 +75,8 @@ def records(part: Part, columns: ListColumns) -> Iterator[Record]:
     else:
         with open_list(part.list) as file:
             skip(file, part.start)
-            lines = without_marks(lines_of(file, None if part.end is None else part.end - part.start))
+            size = None if part.end is None else part.end - part.start
+            lines = without_marks(lines_of(file, size, ends_with_cr=part.list.ends_with_cr))
             if part.list.kind == CSV:
                 yield from _rows(lines, part, columns.uri)
             elif part.list.kind == JSON_LINES:

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from catalogue import storage
 from catalogue.cli.errors import UserError
 from catalogue.lists.values import UTF_8, ImageList
-from catalogue.reasons import StorageError
+from catalogue.reasons import Reason, StorageError
 
 _BLOCK = 1 << 16
 _END_OF_FILE = "\x1a"  # end-of-file mark of DOS, as the last line
@@ -63,11 +64,29 @@ def open_list(found: ImageList) -> Iterator[Any]:
 
 
 def _check_unchanged(found: ImageList) -> None:
-    if found.version is None:
-        return
-    status = storage.stat(found.path)
-    if status is None or status.version != found.version:
+    if found.version is not None and version_of(found.path) != found.version:
         raise UserError(f"{found.path} changed while it was read: wait until it is complete, then run again")
+
+
+def version_of(path: str) -> str | None:
+    """Return the version of a list; None if it does not exist, or if its storage has no versions.
+
+    That of a local file is its size and modification time. Unlike the versions of images, it has no change time: a
+    backup that makes hard links must not end a run.
+
+    Raises:
+        StorageError: the version cannot be read.
+    """
+    if storage.is_remote(path):
+        status = storage.stat(path)
+        return status.version if status else None
+    try:
+        local = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(Reason.READ_FAILED, str(error)) from error
+    return f"{local.st_size}-{local.st_mtime_ns}"
 
 
 def skip(file: Any, count: int) -> None:
@@ -116,17 +135,18 @@ class _Window(io.RawIOBase):
         return len(block)
 
 
-def lines_of(file: Any, size: int | None = None) -> Iterator[str]:
-    """Return the next lines of a file with their ends, which are LF, CR LF or CR, also within quotes.
+def lines_of(file: Any, size: int | None = None, *, ends_with_cr: bool = False) -> Iterator[str]:
+    """Return the next lines of a file with their ends, also within quotes.
 
     Bytes that are not UTF-8 become surrogates, so that a bad line affects no other.
 
     Args:
         file: file of bytes, at the start of a line. It is read ahead.
         size: maximum number of bytes; None for no limit.
+        ends_with_cr: whether a CR ends a line, too, not only LF and CR LF.
     """
     window = io.BufferedReader(_Window(file, size), _BLOCK)
-    return io.TextIOWrapper(window, UTF_8, "surrogateescape", newline="")
+    return io.TextIOWrapper(window, UTF_8, "surrogateescape", newline="" if ends_with_cr else "\n")
 
 
 def size_of(lines: Iterable[str]) -> int:
@@ -134,10 +154,10 @@ def size_of(lines: Iterable[str]) -> int:
     return sum(len(line.encode(UTF_8, "surrogateescape")) for line in lines)
 
 
-def line_ends(block: bytes) -> int:
+def line_ends(block: bytes, *, ends_with_cr: bool) -> int:
     """Return the number of line ends in a block of bytes, see `lines_of`."""
     lines = block.count(b"\n")
-    return lines + block.count(b"\r") - block.count(b"\r\n") if b"\r" in block else lines
+    return lines + block.count(b"\r") - block.count(b"\r\n") if ends_with_cr else lines
 
 
 def without_marks(lines: Iterable[str]) -> Iterator[str]:

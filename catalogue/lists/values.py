@@ -60,7 +60,8 @@ class ImageList:
         delimiter: delimiter of a CSV.
         start: number of bytes of a CSV's header.
         line: number of the first line after `start`; lines count from one.
-        version: version of the file before it was recognized, see `catalogue.storage.Listed`; None if unknown.
+        ends_with_cr: whether a CR ends a line, as on old Macs: there is no LF in the head of the file.
+        version: version of the file before it was recognized; None if unknown.
     """
 
     path: str
@@ -72,6 +73,7 @@ class ImageList:
     delimiter: str = ""
     start: int = 0
     line: int = 1
+    ends_with_cr: bool = False
     version: str | None = None
 
 

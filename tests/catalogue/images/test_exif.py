@@ -21,6 +21,11 @@ def test_damaged_entries_do_not_hide_the_orientation() -> None:
     assert exif.orientation(data_of(ORIENTATION)) == 6
     assert exif.orientation(data_of(FAR_AWAY, ORIENTATION)) == 6
     assert exif.orientation(data_of(FAR_AWAY)) is None
+    assert exif.orientation(b"Exif\0\0" + data_of(ORIENTATION)) == 6
+    for kind, values in ((1, "BBBB"), (3, "HH"), (4, "I"), (8, "hh"), (9, "i")):
+        numbers = (6, *[0] * (len(values) - 1))
+        entry = struct.pack(f"<HHI{values}", 0x112, kind, len(values), *numbers)
+        assert exif.orientation(data_of(entry)) == 6
 
 
 @pytest.mark.parametrize("value", range(1, 9))

@@ -52,6 +52,29 @@ def test_remarks_of_any_size_and_short_chunks_are_passed_over(extra: bytes) -> N
     assert (read_image(png(RED, extra), SPEC) == (255, 0, 0)).all()
 
 
+@pytest.mark.parametrize(
+    ("palette", "alpha", "reason"),
+    [
+        (b"\xff\0\0" * 256, bytes(range(200)) + bytes(100), None),  # longer than any palette
+        (b"\xff\0\0" * 256, b"\xff" * 280 + b"\0" + b"\xff" * 5, None),
+        (b"\xff\0\0", b"\xff", None),
+        (b"", b"\xff", Reason.CORRUPT),
+        (b"\xff\0", b"\xff", Reason.CORRUPT),
+        (None, b"\xff", Reason.CORRUPT),  # Pillow would make it black
+    ],
+)
+def test_palettes(palette: bytes | None, alpha: bytes, reason: Reason | None) -> None:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 3, 0, 0, 0))
+    chunks = (chunk(b"PLTE", palette) if palette is not None else b"") + chunk(b"tRNS", alpha)
+    data = b"\x89PNG\r\n\x1a\n" + head + chunks + chunk(b"IDAT", zlib.compress(bytes(9 * 8))) + chunk(b"IEND", b"")
+    if reason is None:
+        assert (read_image(data, SPEC) == (255, 0, 0)).all()
+    else:
+        with pytest.raises(ImageError) as error:
+            read_image(data, SPEC)
+        assert error.value.reason is reason
+
+
 def test_only_the_color_of_16_bits_is_transparent() -> None:
     """Pillow compares only the high bytes: the other colors of this file would become white, too."""
     colors = [(0x1234, 0x5678, 0x9ABC), (0x1235, 0x5678, 0x9ABC), (0x1234, 0x5678, 0x9A00), (0, 0, 0x4000)] * 2

@@ -201,6 +201,34 @@ def test_large_images_are_refused_before_they_are_decoded() -> None:
     assert error.value.reason is Reason.TOO_MANY_PIXELS
 
 
+@pytest.mark.parametrize("planar", ["separate", "contig"])
+def test_samples_that_are_not_used_cost_nothing(planar: str) -> None:
+    """A file may claim thousands of planes at the same place."""
+    for count, reason in ((9, None), (200, Reason.UNSUPPORTED)):
+        pixels = np.zeros((8, 8, count), np.uint8)
+        pixels[..., 0] = 200
+        buffer = io.BytesIO()
+        arranged = np.moveaxis(pixels, -1, 0) if planar == "separate" else pixels
+        extra = ["unspecified"] * (count - 1)
+        tifffile.imwrite(buffer, arranged, photometric="minisblack", planarconfig=planar, extrasamples=extra)
+        if reason is None:
+            assert (read_image(buffer.getvalue(), SPEC) == 200).all()
+        else:
+            with pytest.raises(ImageError) as error:
+                read_image(buffer.getvalue(), SPEC)
+            assert error.value.reason is reason
+
+
+def test_a_large_strip_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow counts its 48,000 samples as pixels."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)
+    buffer, pixels = io.BytesIO(), np.zeros((300, 32, 5), np.uint8)
+    tifffile.imwrite(buffer, pixels, photometric="separated", planarconfig="contig", extrasamples=["unassalpha"])
+    with pytest.raises(ImageError, match="too_many_pixels: one of the strips or tiles is too large"):
+        read_image(buffer.getvalue(), SPEC, Limits(max_pixels=20_000))
+    assert (read_image(buffer.getvalue(), SPEC, Limits(max_pixels=48_000)) == 255).all()
+
+
 def test_what_is_not_supported_is_described() -> None:
     data = tiff("rgb", "contig", "f32", None, "unassalpha")
     assert data is not None

@@ -514,6 +514,16 @@ def test_an_object_that_is_replaced_between_its_parts_ends_the_run(
         next(inputs.rows(part, ListColumns()))
 
 
+def test_a_hard_link_or_new_permissions_are_no_change_of_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"uri\n" + b"/old.jpg\n" * 100_000)
+    found = first_rows(path)
+    assert isinstance(next(found), Row)
+    os.link(path, tmp_path / "backup.csv")
+    path.chmod(0o640)
+    assert sum(1 for _ in found) == 99_999
+
+
 @pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"uri\n" * 100_000), Path.unlink])
 def test_a_list_that_changes_while_a_part_is_open_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]

@@ -8,11 +8,11 @@ from catalogue.lists import kinds, parts
 from catalogue.lists.values import ListColumns, Part, Record
 
 CONTENTS = {
-    "list.txt": "ä.jpg\rb.jpg\r\n\r\r\nc.jpg\n\rd.jpg\r",
-    "list.csv": "uri,name\r\nä.jpg,1\rb.jpg,2\r\n\r\r\nc.jpg,3\n\rd.jpg,4\r",
-    "quoted.csv": 'uri,name\rä.jpg,"1\r\n2"\rb.jpg,"3\r4\n"\r\n\rc.jpg,5\rd.jpg,6',
-    "open.csv": 'uri,name\nä.jpg,"1\rb.jpg,"2\r\nc.jpg,3\rd.jpg,4\r\n',
-    "list.jsonl": '{"uri": "ä.jpg"}\r{"uri": "b.jpg"}\r\n\r{"uri": "c.jpg"}\n{"uri": "d.jpg"}\r\r\n',
+    "list.txt": "ä.jpg\rb.jpg\r\rc.jpg\rd.jpg\r",
+    "list.csv": "uri,name\rä.jpg,1\rb.jpg,2\r\rc.jpg,3\rd.jpg,4\r",
+    "quoted.csv": 'uri,name\rä.jpg,"1\r2"\rb.jpg,"3\r\r4"\rc.jpg,5\rd.jpg,6',
+    "open.csv": 'uri,name\rä.jpg,"1\rb.jpg,"2\rc.jpg,3\rd.jpg,4\r',
+    "list.jsonl": '{"uri": "ä.jpg"}\r{"uri": "b.jpg"}\r\r{"uri": "c.jpg"}\r{"uri": "d.jpg"}\r',
 }
 
 
@@ -40,18 +40,22 @@ def test_lines_that_end_with_cr_give_the_same_records_however_the_list_is_divide
     assert most >= 3
 
 
-def test_a_cr_outside_quotes_ends_a_record_and_one_within_them_does_not(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text('uri,name\na.jpg,1\rb.jpg,"2\r3"\n', newline="")
+def test_a_cr_outside_quotes_is_a_bad_row_where_lines_end_with_lf(tmp_path: Path) -> None:
+    """Python's csv writer and pandas write it so; two rows would be made of one."""
+    content = 'uri,name,sku\na.jpg,hello\rworld,7\nb.jpg,"2\r3",8\n'
+    (tmp_path / "list.csv").write_text(content, newline="")
     (found,) = records(tmp_path / "list.csv")
-    assert found == [Record(2, {"uri": "a.jpg", "name": "1"}), Record(3, {"uri": "b.jpg", "name": "2\r3"})]
+    assert [record.columns for record in found] == [{}, {"uri": "b.jpg", "name": "2\r3", "sku": "8"}]
+    assert found[0].problem.startswith("a carriage return outside quotes, in a list whose lines end with line feeds: ")
+    assert [record.number for record in found] == [2, 3]
 
 
 def test_parts_touch_each_other_and_cover_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART_BYTES", 50)
-    content = "\ufeff\r\nuri,name\r" + "".join(f'ä{number}.jpg,"x\r\ny"\r' for number in range(100))
+    content = "\ufeff\r\nuri,name\r\n" + "".join(f'ä{number}.jpg,"x\r\ny"\r\n' for number in range(100))
     (tmp_path / "list.csv").write_text(content, encoding="utf-8", newline="")
     found = kinds.recognize(str(tmp_path / "list.csv"), ListColumns())
     assert found is not None
     divided: list[Part] = list(parts.parts(found))
     assert [part.start for part in divided[1:]] == [part.end for part in divided[:-1]]
-    assert (divided[0].start, divided[-1].end) == (len("\ufeff\r\nuri,name\r".encode()), len(content.encode()))
+    assert (divided[0].start, divided[-1].end) == (len("\ufeff\r\nuri,name\r\n".encode()), len(content.encode()))
