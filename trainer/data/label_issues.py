@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -94,5 +95,10 @@ def as_csv(issues: LabelIssues, uris: Sequence[str], truth: np.ndarray, labels: 
     writer.writerow(COLUMNS)
     for row, suggested, confidence in zip(issues.rows, issues.suggested, issues.confidence, strict=True):
         names = (as_cell(labels[number]) for number in (truth[row], suggested))  # escaped for spreadsheets
-        writer.writerow([storage.absolute(uris[row]), *names, f"{confidence:.4f}"])
+        writer.writerow([_as_cell(storage.absolute(uris[row])), *names, f"{confidence:.4f}"])
     return text.getvalue()
+
+
+def _as_cell(location: str) -> str:
+    """Return a location as `--drop` reads it: cells are stripped, so a path that ends with a space is a file URI."""
+    return location if location == location.strip() or storage.is_remote(location) else Path(location).as_uri()

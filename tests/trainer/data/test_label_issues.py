@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.trainer.data.conftest import Features
 from trainer.data import label_issues
+from trainer.data.examples import dropped_names
 from trainer.data.label_issues import COLUMNS, as_csv, find_label_issues
 
 
@@ -37,6 +39,15 @@ def test_the_list_names_photos_wherever_it_is_read() -> None:
     assert [row[:3] for row in rows] == [["gs://shop/9.jpg", "shoes", "hat"]]
     (_, row) = csv.reader(io.StringIO(as_csv(find_label_issues(values, truth, 2), uris, truth, ["=1+1", "@shoes"])))
     assert row[1:3] == ["'@shoes", "'=1+1"]  # not executed by spreadsheets
+
+
+def test_a_name_that_ends_with_a_space_does_not_drop_its_neighbor(tmp_path: Path) -> None:
+    values = np.eye(2, dtype=np.float32)[[0, 0, 0, 0, 0, 1, 1, 1, 1, 0]]
+    uris = [f"{tmp_path}/{number}.jpg" for number in range(8)] + [f"{tmp_path}/a.jpg", f"{tmp_path}/a.jpg "]
+    truth = np.array([0] * 5 + [1] * 5)
+    listed = as_csv(find_label_issues(values, truth, 2), uris, truth, ["hat", "shoes"])
+    (tmp_path / "label_issues.csv").write_text(listed)
+    assert dropped_names(str(tmp_path / "label_issues.csv")) == {uris[-1]}
 
 
 def test_more_features_than_photos_are_regressed_by_a_smaller_matrix() -> None:
