@@ -130,11 +130,13 @@ def _decode(data: bytes, fits: Sequence[Callable[[int, int], Fit]], limits: Limi
         tiff.scale_palette(image)
         if has_deep_color:
             colors.make_transparent(image, open_image(data, limits))
-    with broken_file(limits):
-        colors.drop_odd_metadata(image)
-        orientation, profile = _orientation(image), _profile(data, image)
-        whole = image.crop(box) if box else colors.without_empty_alpha(image)
+    colors.drop_odd_metadata(image)
+    orientation, profile = _orientation(image), _profile(data, image)
+    whole = image.crop(box) if box else colors.without_empty_alpha(image)
+    try:
         pictures = [shrink(whole, fit(*whole.size), frame, profile) for fit in fits]
+    except MemoryError as error:
+        raise ImageError(Reason.TOO_MANY_PIXELS, "not enough memory to shrink the image") from error
     turn = _TRANSPOSE.get(orientation) if orientation else None
     return [picture.transpose(turn) for picture in pictures] if turn is not None else pictures
 
