@@ -23,7 +23,11 @@ TRAINING, VALIDATION = (SHARED / "datasets/clothing" / name for name in ("train"
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Create a temporary folder. Its ``keras`` links to the ImageNet weights: Keras writes a file of its own there."""
+    """Create a temporary folder.
+
+    Its subfolder ``keras`` serves as ``KERAS_HOME``: Keras can write its settings there, and ``models`` links to the
+    shared ImageNet weights.
+    """
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "keras")
         home.mkdir()

@@ -1,9 +1,9 @@
-"""Measure fine-tuning techniques that `train` does not offer against the recipe for fine-tuning, with three seeds each.
+"""Compare fine-tuning techniques, most of which `train` does not offer, with a shortened recipe and three seeds each.
 
 ``python -m benchmarks.techniques`` measures all of them; names as arguments choose some. The recipe runs with one view
 of each photo and half of the epochs and augmented copies, which takes a quarter of the time. Each technique replaces a
-function of `trainer.fitting` in the process that trains; the rest of the trainer is unchanged. A run takes some
-minutes. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+function of `trainer.fitting` in the process that trains; the rest of the trainer is unchanged. Each of the 24 runs
+takes some minutes. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ _UNSUPPORTED = {
 _COMPONENTS = (1, 3, 4)
 _BEFORE_A_SCAN = (0xC4, _START_OF_SCAN, 0xDB, 0xDD)  # tables, and the scan header itself
 _END = b"\xff\xd9"
-# A decoder reads a few bytes ahead. No Huffman code consists of ones only; in a scan FF is written as FF 00.
+# Padding, since a decoder reads a few bytes ahead. It is all 1 bits, which is never a Huffman code. In a scan, FF is
+# written as FF 00.
 _READ_AHEAD = b"\xff\0" * 8
 _NOISES = [random.Random(seed).randbytes(65536).replace(b"\xff", b"\xff\0") for seed in range(4)]
 _MAX_ZEROS = 3

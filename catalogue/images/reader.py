@@ -142,7 +142,7 @@ def _decode(data: bytes, fits: Sequence[Callable[[int, int], Fit]], limits: Limi
 
 
 def _scale(fit: Fit) -> float:
-    """Return the factor by which the requested part is scaled, the larger one of both sides."""
+    """Return the factor by which the requested part is scaled: the larger of the horizontal and vertical factors."""
     (left, top, right, bottom), (width, height) = fit
     return max(width / (right - left), height / (bottom - top))
 

@@ -67,7 +67,7 @@ VersionOf = Callable[[Any], "str | None"]
 
 
 def client_options(endpoint: str | None) -> ClientConfig:
-    """Return the HTTP client options of a store. Plain HTTP is allowed if the endpoint uses it, like test servers."""
+    """Return the HTTP client options of a store. Plain HTTP is allowed if the endpoint uses it, as test servers do."""
     return {**CLIENT_OPTIONS, "allow_http": bool(endpoint and endpoint.startswith("http://"))}
 
 

@@ -14,7 +14,7 @@ from trainer.evaluation.evaluated import Comparison, Evaluated
 from trainer.evaluation.pictures import Pictures
 
 PICTURES, NETWORK_INPUTS = 12, 4
-_INPUTS = "<p>Each photo, and the pixels the network takes of it. Whatever is cut off here cannot be recognized.</p>"
+_INPUTS = "<p>Each photo, and the part of it that the network sees. Anything cut off here cannot be recognized.</p>"
 
 
 def evaluation_page(

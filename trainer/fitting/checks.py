@@ -155,7 +155,7 @@ def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> Non
 
 
 def check_fitted(logits: np.ndarray, truth: np.ndarray) -> None:
-    """Reject a network that is worse than guessing even after calibration.
+    """Reject a network whose training diverged: even calibrated, it is far worse than guessing.
 
     Args:
         logits: float [N, K], logits of the validation photos.
