@@ -177,7 +177,7 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
         runner = options.view_as(StandardOptions).runner
         say(f"classifying {shown(config.manifest.inputs)} with model {run.model.id} on {runner}")
         if is_continued:
-            say(f"continuing an earlier run in {run.output}: images it has classified are not classified again")
+            say(f"continuing an earlier run in {run.output}: its results are reused where they still apply")
         start = local_run.run if runners.is_local(options) else remote_run.run
         start(config, run, options)
         folder = committed_to(run)

@@ -15,7 +15,8 @@ The policy (its version is `POLICY`, which model directories record):
 * the image is resized to the network's input shape by one of `RESIZE_RULES`, bilinear with antialiasing; for a network
   with several views, by each of them, from one decoded image.
 
-Images are converted and shrunk strip by strip, so that an image needs little more memory than its own pixels.
+Images are converted and shrunk strip by strip, so that an image needs little more memory than its own pixels. Only WebP
+and the kinds of TIFF that `catalogue.images.tiff_samples` rewrites need more.
 """
 
 from __future__ import annotations
