@@ -30,13 +30,10 @@ def reliability_diagram(bins: Sequence[dict[str, Any]]) -> str:
 
 
 def dots(points: Sequence[tuple[str, float]]) -> str:
-    """Draw values by setting: numbers in ascending order, other settings in order of first appearance."""
-    try:
-        chosen = sorted({name for name, _ in points}, key=float)
-    except ValueError:
-        chosen = list(dict.fromkeys(name for name, _ in points))
+    """Draw values by setting: words in order of first appearance, then numbers in ascending order."""
     if not points:
         return "<p>No data.</p>"
+    chosen = sorted(dict.fromkeys(name for name, _ in points), key=_words_first)
     width, height, left = 420, 170, 44
     low, high = min(value for _, value in points), max(value for _, value in points)
     span, step = (high - low) or 1.0, (width - left) / len(chosen)
@@ -52,6 +49,13 @@ def dots(points: Sequence[tuple[str, float]]) -> str:
         marks += f'<text {place} text-anchor="middle">{text(_short(chosen[n]))}</text>'
     scale = f'<text x="0" y="16">{high:.3f}</text><text x="0" y="{height - 30}">{low:.3f}</text>'
     return f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}">{marks}{scale}</svg>'
+
+
+def _words_first(name: str) -> tuple[bool, float]:
+    try:
+        return True, float(name)
+    except ValueError:
+        return False, 0.0
 
 
 def _short(name: str) -> str:

@@ -10,6 +10,7 @@ from catalogue.cli import flags
 from catalogue.cli.errors import UserError
 from catalogue.images.spec import RESIZE_RULES, ImageSpec
 from trainer.fitting.augmentation import DEFAULT, Augmentation
+from trainer.networks import names
 
 COPIES = 6
 _ANY_SIZE = 224
@@ -34,6 +35,16 @@ def add_arguments(add: Any) -> None:
         type=_views,
         metavar="RULE,RULE",
         help="resize rules whose features are averaged, such as crop,pad; multiplies the time",
+    )
+
+
+def add_color_mode_argument(add: Any) -> None:
+    """Add ``--color-mode``; `add` is the ``add_argument`` method of a parser or group."""
+    add(
+        "--color-mode",
+        choices=names.COLOR_MODES,
+        default=names.COLOR_MODES[0],
+        help="color mode of our own networks",
     )
 
 

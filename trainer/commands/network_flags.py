@@ -47,12 +47,7 @@ def add_arguments(add: Any) -> None:
 
 def add_advanced_arguments(add: Any) -> None:
     """Add the flags of our own networks; `add` is the ``add_argument`` method of a parser or group."""
-    add(
-        "--color-mode",
-        choices=names.COLOR_MODES,
-        default=names.COLOR_MODES[0],
-        help="color mode of our own networks",
-    )
+    image_flags.add_color_mode_argument(add)
     add(
         "--convolutions",
         type=flags.positive_ints,

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import PIL.Image
 
 from catalogue import storage
 from catalogue.cli import flags
@@ -48,7 +49,7 @@ def preview(arguments: argparse.Namespace) -> None:
     photo = read_photo(sides["training"][0], spec, limits)
     if isinstance(photo, Unreadable):
         raise UserError(f"{photo.example.uri} has changed while it was being read: run the command again")
-    image = photo.image
+    image = _colored(photo.image, a.color_mode)
     shape = f"{' × '.join(map(str, image.shape[:2]))}, gray" if _is_gray(image) else " × ".join(map(str, image.shape))
     about = f"{shape}, {image.dtype}, {image.min()} to {image.max()}"
     print_line(f"the first photo: {about}")
@@ -56,11 +57,11 @@ def preview(arguments: argparse.Namespace) -> None:
         page.cards({name: f"{len(examples):,}" for name, examples in sides.items()} | {"an image": about}),
         split_sections.counts(sides, found.labels),
         *split_sections.photos(sides),
-        page.section("The first photo", _array(photo)),
+        page.section("The first photo", _array(photo, image)),
     ]
     varied = image_flags.augmentation(a)
     if varied:
-        sections.append(page.section("The first photo, augmented", _copies(photo, varied, a.seed)))
+        sections.append(page.section("The first photo, augmented", _copies(photo, varied, a.seed, a.color_mode)))
     storage.make_folder(a.output, "--output")
     storage.write_text(f"{a.output}/report.html", page.document("Photos", f"{a.data}, before training", sections))
     say(f"report written to {a.output}")
@@ -85,9 +86,15 @@ def _is_gray(image: np.ndarray) -> bool:
     return bool((image == image[..., :1]).all())
 
 
-def _array(photo: Photo) -> str:
+def _colored(image: np.ndarray, color_mode: str) -> np.ndarray:
+    """Return an image in a color mode; grayscale has three equal channels, weighted as in ITU-R BT.601."""
+    if color_mode == "rgb":
+        return image
+    return np.asarray(PIL.Image.fromarray(image).convert("L").convert("RGB"))
+
+
+def _array(photo: Photo, image: np.ndarray) -> str:
     """Return HTML with a photo as the network receives it, as an image and as numbers."""
-    image = photo.image
     is_gray = _is_gray(image)
     channels = {"gray": image[..., 0]} if is_gray else dict(zip(("red", "green", "blue"), image.T, strict=True))
     parts = [page.gallery([page.figure(page.jpeg(image), page.text(photo.example.label), photo.example.uri)])]
@@ -98,13 +105,14 @@ def _array(photo: Photo) -> str:
     return "".join(parts)
 
 
-def _copies(photo: Photo, varied: Augmentation, seed: int) -> str:
+def _copies(photo: Photo, varied: Augmentation, seed: int, color_mode: str) -> str:
     from trainer.fitting import warping  # importing TensorFlow takes seconds
 
     side = photo.image.shape[1]
     drawn = np.concatenate([augmentation.draws(seed, copy, 1) for copy in range(1, COPIES + 1)])
     images = np.repeat(photo.image[np.newaxis], COPIES, axis=0)
     made = warping.apply(images, *augmentation.variation(varied, drawn, side)).numpy()
-    figures = [page.figure(page.jpeg(photo.image), "<b>original</b>", photo.example.uri)]
-    figures += [page.figure(page.jpeg(image), f"{number}", f"copy {number}") for number, image in enumerate(made, 1)]
+    shown = [page.jpeg(_colored(image, color_mode)) for image in (photo.image, *made)]
+    figures = [page.figure(shown[0], "<b>original</b>", photo.example.uri)]
+    figures += [page.figure(picture, f"{number}", f"copy {number}") for number, picture in enumerate(shown[1:], 1)]
     return page.gallery(figures)

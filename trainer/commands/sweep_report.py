@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from catalogue.cli.logs import print_line, say
 from catalogue.cli.text import counted
 from catalogue.html import charts, page
+from trainer.commands.sweep_flags import train_config
 from trainer.commands.sweep_trials import Trial, named, rank
 from trainer.evaluation.report import curves
 
@@ -16,6 +17,8 @@ _ABOUT_TABLE = (
     "<p>Best trial first. Each number links to the report of its trial. Accuracy and loss are measured on the "
     "validation photos. An empty cell is the value without --vary.</p>"
 )
+
+_NOT_VARIED = "not varied"
 
 
 def show(trial: Trial, number: int) -> None:
@@ -75,11 +78,6 @@ def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]
          *map(page.text, row)]
         for n, row in zip(numbers, cells, strict=True)
     ]  # fmt: skip
-    done = [trial for trial in trials if trial.accuracy is not None]
-    plots = [
-        page.section(flag, charts.dots([(t.values[flag], t.accuracy or 0.0) for t in done if flag in t.values]))
-        for flag in varied
-    ]
     best, headline = ranked[0], ""
     cards = {"trials": f"{len(trials):,}"}
     if best.accuracy is not None:
@@ -87,7 +85,28 @@ def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]
         headline = f"Best of {counted(len(trials), 'trial')}: {best.accuracy:.1%} with {named(best.values)}"
     subject = f"{arguments.backbone} on {arguments.data}"
     table = page.section("Trials", _ABOUT_TABLE, page.table(["trial", *header], rows))
-    return page.document("Sweep", subject, [page.cards(cards), table, *plots, *_curves(trials)], headline=headline)
+    return page.document(
+        "Sweep",
+        subject,
+        [page.cards(cards), table, *_plots(arguments, varied, trials), *_curves(trials)],
+        headline=headline,
+    )
+
+
+def _plots(
+    arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]
+) -> Iterator[str]:
+    """Yield a plot of the accuracy by value for each flag. The trial of --one-at-a-time without --vary is in all."""
+    done = [(trial, trial.accuracy) for trial in trials if trial.accuracy is not None]
+    plain = train_config(arguments, {}) if arguments.one_at_a_time else None
+    for flag in varied:
+        points = [(trial.values[flag], accuracy) for trial, accuracy in done if flag in trial.values]
+        points += [
+            (_NOT_VARIED, accuracy)
+            for trial, accuracy in done
+            if flag not in trial.values and train_config(arguments, trial.values) == plain
+        ]
+        yield page.section(flag, charts.dots(points))
 
 
 def _curves(trials: Sequence[Trial]) -> Iterator[str]:

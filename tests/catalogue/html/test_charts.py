@@ -55,9 +55,13 @@ def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None
 
 @pytest.mark.parametrize(
     ("points", "order"),
-    [([("0.5", 1.0), ("0.1", 2.0), ("1e-3", 3.0)], [3.0, 2.0, 1.0]), ([("b", 1.0), ("a", 2.0)], [1.0, 2.0])],
+    [
+        ([("0.5", 1.0), ("0.1", 2.0), ("1e-3", 3.0)], [3.0, 2.0, 1.0]),
+        ([("b", 1.0), ("a", 2.0)], [1.0, 2.0]),
+        ([("0.5", 1.0), ("0.1", 2.0), ("none", 3.0)], [3.0, 2.0, 1.0]),
+    ],
 )
-def test_dots_stand_in_the_order_of_numbers_or_of_appearance(
+def test_dots_draws_words_in_order_of_appearance_then_numbers_in_ascending_order(
     points: list[tuple[str, float]], order: list[float]
 ) -> None:
     circles = sorted(elements(charts.dots(points), "circle"), key=lambda circle: float(circle.attrib["cx"]))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 from catalogue import model_dir
+from catalogue.images.spec import DEFAULT_LIMITS, ImageSpec
 from trainer.__main__ import main
+from trainer.data.examples import Example
+from trainer.data.photos import Photo, read_photo
 
 
 def run(data: Path, output: Path, *more: object) -> int:
@@ -57,6 +64,24 @@ def test_it_shows_photos_of_each_side_numbers_and_variants(
     varied = (tmp_path / "varied/report.html").read_text()
     pictures = re.findall(r'src="(data:image/jpeg[^"]*)', varied.split("<h2>The first photo, augmented")[1])
     assert len(set(pictures)) == len(pictures) == 24
+
+
+def test_grayscale_photos_are_shown_as_the_network_sees_them(
+    drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--image-size", 16, "--color-mode", "grayscale", "--augment")
+    assert run(drawn, tmp_path / "out", *flags) == 0
+    assert "the first photo: 16 × 16, gray, uint8, " in capfd.readouterr().out
+    text = (tmp_path / "out/report.html").read_text()
+    (shown,) = re.findall(r"<pre>([^<]*)", text)
+    first = re.findall(r'alt="([^"]*)"', text.split("<h2>The first photo")[1])[0]
+    photo = read_photo(Example(first, ""), ImageSpec(16), DEFAULT_LIMITS)
+    assert isinstance(photo, Photo)
+    gray = keras.ops.convert_to_numpy(keras.ops.image.rgb_to_grayscale(photo.image.astype("float32")))[..., 0]
+    assert np.abs(np.array(re.findall(r"\d+", shown), int).reshape(16, 16) - gray).max() <= 1
+    for picture in re.findall(r'src="data:image/jpeg;base64,([^"]*)', text.split("<h2>The first photo")[1]):
+        with PIL.Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+            assert np.ptp(np.asarray(image.convert("RGB")).astype(int), axis=-1).max() == 0
 
 
 def test_what_cannot_be_read_is_left_out_as_in_training(

@@ -135,13 +135,18 @@ def test_a_trial_that_cannot_be_made_does_not_end_a_sweep_that_goes_on(
 
 def test_one_at_a_time_and_the_best_trained_again(drawn: Path, tmp_path: Path) -> None:
     vary = ("--vary", "learning-rate", 0.001, 0.02, "--vary", "dropout", 0.2, 0.5, "--vary", "augment", "no", "yes")
+    vary += ("--vary", "max-norm", 2)
     assert run(drawn, tmp_path / "out", *vary, "--one-at-a-time", "--model-dir", tmp_path / "model") == 0
     found = json.loads((tmp_path / "out/sweep.json").read_text())
     tried = [trial["values"] for trial in found["trials"]]  # 0.001, 0.2 and no are the defaults, tried only once
     given = {"learning-rate": "0.001", "dropout": "0.2", "augment": "no"}
-    assert tried == [given, {"learning-rate": "0.02"}, {"dropout": "0.5"}, {"augment": "yes"}]
+    assert tried == [given, {"learning-rate": "0.02"}, {"dropout": "0.5"}, {"augment": "yes"}, {"max-norm": "2"}]
     accuracy = model_dir.read(tmp_path / "model").info.metrics["accuracy"]
     assert accuracy == max(trial["accuracy"] for trial in found["trials"])
+    plots = (tmp_path / "out/report.html").read_text().split("<h2>")[2:]
+    settings = {plot.partition("<")[0]: re.findall(r"<title>([^:]*):", plot) for plot in plots}
+    assert settings["max-norm"] == ["2", "not varied"]
+    assert settings["dropout"] == ["0.2", "0.5"]
 
 
 def test_optuna_chooses_within_ranges(drawn: Path, tmp_path: Path) -> None:
