@@ -40,11 +40,16 @@ def table(text: str, title: str, number: int = 0) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in tables[number].splitlines()[2:]]
 
 
-def commands(text: str) -> list[list[str]]:
-    """Return the commands of this project in the ``sh`` blocks of a page, each a list of words."""
+def shell_commands(text: str) -> list[list[str]]:
+    """Return the commands in the ``sh`` blocks of a page, each a list of words."""
     blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True))[:2] == ["python", "-m"]]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the commands of this project in the ``sh`` blocks of a page, each a list of words."""
+    return [words for words in shell_commands(text) if words[:2] == ["python", "-m"]]
 
 
 def test_the_readme_is_short(docs: dict[str, str]) -> None:

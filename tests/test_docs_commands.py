@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main as pipeline_main
-from tests.test_docs import commands
+from tests.test_docs import commands, shell_commands
 from trainer.__main__ import main as trainer_main
 
 REPOSITORY = Path(__file__).parents[1]
@@ -26,15 +27,30 @@ NOT_RUN = {
     "gs://": "needs a bucket; the same flags are tested on a local fake of Google Cloud Storage",
     "s3://": "needs a Flink cluster; tests/test_clusters.py runs the same flags on one",
 }
+OTHER_PROGRAMS = {
+    "make": ".ci/run makes the targets that take minutes; the others need hours or Chromium",
+    ".": "activates the environment that the tests run in",
+    "kubectl": "needs a Kubernetes cluster; tests/test_deploy.py checks the files and tests/test_clusters.py runs them",
+    "sed": "the same",
+    "docker": "needs Docker; tests/test_docker.py runs the steps of the Dockerfile",
+    "gcloud": "needs a Google Cloud account",
+    "IMAGE=europe-docker.pkg.dev/shop/images/catalogue-classifier": "a variable for gcloud",
+    "java": "needs a Flink cluster; tests/engines.py starts the same program by its main class",
+}
 MORE = {
     "sweep": ["--backbone", "small", "--image-size", "32", "--epochs", "1"],  # takes only seconds
     "import": ["--preparation", "none"],  # the best one is ambiguous with so few photos
 }
 
 
+def texts() -> dict[str, str]:
+    """Return the content of the README, CONTRIBUTING and each page of the docs, by path."""
+    files = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+    return {str(file.relative_to(REPOSITORY)): file.read_text(encoding="utf-8") for file in files}
+
+
 def pages_with_commands() -> list[str]:
-    files = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
-    return [str(file.relative_to(REPOSITORY)) for file in files if commands(file.read_text(encoding="utf-8"))]
+    return [name for name, text in texts().items() if commands(text)]
 
 
 def pages() -> list[str]:
@@ -42,7 +58,7 @@ def pages() -> list[str]:
 
 
 def runnable(name: str) -> list[list[str]]:
-    found = commands((REPOSITORY / name).read_text(encoding="utf-8"))
+    found = commands(texts()[name])
     return [words for words in found if not any(mark in shlex.join(words) for mark in NOT_RUN)]
 
 
@@ -107,9 +123,22 @@ def test_the_commands_of_a_page_run(
         assert run(words, keras_home) == 0, (words, capfd.readouterr().err)
 
 
+def test_commands_of_other_programs_are_listed_with_a_reason() -> None:
+    found = {words[0] for text in texts().values() for words in shell_commands(text) if words[:2] != ["python", "-m"]}
+    assert found == set(OTHER_PROGRAMS)
+
+
+def test_all_commands_are_in_shell_blocks() -> None:
+    programs = {"python", "pip", "java", *OTHER_PROGRAMS}
+    for name, text in texts().items():
+        for language, block in re.findall(r"(?m)^ *```(\w*)\n(.*?)```", text, flags=re.DOTALL):
+            lines = [line.split() for line in block.splitlines() if line.strip()]
+            assert language == "sh" or not any(words[0] in programs for words in lines), (name, block)
+
+
 def test_what_is_listed_exists() -> None:
-    texts = {name: commands((REPOSITORY / name).read_text(encoding="utf-8")) for name in pages_with_commands()}
+    found = [shlex.join(words) for text in texts().values() for words in commands(text)]
     assert all((REPOSITORY / name).exists() for name in TESTED_ELSEWHERE)
     for mark in NOT_RUN:
-        assert any(mark in shlex.join(words) for found in texts.values() for words in found), mark
+        assert any(mark in command for command in found), mark
     assert sum(len(runnable(name)) for name in pages()) >= 12
