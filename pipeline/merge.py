@@ -24,7 +24,15 @@ from pipeline import remote_run
 from pipeline.records import FetchedImage, ListedImage, Part
 from pipeline.run_dir import preflight, report
 from pipeline.run_dir.commit import Contents, publish
-from pipeline.run_dir.layout import DEAD_LETTERS, JOURNAL, PREDICTIONS, RUN_FILE, STATS_FILE, SUCCESS_FILE
+from pipeline.run_dir.layout import (
+    DEAD_LETTERS,
+    JOURNAL,
+    PREDICTIONS,
+    RUN_FILE,
+    STATS_FILE,
+    SUCCESS_FILE,
+    part_names,
+)  # fmt: skip
 from pipeline.run_dir.lock import held
 from pipeline.run_dir.merged_record import merged_class_stats, merged_record
 from pipeline.run_dir.row_counts import columns_and_rows
@@ -185,7 +193,8 @@ def _contents(attempt: Attempt, runs: Sequence[str], records: Sequence[dict[str,
         stats = [_class_stats(run) for run in runs]
         class_stats, record = merged_class_stats(stats), merged_record(attempt, records)
         thumbnails = dict(found for found in pool.map(_thumbnail, _pictured(class_stats)) if found)
-    return Contents(parts, record, class_stats, report.run_page(record, class_stats, thumbnails))
+    page = report.run_page(record, class_stats, thumbnails, part_names(parts))
+    return Contents(parts, record, class_stats, page)
 
 
 def _parts(

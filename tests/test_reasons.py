@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,3 +79,5 @@ def test_every_reason_has_a_file(
     assert len(read_rows(tmp_path / "run")) == 2
     page = (tmp_path / "run/report.html").read_text()
     assert all(reason.sentence in page for reason in Reason)
+    files = sorted(str(file.relative_to(tmp_path / "run")) for file in (tmp_path / "run/dead_letters").iterdir())
+    assert files == re.findall(r'href="(dead_letters/[^"]*)"', page)

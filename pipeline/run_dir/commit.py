@@ -30,6 +30,7 @@ from pipeline.run_dir.layout import (
     STATS_FILE,
     SUCCESS_FILE,
     TEMPORARY,
+    part_names,
 )
 from pipeline.run_dir.lock import check_holder, exclusive, release_left
 from pipeline.run_dir.metrics import metrics_text
@@ -181,7 +182,7 @@ def _contents(run: Run, results: Results) -> Contents:
         raise UserError(f"another run in {run.output} has removed files of this one: give each run its own --output")
     class_stats = class_stats_of(run.model, counts, statistics.classes())
     record = record_of(run, counts, results.whole, statistics.failures(), results.measured)
-    page = run_page(record, class_stats, results.thumbnails)
+    page = run_page(record, class_stats, results.thumbnails, part_names(parts))
     _check_parts(parts)
     return Contents(parts, record, class_stats, page)
 
@@ -245,15 +246,9 @@ def _counts_of(parts: Iterable[Part], results: Results) -> Counts:
     )
 
 
-def _place(target: str, parts: Iterable[Part]) -> None:
+def _place(target: str, parts: Sequence[Part]) -> None:
     """Copy the parts into a run directory, under their final names."""
-    totals = collections.Counter(part.folder for part in parts)
-
-    def place(part: Part) -> str:
-        ending = part.path.rpartition(".")[2]
-        return f"{target}/{part.folder}/part-{part.number:05}-of-{totals[part.folder]:05}.{ending}"
-
-    storage.copy_all((part.path, place(part)) for part in parts)
+    storage.copy_all((part.path, f"{target}/{name}") for part, name in zip(parts, part_names(parts), strict=True))
 
 
 def _write_json(path: str, content: dict[str, Any]) -> None:

@@ -18,6 +18,11 @@
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Iterable
+
+from pipeline.records import Part
+
 PREDICTIONS, DEAD_LETTERS, JOURNAL = "predictions", "dead_letters", "journal"
 STATS_FILE, RUN_FILE, REPORT_FILE = "class_stats.json", "run.json", "report.html"
 METRICS_FILE = "metrics.prom"
@@ -25,3 +30,15 @@ SUCCESS_FILE = "_SUCCESS"
 TEMPORARY, STARTED, JOB_FILE = "_temporary", "started", "job.json"
 LOCK_FILE = "_lock"
 FAILED = "_failed"
+
+
+def part_names(parts: Iterable[Part]) -> list[str]:
+    """Return the final path of each part in the run directory, given all parts of the run."""
+    parts = list(parts)
+    totals = collections.Counter(part.folder for part in parts)
+
+    def name(part: Part) -> str:
+        ending = part.path.rpartition(".")[2]
+        return f"{part.folder}/part-{part.number:05}-of-{totals[part.folder]:05}.{ending}"
+
+    return [name(part) for part in parts]

@@ -17,6 +17,7 @@ from pipeline.run_dir.layout import DEAD_LETTERS
 
 THUMBNAIL_SIDE = 160
 CLASSES_WITH_PICTURES = 60
+_LINKED_FILES = 20
 
 
 def pictured(classes: Iterable[tuple[int, Sequence[str]]]) -> Iterator[str]:
@@ -46,13 +47,16 @@ def shown(inputs: Sequence[str]) -> str:
     return ", ".join(inputs[:3]) + (f" and {len(inputs) - 3:,} more" if len(inputs) > 3 else "")
 
 
-def run_page(record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
+def run_page(
+    record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnails: Mapping[str, bytes], parts: Sequence[str]
+) -> str:
     """Return the page.
 
     Args:
         record: content of ``run.json``.
         class_stats: content of ``class_stats.json``.
         thumbnails: location, with credentials masked -> JPEG.
+        parts: paths of all parts, relative to the run directory.
     """
     counts, timings = record["counts"], record["timings"]
     failed = sum(counts["dead_letters"].values())
@@ -70,6 +74,7 @@ def run_page(record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnai
     pictured_classes = [own for own in ranked if own[1]["count"]][:CLASSES_WITH_PICTURES]
     names = {label: f"class-{number}" for number, (label, _) in enumerate(pictured_classes)}
     galleries = [page.anchor(names[label], label, _galleries(own, thumbnails)) for label, own in pictured_classes]
+    dead_letters = _dead_letter_table(counts["dead_letters"], record["dead_letter_examples"], parts)
     return page.document(
         "Catalogue run",
         f"{shown(record['input'])} · model {record['model_id']} · finished {page.moment(timings['finished'])}",
@@ -77,7 +82,7 @@ def run_page(record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnai
             page.cards(figures),
             problems,
             page.section("Classes", _class_table(ranked, names)),
-            page.section("Dead letters", _dead_letter_table(counts["dead_letters"], record["dead_letter_examples"])),
+            page.section("Dead letters", dead_letters),
             page.section("Most and least certain photos of each class", *galleries),
             page.section("Run", _run_table(record)),
         ],
@@ -130,7 +135,9 @@ def _class_table(ranked: list[tuple[str, Any]], anchors: Mapping[str, str]) -> s
     return page.table(header, (row(label, own) for label, own in ranked))
 
 
-def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, list[dict[str, str]]]) -> str:
+def _dead_letter_table(
+    counts: Mapping[str, int], examples: Mapping[str, list[dict[str, str]]], parts: Sequence[str]
+) -> str:
     if not counts:
         return "<p>None.</p>"
     reasons = {reason.code: reason for reason in Reason}
@@ -141,9 +148,11 @@ def _dead_letter_table(counts: Mapping[str, int], examples: Mapping[str, list[di
         return [page.text(code), f"{count:,}", sentence, shown]
 
     ranked = sorted(counts.items(), key=lambda item: -item[1])
-    rows = page.file_link(DEAD_LETTERS + "/", f"All rows are in {DEAD_LETTERS}/")
+    files = [name for name in parts if name.startswith(f"{DEAD_LETTERS}/")]
+    links = ", ".join(page.file_link(name, page.text(name)) for name in files[:_LINKED_FILES])
+    more = f" and {len(files) - _LINKED_FILES:,} more files" if len(files) > _LINKED_FILES else ""
     table = page.table(["reason", "images", "meaning", "examples"], (row(*item) for item in ranked), wide=(2, 3))
-    return f"{table}<p>{rows}</p>"
+    return f"{table}<p>All rows: {links}{more}</p>"
 
 
 def _galleries(own: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:

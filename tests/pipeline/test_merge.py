@@ -112,6 +112,8 @@ def test_merged_shards_are_the_undivided_run(
         (whole / "report.html").read_text().count("data:image/jpeg")
     )
     assert {file.name for file in run.iterdir()} == {file.name for file in whole.iterdir()}
+    linked = re.findall(r'href="(dead_letters/[^"]*)"', (run / "report.html").read_text())
+    assert linked == sorted(str(file.relative_to(run)) for file in (run / "dead_letters").iterdir())
 
 
 def test_what_run_json_says_of_a_merged_run(runs: dict[str, tuple[Path, list[Path]]], tmp_path: Path) -> None:

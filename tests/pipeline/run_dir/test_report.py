@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
         FetchedImage(ListedImage("/a", ()), (drawn / "hat/00.jpg").read_bytes(), "hash", None), limits=Limits()
     )
     assert found is not None
-    text = report.run_page(RECORD, {"classes": CLASSES}, {"/a": found[1]})
+    text = report.run_page(RECORD, {"classes": CLASSES}, {"/a": found[1]}, [])
     for words in (
         "2 of 5 images failed",
         "hat &lt;b&gt;",
@@ -77,7 +78,16 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
 
 def test_a_run_without_dead_letters() -> None:
     record = RECORD | {"counts": RECORD["counts"] | {"dead_letters": {}}, "problems": []}
-    assert "<p>None.</p>" in report.run_page(record, {"classes": CLASSES}, {})
+    assert "<p>None.</p>" in report.run_page(
+        record, {"classes": CLASSES}, {}, ["dead_letters/part-00000-of-00001.jsonl"]
+    )
+
+
+def test_dead_letters_link_to_their_first_files() -> None:
+    parts = [f"{folder}/part-{n:05}-of-00023.jsonl" for folder in ("dead_letters", "predictions") for n in range(23)]
+    text = report.run_page(RECORD, {"classes": CLASSES}, {}, parts)
+    assert re.findall(r'<a href="([^"#]+)"', text) == parts[:20]
+    assert " and 3 more files" in text
 
 
 def test_the_photos_shown_are_those_of_the_most_frequent_classes() -> None:
