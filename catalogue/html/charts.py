@@ -11,22 +11,29 @@ from catalogue.html.page import text
 
 
 def reliability_diagram(bins: Sequence[dict[str, Any]]) -> str:
-    """Draw accuracy by score: a bar for each non-empty bin, and the line of perfect calibration."""
-    side, left = 260, 34
-    width = side / len(bins)
-    bars = "".join(
-        f'<rect class="bar" x="{left + width * n + 1:.1f}" y="{side * (1 - b["accuracy"]):.1f}" '
-        f'width="{width - 2:.1f}" height="{side * b["accuracy"]:.1f}"><title>score {b["score"]:.2f}: right in '
-        f"{b['accuracy']:.1%} of {counted(b['count'], 'photo')}</title></rect>"
-        for n, b in enumerate(bins)
-        if b["count"]
-    )
-    line = f'<line class="even" x1="{left}" y1="{side}" x2="{left + side}" y2="0"/>'
-    marks = f'<text x="0" y="12">100 %</text><text x="18" y="{side}">0</text>'
+    """Draw accuracy by score: a bar for each non-empty bin, the line of perfect calibration, and the photos per bin."""
+    side, left, below, most = 260, 34, 64, max(b["count"] for b in bins)
+    width, bottom = side / len(bins), side + below
+
+    def bar(n: int, height: float, base: int, hint: str) -> str:
+        place = f'x="{left + width * n + 1:.1f}" y="{base - height:.1f}" width="{width - 2:.1f}" height="{height:.1f}"'
+        return f'<rect class="bar" {place}><title>{hint}</title></rect>'
+
+    marks = ""
+    for n, b in enumerate(bins):
+        if b["count"]:
+            photos = counted(b["count"], "photo")
+            marks += bar(
+                n, side * b["accuracy"], side, f"score {b['score']:.2f}: right in {b['accuracy']:.1%} of {photos}"
+            )
+            marks += bar(n, (below - 24) * b["count"] / most, bottom, f"score {b['score']:.2f}: {photos}")
+    marks += f'<line class="even" x1="{left}" y1="{side}" x2="{left + side}" y2="0"/>'
+    marks += f'<text x="0" y="12">100 %</text><text x="18" y="{side}">0</text>'
     marks += f'<text x="{left}" y="{side + 16}">score 0</text><text x="{left + side - 38}" y="{side + 16}">100 %</text>'
+    marks += f'<text x="{left}" y="{bottom + 16}">photos by score, at most {most:,}</text>'
     frame = f'<rect class="frame" x="{left}" y="0" width="{side}" height="{side}"/>'
-    size = f'viewBox="0 0 {left + side + 2} {side + 22}" width="{left + side + 2}"'
-    return f'<svg role="img" {size}>{frame}{bars}{line}{marks}</svg>'
+    size = f'viewBox="0 0 {left + side + 2} {bottom + 22}" width="{left + side + 2}"'
+    return f'<svg role="img" {size}>{frame}{marks}</svg>'
 
 
 def dots(points: Sequence[tuple[str, float]]) -> str:

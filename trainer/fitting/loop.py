@@ -175,7 +175,7 @@ class Fitting:
         if state.history:
             parts.append(f"validation {state.history[-1]['val_accuracy']:.3f}")
         if photos:
-            parts += [f"accuracy {state.hits / photos:.3f}", f"loss {state.loss / photos:.3f}"]
+            parts += [f"training {state.hits / photos:.3f}", f"loss {state.loss / photos:.3f}"]
         return "  ".join(parts)
 
     def _measure(self) -> dict[str, float]:
@@ -316,6 +316,6 @@ def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
 
 def _ended(epoch: int, values: dict[str, float]) -> str:
     return (
-        f"epoch {epoch}  validation {values['val_accuracy']:.3f}  accuracy {values['accuracy']:.3f}  "
+        f"epoch {epoch}  validation {values['val_accuracy']:.3f}  training {values['accuracy']:.3f}  "
         f"loss {values['loss']:.3f}"
     )

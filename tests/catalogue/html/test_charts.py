@@ -69,7 +69,14 @@ def test_dots_draws_words_in_order_of_appearance_then_numbers_in_ascending_order
     assert [float(title.rpartition(" ")[2]) for title in titles] == order
 
 
-def test_the_reliability_diagram_leaves_out_empty_bins() -> None:
-    bins = [{"count": 0, "score": None, "accuracy": None}, {"count": 4, "score": 0.75, "accuracy": 0.5}]
-    (bar,) = (rect for rect in elements(charts.reliability_diagram(bins), "rect") if rect.attrib["class"] == "bar")
-    assert float(bar.attrib["height"]) == 130.0
+def test_the_reliability_diagram_has_the_accuracy_and_count_of_each_bin_that_is_not_empty() -> None:
+    bins = [
+        {"count": 0, "score": None, "accuracy": None},
+        {"count": 4, "score": 0.5, "accuracy": 0.5},
+        {"count": 8, "score": 0.9, "accuracy": 1.0},
+    ]
+    bars = [rect for rect in elements(charts.reliability_diagram(bins), "rect") if rect.attrib["class"] == "bar"]
+    assert [float(bar.attrib["height"]) for bar in bars] == [130.0, 20.0, 260.0, 40.0]
+    assert ["".join(bar.itertext()) for bar in bars[:2]] == [
+        "score 0.50: right in 50.0% of 4 photos", "score 0.50: 4 photos",
+    ]  # fmt: skip

@@ -170,10 +170,10 @@ def test_the_epoch_that_runs_is_watched(devices: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr("trainer.fitting.loop.Progress.advance", lambda self, steps, note="": notes.append(note))
     fitted = fit(head(), separable(4000), Stage(epochs=2, learning_rate=0.01), devices)
     running = [note for note in notes if note.startswith("epoch 2")]
-    accuracy = float(running[-1].split("accuracy ")[1].split()[0])
+    accuracy = float(running[-1].split("training ")[1].split()[0])
     assert accuracy == pytest.approx(fitted.epochs[1]["accuracy"], abs=0.03)
     assert f"validation {fitted.epochs[0]['val_accuracy']:.3f}" in running[0]
-    assert "accuracy" in [note for note in notes if note.startswith("epoch 1")][-1]
+    assert "training" in [note for note in notes if note.startswith("epoch 1")][-1]
 
 
 def test_patience_ends_fitting(devices: Any) -> None:
