@@ -80,6 +80,53 @@ def test_colors_of_an_avif_without_a_color_box_are_those_of_its_stream(name: str
     np.testing.assert_allclose(colours(data.replace(b"colr", b"free")), [GROUND, GARMENT], atol=4)
 
 
+def box(kind: bytes, *bodies: bytes) -> bytes:
+    body = b"".join(bodies)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def grid(tile: bytes) -> bytes:
+    """Make an AVIF of two tiles beside each other, without ``colr``, from the 64 x 64 pixels of another AVIF."""
+    start = tile.index(b"av1C")
+    configuration = tile[start - 4 : start - 4 + int.from_bytes(tile[start - 4 : start], "big")]
+    stream = tile[tile.index(b"mdat") + 4 :]
+    cells = bytes([0, 0, 0, 1]) + struct.pack(">HH", 128, 64)
+    sizes = [box(b"ispe", bytes(4), struct.pack(">II", width, 64)) for width in (128, 64)]
+    properties = box(b"ipco", *sizes, box(b"pixi", bytes(4), bytes([3, 8, 8, 8])), configuration)
+    numbers = {1: (1, 3), 2: (2, 3, 4), 3: (2, 3, 4)}
+    associations = [struct.pack(">HB", item, len(own)) + bytes(own) for item, own in numbers.items()]
+    entries = [
+        box(b"infe", bytes([2, 0, 0, 0]), struct.pack(">HH4s", item, 0, kind), b"\0")
+        for item, kind in enumerate((b"grid", b"av01", b"av01"), 1)
+    ]
+
+    def file(start: int) -> bytes:
+        parts = [(1, start, len(cells))] + [(item, start + len(cells), len(stream)) for item in (2, 3)]
+        places = [struct.pack(">HHHII", item, 0, 1, offset, length) for item, offset, length in parts]
+        meta = box(
+            b"meta",
+            bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", bytes(4), struct.pack(">H", 1)),
+            box(b"iloc", bytes(4), struct.pack(">HH", 0x4400, 3), *places),
+            box(b"iinf", bytes(4), struct.pack(">H", 3), *entries),
+            box(b"iref", bytes(4), box(b"dimg", struct.pack(">HHHH", 1, 2, 2, 3))),
+            box(b"iprp", properties, box(b"ipma", bytes(4), struct.pack(">I", 3), *associations)),
+        )
+        return box(b"ftyp", b"avif", bytes(4), b"avifmif1miaf") + meta + box(b"mdat", cells, stream)
+
+    return file(len(file(0)) - len(cells) - len(stream))
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_colors_of_an_avif_grid_without_a_color_box_are_those_of_its_first_tile(name: str) -> None:
+    primaries, transfer, *pixels = CODED[name]
+    codec = pytest.importorskip("imagecodecs")
+    tile = codec.avif_encode(np.asarray(picture(*pixels)), primaries=primaries, transfer=transfer, matrix=1, speed=10)
+    found = read_image(grid(tile), ImageSpec(64, "stretch"))
+    np.testing.assert_allclose([found[4, 4], found[32, 16], found[32, 48]], [GROUND, GARMENT, GARMENT], atol=4)
+
+
 def test_a_stream_that_is_not_reduced_to_a_still_picture() -> None:
     """A sequence header with timing, decoder model, display delay and all tools between frames, written by hand."""
     fields = [

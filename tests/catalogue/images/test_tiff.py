@@ -220,10 +220,13 @@ def test_samples_that_are_not_used_cost_nothing(planar: str) -> None:
 
 
 def test_a_large_strip_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow counts its 48,000 samples as pixels."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)
+    """A strip may have four samples for each pixel of the limit. Pillow counts the 48,000 samples as pixels."""
     buffer, pixels = io.BytesIO(), np.zeros((300, 32, 5), np.uint8)
     tifffile.imwrite(buffer, pixels, photometric="separated", planarconfig="contig", extrasamples=["unassalpha"])
+    with pytest.raises(ImageError, match="too_many_pixels: one of the strips or tiles is too large"):
+        read_image(buffer.getvalue(), SPEC, Limits(max_pixels=11_999))
+    read_image(buffer.getvalue(), SPEC, Limits(max_pixels=12_000))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)
     with pytest.raises(ImageError, match="too_many_pixels: one of the strips or tiles is too large"):
         read_image(buffer.getvalue(), SPEC, Limits(max_pixels=20_000))
     assert (read_image(buffer.getvalue(), SPEC, Limits(max_pixels=48_000)) == 255).all()
