@@ -13,7 +13,7 @@ from pipeline import classify_flags, merge_flags
 
 
 def build_parser() -> tuple[flags.Parser, dict[str, flags.Parser]]:
-    """Return the parser of ``python -m pipeline``, and those of its commands by name."""
+    """Return the parser of ``python -m pipeline``, and the parsers of its commands by name."""
     parser = flags.Parser(prog="python -m pipeline", description=pipeline.__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     classify = commands.add_parser(
@@ -26,7 +26,7 @@ def build_parser() -> tuple[flags.Parser, dict[str, flags.Parser]]:
     merge = commands.add_parser(
         "merge",
         help="merge finished runs",
-        description="Merge finished run directories, such as those of all shards.",
+        description="Merge finished run directories, such as the runs of all shards.",
         example="python -m pipeline merge runs/shards --output runs/1",
     )
     merge_flags.add_arguments(merge)

@@ -42,7 +42,8 @@ def run_command(config: ClassifyConfig, command: Sequence[str]) -> None:
         command: command line as typed, for ``run.json``.
 
     Raises:
-        UserError, CommandFailed, Interrupted: the run failed or was interrupted, see `classify`.
+        UserError, CommandFailed, Fault, Interrupted: the run failed, was interrupted, or may continue without this
+            command, see `classify`.
     """
     try:
         with _ending_alone():
@@ -64,7 +65,8 @@ def attach_command(output: str, *, cancel: bool) -> None:
         cancel: whether to cancel the job instead.
 
     Raises:
-        UserError, CommandFailed, Interrupted: the run failed or was interrupted, see `pipeline.remote_run.attach`.
+        UserError, CommandFailed, Fault, Interrupted: the run failed, or may continue without this command, see
+            `pipeline.remote_run.attach`.
     """
     storage.check(output)
     output = storage.absolute(output)
@@ -75,7 +77,7 @@ def attach_command(output: str, *, cancel: bool) -> None:
 
 @contextlib.contextmanager
 def _ending_alone() -> Iterator[None]:
-    """Convert a `JobGoesOnError` into the error that the command exits with."""
+    """Convert a `JobGoesOnError`, but not a `JobWrittenError`, into the error that the command exits with."""
     try:
         yield
     except JobWrittenError:
@@ -92,13 +94,14 @@ def classify(config: ClassifyConfig, command: Sequence[str]) -> tuple[str, dict[
         command: command line as typed, for ``run.json``.
 
     Returns:
-        The run directory and the content of its ``run.json``. A failed run is written to a separate folder if `output`
-        holds a finished one. None for a dry run, which only builds the graph.
+        The run directory and the content of its ``run.json``. A failed run is written to the subfolder ``_failed`` if
+        `output` holds a finished run. None for a dry run, which only builds the graph.
 
     Raises:
-        UserError: a problem that the user can fix; nothing has been written.
-        CommandFailed: the run failed or did not succeed.
-        JobGoesOnError: the command ends while its remote job keeps running.
+        UserError: a problem that the user can fix.
+        CommandFailed, Fault: the run ended before it was committed, or its run directory is incomplete.
+        JobGoesOnError: the command ends, but its remote job is, or may be, still running.
+        JobWrittenError: the job was written to a file and has not started.
     """
     config = _with_public_key(config)
     options = runners.beam_options(config.beam_flags)
@@ -153,7 +156,7 @@ def _with_public_key(config: ClassifyConfig) -> ClassifyConfig:
 
 @contextlib.contextmanager
 def _scratch(output: str, *, here: bool) -> Iterator[tuple[str, str | None]]:
-    """Yield a token for the run, and a local folder for the local runner to group in; None for a remote job."""
+    """Yield a token for the run, and a folder for the local runner's grouped rows, or None for a remote job."""
     token = uuid.uuid4().hex[:12]
     if not here:
         yield token, None
@@ -171,7 +174,7 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
         held(run.output, run.token, run.started, remote_run.is_at_work),
         preflight.attempt(run),
     ):
-        preflight.check(run.output, overwrite=run.overwrite)  # another run may have finished during the wait
+        preflight.check(run.output, overwrite=run.overwrite)  # another run may have finished since the first check
         is_continued = preflight.has_chunks(run)
         has_results = bool(run.previous) or is_continued
         runner = options.view_as(StandardOptions).runner
@@ -185,5 +188,5 @@ def _run(config: ClassifyConfig, run: Run, options: PipelineOptions) -> tuple[st
             raise CommandFailed(f"the run did not finish: {run.output} has no {RUN_FILE} of this run")
         record = verify(folder)
         if has_results and not any(record["counts"]["reused"].values()):
-            say("none of the earlier results could be reused: the images, the model or the limits have changed")
+            say("none of the earlier results could be reused: the images, the model or the settings may have changed")
         return folder, record

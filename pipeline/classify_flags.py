@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_failure_arguments(parser)
     _add_job_arguments(parser)
     parser.epilog = (
-        "All other flags are passed to Beam: --runner, --direct_num_workers, --project and so on. Without --runner the "
-        "job runs on this machine, in one process per core, or in threads of one process with a GPU or a network of "
-        "100 MB or more."
+        "All other flags are passed to Beam: --runner, --direct_num_workers, --project and so on. Without --runner, "
+        "the job runs on this machine, usually with one worker per core. The workers are processes, or threads of a "
+        "single process if there is a GPU or the network takes 100 MB or more."
     )
 
 
@@ -49,7 +49,7 @@ def _add_manifest_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHERE",
         help="folders, globs, images, or lists of URIs (text, CSV, TSV, JSON Lines, Parquet)",
     )
-    add("--uri-column", default=URI_COLUMN, metavar="NAME", help="column of a list that holds the image's URI")
+    add("--uri-column", default=URI_COLUMN, metavar="NAME", help="name of the column that holds the image's URI")
     add(
         "--base-uri",
         type=flags.path,
@@ -60,7 +60,7 @@ def _add_manifest_arguments(parser: argparse.ArgumentParser) -> None:
         "--uri-separator",
         type=flags.separator,
         metavar="TEXT",
-        help="separator of several URIs in one cell; each is an image, its position is in the column uri_position",
+        help="separator of several URIs in one cell; the column uri_position holds each URI's position in its cell",
     )
     add(
         "--skip-empty-uri",
@@ -71,7 +71,7 @@ def _add_manifest_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard",
         type=_shard,
         metavar="I/N",
-        help="classify only shard I of N of the images, such as 2/8; `merge` joins the runs of all shards",
+        help="classify only shard I out of N, such as 2/8; `merge` joins the runs of all shards",
     )
 
 
@@ -82,14 +82,14 @@ def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.path,
         action="append",
         metavar="PREFIX",
-        help="only read images below this folder, bucket or host, with or without a path; may be repeated",
+        help="read only images below this prefix: a folder, or a bucket or host with an optional path; may be repeated",
     )
     add(
         "--read-timeout",
         type=flags.positive_float,
         default=READ_SECONDS,
         metavar="SECONDS",
-        help="timeout for reading an image, including all retries; at most the default for object stores",
+        help="timeout for reading an image, including retries; above the default, it has no effect on object stores",
     )
     flags.add_limit_arguments(parser)
 
@@ -101,7 +101,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--require-signature",
         type=flags.path,
         metavar="KEY",
-        help="refuse a model that is not signed with the private key of this public key, see `trainer sign`",
+        help="refuse a model unless it is signed with the private key for this public key, see `trainer sign`",
     )
     add("--top-k", type=flags.positive_int, default=TOP_K, metavar="N", help="number of labels to keep per image")
     add(
@@ -116,20 +116,20 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.positive_int,
         default=BATCH_SIZE,
         metavar="N",
-        help="images per batch; halved if a batch does not fit into GPU memory",
+        help="images per batch; a batch that does not fit into GPU memory is computed in smaller parts",
     )
     add(
         "--engine-threads",
         type=flags.positive_int,
         metavar="N",
-        help="cores per batch (default: the cores of this machine divided by its workers; 1 on other runners)",
+        help="cores per batch (default: in a local run, this machine's cores divided by its workers; otherwise 1)",
     )
 
 
 def _add_result_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("results").add_argument
     add("--output", type=flags.path, required=True, metavar="RUN_DIR", help="the run directory")
-    add("--overwrite", action="store_true", help="replace the finished run that is there")
+    add("--overwrite", action="store_true", help="replace a finished run in --output")
     add(
         "--previous",
         type=flags.path,
@@ -164,14 +164,14 @@ def _add_failure_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--keep-going",
         action="store_true",
-        help="on this machine: classify all images even if too many have failed already; other runners always do",
+        help="do not stop a local run early if too many images have failed (other runners never stop early)",
     )
     add(
         "--retries",
         type=flags.non_negative_int,
         default=RETRIES,
         metavar="N",
-        help="number of retries with half the workers after a worker of a local run is killed for lack of memory",
+        help="number of retries of a local run, with half the workers each, if a worker is killed for lack of memory",
     )
 
 
@@ -181,13 +181,13 @@ def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
         "--accelerator",
         type=_accelerator,
         metavar="TYPE",
-        help="on Dataflow: run the network on machines with this GPU, such as nvidia-l4; others read and decode",
+        help="on Dataflow: GPU of the machines that run the network, such as nvidia-l4; other machines read and decode",
     )
     add(
         "--inference-ram",
         type=_memory,
         metavar="SIZE",
-        help="on Dataflow: memory of the machines that run the network, such as 16GB; others read and decode",
+        help="on Dataflow: memory of the machines that run the network, such as 16GB; other machines read and decode",
     )
     add(
         "--cancel-on-interrupt",
@@ -223,7 +223,7 @@ def _shard(given: str) -> Shard:
 
 
 def _accelerator(given: str) -> str:
-    """Return Beam's resource hint for one GPU of a type. A complete hint, which begins with ``type:``, is kept."""
+    """Return Beam's resource hint for one GPU of a type. A complete hint, ``type:...``, is returned unchanged."""
     if given.startswith("type:"):
         return given
     if not re.fullmatch(r"[a-z0-9-]+", given):
@@ -243,10 +243,11 @@ def _inference_hints(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> ClassifyConfig:
-    """Return the `ClassifyConfig` for parsed flags, with absolute paths, which are valid on every worker.
+    """Return the `ClassifyConfig` for parsed flags. Paths are made absolute, as workers have other working directories.
 
     Raises:
-        UserError: a path is of an unsupported kind, a folder does not exist, or --attach is missing.
+        UserError: a path has an unsupported scheme, a relative path in --allow-uri does not exist, or --cancel is given
+            without --attach.
     """
     if arguments.cancel:
         raise UserError("--cancel requires --attach: add --attach RUN_DIR")
@@ -290,7 +291,7 @@ def config_from(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Cla
 
 
 def _prefix(given: str) -> str:
-    """Return a value of ``--allow-uri`` as an absolute path. Raises UserError for a value that looks like a host."""
+    """Return a value of ``--allow-uri`` as a URI or absolute path. Raises UserError if it may be a host name."""
     found = storage.absolute(given)
     if not storage.is_remote(found) and not os.path.isabs(given) and not os.path.exists(found):
         raise UserError(f"--allow-uri {given} does not exist: give a folder, or https://{given} for a host")

@@ -17,12 +17,12 @@ class Manifest:
 
     Attributes:
         inputs: folders, globs, images and lists of URIs.
-        uri_column: column of a list that holds the image's URI.
+        uri_column: name of the column that holds the image's URI, in lists.
         base_uri: base of relative URIs; None for the folder of their list.
         uri_separator: separator of several URIs in one cell; None if a cell holds one URI.
         skip_empty_uri: whether rows without a URI are skipped; otherwise they are dead letters.
-        access: rules for the images that may be read.
-        shard: the shard of the rows to classify; None for all rows.
+        access: allowlist of image locations.
+        shard: the shard to classify; None for all rows.
     """
 
     inputs: tuple[str, ...]
@@ -40,8 +40,8 @@ class ReadConfig:
 
     Attributes:
         limits: size limits of an image.
-        timeout: time limit for reading an image in seconds, including redirects and retries.
-        access: rules for the images that may be read.
+        timeout: time limit for reading an image, including redirects and retries, in seconds.
+        access: allowlist of image locations.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -58,8 +58,8 @@ class InferenceConfig:
         precision: one of `pipeline.records.PRECISIONS`.
         batch_size: images per batch.
         top_k: number of labels to keep per image.
-        threads: cores per batch; None to choose automatically.
-        callers: threads of a worker process that run batches concurrently; None for one per core.
+        threads: number of cores per batch; None to choose automatically.
+        callers: number of threads of a worker process that run batches concurrently; None for one per core.
         public_key: PEM text of the public key that verifies the model's signature; None to skip the check.
     """
 
@@ -83,8 +83,8 @@ class ClassifyConfig:
         output: path of the run directory.
         inference: settings for running the network.
         max_failure_rate: largest share of dead letters in a successful run.
-        keep_going: whether a run continues after too many images have failed for it to succeed.
-        previous: run directory, or folder of run directories, whose results are reused; None for none.
+        keep_going: whether to continue a local run in which too many images have failed for it to succeed.
+        previous: run directory whose results are reused, or a folder whose newest finished run is used; None for none.
         overwrite: whether a finished run at `output` may be replaced.
         output_format: file format of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
         rows_per_part: approximate number of rows per file.

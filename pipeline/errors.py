@@ -6,9 +6,7 @@ import re
 
 from catalogue.cli.errors import CommandFailed, Fault, UserError
 
-_CANNOT_START = (
-    r"java\.io\.IOException: error=(2|13), [\w ]*"  # ENOENT and EACCES in Java's wording, without the program
-)
+_CANNOT_START = r"java\.io\.IOException: error=(2|13), [\w ]*"  # Java's messages for ENOENT and EACCES
 
 
 class StoppedEarlyError(CommandFailed):
@@ -20,7 +18,7 @@ class JobFailedError(Exception):
 
 
 class JobGoesOnError(Exception):
-    """The command ends, but its remote job keeps running or may do so. The job's files must be kept.
+    """The command ends, but its remote job is, or may be, still running. The job's files must be kept.
 
     Args:
         message: one-line message for the terminal.
@@ -44,8 +42,8 @@ def of_command(error: Exception) -> Exception:
     missing = re.search(_CANNOT_START, message)
     if missing:
         return UserError(
-            "the engine cannot start its workers: the program that starts them is missing on its machines or cannot be "
-            "executed; install the command in --environment_config for PROCESS, or docker for DOCKER "
+            "the engine cannot start its workers: the program that starts them is missing on the engine's machines or "
+            "is not executable; for PROCESS install the command in --environment_config, for DOCKER install docker "
             f"({missing[0].partition(': ')[2]})"
         )
     if kind in ("ModelDirError", UserError.__name__):
@@ -59,8 +57,8 @@ def of_command(error: Exception) -> Exception:
 def cause(error: Exception) -> tuple[str, str]:
     """Return the name and the message of the error that a run failed with.
 
-    Runners pass on a worker's exception as text, some with more text around it. If the worker is the thread that runs
-    the job, the exception is passed on unchanged.
+    Runners pass on a worker's exception as text, some of them within a longer text. If the worker is the thread that
+    runs the job, the exception is passed on unchanged.
 
     Returns:
         The class name without its module, and the message. They are taken from the last traceback in the text of

@@ -1,4 +1,4 @@
-"""Runs on this machine with Beam's local runner. A run is retried with fewer workers if memory runs out."""
+"""Runs on this machine with Beam's local runner. A run is retried with fewer workers if a worker is killed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.runner.worker_processes import WorkerKilledError
 
 
 def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
-    """Run the job until it is committed. An interrupt after the commit is ignored.
+    """Run the job until the run is committed. An interrupt after the commit is ignored.
 
     Args:
         config: settings of the run.
@@ -44,7 +44,7 @@ def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
 
 
 def _run_with_retries(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
-    """Run the job, and retry with fewer workers if the system kills one, usually because memory ran out."""
+    """Run the job, and retry with fewer workers if a worker is killed, usually because memory ran out."""
     retries = config.retries
     while True:
         workers = options.view_as(DirectOptions).direct_num_workers
@@ -52,12 +52,15 @@ def _run_with_retries(config: ClassifyConfig, own: Run, options: PipelineOptions
             with Watch(own.temporary, 1.0 if config.keep_going else own.max_failure_rate):
                 _run_job(config, own, options)
         except WorkerKilledError as error:
-            if _is_finished(own):  # it was killed after the commit
+            if _is_finished(own):  # the worker was killed after the commit
                 return
             if not retries or workers < 2:
                 raise Fault(f"the run failed: {error}") from error
             retries, workers = retries - 1, workers // 2
-            say(f"a worker process was killed, probably because memory ran out: continuing with {workers}")
+            say(
+                "a worker process was killed, probably because memory ran out: retrying with "
+                f"--direct_num_workers {workers}"
+            )
             preflight.keep_chunks(own.temporary)
             options = runners.beam_options([*config.beam_flags, f"--direct_num_workers={workers}"])
             config = with_cores(config, options)
@@ -66,7 +69,7 @@ def _run_with_retries(config: ClassifyConfig, own: Run, options: PipelineOptions
 
 
 def _is_finished(own: Run) -> bool:
-    """Return whether a run has been committed, after completing the last steps of the commit."""
+    """Return whether a run has been committed. If it has, complete the last steps of the commit."""
     folder = committed_to(own)
     if folder is None:
         return False
@@ -90,4 +93,4 @@ def _run_job(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None
     except Exception as error:
         raise of_command(error) from error
     finally:
-        save_all()  # if the workers are threads of this process
+        save_all()  # for workers that are threads of this process

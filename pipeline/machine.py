@@ -1,4 +1,4 @@
-"""Cores, memory and GPUs available to this process, within the limits of its container; tuning of the heap."""
+"""Cores, memory and GPUs available to this process, within the limits of its container; garbage collection."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def has_gpu() -> bool:
 def freeze_heap() -> None:
     """Exclude all objects loaded so far, such as libraries and the model, from garbage collection.
 
-    Otherwise every collection traverses them again. Reading objects triggers many collections, which take a fifth of
-    the time spent on reading.
+    Otherwise every collection traverses them again. Reading images from object stores triggers many collections, which
+    would then take a fifth of the time spent on reading.
     """
     gc.collect()
     gc.freeze()

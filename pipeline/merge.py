@@ -1,4 +1,4 @@
-"""The ``merge`` command: join several finished run directories, such as those of all shards, into one.
+"""The ``merge`` command: merge several finished run directories, such as the runs of all shards, into one.
 
 Rows are copied, not recomputed. The only images read are the photos in the report.
 """
@@ -54,8 +54,9 @@ def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, 
         overwrite: whether a finished run at `output` may be replaced.
 
     Raises:
-        UserError: the runs cannot be merged or cannot be read; nothing has been written.
-        CommandFailed: the number of rows differs from the counts of a run, or too many images have failed.
+        UserError: the runs cannot be read or merged, or the output cannot be used.
+        CommandFailed: a run has a damaged file or more or fewer rows than it counted, a file cannot be copied, or too
+            many images have failed.
     """
     for path in (*given, output):
         storage.check(path)
@@ -84,7 +85,7 @@ def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, 
         ignore_interrupts()  # `publish` removes the run that it replaces
         try:
             record = publish(attempt, lambda: contents)
-        except StorageError as error:  # the unfinished output is recognized as an attempt
+        except StorageError as error:  # the attempt's files stay, so a rerun accepts the output
             raise CommandFailed(f"{error}; run the same command again to complete {output}") from error
         except UserError:
             preflight.abandon(attempt)
@@ -94,7 +95,7 @@ def merge_command(given: Sequence[str], output: str, command: Sequence[str], *, 
 
 
 def _found(given: Sequence[str], output: str) -> list[str]:
-    """Return the given run directories and those inside the given folders. Raises StorageError, UserError."""
+    """Return the given run directories, and all those in the given folders. Raises StorageError, UserError."""
     runs: list[str] = []
     for path in given:
         if storage.is_file(f"{path}/{RUN_FILE}"):
@@ -124,7 +125,11 @@ def _record(run: str) -> dict[str, Any]:
 
 
 def _check_together(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> None:
-    """Check that the runs can be merged: same model and format, no overlapping rows. Raises UserError."""
+    """Check that runs can be merged: same model and format, no duplicate input or shard, no missing shard.
+
+    Raises:
+        UserError: the runs cannot be merged.
+    """
     for name, words in (("model_id", "model"), ("output_format", "output format")):
         found = {record[name]: run for run, record in zip(runs, records, strict=True)}
         if len(found) > 1:
@@ -147,7 +152,8 @@ def _check_shards(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Non
             raise UserError(f"{whole} is a complete run, but other runs are shards: merge each kind separately")
         if record["shard"]["count"] != first["shard"]["count"]:
             raise UserError(
-                f"{run} is one of {record['shard']['count']} shards, {runs[0]} one of {first['shard']['count']}"
+                f"{run} is one of {record['shard']['count']} shards, but {runs[0]} is one of "
+                f"{first['shard']['count']}: merge only runs with the same N in --shard I/N"
             )
         if record["input"] != first["input"]:
             inputs = (", ".join(own["input"]) for own in (record, first))
@@ -177,12 +183,12 @@ def _refuse_twice(what: str, found: Sequence[tuple[object, str]]) -> None:
 
 
 def _contents(attempt: Attempt, runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Contents:
-    """Return the contents of the new run directory, after copying the parts below ``_temporary``.
+    """Copy the parts of all runs to ``_temporary``, and return the contents of the new run directory.
 
     Raises:
         StorageError: a file cannot be read or copied.
         UserError: the columns of the runs differ.
-        CommandFailed: a run has fewer or more rows than it counted, or a damaged file.
+        CommandFailed: a run has more or fewer rows than it counted, or a damaged file.
     """
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="merge") as pool:
         parts = [

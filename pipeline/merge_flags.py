@@ -12,4 +12,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("runs", type=flags.path, nargs="+", metavar="RUN_DIR", help="finished run directories, or their parent folders")
     add("--output", type=flags.path, required=True, metavar="RUN_DIR", help="the new run directory")
-    add("--overwrite", action="store_true", help="replace the finished run that is there")
+    add("--overwrite", action="store_true", help="replace a finished run in --output")

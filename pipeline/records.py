@@ -15,10 +15,10 @@ FLOAT32, BFLOAT16 = "float32", "bfloat16"
 ENGINES, PRECISIONS = (AUTO, TENSORFLOW, OPENVINO), (AUTO, FLOAT32, BFLOAT16)
 
 FRESH, IDENTICAL = "fresh", "identical"
-"""Sources of new results: the image was classified, or its bytes are identical to those of a classified image."""
+"""Sources of new results: the image itself was processed in this run, or another image with identical bytes was."""
 UNREAD, CONDITIONAL, CONTENT = "unread", "conditional", "content"
 REUSED = (UNREAD, CONDITIONAL, CONTENT)
-"""Sources of reused results: without a read, after a conditional read, or because the bytes are identical."""
+"""Sources of reused results: the image was not read, a conditional read found no change, or its hash is known."""
 
 Fields = dict[str, Any]
 Top = tuple[tuple[str, float], ...]
@@ -26,10 +26,10 @@ Top = tuple[tuple[str, float], ...]
 
 @dataclasses.dataclass(frozen=True)
 class ManifestRow:
-    """One line of a manifest.
+    """An image named by a manifest. A cell with several URIs becomes several rows.
 
     Attributes:
-        uri: URI as written in the manifest; the key of every output row of the image.
+        uri: URI as written in the manifest; copied to the output row.
         location: absolute URI to read the image from.
         fields: the manifest's other columns.
         version: version of the image; None if the listing does not provide it.
@@ -43,7 +43,7 @@ class ManifestRow:
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """Numbers of skipped inputs: hidden files, and rows without a URI that the settings skip."""
+    """Counts of skipped inputs: hidden files, and rows without a URI if the settings skip them."""
 
     hidden_files: int = 0
     rows_without_uri: int = 0
@@ -73,7 +73,7 @@ class Shard:
 
 
 def row_key(text: str) -> int:
-    """Return a 64-bit hash of the text that identifies a row; the same on every machine."""
+    """Return a 64-bit hash of the text that identifies a row. The hash does not depend on the machine."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
@@ -102,7 +102,7 @@ class Result(NamedTuple):
     Attributes:
         location: location of the image with credentials masked; empty for a manifest line without an image.
         version: version reported by the storage, such as an ETag or a generation; None if unknown.
-        content_hash: hexadecimal SHA-256 of the image's bytes; None if they were not read.
+        content_hash: hexadecimal SHA-256 of the image's bytes; None if not read, or if memory ran out in decoding.
         top: best labels and their calibrated probabilities, best first; empty if not classified.
         reason: code of a `catalogue.reasons.Reason`; None if classified.
         transient: whether a later run may succeed with the same image.
@@ -118,7 +118,7 @@ class Result(NamedTuple):
     message: str = ""
 
     def with_version(self, version: str | None) -> Result:
-        """Return the same result for another version of the image."""
+        """Return a copy of the result for another version of the image."""
         return self._replace(version=version)
 
 
@@ -282,7 +282,7 @@ class Chunk:
     Attributes:
         path: path of the file.
         images: number of images in the file.
-        predictions, dead_letters: number of output rows that the images become.
+        predictions, dead_letters: numbers of output rows for these images.
     """
 
     path: str

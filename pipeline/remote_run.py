@@ -1,6 +1,6 @@
 """Runs on remote runners. The job may outlive its command; another command can follow or cancel it.
 
-Its name is stored in ``job.json`` among the files of the attempt.
+The name of the job is stored in ``job.json`` among the files of the attempt.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
     Raises:
         UserError, CommandFailed, Fault: the job failed or could not be submitted.
         Interrupted: the command was interrupted and its job has ended.
-        JobGoesOnError: the command ends, but the job keeps running or may do so.
+        JobGoesOnError: the command ends, but the job is, or may be, still running.
         JobWrittenError: the job was written to a file and has not started.
     """
     ends_here, file = remote_options.ends_with_command(options), remote_options.written_to(options)
@@ -67,7 +67,7 @@ def run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> None:
 
 
 def dry_run(config: ClassifyConfig, own: Run, options: PipelineOptions) -> bool:
-    """Build the graph for Dataflow without running it if ``--dry_run`` is set. Returns whether it is set."""
+    """Build the graph for Dataflow without running it if ``--dry_run`` is set. Returns whether the flag is set."""
     if not options.view_as(TestOptions).dry_run:
         return False
     if options.view_as(StandardOptions).runner != remote_options.DATAFLOW:
@@ -93,7 +93,7 @@ def attach(output: str, *, cancel: bool) -> str:
 
     Raises:
         UserError: the output has neither a finished run nor a job to follow.
-        CommandFailed, Fault, JobGoesOnError: the job failed or keeps running, see `run`.
+        CommandFailed, Fault, JobGoesOnError: the job failed, was canceled, or may still be running, see `run`.
     """
     try:
         holder = read_holder(output)
@@ -119,6 +119,7 @@ def is_at_work(output: str, token: str) -> bool:
 
     Raises:
         UserError: neither the job server nor the engine can be reached.
+        CommandFailed: Dataflow does not answer.
     """
     name = _job_name(output, token)
     if name is None:
@@ -162,7 +163,7 @@ def _job_name(output: str, token: str) -> JobName | None:
 
 
 def _follow(job: Job, own: Run, *, ends_here: bool, cancels: bool) -> None:
-    """Wait for a job. Its files and its lock are kept on any error unless the job has certainly ended.
+    """Wait for a job. After an error, its files and lock are kept unless the job has ended or ends with this command.
 
     Args:
         job: the job to wait for.
@@ -193,7 +194,7 @@ def _follow(job: Job, own: Run, *, ends_here: bool, cancels: bool) -> None:
 
 @contextlib.contextmanager
 def _attached(output: str, token: str) -> Iterator[None]:
-    """Keep a job and its files on any error, but clean up if the job has certainly failed."""
+    """Clean up after a job that has failed. After any other error keep its files, as the job may still be running."""
     try:
         yield
     except JobFailedError as error:
@@ -209,21 +210,21 @@ def _attached(output: str, token: str) -> Iterator[None]:
 
 
 def _going_on(error: BaseException, name: JobName | None, output: str) -> JobGoesOnError:
-    """Return the error of a command whose job keeps running or may do so."""
+    """Return the error of a command whose job is, or may be, still running."""
     words = shlex.join(["python", "-m", "pipeline", "classify", "--attach", output])
     job = f"; {name} is still running" if isinstance(error, KeyboardInterrupt) and name else ""
     number = error.signal if isinstance(error, Interrupted) else None
     if number is None and isinstance(error, KeyboardInterrupt):
         number = signal.SIGINT
     what = str(error) or type(error).__name__
-    return JobGoesOnError(f"{what}{job}; to follow it: {words}; to cancel it: {words} --cancel", number)
+    return JobGoesOnError(f"{what}{job}; to follow the job: {words}; to cancel the job: {words} --cancel", number)
 
 
 def _wait(job: Job | None, output: str, token: str) -> None:
     """Wait until a job has ended or has committed its run.
 
-    The run directory is polled because Beam's job server does not report the end of a job after a client that followed
-    it was killed (Beam 2.62: ``JobInvocation`` fails to notify the dead client and then notifies no other).
+    The run directory is polled because Beam's job server may not report the end of a job: if a client that followed the
+    job was killed, the server fails to notify that client and then notifies no other (Beam 2.62: ``JobInvocation``).
 
     Args:
         job: the job to wait for; None if neither the job server nor the engine can be reached.
@@ -242,7 +243,7 @@ def _wait(job: Job | None, output: str, token: str) -> None:
             ended.set()
 
     if job is None:
-        say("the job server cannot be reached: waiting for the files of the run, without a timeout")
+        say("neither the job server nor the engine can be reached: waiting for the run's files, without a timeout")
     threading.Thread(target=wait, name="job", daemon=True).start()
     counters = functools.partial(job.counters, NAMESPACE) if job else None
     with Watch(f"{output}/{TEMPORARY}/{token}", counters=counters):
@@ -255,9 +256,9 @@ def _wait(job: Job | None, output: str, token: str) -> None:
 
 
 def _cancel(job: Job | None, name: JobName) -> None:
-    """Cancel a job. Raises JobFailedError once it has ended, CommandFailed if it keeps running."""
+    """Cancel a job. Raises JobFailedError once the job has ended, CommandFailed if it may still be running."""
     if job is None:
-        raise CommandFailed(f"{name} cannot be canceled: its job server cannot be reached")
+        raise CommandFailed(f"{name} cannot be canceled: neither its job server nor its engine can be reached")
     job.cancel()
     if not _has_ended_soon(job):
         raise CommandFailed(f"{name} was canceled but has not ended yet")

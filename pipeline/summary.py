@@ -79,7 +79,7 @@ def performance(record: dict[str, Any]) -> Iterator[str]:
     if worked:
         shares = ", ".join(f"{step} {seconds / worked:.1%}" for step, seconds in timings["worker_seconds"].items())
         yield f"worker time after startup: {shares}"
-        sizes = ", ".join(f"{count:,} of {size}" for size, count in record["batches"].items())
+        sizes = ", ".join(f"{count:,} × {size} images" for size, count in record["batches"].items())
         peak = f"peak memory of a worker process: {record['peak_worker_memory_bytes'] / 2**20:,.0f} MiB"
         yield f"batches: {sizes}; {peak}" if sizes else peak
     speed = f"{timings['seconds']:,.1f} s, {timings['images_per_second']:,.1f} images per second, including startup"

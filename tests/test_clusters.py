@@ -189,7 +189,8 @@ def test_an_interrupted_command_says_how_to_follow_and_to_end_its_job(
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 130
         how = f"python -m pipeline classify --attach {run}"
-        assert errors.splitlines()[-1].endswith(f"is still running; to follow it: {how}; to cancel it: {how} --cancel")
+        advice = f"to follow the job: {how}; to cancel the job: {how} --cancel"
+        assert errors.splitlines()[-1].endswith(f"is still running; {advice}")
     canceled = subprocess.run(
         [*words[:4], "--attach", str(run), "--cancel"], capture_output=True, text=True, check=False
     )
@@ -211,7 +212,7 @@ def test_a_program_that_is_missing_on_the_task_managers_is_said_to_be(
     )
     assert done.returncode == 2, done.stderr
     assert (
-        "the program that starts them is missing on its machines or cannot be executed; install the command in"
+        "the program that starts them is missing on the engine's machines or is not executable; for PROCESS install"
         in done.stderr.splitlines()[-1]
     )
     assert not (tmp_path / "run/_lock").exists()

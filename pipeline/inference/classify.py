@@ -14,14 +14,14 @@ from pipeline.reading.identical import RememberResults, ResultsByContentHandle
 
 
 class Classify(beam.PTransform):
-    """Beam transform that classifies `DecodedImage`s and measures its bundles.
+    """Beam transform that classifies `DecodedImage`s and measures the bundles.
 
     With resource hints, inference runs in a separate stage from reading and decoding, so that only the inference
     machines need the requested resources. Dataflow is the only runner that honors the hints.
 
     Args:
         handler: model handler.
-        results: handle to the results by content, reused for images with identical bytes.
+        results: handle to the results by content, to which the new results are added.
         meter: handle to the meter of the run.
         hints: Beam's resource hints for inference, ``accelerator`` and ``min_ram``; empty for none.
     """

@@ -1,12 +1,12 @@
 """Selection of the fastest engine and precision that give correct predictions on the worker.
 
 ==========  ============================================================================================================
-tensorflow  always available; runs on the machine's GPUs if it has any
+tensorflow  always available; runs on the GPU if there is one
 openvino    extra ``openvino``; CPU only; reads the SavedModel directly, so that workers never import TensorFlow
 ==========  ============================================================================================================
 
-A candidate is accepted only if it reproduces the golden images on this machine: the same top labels, with
-probabilities within `TOLERANCES`.
+A candidate is accepted only if it reproduces the golden images on this machine: it must predict the expected top
+labels, and probabilities within `TOLERANCES` of the expected probabilities.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def choose(model: ModelDir, threads: Threads, *, engine: str = AUTO, precision: 
 
     Args:
         model: model to run.
-        threads: threads to run it on.
+        threads: division of the cores among batches.
         engine: one of `pipeline.records.ENGINES`.
         precision: one of `pipeline.records.PRECISIONS`.
 
@@ -64,7 +64,7 @@ def choose(model: ModelDir, threads: Threads, *, engine: str = AUTO, precision: 
         return made
     failures = list(why_not.values())
     wrong = [error for error in failures if isinstance(error, ModelDirError)]
-    raise wrong[-1] if wrong else failures[0]  # the last one has the highest precision
+    raise wrong[-1] if wrong else failures[0]  # the last candidate has the highest precision
 
 
 def _tried(model: ModelDir, threads: Threads, name: str, precision: str) -> Engine | ModelDirError | Unsupported:
@@ -115,6 +115,6 @@ def _build(name: str, model: ModelDir, precision: str, threads: Threads) -> Engi
         return _tensorflow_engine().TensorFlowEngine(model, precision, threads)
     if not _has_openvino():
         raise Unsupported("the extra openvino is not installed")
-    # Hiding this package keeps OpenVINO from reporting to Google Analytics and from writing to the user's home.
+    # Hiding this package keeps OpenVINO from reporting to Google Analytics and from writing to the home folder.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return importlib.import_module("pipeline.inference.openvino_engine").OpenVinoEngine(model, precision, threads)

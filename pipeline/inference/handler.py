@@ -21,7 +21,9 @@ from pipeline.records import DecodedImage, FinishedImage, Result, Top
 
 
 class SavedModelHandler(ModelHandler[DecodedImage, FinishedImage, Engine]):
-    """Runs the SavedModel of a model directory under `RunInference`: one model per process, fixed batch size.
+    """Handler that runs the SavedModel of a model directory under `RunInference`, with a fixed batch size.
+
+    A process loads the model once, for all of its threads.
 
     Beam's own TensorFlow handlers import tensorflow_hub and cannot load Keras 3 exports.
 
@@ -40,7 +42,7 @@ class SavedModelHandler(ModelHandler[DecodedImage, FinishedImage, Engine]):
         """Load the model into the fastest engine that reproduces the golden images on this machine.
 
         Raises:
-            ModelDirError: no engine reproduces them, or the directory now holds another model.
+            ModelDirError: no engine reproduces the golden images, or the directory now holds another model.
             UserError: the requested engine is not available.
         """
         config = self._config

@@ -28,7 +28,7 @@ class TensorFlowEngine:
             raise Unsupported(NO_BFLOAT16)
         gpus = tf.config.list_physical_devices("GPU")
         with contextlib.suppress(RuntimeError):  # TensorFlow has already initialized the GPUs
-            for gpu in gpus:  # loading precedes the session, and would reserve all GPU memory
+            for gpu in gpus:  # loading, before the session exists, would reserve all GPU memory
                 tf.config.experimental.set_memory_growth(gpu, True)
         if gpus:  # TensorFloat-32 convolutions have only 10 mantissa bits
             tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -47,7 +47,7 @@ class TensorFlowEngine:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Classify images, uint8 [N, H, W, 3]. Returns probabilities, float32 [N, K].
 
-        Once a batch does not fit into memory, batches are run in smaller parts.
+        After running out of memory with a batch, all batches are run in smaller parts.
         """
         size = self._largest or len(images)
         try:

@@ -118,7 +118,7 @@ def read_results(path: str) -> tuple[Settings, list[Result]]:
 
 
 def read_images(path: str) -> Iterator[FinishedImage]:
-    """Stream the images of a chunk with their rows. It unpickles, so read only chunks that this job wrote.
+    """Stream the images of a chunk with their rows. The rows are unpickled, so read only chunks that this job wrote.
 
     Raises:
         StorageError: the chunk cannot be read, or is damaged.

@@ -1,4 +1,4 @@
-"""Names of chunks, which list the packets of their results: ``chunk-TOKEN-c1.3fe``."""
+"""File names of chunks. A name lists the packets of the images in the chunk: ``chunk-TOKEN-c1.3fe``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Collection
 
 PREFIX = "chunk-"
-_MANY, _MOST_NAMED = "many", 33  # file names have at most 255 bytes, packets 6 hex digits
+_MANY, _MOST_NAMED = "many", 33  # a file name has at most 255 bytes, a packet 6 hex digits
 
 
 def chunk_name(packets: Collection[int]) -> str:
@@ -14,14 +14,14 @@ def chunk_name(packets: Collection[int]) -> str:
 
     Args:
         packets: packets of the images in the chunk, see `pipeline.manifest.partitions`. They are not named if there are
-            more than fit into a file name: only the few chunks of a small catalogue have that many.
+            too many for a file name, which happens only in a small catalogue, whose chunks are few.
     """
     named = ".".join(f"{packet:x}" for packet in sorted(packets))
     return f"{PREFIX}{uuid.uuid4().hex[:16]}-{named if len(packets) <= _MOST_NAMED else _MANY}"
 
 
 def is_chunk(path: str) -> bool:
-    """Return whether a path is that of a chunk."""
+    """Return whether a path has the file name of a chunk."""
     return path.rpartition("/")[2].startswith(PREFIX)
 
 

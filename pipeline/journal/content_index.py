@@ -19,7 +19,7 @@ _HASH = np.dtype(f"S{_HASH_BYTES}")
 class ContentIndex:
     """Index of the predictions of earlier runs by content hash.
 
-    It is loaded at the first lookup, as most nightly runs have no new images. Each result takes 16 bytes for its
+    It is loaded at the first lookup, because most nightly runs have no new images. Each result takes 16 bytes for its
     truncated hash, plus 8 bytes for each of its `top_k` label-score pairs.
 
     Args:
@@ -59,7 +59,7 @@ class _Table:
             if count * (_HASH_BYTES + 8 * self._top_k) > MOST_BYTES:
                 log = logging.getLogger(__name__)
                 log.warning(
-                    "%d earlier results or more do not fit into memory: moved images are classified again", count
+                    "at least %d earlier results do not fit into memory: moved images are classified again", count
                 )
                 return
         if count:
@@ -91,5 +91,5 @@ class _Table:
 def _short(content_hash: str) -> bytes:
     try:
         return bytes.fromhex(content_hash)[:_HASH_BYTES]
-    except ValueError:  # not a hash of ours: matches nothing
+    except ValueError:  # not hexadecimal: matches nothing
         return b""

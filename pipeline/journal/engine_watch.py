@@ -1,7 +1,7 @@
 """Saves the results of a worker as soon as its engine process dies, before another worker repeats the work.
 
-Without it, a worker notices the loss only when it next communicates, by which time the engine may have restarted the
-work elsewhere. `pipeline.runner.boot` passes on the process id of the engine.
+Otherwise a worker would notice the loss only when it next communicates with the engine process. By then, the work may
+have been restarted elsewhere. `pipeline.runner.boot` passes on the PID of the engine process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _watched: set[int] = set()
 
 
 def start() -> None:
-    """Watch the engine named by the environment, once per process. Does nothing if none is named."""
+    """Watch the engine process whose PID is in the environment, once per worker. Does nothing if there is no PID."""
     named = os.environ.get(ENGINE_VARIABLE, "")
     if not named.isdecimal():
         return

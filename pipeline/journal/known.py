@@ -22,7 +22,7 @@ class Journals:
     """Locations of the results of earlier attempts and runs.
 
     Attributes:
-        chunks: folder that earlier attempts left their chunks in, in subfolders.
+        chunks: folder in whose subfolders earlier attempts have left their chunks.
         parts: folders of parts of finished journals.
     """
 
@@ -31,9 +31,9 @@ class Journals:
 
 
 class ReadKnown(beam.PTransform):
-    """Beam transform that reads the results of earlier attempts and runs that are valid under the settings of this one.
+    """Beam transform that reads results of earlier attempts and runs if they are valid under the settings of this run.
 
-    The job lists the chunks at run time, so a job that an engine restarts finds those it has already written.
+    The job lists the chunks at run time, so a job that an engine restarts finds the chunks it has already written.
 
     Args:
         journals: locations of the results.
@@ -69,7 +69,7 @@ def files_in(folder: str) -> Iterator[str]:
 
 
 def results_of(path: str, settings: Settings) -> Iterator[Result]:
-    """Yield the results of a chunk or part that are valid under some settings. Damage is logged and skipped."""
+    """Yield the results of a chunk or part that are valid under `settings`. Unreadable or damaged files are logged."""
     try:
         if path.endswith(".parquet"):
             for then, results in read_part(path):

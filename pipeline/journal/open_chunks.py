@@ -1,4 +1,4 @@
-"""Chunks that a worker process is writing, saved if the process has to exit."""
+"""Chunks that a worker process is writing, which are saved if the process has to exit."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class OpenChunk:
 
 
 def save_all() -> None:
-    """Save every chunk of this process before it exits. Takes at most a few seconds."""
+    """Save all open chunks of this process before it exits. Takes at most a few seconds."""
     thread = threading.Thread(target=_save_all, name="save chunks", daemon=True)
     thread.start()
     thread.join(_SECONDS_TO_SAVE)

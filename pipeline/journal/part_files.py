@@ -48,7 +48,7 @@ def write_part(path: str, results: Iterable[Result], settings: Settings) -> int:
         for result in results:
             waiting.append(result)
             if len(waiting) >= _BATCH_ROWS:
-                parquet.write_table(_table(waiting, schema))  # one row group; an open one is buffered in memory
+                parquet.write_table(_table(waiting, schema))  # one row group, so that no rows stay in memory
                 count, waiting = count + len(waiting), []
         parquet.write_table(_table(waiting, schema))
     return count + len(waiting)

@@ -57,9 +57,9 @@ def _are_scores(top: Top) -> bool:
 
 
 class Reuse(beam.PTransform):
-    """Beam transform that finishes the images whose known results are valid without reading them.
+    """Beam transform that finishes images without reading them, if a known result has their version.
 
-    These are images whose version is known from a listing or, for local files, from ``stat``.
+    The version comes from a listing or, for local files, from ``stat``.
 
     Args:
         meter: handle to the meter of the run.
@@ -70,7 +70,7 @@ class Reuse(beam.PTransform):
         self._fn = _ReuseFn(meter)
 
     def expand(self, listed: beam.PCollection) -> Outcome:
-        """Split `ListedImage`s into PCollections of those that must be read, and of `FinishedImage`s."""
+        """Split `ListedImage`s into PCollections of images that must be read, and of `FinishedImage`s."""
         outputs = listed | beam.ParDo(self._fn).with_outputs(FINISHED, main="results")
         return Outcome(outputs.results, outputs[FINISHED])
 
@@ -120,7 +120,7 @@ def with_content(image: ListedImage, content: storage.Content, source: str) -> F
 
 
 def version_to_ask_for(image: ListedImage) -> str | None:
-    """Return the version for a conditional read, which skips the image if it still has it; None for a full read."""
+    """Return the version for a conditional read, which skips an image that still has it; None for a full read."""
     if image.version is not None:  # already compared
         return None
     return next((result.version for result in permanent(image) if result.version is not None), None)

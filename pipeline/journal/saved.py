@@ -1,8 +1,8 @@
 """Results that lost workers saved, for the workers that repeat their bundles.
 
-An engine gives the work of a lost worker to another one. Flink restarts the whole job, which then reads all saved
+An engine gives the work of a lost worker to another worker. Flink restarts the whole job, which then reads all saved
 results. Spark and Dataflow retry only the lost bundles, so a worker looks for saved results of its own packets at the
-start of a bundle. Normally there are none, which the names of the chunks already show.
+start of a bundle. Usually there are none, as the names of the chunks already show.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class SavedResults:
 
 
 def _chunks_in(folder: str) -> list[str]:
-    """Return the chunks in a folder; an empty list if it cannot be listed, as they only save work."""
+    """Return the chunks in a folder; an empty list if the folder cannot be listed, as chunks only save work."""
     try:
         return list(filter(is_chunk, files_in(folder)))
     except StorageError:

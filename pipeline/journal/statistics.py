@@ -1,4 +1,4 @@
-"""Statistics of finished images: counts, and scores of each class. Each bundle collects its own."""
+"""Statistics of finished images: counts, and scores of each class. Each bundle collects its own statistics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Statistics:
         duplicates: manifest lines that repeat the image of another line.
         classified: rows of predictions made in this run.
         reused: source -> rows with results of earlier attempts and runs, or of identical images.
-        retried: rows of images that failed for a transient reason before.
+        retried: rows of images that were retried after a transient failure.
     """
 
     def __init__(self) -> None:

@@ -28,8 +28,8 @@ class Written(NamedTuple):
 class WriteChunks(beam.PTransform):
     """Beam transform that writes `FinishedImage`s to chunks, closed after 1,000 rows or 30 s, even within a bundle.
 
-    A retried bundle writes new chunks, and only those of the successful attempt are emitted, so nothing is lost or
-    duplicated. The chunks of a failed attempt, including the one that was open when it failed, stay in storage, and a
+    A retried bundle writes new chunks, and only the chunks of the successful attempt are emitted, so nothing is lost or
+    duplicated. The chunks of a failed attempt, including the chunk that was open at the failure, stay in storage, and a
     later run reuses their results.
 
     Args:

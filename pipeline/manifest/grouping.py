@@ -20,26 +20,26 @@ from pipeline.manifest.partitions import PARTITIONS, packet_of, partition_of
 from pipeline.records import Fields, ListedImage, ManifestRow, Result
 
 _WAITING = 16 * PARTITIONS
-"""Rows buffered before packing. Larger buffers pack slightly better: 22 bytes per row, 16 with four times as many."""
+"""Number of rows buffered before packing. A row takes 22 bytes; with a buffer four times as large, it would take 16."""
 
 Packed = bytes | tuple[str, int]
-"""Packed rows or results: a block, or the path of a file of blocks and the offset of the last one."""
+"""Packed rows or results of a partition: a block, or the path of a file of blocks and the offset of the last block."""
 _HEADER = struct.Struct(">qQ")
-"""Header of a block in a file: offset of the previous block of the partition (`_NO_PLACE` for none), and its length."""
+"""Header of a block in a file: offset of the partition's previous block, or `_NO_PLACE`, and length of this block."""
 _NO_PLACE = -1
 
 
 class GroupByLocation(beam.PTransform):
     """Beam transform that groups rows and known results into `ListedImage`s, one per image, and distributes them.
 
-    Both are shuffled in packed blocks, partitioned by a hash of the location. A distributed engine shuffles to disk: it
-    groups the blocks by partition, then shuffles the more numerous packets, so that its workers get equal shares.
-    Beam's local runner keeps groups in memory and divides them evenly among its workers: for it, the blocks are written
-    to files, and only their offsets are shuffled.
+    Rows and results are packed into blocks, each of one partition, see `pipeline.manifest.partitions`. A distributed
+    engine shuffles to disk: the blocks are shuffled by partition, and then the packets of each partition, which are
+    numerous enough for all workers to get equal shares. Beam's local runner keeps groups in memory and divides them
+    evenly among its workers: the blocks are written to files, and only the paths and offsets are shuffled.
 
     Args:
-        folder: local folder for these files; None on a distributed engine.
-        saved: finder of results that lost workers saved for the same packets.
+        folder: local folder for the files of blocks; None on a distributed engine.
+        saved: finder of the results that lost workers have saved for a packet.
     """
 
     def __init__(self, folder: str | None, saved: SavedResults) -> None:
@@ -120,7 +120,7 @@ class _PackFn(beam.DoFn):
 
 
 class _UnpackFn(beam.DoFn):
-    """Unpacks packets into images, with the results that earlier attempts at the bundle saved."""
+    """Unpacks packets into images, each with the results that earlier attempts at the bundle have saved."""
 
     def __init__(self, saved: SavedResults) -> None:
         self._saved = saved
@@ -153,7 +153,7 @@ def pack(waiting: Sequence[ManifestRow | Result]) -> bytes:
 
 
 def packets(packed: Iterable[Packed]) -> Iterator[tuple[int, bytes]]:
-    """Divide the packed rows and results of a partition into packets. Yields their numbers and packed images."""
+    """Divide the packed rows and results of a partition into packets. Yields the number and images of each packet."""
     images = list(listed_images(packed))
     found = collections.defaultdict[int, list[Any]](list)
     for image in images:
@@ -165,7 +165,7 @@ def packets(packed: Iterable[Packed]) -> Iterator[tuple[int, bytes]]:
 
 
 def listed_images(packed: Iterable[Packed]) -> Iterator[ListedImage]:
-    """Group packed rows and results into `ListedImage`s. Results of images that no row names are omitted."""
+    """Group packed rows and results into `ListedImage`s. Results are omitted if no row names their image."""
     rows: dict[str, list[tuple[str, Fields]]] = {}
     versions: dict[str, str] = {}
     known: dict[str, list[Result]] = {}
@@ -198,7 +198,7 @@ def _blocks_of(packed: Iterable[Packed]) -> Iterator[bytes]:
 
 
 def _places(file: BinaryIO, place: int) -> Iterator[tuple[int, int]]:
-    """Yield the start and length of each block of a partition, the last one first."""
+    """Yield the start and length of each block of a partition, the last block first."""
     while place != _NO_PLACE:
         file.seek(place)
         start = place + _HEADER.size

@@ -1,6 +1,6 @@
-"""Division of images into partitions, which are grouped, and of partitions into packets, which go to workers.
+"""Division of images into partitions, which are shuffled first, and of each partition into packets, the units of work.
 
-Both depend only on a hash of the location, so recomputation by an engine is deterministic.
+Both depend only on the locations of the images, so an engine that recomputes them gets the same partitions and packets.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import zlib
 
 PARTITIONS = 1024
 PACKET_IMAGES = 64
-"""Approximate images per packet: few enough that packets are hashed evenly over many workers."""
+"""Approximate number of images per packet: small enough for hashing to distribute packets evenly over many workers."""
 
 
 def partition_of(key: str) -> int:
-    """Return the partition of an image, from 0.
+    """Return the number of an image's partition, from 0.
 
     Args:
         key: masked location of the image, see `catalogue.cli.masking.masked_key`.
@@ -22,7 +22,7 @@ def partition_of(key: str) -> int:
 
 
 def packet_of(key: str, images: int) -> int:
-    """Return the packet of an image, from 0. Packet numbers are unique across partitions.
+    """Return the number of an image's packet, from 0. Packet numbers are unique across partitions.
 
     Args:
         key: masked location of the image.

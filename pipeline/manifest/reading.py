@@ -1,6 +1,6 @@
 """Beam transform that reads a manifest into rows, dead letters, and the columns of all rows.
 
-A line that names no image is not dropped: it becomes a dead letter, a `FinishedImage` without a location.
+A line that names no image becomes a dead letter, a `FinishedImage` without a location, unless the settings skip it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Listing(NamedTuple):
         rows: `ManifestRow`s, and `FinishedImage`s for the lines that name no image.
         columns: a single `pa.Schema` of the fields of all rows.
         left_out: a single `LeftOut`.
-        whole: a single `Whole`; empty unless a shard is read.
+        whole: a single `Whole`; all zero unless a shard is read.
     """
 
     rows: Outcome
@@ -65,7 +65,7 @@ class ReadManifest(beam.PTransform):
     Args:
         manifest: manifest to read.
         meter: handle to the meter of the run.
-        begins: callback at the start of the job, also when an engine restarts it; nothing is read if it returns False.
+        begins: callback at the start or restart of the job; if the callback returns False, nothing is read.
         needs_columns: whether to find the columns, which JSON Lines output does not need.
     """
 
@@ -112,7 +112,7 @@ def _parts_of(where: str, manifest: Manifest) -> Iterator[str | Part]:
 
 @contextlib.contextmanager
 def _readable(where: str) -> Iterator[None]:
-    """Translate the errors of an input into a UserError with its name: the user can fix what cannot be read."""
+    """Convert errors in reading an input into a UserError that names the input."""
     try:
         yield
     except (StorageError, re.error, csv.Error, pa.ArrowException) as error:
@@ -142,7 +142,7 @@ def check(manifest: Manifest) -> None:
 
 
 def names(manifest: Manifest, path: str) -> bool:
-    """Return whether one of the folders and globs would match the file `path`, if it existed."""
+    """Return whether an input folder or glob would match the file `path` if the file existed."""
     return any(globs.names(where, path) for where in manifest.inputs)
 
 
@@ -185,7 +185,7 @@ def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs
     columns, left_out, count, digest = column_types.ColumnTypes(declared), LeftOut(), 0, 0
 
     def own_rows() -> Iterator[ManifestRow | FinishedImage | LeftOut]:
-        """Yield the rows of the shard. All rows count toward the columns, so that all shards have the same ones."""
+        """Yield the rows of the shard. All rows count toward the columns, so all shards have the same columns."""
         nonlocal count, digest
         shard = manifest.shard
         for row in rows_of(part, manifest):
@@ -213,7 +213,7 @@ def _tagged_rows(part: str | Part, manifest: Manifest, meter: MeterHandle, needs
 
 
 def _schema_of(part: str | Part, manifest: Manifest) -> pa.Schema | None:
-    """Return the declared columns of a part; None if they can only be found from its rows."""
+    """Return the declared columns of a part; None if they can only be inferred from its rows."""
     if isinstance(part, str):
         return pa.schema([])
     schema = part.list.schema

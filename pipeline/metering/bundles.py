@@ -18,10 +18,10 @@ _MEASUREMENTS = "measurements"
 class MeasureBundles(beam.PTransform):
     """Pass images through and emit one `Measurement` per bundle.
 
-    The transform must follow the measured steps in the same fused stage, so that its bundles last as long as theirs.
+    The transform must follow the measured steps in the same fused stage, so that its bundles include their work.
 
     Args:
-        meter: meter of the run.
+        meter: handle to the meter of the run.
     """
 
     def __init__(self, meter: MeterHandle) -> None:

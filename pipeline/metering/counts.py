@@ -45,7 +45,7 @@ def counted(folder: str, *, strictly: bool = False) -> Counts:
 
     Args:
         folder: folder of the run's unfinished files.
-        strictly: whether an unreadable file is an error; otherwise it is skipped, as files may be being removed.
+        strictly: whether an unreadable file is an error; otherwise it is skipped, as it may have just been removed.
 
     Raises:
         StorageError, ValueError: a file cannot be read and `strictly` is set.

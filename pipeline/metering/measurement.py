@@ -56,7 +56,7 @@ def total(measurements: Iterable[Measurement]) -> Measurement:
 
 
 class Total(beam.CombineFn):
-    """Beam combiner of measurements into one `Measurement`."""
+    """Beam combiner that merges all `Measurement`s into one."""
 
     def create_accumulator(self) -> Measurement:
         """Return an empty measurement."""

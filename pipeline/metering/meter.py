@@ -104,7 +104,7 @@ class Meter:
             _counter(name).inc(number)
 
     def count_listed(self, part: str, rows: int, wrong: int) -> None:
-        """Record the number of rows of a part of the inputs listed so far, and of those that name no image."""
+        """Record how many rows of a part of the inputs are listed so far, and how many of them name no image."""
         named = {"listed": rows, "wrong": wrong}
         with self._lock:
             before = self._listing.get(part, {})
@@ -147,7 +147,7 @@ class Meter:
             self._write_counts()
 
     def end(self) -> None:
-        """End a bundle, successful or not. No counts are written after the last one has ended."""
+        """End a bundle, successful or not. No counts are written after the last bundle has ended."""
         with self._lock:
             self._active -= 1
         with self._writing:  # after the last bundle the run may be committed and its files removed

@@ -1,4 +1,4 @@
-"""Progress display of a run, and its early stop, from the files that the workers write."""
+"""Progress display and early stop of a run, both based on the files that the workers write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.metering.counts import counted
 from pipeline.metering.meter import REASON, STOP_FILE
 
 LEAST_IMAGES = 1000
-"""Minimum number of images tried before a run is stopped."""
+"""Minimum number of images processed before a run is stopped."""
 
 
 class Watch:
@@ -22,7 +22,7 @@ class Watch:
 
     Args:
         folder: folder of the run's unfinished files.
-        max_failure_rate: largest share of failures in a successful run; 1 never stops it.
+        max_failure_rate: largest share of failures in a successful run; with 1, the run is never stopped.
         counters: function that returns the engine's counts by name; the files are used if it is None or returns None.
     """
 
@@ -45,7 +45,7 @@ class Watch:
     def _show(self) -> None:
         """Show two progress lines: one while lists are read, one while images are classified.
 
-        Each starts at the first non-zero count, because the time that these images took is unknown.
+        Each line starts at the first non-zero count, because the time that those images took is unknown.
         """
         progress: Progress | None = None
         classifying, stops, shown = False, False, 0
@@ -90,7 +90,7 @@ class Watch:
         return is_known and failed > self._max_failure_rate * counts["listed"]
 
     def _stop(self) -> bool:
-        """Tell the workers to stop if a strict count confirms the failure. Returns whether it does."""
+        """Tell the workers to stop if a strict count confirms the failure. Returns whether they have been told."""
         with contextlib.suppress(StorageError, ValueError):
             counts = counted(self._folder, strictly=True)
             if self._is_lost(counts):

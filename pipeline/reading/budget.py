@@ -17,13 +17,13 @@ class Budget:
         self._changed = threading.Condition()
 
     def take(self, count: int) -> None:
-        """Take bytes, waiting until there is room. A request larger than the budget waits until all of it is free."""
+        """Take bytes, waiting until there is room. A request larger than the budget waits until nothing is taken."""
         with self._changed:
             self._changed.wait_for(lambda: self._has(count))
             self._taken += count
 
     def try_take(self, count: int) -> bool:
-        """Take bytes if they are available now. Returns whether they were."""
+        """Take bytes if they are available now. Returns whether they were taken."""
         with self._changed:
             has_room = self._has(count)
             self._taken += count if has_room else 0

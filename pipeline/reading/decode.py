@@ -21,8 +21,8 @@ from pipeline.records import DecodedImage, FetchedImage, FinishedImage
 class Decode(beam.PTransform):
     """Beam transform that decodes images.
 
-    Images that cannot be decoded, or whose bytes already have a result, are finished. Any exception other than
-    `ImageError` fails the run.
+    Images that cannot be decoded, or whose bytes already have a result, become `FinishedImage`s. Any exception other
+    than `ImageError` fails the run.
 
     Args:
         spec: image format that the network expects.

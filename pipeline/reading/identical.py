@@ -1,4 +1,4 @@
-"""Results by content, so that each worker process classifies identical bytes only once."""
+"""Results by content, so that a worker process rarely classifies identical bytes more than once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_PENDING, _MOST_WAITING = 64, 1_000
 
 
 class ResultsByContent:
-    """Results of a worker process by content: a cache of its own recent results, and those of earlier runs.
+    """Results of a worker process by content: a cache of its own recent results, and the results of earlier runs.
 
     Args:
         earlier: index of the results of earlier runs.
@@ -30,7 +30,7 @@ class ResultsByContent:
         self._own = collections.OrderedDict[str, Result]()
 
     def add(self, result: Result) -> None:
-        """Cache a result. A full cache evicts the least recently used one."""
+        """Cache a result. A full cache evicts the least recently used result."""
         if result.content_hash is None:
             return
         with self._lock:
@@ -103,7 +103,7 @@ class Pending:
     """Images of one bundle that are being classified, and the identical images that wait for their results.
 
     Args:
-        results: results by content, where those of the classified images will appear.
+        results: results by content, to which the results of the classified images are added.
     """
 
     def __init__(self, results: ResultsByContent) -> None:
@@ -111,7 +111,10 @@ class Pending:
         self._decoded = dict[str, tuple[DecodedImage, list[FetchedImage]]]()
 
     def add(self, image: DecodedImage) -> Iterator[DecodedImage]:
-        """Add an image that is about to be classified. Yields images that have waited too long, with their pixels."""
+        """Add an image that is about to be classified.
+
+        If too many images are being classified, yields the images that wait for the oldest of them, with its pixels.
+        """
         _, waiting = self._decoded.get(image.content_hash, (image, []))
         self._decoded[image.content_hash] = image, waiting
         while (
@@ -122,7 +125,7 @@ class Pending:
     def wait(self, image: FetchedImage) -> bool:
         """Let an image wait for the result of an identical image.
 
-        Return False if no identical image is being classified, or too many are waiting already.
+        Returns False if no identical image is being classified, or too many images are waiting already.
         """
         found = self._decoded.get(image.content_hash)
         if found is None or len(found[1]) >= _MOST_WAITING:

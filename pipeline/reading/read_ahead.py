@@ -1,7 +1,7 @@
 """Beam transform that reads images concurrently, ahead of decoding and inference, within a memory budget.
 
-A GET takes 20 to 100 ms, decoding and inference only a few: with sequential reads, a worker would spend most of its
-time waiting. `pipeline.reading.reads` implements the reads.
+A GET takes 20 to 100 ms, but decoding and inference take only a few milliseconds: with sequential reads, a worker would
+spend most of its time waiting. `pipeline.reading.reads` implements the reads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _setup = threading.Lock()
 class ReadAhead(beam.PTransform):
     """Beam transform that reads the bytes of images.
 
-    Images that cannot be read, or whose known results are still valid, are finished.
+    Images that cannot be read, or whose known results are still valid, become `FinishedImage`s.
 
     Args:
         config: read settings.

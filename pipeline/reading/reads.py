@@ -1,8 +1,8 @@
 """Concurrent reads of a bundle, in a thread pool shared by the whole process.
 
-Each bundle keeps a number of reads in flight and continues with whichever finishes first. Bytes that were read but not
-yet consumed count against the memory budget of the process. A read that exceeds the timeout is abandoned, even if its
-thread hangs.
+Each bundle keeps a number of reads in flight and continues with whichever read finishes first. Images that are being
+read, or were read but not yet consumed, count against the memory budget of the process. A read that exceeds the timeout
+is abandoned, even if its thread hangs.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _LEAST_BYTES, _MOST_BYTES, _SHARE_OF_MEMORY = 64 * 2**20, 512 * 2**20, 1 / 8
 
 
 def prepare() -> None:
-    """Start the threads of this process. Not thread-safe."""
+    """Start the read threads of this process. Not thread-safe."""
     _budget(), _threads()
 
 
 class Reads:
-    """Reads in flight of one bundle.
+    """The reads of one bundle that are in flight.
 
     Args:
         config: read settings.
 
     Attributes:
-        under_way: number of images that were started but not yet returned by `next`.
+        under_way: number of images that were passed to `begin` but not yet returned by `next`.
     """
 
     def __init__(self, config: ReadConfig) -> None:
@@ -63,7 +63,7 @@ class Reads:
             self.begin_all()
 
     def begin_all(self) -> None:
-        """Start all queued reads. Local files are fast: one thread reads all of a group."""
+        """Start all queued reads. Local files are fast, so one thread reads all local files of a group."""
         local = []
         for image in self._group:
             if storage.is_remote(image.location):
@@ -171,7 +171,7 @@ class _Reader:
                 result = self._result(image, deadline)
             except StorageError as failure:
                 result = failed(image, failure)
-            except BaseException as error:  # raised by the thread of the bundle
+            except BaseException as error:  # raised again in the thread of the bundle
                 fault = error
         with self._lock:
             if self._is_given_up:
@@ -218,9 +218,9 @@ class _Reader:
             self._held = size
 
     def _give_up(self, image: ListedImage) -> None:
-        """Abandon a hung read and its thread: report the image as failed, and read the others in new threads."""
+        """Abandon a hung read and its thread: report the image as failed, and read the others in other threads."""
         with self._lock:
-            if self._current is not image:  # it has just finished
+            if self._current is not image:  # the read has just finished
                 return
             self._is_given_up = True
             _budget().give(self._held)

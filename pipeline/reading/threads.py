@@ -11,7 +11,7 @@ from collections.abc import Callable
 class Threads:
     """Pool of daemon threads that start calls in the order of submission.
 
-    `concurrent.futures` cannot replace a thread, and waits for all of them at exit.
+    `concurrent.futures` cannot replace a stuck thread, and waits for all threads at exit.
 
     Args:
         count: number of threads.
@@ -43,7 +43,7 @@ class Threads:
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def submit(self, call: Callable[[], bool]) -> None:
-        """Run a call as soon as a thread is free. It must return False if its thread has been replaced meanwhile."""
+        """Run a call as soon as a thread is free. The call must return False if its thread has been replaced."""
         self._calls.put(call)
 
     def _run(self) -> None:

@@ -59,7 +59,8 @@ class ColumnTypes:
 def _field_of(name: str, values: list[Any]) -> pa.Field:
     """Return a column for JSON values.
 
-    Its type is string if no other type holds all values, they have too many members, or Parquet cannot store the type.
+    The type is string if no other type holds all values, the values have too many members, or Parquet cannot store the
+    type.
     """
     members: set[tuple[str, ...]] = set()
     for value in values:
@@ -89,21 +90,22 @@ def _add_members(value: Any, path: tuple[str, ...], members: set[tuple[str, ...]
 
 
 def _has_members(kind: pa.DataType) -> bool:
-    """Return whether Parquet can store a type: it has no structs without members."""
+    """Return whether Parquet can store a type, which must not contain structs without members."""
     if pa.types.is_struct(kind):
         return kind.num_fields > 0 and all(_has_members(field.type) for field in kind)
     return not pa.types.is_list(kind) or _has_members(kind.value_type)
 
 
 def are_too_many(columns: pa.Schema) -> bool:
-    """Return whether columns are `TOO_MANY`, also as a pickled copy from another process."""
+    """Return whether columns are `TOO_MANY` or a copy of it from another process."""
     return columns.metadata == TOO_MANY.metadata
 
 
 def unified(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Merge the columns of several tables: in their order if they agree on it, else sorted by name.
+    """Merge the columns of several tables. Returns `TOO_MANY` if there are more than `MOST_COLUMNS`.
 
-    A column whose types have no common supertype becomes a string. `TOO_MANY` if there are more than `MOST_COLUMNS`.
+    The order is kept if one table has all columns of the other in the same order; otherwise the columns are sorted by
+    name. A column whose types have no common supertype becomes a string.
     """
     merged: dict[str, pa.Field] = {}
     for schema in schemas:
@@ -142,7 +144,7 @@ def _members_of(kind: pa.DataType) -> int:
 
 
 def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
-    """Return a type that holds every value of two types exactly; None if only a string would."""
+    """Return a type that holds every value of two types exactly; None if only a string can."""
     if a == b or pa.types.is_null(a) or pa.types.is_null(b):
         return b if pa.types.is_null(a) else a
     if pa.types.is_struct(a) and pa.types.is_struct(b):

@@ -1,8 +1,8 @@
 """Last step of a run: moves the rows into place, and writes everything else.
 
 Parts are written below ``_temporary``, see `pipeline.run_dir.write_parts`. The last step of the pipeline, `commit`,
-counts their rows and moves them into place. It is idempotent and may be retried at any point. `pipeline.merge`
-publishes the parts of other runs.
+counts their rows and moves them into place. It is idempotent and may be retried at any point. `pipeline.merge` uses
+`publish` for copies of the parts of other runs.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def publish(attempt: Attempt, contents: Callable[[], Contents]) -> dict[str, Any
 
     A runner may call this again after a failure halfway. Until ``run.json`` names this attempt, nothing below
     ``_temporary`` is removed and everything is repeated; after that, only `end` is repeated. If the whole run is
-    killed, the same command finds the chunks and builds the same parts from them.
+    killed, running the same command again reuses the results in its chunks.
 
-    A finished run is replaced only by a successful one: a failed run goes to the subfolder `FAILED`.
+    A finished run is replaced only by a successful run: a failed run is written to the subfolder `FAILED`.
 
     Args:
         attempt: attempt that writes the run directory.
@@ -169,7 +169,9 @@ def _committed(run: Attempt) -> dict[str, Any] | None:
     if folder is not None:
         return read_record(folder)
     if storage.exists(f"{run.output}/{SUCCESS_FILE}") and not run.overwrite:
-        raise UserError(f"another run has finished in {run.output}: its rows are kept, those of this run are discarded")
+        raise UserError(
+            f"another run has finished in {run.output}: its rows are kept, and the rows of this run are discarded"
+        )
     return None
 
 
@@ -179,7 +181,7 @@ def _contents(run: Run, results: Results) -> Contents:
     statistics, counts = results.statistics, _counts_of(parts, results)
     left = storage.list_files(run.temporary) if storage.exists(run.temporary) else ()
     if {part.path for part in parts} - {file.location for file in left}:
-        raise UserError(f"another run in {run.output} has removed files of this one: give each run its own --output")
+        raise UserError(f"another run in {run.output} has removed files of this run: give each run its own --output")
     class_stats = class_stats_of(run.model, counts, statistics.classes())
     record = record_of(run, counts, results.whole, statistics.failures(), results.measured)
     page = run_page(record, class_stats, results.thumbnails, part_names(parts))

@@ -8,7 +8,7 @@ parquet typed and nested; ``fields`` is omitted if the manifest has no other col
 ======= ==========================================================================================================
 
 If a manifest has more than `columns.MOST_COLUMNS` columns, ``fields`` is a single JSON column in CSV and Parquet: with
-separate columns, rows that use only a few would still take space for all.
+separate columns, a row that uses only a few of them would still take space for all.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _BATCH_ROWS = 10_000
 
 
 class Writer(Protocol):
-    """Writer of a file of rows, as returned by `Prediction.to_row` and `DeadLetter.to_row`."""
+    """Writer of a file of rows, which come from `Prediction.to_row` or `DeadLetter.to_row`."""
 
     def write(self, row: dict[str, Any]) -> None:
         """Write a row."""
 
     def close(self) -> None:
-        """Finish the file, which does not exist before that."""
+        """Finish the file, which does not exist until then."""
 
 
 def writer(path: str, folder: str, columns: pa.Schema, top_k: int) -> Writer:
@@ -86,7 +86,7 @@ class _JsonLinesWriter:
 class _CsvWriter:
     def __init__(self, file: storage.NewFile, names: Sequence[str], fields: Sequence[str] | None, top_k: int) -> None:
         self._file = file
-        self._csv = csv.writer(_Encoded(file), lineterminator="\r\n")  # quotes cells that contain either character
+        self._csv = csv.writer(_Encoded(file), lineterminator="\r\n")  # quotes cells with \r or \n
         self._names, self._fields, self._top_k = names, fields, top_k
         columns = [_FIELDS] if fields is None else [f"{_FIELDS}.{name}" for name in fields]
         self._csv.writerow([*self._flat_names(), *map(as_cell, columns)])

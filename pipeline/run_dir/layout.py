@@ -12,7 +12,7 @@
     _SUCCESS               written last, and only if the counts balance and the failures are within the limit
     _temporary/TOKEN/      the files of an attempt: ``started``, ``job.json`` of a remote job, chunks of the journal,
                            parts that are not in place yet
-    _lock                  the run that is working here
+    _lock                  the lock, which names the run that is working here
     _failed/               a failed run that did not replace the finished one in its parent folder
 """
 

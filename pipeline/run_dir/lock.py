@@ -1,7 +1,8 @@
-"""Lock of a run directory with a heartbeat: only one run works there at a time, and only its holder can commit.
+"""Lock of a run directory, with a heartbeat. Only one run works there at a time, and only the lock's holder can commit.
 
-The lock is a file that is created only if absent. The process that started the run rewrites it every 15 s. Another run
-takes it over after a minute without a heartbeat, or immediately if that process is known to be gone.
+The lock is a file that is created only if absent. The process that started the run rewrites the file every 15 s.
+Another run takes the lock over if the last heartbeat is a minute old and none follows within another 45 s, or
+immediately if that process is known to be gone.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def held(
             although its command has exited.
 
     Raises:
-        UserError: another run holds the lock, or it cannot be written.
+        UserError: another run holds the lock, or the lock cannot be written.
     """
     own = Holder.here(token, started)
     try:
@@ -230,7 +231,7 @@ def _acquire(output: str, own: Holder, is_at_work: Callable[[str, str], bool]) -
 
 
 def _take_over(output: str, holder: Holder, own: Holder) -> None:
-    """Replace one holder by another. Of several commands that try, only one succeeds. Raises UserError."""
+    """Replace the holder of a lock. Of several commands that try, only one succeeds. Raises UserError."""
     content = json.dumps(dataclasses.asdict(own))
     claim = f"{output}/{LOCK_FILE}-{holder.token or 'damaged'}"
     if not storage.create(claim, content.encode()):
@@ -272,11 +273,11 @@ def _beat(output: str, own: Holder, stop: threading.Event) -> None:
             beating = dataclasses.replace(own, beat=time.time())
             storage.write_text(f"{output}/{LOCK_FILE}", json.dumps(dataclasses.asdict(beating)))
         except (StorageError, OSError, ValueError):  # the next heartbeat may succeed
-            logging.getLogger(__name__).warning("the heartbeat in %s cannot be written", output, exc_info=True)
+            logging.getLogger(__name__).warning("the heartbeat in %s failed", output, exc_info=True)
 
 
 def release(output: str, token: str) -> None:
-    """Release the lock of a run, if it still holds it."""
+    """Release the lock of a run directory if the run still holds it."""
     with contextlib.suppress(StorageError):
         holder = read_holder(output)
         if holder is not None and holder.token == token:

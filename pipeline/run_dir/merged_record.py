@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 def merged_record(attempt: Attempt, records: Sequence[Json]) -> Json:
-    """Return the content of ``run.json``. Its duration is the time in which at least one of the runs was running.
+    """Return the content of ``run.json``. The duration is the time in which at least one of the runs was running.
 
     Args:
         attempt: attempt that writes the merged run directory.

@@ -50,11 +50,11 @@ def _metrics(record: Mapping[str, Any], class_stats: Mapping[str, Any]) -> Itera
     yield "run_classified", "Rows classified in this run.", _one(counts["classified"])
     yield (
         "run_reused",
-        "Rows with a result of an earlier run, by how it was validated.",
+        "Rows with a result of an earlier attempt or run, by the way it was validated.",
         _by("by", counts["reused"]),
     )
-    yield "run_identical", "Rows whose image is identical to another one.", _one(counts["identical"])
-    yield "run_retried", "Rows of images that failed for a transient reason before.", _one(counts["retried"])
+    yield "run_identical", "Rows with the result of another image with identical bytes.", _one(counts["identical"])
+    yield "run_retried", "Rows of images that were retried after a transient failure.", _one(counts["retried"])
     yield "run_duplicates", "Rows that repeat the image of another row.", _one(counts["duplicates"])
     yield "run_workers", "Worker processes.", _one(record["workers"])
     yield "run_worker_seconds", "Seconds spent by the workers, by step.", _by("step", timings["worker_seconds"])

@@ -35,11 +35,12 @@ _ATTEMPT = re.compile(rf"{TEMPORARY}/[0-9a-f]{{12}}/")
 def check(path: str, *, overwrite: bool) -> None:
     """Reject an output that must not be written to.
 
-    Only a run directory may be replaced: it has a valid ``run.json``, or none but the files of an attempt; and its
-    folders of rows contain only parts.
+    Only a run directory may be replaced. It has a valid ``run.json``, or no ``run.json`` but the files of an attempt,
+    and its folders of rows contain only parts. Leftover locks and temporary files are ignored.
 
     Raises:
-        UserError: it is a file, contains something other than a run, or a finished run while `overwrite` is not set.
+        UserError: the output is a file, cannot be read, contains something other than a run, or holds a finished run
+            although `overwrite` is False.
     """
     try:
         files = _files(path)
@@ -64,7 +65,7 @@ def _files(path: str) -> list[str]:
 
 
 def _is_trace(file: str) -> bool:
-    """Return whether a file is a leftover of an attempt that could write nothing else, as on a full disk."""
+    """Return whether a file is a leftover of an attempt that could write nothing else, for example on a full disk."""
     return file.startswith(LOCK_FILE) or _is_temporary(file)
 
 
@@ -89,8 +90,8 @@ def new_folders(output: str) -> Iterator[None]:
 def attempt(run: Attempt) -> Iterator[None]:
     """Check that the output can be written before anything starts, and clean up if the attempt fails.
 
-    Chunks of finished work are kept, and the error message then ends with the command that continues. Nothing is
-    removed if the job goes on elsewhere, as it needs all of its files.
+    Chunks of finished work are kept, and the error message then ends with the command that continues the run. Nothing
+    is removed if the job goes on elsewhere, as the job needs all of its files.
 
     Args:
         run: attempt to make.
@@ -132,7 +133,7 @@ def _clean_up(run: Attempt, *more: str) -> str:
         The end of an error message, about the files that are kept.
     """
     with contextlib.suppress(StorageError):  # the storage itself may have failed
-        is_lost = not run.overwrite and storage.exists(f"{run.output}/{SUCCESS_FILE}")  # another run has won
+        is_lost = not run.overwrite and storage.exists(f"{run.output}/{SUCCESS_FILE}")  # another run has finished
         if not is_lost and keep_chunks(run.temporary):
             return f"; finished work is kept; to continue, run: {shlex.join(masked_command([*run.command, *more]))}"
         abandon(run)
@@ -140,7 +141,11 @@ def _clean_up(run: Attempt, *more: str) -> str:
 
 
 def keep_chunks(temporary: str) -> bool:
-    """Remove the files of an attempt except its chunks. Returns whether there are any. Raises StorageError."""
+    """Remove the files of an attempt except its chunks and ``started``. Returns whether there are chunks.
+
+    Raises:
+        StorageError: the files cannot be listed or removed.
+    """
     names = {file.location: file.location.rpartition("/")[2] for file in storage.list_files(temporary)}
     for path, name in names.items():
         if not name.startswith((CHUNK, STARTED)):
@@ -164,5 +169,5 @@ def has_chunks(run: Attempt) -> bool:
 
 
 def _missing_folders(path: Path) -> list[Path]:
-    """Return those of a folder and its parents that do not exist, the deepest first."""
+    """Return the folders of a path that do not exist, the deepest first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -17,10 +17,10 @@ def previous_runs(given: str | None, output: str) -> tuple[str, ...]:
 
     Args:
         given: run directory, or a folder of run directories whose newest finished run is used; None for none.
-        output: run directory of the new run. A failed run there is continued.
+        output: run directory of the new run. If it holds a failed run, that run's results are reused, too.
 
     Raises:
-        UserError: `given` is neither, or cannot be read.
+        UserError: `given` does not exist, is a file or has no journal; or a folder cannot be read.
     """
     try:
         found = [] if given is None else _finished(given, output)

@@ -39,7 +39,7 @@ class Counts:
         left_out: hidden files and rows without a URI that were skipped.
         classified: predictions made in this run.
         reused: source -> rows with results of earlier attempts and runs, or of identical images.
-        retried: rows of images that failed for a transient reason before.
+        retried: rows of images that were retried after a transient failure.
     """
 
     inputs: int
@@ -75,7 +75,7 @@ class Counts:
 
 
 def read_record(path: str) -> dict[str, Any] | None:
-    """Return the content of ``run.json`` of a run directory; None if that file has another format."""
+    """Return the content of ``run.json`` in a run directory; None if it has another format. Raises StorageError."""
     try:
         record = json.loads(storage.read_text(f"{path}/{RUN_FILE}"))
     except ValueError:

@@ -21,10 +21,10 @@ _LINKED_FILES = 20
 
 
 def pictured(classes: Iterable[tuple[int, Sequence[str]]]) -> Iterator[str]:
-    """Yield the locations of the photos in the report, those of the most frequent classes.
+    """Yield the locations of the photos in the report, which are examples of the most frequent classes.
 
     Args:
-        classes: for each class the number of its predictions and the locations of its examples.
+        classes: for each class, the number of its predictions and the locations of its examples.
     """
     frequent = sorted(classes, key=lambda own: own[0], reverse=True)[:CLASSES_WITH_PICTURES]
     yield from dict.fromkeys(location for _, examples in frequent for location in examples)
@@ -43,14 +43,14 @@ def thumbnail(fetched: FetchedImage, *, limits: Limits) -> tuple[str, bytes] | N
 
 
 def shown(inputs: Sequence[str]) -> str:
-    """Summarize the inputs: an unquoted glob becomes many of them."""
+    """Return a short list of the inputs, as an unquoted glob may have expanded to many."""
     return ", ".join(inputs[:3]) + (f" and {len(inputs) - 3:,} more" if len(inputs) > 3 else "")
 
 
 def run_page(
     record: Mapping[str, Any], class_stats: Mapping[str, Any], thumbnails: Mapping[str, bytes], parts: Sequence[str]
 ) -> str:
-    """Return the page.
+    """Return the report as an HTML page.
 
     Args:
         record: content of ``run.json``.
@@ -83,7 +83,7 @@ def run_page(
             problems,
             page.section("Classes", _class_table(ranked, names)),
             page.section("Dead letters", dead_letters),
-            page.section("Most and least certain photos of each class", *galleries),
+            page.section("Most and least certain photos by class", *galleries),
             page.section("Run", _run_table(record)),
         ],
         headline=_headline(record["status"], counts["inputs"], counts["predictions"], failed),
@@ -96,7 +96,7 @@ def _headline(status: str, inputs: int, predictions: int, failed: int) -> str:
 
 
 def _run_table(record: Mapping[str, Any]) -> str:
-    """Return the settings, times and versions of the run."""
+    """Return a table of the settings, times and versions of the run."""
     timings, reused = record["timings"], sum(record["counts"]["reused"].values())
     engines = [
         f"{own['engine']}, {own['precision']}, on {own['device']}: {counted(own['images'], 'image')}"
@@ -108,10 +108,10 @@ def _run_table(record: Mapping[str, Any]) -> str:
         "command": " ".join(map(shlex.quote, record["command"])),
         "started": page.moment(timings["started"]),
         "seconds": f"{timings['seconds']:,.0f}",
-        "images per second, after the first one": f"{steady:,.1f}" if steady else "",
+        "images per second, without startup": f"{steady:,.1f}" if steady else "",
         "inference engine": "; ".join(engines),
-        "results of earlier runs that were reused": f"{reused:,}",
-        "largest worker process": f"{memory / 2**20:,.0f} MiB" if memory else "",
+        "reused results of earlier attempts and runs": f"{reused:,}",
+        "peak memory of a worker process": f"{memory / 2**20:,.0f} MiB" if memory else "",
         "largest share of failures allowed": f"{record['max_failure_rate']:.1%}",
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }

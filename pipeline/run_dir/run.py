@@ -43,7 +43,7 @@ class Run(Attempt):
     """Settings of a run of ``classify``.
 
     Attributes:
-        inputs: folders, globs and lists to classify.
+        inputs: folders, globs, images and lists to classify.
         model_dir: model directory.
         model: content of its ``model.json``.
         output_format: format of the rows, one of `pipeline.records.OUTPUT_FORMATS`.
@@ -54,7 +54,7 @@ class Run(Attempt):
         price_per_hour: price of all machines together; None if unknown.
         scratch: local folder for grouped data that Beam's local runner would keep in memory; None on other runners.
         previous: run directories whose results are reused.
-        shard: shard of the rows to classify; None for all rows.
+        shard: the shard to classify; None for all rows.
     """
 
     inputs: tuple[str, ...]

@@ -26,7 +26,7 @@ def verify(path: str) -> dict[str, Any]:
     counts = record["counts"]
     balanced = counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values())
     if (record["status"] == "succeeded") != (SUCCESS_FILE in files) or (SUCCESS_FILE in files and not balanced):
-        raise CommandFailed(f"{path}: {RUN_FILE} reports {record['status']}, which does not agree with {SUCCESS_FILE}")
+        raise CommandFailed(f"{path}: {RUN_FILE} reports {record['status']}, but its counts or {SUCCESS_FILE} disagree")
     for folder in (PREDICTIONS, DEAD_LETTERS, JOURNAL):
         parts = [file for file in files if file.startswith(f"{folder}/part-")]
         if {f"-of-{len(parts):05}" in part for part in parts} != {True}:

@@ -39,7 +39,7 @@ class Assignment:
 class WriteParts(beam.PTransform):
     """Beam transform that merges chunks into parts of about `Run.rows_per_part` rows, regardless of the bundles.
 
-    Each part is written by one worker, which never holds more than a batch of rows.
+    Each part is written by one worker, which holds at most a chunk and a batch of rows in memory.
 
     Args:
         run: settings of the run.
@@ -128,6 +128,6 @@ def _rows(image: FinishedImage, folder: str, model_id: str) -> Iterator[Predicti
 
 
 def _results(chunks: Iterable[str]) -> Iterator[Result]:
-    """Yield the results of images. Lines that name no image have none that a later run could reuse."""
+    """Yield the results of images, but not of lines that name no image, as no later run could reuse those."""
     for chunk in chunks:
         yield from (result for result in read_results(chunk)[1] if result.location)

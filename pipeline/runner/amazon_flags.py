@@ -1,6 +1,6 @@
 """Beam's ``--s3_*`` flags as environment variables, which the storage layer of this process reads.
 
-Beam imports this module in every worker as a plug-in, see `runners.beam_options`.
+If such flags are given, Beam imports this module in every worker as a plug-in, see `runners.beam_options`.
 """
 
 from __future__ import annotations
@@ -25,5 +25,5 @@ def export(options: PipelineOptions) -> None:
     os.environ.update({VARIABLES[name]: value for name, value in given.items() if name in VARIABLES and value})
 
 
-if FileSystems._pipeline_options is not None:  # Beam sets them in a worker before it imports plug-ins
+if FileSystems._pipeline_options is not None:  # set by Beam in a worker before it imports plug-ins
     export(FileSystems._pipeline_options)

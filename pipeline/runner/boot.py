@@ -1,8 +1,8 @@
 """Starts a Beam worker on an engine's machine and stops it when the process that requested it ends.
 
-Installed as the command ``catalogue-classifier-boot``, for ``--environment_type=PROCESS``. Otherwise the workers of a
-killed engine process keep running for minutes, on work that has been reassigned to other workers. If this process is
-killed too, Linux sends SIGTERM to Beam's program, which stops its workers.
+Installed as the command ``catalogue-classifier-boot``, for ``--environment_type=PROCESS``. With Beam's boot program
+alone, the workers of a killed engine process keep running for minutes, on work that has been reassigned to other
+workers. If this process is killed too, Linux sends SIGTERM to Beam's boot program, which stops its workers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENGINE_VARIABLE = "CATALOGUE_CLASSIFIER_ENGINE"
 """Environment variable with the PID of the engine's process, for the worker."""
 _LOOK_SECONDS = 0.5
 _GRACE_SECONDS, _SECONDS_TO_LEAVE = 10.0, 3.0
-"""Time for a worker that has lost its engine to save its results, see `pipeline.journal.engine_watch`."""
+"""Seconds for a worker to save its results (`pipeline.journal.engine_watch`) without its engine, then to exit."""
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
     named = os.environ.get("BEAM_BOOT", BOOT)
     program = shutil.which(named)
     if not program:
-        print(f"{named} does not exist: set BEAM_BOOT to the path of Beam's boot program", file=sys.stderr)
+        print(f"{named} is not an executable file: set BEAM_BOOT to the path of Beam's boot program", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="catalogue-classifier-boot-") as folder:
         return _run([os.path.abspath(program), *sys.argv[1:]], folder)
@@ -79,7 +79,7 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 def _session(leader: int) -> list[int]:
-    """Return the PIDs of a session. Beam's program starts each process in a new process group of the session."""
+    """Return the PIDs of a session. Beam's boot program starts each process in a new process group of the session."""
     found: list[int] = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdecimal():

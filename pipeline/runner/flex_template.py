@@ -25,7 +25,8 @@ _IMAGE = {
 def metadata() -> dict[str, Any]:
     """Return the content of the template's metadata file.
 
-    Each flag is a parameter, with underscores in its name. The value of a switch is true or false.
+    The parameters are the flags of ``classify`` except `_LEFT_OUT`, named with underscores, and the worker image.
+    Switches take true or false.
     """
     parameters = [_parameter(name, action) for name, action in _actions()]
     return {
@@ -36,7 +37,7 @@ def metadata() -> dict[str, Any]:
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """Convert the launcher's arguments, ``--name=value`` each, into the arguments of ``classify``.
+    """Convert the launcher's arguments, of the form ``--name=value``, into the arguments of ``classify``.
 
     Unknown arguments belong to Beam and are passed on unchanged.
     """

@@ -60,7 +60,7 @@ def _number(master: str, name: str) -> int:
 
 
 def state(master: str, name: str) -> str | None:
-    """Return the state of the newest job with a name, such as ``RUNNING``; None if Flink has no such job or fails."""
+    """Return the state, such as ``RUNNING``, of the newest job called `name`; None if no such job is found."""
     try:
         job = _newest(master, name)
         return str(job["state"]) if job else None
@@ -69,7 +69,7 @@ def state(master: str, name: str) -> str | None:
 
 
 def cancel(master: str, name: str) -> None:
-    """Cancel the newest job with a name. Raises OSError if Flink has no such job or does not answer as expected."""
+    """Cancel the newest job called `name`. Raises OSError if Flink has no such job or does not answer as expected."""
     try:
         job = _newest(master, name)
         if job is None:

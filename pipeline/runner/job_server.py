@@ -22,8 +22,8 @@ from pipeline.runner import parent_death
 def own_job_server(runner: Any, options: PipelineOptions) -> Iterator[Any]:
     """Yield a runner whose job server, if it starts one, is stopped at the end of the context.
 
-    Beam itself stops it only at the exit of Python, after deleting its folder of temporary files. If this process is
-    killed, Beam's job server keeps running.
+    Beam alone would stop the job server only when Python exits, after deleting the server's temporary folder, and not
+    at all if this process is killed.
     """
     started: list[Any] = []
     default = getattr(runner, "default_job_server", None)
@@ -48,7 +48,7 @@ def own_job_server(runner: Any, options: PipelineOptions) -> Iterator[Any]:
 
 
 def launcher(folder: Path) -> str:
-    """Write a script that runs Java so that Linux kills it when the process that started it ends."""
+    """Write a script that runs Java, and return its path. Linux kills Java when this process ends."""
     program = folder / "java"
     words = shlex.join([*parent_death.command(signal.SIGKILL), "java"])
     program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
@@ -58,7 +58,7 @@ def launcher(folder: Path) -> str:
 
 @contextlib.contextmanager
 def own_interrupts() -> Iterator[None]:
-    """Restore the SIGINT handler on exit. Beam's job servers replace it with their own, which can deadlock."""
+    """Restore the SIGINT handler on exit. Beam's job servers replace it with their own handler, which can deadlock."""
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -42,7 +42,7 @@ class JobName:
     Attributes:
         runner: name of the runner that started the job.
         id: job ID assigned by the engine.
-        endpoint: address of the job server; None if the runner has none or it ends with the command.
+        endpoint: address of the job server; None if there is no job server or it ends with the command.
         project, region: Google Cloud project and region, for Dataflow.
         flink: ``HOST:PORT`` or URL of the JobManager; None if unknown or for other engines.
     """
@@ -56,7 +56,7 @@ class JobName:
 
     @property
     def engine_name(self) -> str:
-        """Name of the job in the engine, which is the ID without the random suffix of the job server."""
+        """Name of the job in the engine: the ID without the random suffix that the job server adds."""
         return self.id.rpartition("_")[0]
 
     def to_json(self) -> str:
@@ -112,7 +112,7 @@ class Job:
     def cancel(self) -> None:
         """Cancel the job. Raises CommandFailed if that fails.
 
-        Flink's job server only detaches from the job (Beam 2.62), so it must be canceled in Flink itself.
+        Flink's job server only detaches from the job (Beam 2.62), so the job is canceled in Flink itself.
         """
         try:
             if self.name.flink:
@@ -122,7 +122,7 @@ class Job:
             raise CommandFailed(f"{self.name} cannot be canceled: {_why(error)}") from error
 
     def counters(self, namespace: str) -> dict[str, int] | None:
-        """Return the counters of a namespace while the job runs; None for engines that only report them at the end."""
+        """Return the counters of a namespace while the job runs; None if the engine does not report them meanwhile."""
         if self.name.runner != DATAFLOW:
             return None
         try:
@@ -137,7 +137,7 @@ class Job:
 
 @contextlib.contextmanager
 def submitted(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -> Iterator[Job]:
-    """Build a pipeline, submit it and yield its job. A job server started for it ends with the context.
+    """Build a pipeline, submit it and yield its job. A job server that Beam starts for it ends with the context.
 
     Args:
         build: function that adds the steps to a pipeline.

@@ -1,6 +1,6 @@
 """Runs a program that receives a signal from Linux when its parent process ends, even if the parent is killed.
 
-Run by its path, so that no package is imported: ``python parent_death.py SIGNAL PARENT PROGRAM [ARGUMENT ...]``.
+This file is run by its path, to import no package: ``python parent_death.py SIGNAL PARENT PROGRAM [ARGUMENT ...]``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def command(number: signal.Signals) -> list[str]:
-    """Return the command-line prefix for a program that receives a signal when this process ends."""
+    """Return the command-line prefix that makes a program receive a signal when this process ends."""
     return [sys.executable, __file__, str(int(number)), str(os.getpid())]
 
 

@@ -161,7 +161,11 @@ def _check_paths(config: ClassifyConfig, *, is_dry: bool) -> None:
 
 
 def _check_file(options: PipelineOptions, name: str | None) -> None:
-    """Refuse a file for the job if the runner does not support it or it cannot be written. Raises UserError."""
+    """Check the flags that write the job to a file: the runner must support them, and the folder of a jar must exist.
+
+    Raises:
+        UserError: a flag cannot be used.
+    """
     jar = options.view_as(PortableOptions).output_executable_path
     if jar and name not in (FLINK, SPARK):
         raise UserError(f"--output_executable_path requires --runner {FLINK} or {SPARK}")
@@ -262,7 +266,7 @@ def _check_endpoint(endpoint: str) -> None:
 def _check_loopback(options: PipelineOptions) -> None:
     """Check that the engine can use LOOPBACK workers. Raises UserError.
 
-    They are threads of this process, so they are reachable from this machine only, and by a single TaskManager.
+    The workers are threads of this process, so only an engine on this machine with a single TaskManager can use them.
     """
     if written_to(options):
         raise UserError(
@@ -303,7 +307,7 @@ def _warn_of_missing_code(options: PipelineOptions, name: str | None) -> None:
         or setup.requirements_file
         or _OWN_BOOT in (portable.environment_config or "")
     )
-    is_pool = _environment(options) == "EXTERNAL"  # of workers that are already running
+    is_pool = _environment(options) == "EXTERNAL"  # a pool of workers that are already running
     if not (has_image or sends or is_pool or ends_with_command(options)):
         say(
             f"warning: this package is not sent to the workers of {name}: install it there, or give "

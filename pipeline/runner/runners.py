@@ -35,7 +35,8 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
 
     Without ``--runner`` the job runs on Beam's FnApiRunner, with one process per core, or fewer if memory is short. If
     there is a GPU, the workers are threads of one process, because the GPU has room for only one copy of the network.
-    ``DirectRunner`` is treated the same, as it is a switch between three runners, one of which Beam downloads.
+    ``--runner DirectRunner`` has the same effect. Beam's own DirectRunner would choose between three runners, one of
+    which it downloads.
     """
     options = PipelineOptions(list(flags))
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
@@ -52,7 +53,7 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
         setup = options.view_as(SetupOptions)
         setup.beam_plugins = [*(setup.beam_plugins or ()), amazon_flags.__name__]
     try:
-        standard.runner = type(create_runner(standard.runner)).__name__  # also flink, or a dotted path
+        standard.runner = type(create_runner(standard.runner)).__name__  # accepts flink or a dotted path, too
     except ValueError as error:
         known = (remote_options.DATAFLOW, remote_options.FLINK, remote_options.SPARK, remote_options.PORTABLE,
                  remote_options.PRISM)  # fmt: skip
@@ -73,7 +74,7 @@ def _set_workers(direct: DirectOptions, flags: Sequence[str]) -> None:
 
 
 def share_weights(options: PipelineOptions, flags: Sequence[str], weights: int) -> None:
-    """Run the local workers as threads of one process if the weights are large, as each process loads its own copy.
+    """Run the local workers as threads of one process if the weights are large, as each process would load a copy.
 
     Args:
         options: Beam's options, changed in place.
@@ -130,7 +131,7 @@ def runner_for(options: PipelineOptions) -> Any:
     if name != LOCAL_RUNNER or mode == "in_memory":
         return name
     unix_sockets.install()
-    direct.direct_running_mode = "in_memory"  # keeps the given environment
+    direct.direct_running_mode = "in_memory"  # in this mode, the given environment is used
     if mode == "multi_processing":
         return ProcessRunner()
     environment = environments.EmbeddedPythonGrpcEnvironment(

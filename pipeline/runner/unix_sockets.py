@@ -63,7 +63,7 @@ def _short(folder: str, descriptor: int) -> str:
 
 @contextlib.contextmanager
 def _opening_in(folder: str) -> Iterator[None]:
-    """Make Beam open its servers on sockets in a folder within the context."""
+    """Within the context, make Beam open its servers on sockets in a folder."""
     with _lock:
         worker_handlers.grpc = _Grpc(folder)
         try:

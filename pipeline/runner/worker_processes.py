@@ -2,7 +2,7 @@
 
 Threads contend for the GIL, so each worker is a process. FnApiRunner's own worker processes have three problems: it
 waits forever for a worker that has died, for example because memory ran out; it notices a failed worker only after all
-workers before it in its list are done; and the workers do not receive Beam's flags, such as the S3 endpoint.
+earlier workers in its list are done; and the workers do not receive Beam's flags, such as the S3 endpoint.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class _Crew:
             handler.fail(reason)
 
     def end(self) -> None:
-        """Stop all workers after a failure. Waits briefly, as the cause may be a lost worker not yet noticed."""
+        """Stop all workers after a failure. Waits briefly, as the loss of a worker may not have been noticed yet."""
         if self._is_over:
             return
         self._is_over = True
@@ -149,7 +149,7 @@ class _Handler(GrpcWorkerHandler):
         self.control_conn.push = self._push_and_watch  # type: ignore[method-assign, assignment]
 
     def _push_and_watch(self, request: Any) -> Any:
-        """Send a request to the worker. If it is a bundle that fails, the requests of all workers fail."""
+        """Send a request to the worker. If it is a bundle and the bundle fails, fail the requests of all workers."""
         future = self._push(request)
         if future and request.WhichOneof("request") == "process_bundle":
             threading.Thread(target=self._watch_bundle, args=(future,), name="watch bundle", daemon=True).start()

@@ -29,8 +29,8 @@ def test_the_error_of_the_command() -> None:
                 "Pipeline x failed in state FAILED: java.io.IOException: error=2, No such file or directory"
             ),
             UserError,
-            "the engine cannot start its workers: the program that starts them is missing on its machines or cannot be "
-            "executed; install the command in --environment_config for PROCESS, or docker for DOCKER "
+            "the engine cannot start its workers: the program that starts them is missing on the engine's machines or "
+            "is not executable; for PROCESS install the command in --environment_config, for DOCKER install docker "
             "(error=2, No such file or directory)",
         ),
     ):

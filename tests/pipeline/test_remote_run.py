@@ -188,7 +188,9 @@ def test_a_job_that_cannot_be_cancelled_keeps_its_files_and_its_lock(
     job: EndlessJob | None, left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_run.jobs, "find", lambda name: job)
-    with pytest.raises(JobGoesOnError, match=f"cannot be canceled.*; to follow it: .* --attach {left}; to cancel it: "):
+    with pytest.raises(
+        JobGoesOnError, match=f"cannot be canceled.*; to follow the job: .* --attach {left}; to cancel the job: "
+    ):
         attach(str(left), cancel=True)
     assert is_untouched(left)
 

@@ -63,7 +63,7 @@ def test_the_page_shows_classes_dead_letters_and_photos(drawn: Path) -> None:
         "2026-12-01 11:46 UTC",
         "45.6",
         "openvino, bfloat16, on CPU: 3 images",
-        '<td>results of earlier runs that were reused</td><td class="wide">21<',
+        '<td>reused results of earlier attempts and runs</td><td class="wide">21<',
         "300 MiB",
         "5.0%",
         "python 3.11.7, apache-beam 2.77.0",

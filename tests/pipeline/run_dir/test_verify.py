@@ -17,7 +17,7 @@ Commit = Callable[..., dict[str, Any]]
     ("lost", "words"),
     [
         ("run.json", "has not finished"),
-        ("_SUCCESS", "does not agree with _SUCCESS"),
+        ("_SUCCESS", "its counts or _SUCCESS disagree"),
         ("predictions/part-00001-of-00002.jsonl", "parts of predictions are missing"),
         ("dead_letters/part-00000-of-00001.jsonl", "parts of dead_letters are missing"),
         ("class_stats.json", r"missing class_stats\.json"),

@@ -82,5 +82,5 @@ def test_without_beams_program_it_says_so(tmp_path: Path) -> None:
         [COMMAND], env=os.environ | {"BEAM_BOOT": f"{tmp_path}/none"}, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr.strip()) == (
-        2, f"{tmp_path}/none does not exist: set BEAM_BOOT to the path of Beam's boot program"
+        2, f"{tmp_path}/none is not an executable file: set BEAM_BOOT to the path of Beam's boot program"
     )  # fmt: skip

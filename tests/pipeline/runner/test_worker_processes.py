@@ -82,7 +82,7 @@ def test_a_run_whose_worker_is_killed_for_its_memory_continues_with_fewer(start:
     os.kill(children(process.pid)[1], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert "a worker process was killed, probably because memory ran out: continuing with 1" in errors
+    assert "probably because memory ran out: retrying with --direct_num_workers 1" in errors
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["counts"]["predictions"] == PHOTOS
     assert record["counts"]["reused"]["unread"] >= 2000
