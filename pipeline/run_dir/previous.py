@@ -24,12 +24,15 @@ def previous_runs(given: str | None, output: str) -> tuple[str, ...]:
     """
     try:
         found = [] if given is None else _finished(given, output)
+    except (StorageError, ValueError) as error:
+        raise UserError(f"--previous {given} cannot be read: {error}") from error
+    try:
         if not storage.exists(f"{output}/{SUCCESS_FILE}"):
             found += [output] if given != output and _is_journaled(output) else []
         elif _is_journaled(f"{output}/{FAILED}"):
             found.append(f"{output}/{FAILED}")
     except (StorageError, ValueError) as error:
-        raise UserError(f"--previous {given} cannot be read: {error}") from error
+        raise UserError(f"--output {output} cannot be read: {error}") from error
     return tuple(found)
 
 

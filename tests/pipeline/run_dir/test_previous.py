@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from catalogue.cli.errors import UserError
+from catalogue.reasons import Reason, StorageError
 from pipeline.run_dir.previous import previous_runs
 from pipeline.run_dir.run import Run
 
@@ -51,6 +52,19 @@ def test_without_an_earlier_run_there_is_nothing_to_reuse(tmp_path: Path, capsys
     assert capsys.readouterr().err.count("there is nothing to reuse") == 2
     with pytest.raises(UserError, match="does not exist: give a run directory"):
         previous_runs(f"{tmp_path}/runs", "/none")
+
+
+@pytest.mark.parametrize("flag", ["--previous", "--output"])
+def test_the_flag_of_a_folder_that_cannot_be_read_is_named(
+    runs: Path, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(path: str) -> None:
+        raise StorageError(Reason.READ_FAILED, "the network is away")
+
+    monkeypatch.setattr("pipeline.run_dir.previous.read_record", unreadable)
+    given, output = (f"{runs}/3", "/none") if flag == "--previous" else (None, f"{runs}/3")
+    with pytest.raises(UserError, match=f"^{flag} {runs}/3 cannot be read: read_failed: the network is away$"):
+        previous_runs(given, output)
 
 
 def test_a_file_is_no_previous_run(runs: Path) -> None:
