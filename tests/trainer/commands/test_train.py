@@ -98,7 +98,7 @@ def test_a_model_goes_on_from_an_earlier_one(
 
     old, still = tiny_model / "model.keras", ("--learning-rate", "1e-12", "--epochs", 1, "--batch-norm", "frozen")
     assert train(drawn, tmp_path / "same", "--weights", old, "--fine-tune", "all", *still, "--head-epochs", 1) == 0
-    assert f"starting from the small in {old}" in capfd.readouterr().err
+    assert f"starting from the weights of backbone small in {old}" in capfd.readouterr().err
     before, after = (keras.models.load_model(path) for path in (old, tmp_path / "same/model.keras"))
     for name in ("small", "head"):
         pairs = zip(before.get_layer(name).get_weights(), after.get_layer(name).get_weights(), strict=True)
@@ -112,7 +112,7 @@ def test_a_model_goes_on_from_an_earlier_one(
     assert train(drawn, tmp_path / "none", "--weights", tmp_path / "cut.keras") == 2
     assert "cut.keras cannot be read as a Keras model" in capfd.readouterr().err
     assert train(drawn, tmp_path / "none", "--weights", old, "--backbone", "pixels") == 2
-    assert f"{old} contains no pixels written by train" in capfd.readouterr().err
+    assert f"{old} contains no backbone pixels written by train" in capfd.readouterr().err
 
 
 def test_an_existing_model_is_kept_unless_told_otherwise(
@@ -449,7 +449,7 @@ BAD_USE = {
     "unknown backbone": (lambda d: ["--backbone", "MobileNetV9"], "unknown backbone 'MobileNetV9': did you mean"),
     "weights that do not fit": (
         lambda d: ["--backbone", "MobileNetV2", "--weights", d / "other.weights.h5"],
-        "do not fit MobileNetV2",
+        "cannot be loaded as the weights of MobileNetV2",
     ),
     "no such weights": (lambda d: ["--weights", d / "none.h5"], "none.h5 does not exist: --weights accepts"),
     "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "the backbone 'small' has no ImageNet weights"),
