@@ -53,7 +53,7 @@ def _replace(path: Path, content: str) -> None:
 
 
 class _Log:
-    """Log of the encoded examples: one line each, appended after its values are stored."""
+    """Log with one line per example, which is appended after the example's values are stored."""
 
     def __init__(self, path: Path, examples: Sequence[Example]) -> None:
         self.kept: list[tuple[Example, str]] = []
@@ -70,7 +70,7 @@ class _Log:
         self.done = len(self.kept) + len(self.unreadable)
 
     def contents(self) -> Contents:
-        """Return the photos in the log, readable or not, with their content hashes at that time."""
+        """Return the photos in the log, readable or not, with their content hashes at the time of logging."""
         return contents([example for example, _ in self.kept], [own for _, own in self.kept], self.unreadable)
 
     def _remember(self, example: Example, line: dict[str, Any]) -> None:

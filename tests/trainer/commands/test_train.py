@@ -55,8 +55,8 @@ def test_unreadable_photos_are_counted_reported_and_skipped(
     (data / "hat/notes.txt").write_text("remember the hats")
     assert train(data, tmp_path / "model") == 0
     shown = capfd.readouterr().err
-    assert "skipped 2 of 38 photos that cannot be read: 1 unknown_format, 1 truncated" in shown or (
-        "skipped 2 of 38 photos that cannot be read: 1 truncated, 1 unknown_format" in shown
+    assert "skipped unreadable photos: 2 of 38 (1 unknown_format, 1 truncated)" in shown or (
+        "skipped unreadable photos: 2 of 38 (1 truncated, 1 unknown_format)" in shown
     )
     assert f"{data}/hat/torn.jpg: truncated" in shown
     info = model_dir.read(tmp_path / "model").info
@@ -157,7 +157,7 @@ def test_names_that_are_not_utf8_pipes_and_loops_are_no_trouble(
     os.mkfifo(data / "hat/pipe.jpg")
     (data / "hat/again").symlink_to(".")
     assert train(data, tmp_path / "model") == 0
-    assert "skipped 2 of 38 photos" in capfd.readouterr().err
+    assert "skipped unreadable photos: 2 of 38 (" in capfd.readouterr().err
     (data / os.fsdecode(b"caf\xe9")).mkdir()
     assert train(data, tmp_path / "other") == 2
     assert "is not UTF-8: rename it" in capfd.readouterr().err
@@ -282,7 +282,7 @@ def test_photos_to_test_on_are_measured_once_the_model_is_done(
     assert train(data, tmp_path / "model", "--test-data", test, "--fail-under", "accuracy=0") == 0
     said = capfd.readouterr().err
     assert "warning: --test-data shares 1 photo with the training or validation data: remove the shared photos" in said
-    assert "skipped 1 of 14 photos that cannot be read" in said
+    assert "skipped unreadable photos: 1 of 14 (" in said
     info = model_dir.read(tmp_path / "model").info
     assert info.id == model_dir.read(tmp_path / "without").info.id
     assert info.test_metrics
@@ -360,7 +360,7 @@ def test_a_failed_gate_keeps_report_and_checkpoints(
 ) -> None:
     assert train(drawn, tmp_path / "model", "--fail-under", "accuracy=1", "--learning-rate", "1e-6") == 1
     kept = tmp_path / "checkpoints-model"
-    assert f"its report and checkpoints are in {kept}" in capfd.readouterr().err
+    assert f"the report and checkpoints are in {kept}" in capfd.readouterr().err
     assert "Confusion matrix" in (kept / "report.html").read_text()
     assert not (tmp_path / "model").exists()
     fitted = []
