@@ -107,7 +107,7 @@ def test_inspect_and_a_head_that_is_trained_on_the_model(
     words = ("--backbone", "residual", "--image-size", 32, "--epochs", 1, "--weights", model / "model.keras")
     done = command("trainer", "train", *train_arguments(drawn, tmp_path / "one", *words, "--fine-tune", "none"))
     assert done.returncode == 0, done.stderr
-    assert "starting from the residual" in done.stderr
+    assert "starting from the weights of backbone residual" in done.stderr
 
 
 def test_views_and_resize_exclude_each_other(command: Command, drawn: Path, tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 
 
 def describe_trained(job: Job, prepared: Prepared, result: TrainingResult, tested: Classified | None) -> ModelInfo:
-    """Describe a trained model before it is calibrated and measured.
+    """Describe a trained model; the caller replaces the temperature and the metrics.
 
     Args:
         job, prepared, result: job, prepared photos and result of the training.
-        tested: test photos with their predictions; None if there are none.
+        tested: test photos with their predictions; None if there are no test photos.
     """
     config, encoded, split = job.config, prepared.encoded, prepared.split
     names = np.array(encoded.labels)[split.training]
@@ -57,7 +57,7 @@ def describe(
     class_shares: dict[str, float],
     data: dict[str, Any],
 ) -> ModelInfo:
-    """Describe a model before it is written; `trainer.export.writing.write` fills in the rest."""
+    """Describe a model. `trainer.export.writing.write` adds the id, the network hash and the files."""
     config = job.config
     return ModelInfo(
         id="",

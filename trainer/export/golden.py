@@ -16,9 +16,10 @@ GOLDEN_IMAGES = 16
 
 
 def golden_images(validation: Evaluated, spec: ImageSpec, limits: Limits) -> np.ndarray:
-    """Select validation photos with a clear margin, one of each class before a second of any, uint8 [G, H, W, 3].
+    """Select up to `GOLDEN_IMAGES` photos, taking the classes in turn: uint8 [G, H, W, 3].
 
-    If fewer than `GOLDEN_IMAGES` photos have a clear margin, those with the largest margins are used.
+    The gap between the top two probabilities of each photo is at least `GOLDEN_MARGIN`. If too few photos have such a
+    gap, the photos with the largest gaps are selected.
     """
     second, first = np.sort(validation.probabilities, axis=1)[:, -2:].T
     margins = first - second

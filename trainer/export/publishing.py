@@ -24,10 +24,10 @@ def foreign_files(path: str) -> list[str] | None:
     """List the files in a local or remote model directory that are not part of the model.
 
     Returns:
-        Their names; None if the folder is not an intact model directory.
+        The paths of the files in the directory; None if its ``model.json`` is missing or damaged.
 
     Raises:
-        StorageError: the storage does not answer.
+        StorageError: the directory cannot be read.
     """
     if not storage.is_file(f"{path}/{INFO_FILE}"):
         return None
@@ -46,11 +46,11 @@ def foreign_files(path: str) -> list[str] | None:
 def workplace(path: str) -> Iterator[Path]:
     """Create a local folder for writing a model directory, which `publish` can then move to `path`.
 
-    It is created before any work is done, so that an unwritable path fails immediately. On exit it is removed, with the
-    parent folders that were created for it if nothing was published.
+    If `path` is local, the folder is created beside it, so that an unwritable path fails before any work is done. On
+    exit, the folder is removed, and if nothing was published, so are the parent folders that were created for it.
 
     Raises:
-        UserError: the path cannot be written, or another process is writing to it.
+        UserError: a local path cannot be written, or another process is writing to it.
     """
     if storage.is_remote(path):
         with tempfile.TemporaryDirectory(prefix="model-") as folder:
@@ -64,7 +64,7 @@ def workplace(path: str) -> Iterator[Path]:
         lock = _locked(workplace, target)
     except OSError as error:
         why = f"{target.parent} is not a folder" if isinstance(error, FileExistsError) else error.strerror
-        raise UserError(f"--model-dir {path} cannot be written ({why}): choose another") from error
+        raise UserError(f"--model-dir {path} cannot be written ({why}): choose another folder") from error
     try:
         yield workplace
     finally:
@@ -91,7 +91,7 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
     except BlockingIOError:
         lock.close()
         raise UserError(
-            "another `train` command is writing to this --model-dir: wait for it, or choose another"
+            "another command is writing to this --model-dir: wait until it ends, or choose another --model-dir"
         ) from None
     if (folder / _REPLACED).exists() and not target.exists():
         (folder / _REPLACED).rename(target)  # the process was killed between the two renames of `publish`
@@ -102,9 +102,9 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
 def publish(folder: Path, path: str) -> None:
     """Move a finished model directory to `path`, replacing the model directory there.
 
-    On a local disk this is a rename, so that readers never see a partial directory. An existing empty folder, which may
-    be a mount point, and an object store are filled file by file, ``model.json`` last: `read` rejects a directory
-    without it.
+    On a local disk the directory is renamed, so that readers never see a partial directory. In an object store, and in
+    an existing empty folder, which may be a mount point, it is written file by file, with ``model.json`` last, because
+    `catalogue.model_dir.read` rejects a directory without this file.
     """
     if storage.is_remote(path):
         _upload(folder, path.rstrip("/"))

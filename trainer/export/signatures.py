@@ -1,4 +1,4 @@
-"""The SavedModel of a model directory and its signatures, with frozen variables and folded batch norm."""
+"""Export of a model as a SavedModel with two signatures, frozen variables and folded batch norm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from catalogue.model_dir.graph import folded
 
 
 def export(model: keras.Model, info: ModelInfo, folder: Path) -> None:
-    """Save the network as a SavedModel with the signatures ``serving_default`` and ``serve_bytes``."""
+    """Save a model as a SavedModel with the signatures ``serving_default`` and ``serve_bytes``."""
     shape = info.image.shape
     k = min(len(info.labels), 5)
     images = tf.TensorSpec((None, *shape), tf.uint8, name="images")
@@ -47,11 +47,11 @@ def decoded(data: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
 
 
 def _view(image: tf.Tensor, rule: str, side: int) -> tf.Tensor:
-    """Resize an image float32 [h, w, 3] to a square by one of `RESIZE_RULES`, as uint8."""
+    """Resize an image, float32 [h, w, 3], to a square by one of `RESIZE_RULES`: uint8 [side, side, 3]."""
     if rule == "crop":
         shorter = tf.reduce_min(tf.shape(image)[:2])
         image = tf.image.resize_with_crop_or_pad(image, shorter, shorter)
-    if rule == "pad":  # inverted, since TensorFlow pads with zeros and white is 255
+    if rule == "pad":  # inverted, since TensorFlow pads with zeros, and the bars must be white (255)
         image = 255 - tf.image.resize_with_pad(255 - image, side, side, antialias=True)
     else:
         image = tf.image.resize(image, (side, side), antialias=True)

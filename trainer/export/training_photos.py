@@ -1,7 +1,7 @@
-"""``training_photos.npy``: hashes of the photos a model was fitted to, so that it is not measured on them by mistake.
+"""``training_photos.npy``: hashes of the photos a model was fitted to, to warn if it is evaluated on the same photos.
 
-The file holds the first 64 bits of the SHA-256 of each photo, sorted: no photo can be recovered from them, and the file
-stays small.
+The file holds the sorted first 64 bits of the SHA-256 of each photo. No photo can be recovered from them, and the file
+is small.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAME = "training_photos.npy"
 
 
 def content(content_hashes: Iterable[str]) -> bytes:
-    """Return the content of the file.
+    """Return the content of ``training_photos.npy``.
 
     Args:
         content_hashes: SHA-256 of the photos in hexadecimal.
@@ -28,7 +28,7 @@ def content(content_hashes: Iterable[str]) -> bytes:
 
 
 def count_known(model: ModelDir, content_hashes: Iterable[str]) -> int:
-    """Count the photos that the model was fitted to; 0 if its directory does not list any.
+    """Count the given photos that a model was fitted to; 0 if the model's directory has no ``training_photos.npy``.
 
     Args:
         model: model directory.

@@ -41,11 +41,14 @@ def write_and_publish(
         path: final path of the model directory.
         model, report, files: arguments of `write`.
         info: model info from `identified`.
-        evaluated: photos from which the golden images are selected.
+        evaluated: photos with their probabilities, from which the golden images are selected.
         limits: size limits of the photos.
 
     Returns:
-        `info`, completed.
+        `info`, completed by `write`.
+
+    Raises:
+        ModelDirError: the written directory cannot be read, or does not reproduce its golden images.
     """
     golden = golden_images(evaluated, info.image, limits)
     card = model_card.model_card(info).encode("utf-8", "surrogateescape")
@@ -80,7 +83,7 @@ def write(
         files: additional files, name -> content.
 
     Raises:
-        ModelDirError: the SavedModel does not reproduce the probabilities of `model`.
+        ModelDirError: the directory cannot be read, or does not reproduce its golden images.
     """
     folder = Path(path)
     (folder / "golden").mkdir(parents=True)

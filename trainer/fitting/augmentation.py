@@ -1,8 +1,8 @@
 """Data augmentation of photos: flips, rotation, zoom, shifts, shear and color jitter.
 
-The variation of a copy depends only on the seed, the copy number and the row of the photo. It does not depend on the
-batch, the device or an interruption. NumPy draws the parameters. TensorFlow applies all moves as one affine transform
-and all color changes as one matrix, so each photo is resampled once.
+With given settings, the variation of a copy depends only on the seed, the copy number and the row of the photo, not on
+the batch, the device or an interruption. NumPy draws the parameters. TensorFlow applies all geometric changes as one
+affine transform, so each photo is resampled once, and all color changes as one matrix and offset.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Augmentation:
     """Maximum strength of each variation; each copy draws its own strength uniformly, in either direction.
 
     Attributes:
-        flip: whether to mirror half of the copies left to right.
+        flip: whether to mirror copies left to right, with probability 0.5.
         rotation: maximum rotation, in degrees.
-        zoom: maximum zoom; 0.1 means a scale from 1/1.1 to 1.1.
+        zoom: maximum zoom; 0.1 means a scale from 1/1.1 to 1.1, uniform in its logarithm.
         shift: maximum shift along each axis, as a share of the side.
         shear: maximum shear, in degrees.
-        color: maximum change of brightness, contrast and saturation, as a share.
-        vertical_flip: whether to mirror half of the copies upside down.
+        color: maximum change of brightness, contrast and saturation; 0.1 means up to 10 %.
+        vertical_flip: whether to mirror copies upside down, with probability 0.5.
         quarter_turns: whether to rotate copies by 0, 90, 180 or 270 degrees, with equal probability.
     """
 
@@ -60,7 +60,7 @@ class Variation(NamedTuple):
 
 
 def draws(seed: int, copy: int, rows: int) -> np.ndarray:
-    """Return the random numbers for copy number `copy` of each of `rows` photos: float32 [rows, 11], from 0 to 1."""
+    """Return the random numbers for copy number `copy` of `rows` photos: float32 [rows, 11], from 0 to 1."""
     parts = ((seed, copy), _DRAWS), ((seed, copy, 1), _MORE_DRAWS)
     return np.concatenate(
         [np.random.default_rng(own).random((rows, count), np.float32) for own, count in parts], axis=1
@@ -68,7 +68,7 @@ def draws(seed: int, copy: int, rows: int) -> np.ndarray:
 
 
 def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Variation:
-    """Return the variations of square images.
+    """Compute the variations of N square images.
 
     Args:
         augmentation: maximum strength of each variation.
@@ -82,7 +82,7 @@ def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Varia
     angle, lean = np.radians(a.rotation) * angle, np.tan(np.radians(a.shear) * shear)
     scale = (1 + a.zoom) ** -zoom
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    # Maps a pixel of the copy to its source: mirror, then shear, rotate and scale around the center, then shift.
+    # Maps a pixel of the copy to its source: shear, rotate and scale around the center, then mirror, then shift.
     x = (mirrored * cos, mirrored * (lean * cos - sin), right * a.shift * size)
     y = (sin, lean * sin + cos, down * a.shift * size)
     x, y = _turned(a, drawn[:, _DRAWS:], x, y)
@@ -102,12 +102,12 @@ def variation(augmentation: Augmentation, drawn: np.ndarray, size: int) -> Varia
 def _turned(
     augmentation: Augmentation, drawn: np.ndarray, x: tuple[Any, Any, Any], y: tuple[Any, Any, Any]
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
-    """Return the moves of copies that are first mirrored upside down and rotated by quarter turns.
+    """Prepend the upside-down flip and the quarter turn to the map from a pixel of the copy to its source.
 
     Args:
         augmentation: maximum strength of each variation.
         drawn: random numbers from 0 to 1, [N, 2].
-        x, y: the other moves: the factors of both coordinates, and the shift.
+        x, y: rows of the map so far: the factors of both coordinates, and the shift.
     """
     flip, turn = drawn.astype(np.float64).T
     quarters = np.floor(4 * turn) % 4 if augmentation.quarter_turns else np.zeros_like(turn)

@@ -1,7 +1,7 @@
 """Training batches of an epoch: their photos, augmentation, mixup, targets and sample weights.
 
-A batch depends only on the seed, the epoch and the step. So an interrupted run resumes with the batch it had reached,
-and any number of devices sees the same batches.
+A batch depends only on the seed, the epoch and the step. So resumed runs, and runs on any number of devices, see the
+same batches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Batches:
     Args:
         task, stage: training task, and settings of the stage.
         devices: devices that share each batch.
-        at_once: number of steps whose full batches are stacked.
+        at_once: number of full batches to stack for one call.
     """
 
     def __init__(self, task: Task, stage: Stage, devices: Devices, at_once: int) -> None:
@@ -36,11 +36,11 @@ class Batches:
         self._weights = task.class_weights(stage.class_weights)
 
     def of(self, epoch: int, first_step: int) -> Iterator[tuple[int, Any]]:
-        """Yield the remaining batches of an epoch; a thread prepares a few of them ahead.
+        """Yield the remaining batches of an epoch; a thread prepares a few of them in advance.
 
         Yields:
-            The number of steps, and their argument for `strategy.run`: for each replica of this process a dictionary
-            of arrays [steps, ...], see `inputs`.
+            The number of steps, and the stacked batches as an argument of `strategy.run`: for each replica of this
+            process a dictionary of arrays [steps, ...], see `inputs`.
         """
         if first_step >= self._task.steps:
             return
@@ -102,7 +102,7 @@ def inputs(source: Source, batch: dict[str, Any]) -> tf.Tensor:
         source: source from which `Batches` took the photos.
         batch: M photos: ``inputs`` from `Source.training`, and with mixup their ``partners`` in the same form and the
             ``share`` [M] of the photo itself; ``targets`` [M, K]; ``weights`` [M], which sum to one over all replicas
-            (on average, with class weights); ``counts`` [M], 0 for padding.
+            (on average, with class weights); ``counts`` [M], 1 for photos and 0 for padding.
     """
     own = source.inputs(*batch["inputs"])
     if "partners" not in batch:
@@ -115,7 +115,7 @@ def _stacked(*arrays: np.ndarray) -> tf.Tensor:
 
 
 def _mixed(inputs: tf.Tensor, partners: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Mix each input with its partner, keeping the type."""
+    """Mix each input with its partner, keeping the dtype."""
     share = tf.reshape(share, [-1, *[1] * (len(inputs.shape) - 1)])
     mixed = share * tf.cast(inputs, tf.float32) + (1 - share) * tf.cast(partners, tf.float32)
     return tf.cast(tf.round(mixed) if inputs.dtype.is_integer else mixed, inputs.dtype)

@@ -1,8 +1,12 @@
 """Checkpoints of ``train``, kept until the run finishes, so that an interrupted run can be resumed.
 
-A folder, local or remote: ``checkpoints.json``, which identifies the run, a file for each fitting stage, the split and
-the encoded photos; also the report if a quality gate fails. Each file is replaced atomically, so a killed run leaves
-the previous version.
+They are in a local or remote folder, which contains:
+
+* ``checkpoints.json``, which identifies the run;
+* a file for each fitting stage, and one for the near-duplicates, replaced atomically, so that a killed run leaves the
+  previous version;
+* ``features/``, the photos encoded by the frozen layers, only in a local folder;
+* the report and the label issues, if a quality gate fails.
 """
 
 from __future__ import annotations
@@ -24,10 +28,10 @@ from catalogue.reasons import StorageError
 from trainer.data import label_issues
 
 HEAD_STAGE, FINAL_STAGE = "head", "network"
-"""Fitting stages; their checkpoint files have the same names."""
+"""Names of the fitting stages and of their checkpoint files."""
 
 REFIT_PREFIX = "refit-"
-"""Prefix of the stages that ``--refit`` fits again, to the training and validation photos."""
+"""Prefix of the names of stages that ``--refit`` fits again, to the training and validation photos."""
 
 SPLIT = "split"
 """Checkpoint of the near-duplicates that the split depends on."""
@@ -42,9 +46,9 @@ class Checkpoints:
     """Checkpoints of a run.
 
     Attributes:
-        folder: folder of the checkpoints; None to keep none.
-        seconds: interval between checkpoints, in seconds.
-        resumed: whether the checkpoints existed before this run.
+        folder: folder of the checkpoints; None to write no checkpoints.
+        seconds: minimum time between checkpoints, in seconds.
+        resumed: whether this run resumes from existing checkpoints.
     """
 
     folder: str | None
@@ -57,7 +61,7 @@ class Checkpoints:
         return self.folder is not None and time.monotonic() - self._last >= self.seconds
 
     def save(self, name: str, arrays: Sequence[np.ndarray], meta: dict[str, Any]) -> None:
-        """Replace the checkpoint `name`; `meta` must be JSON-serializable."""
+        """Write or replace the checkpoint `name`; `meta` must be JSON-serializable."""
         if self.folder is None:
             return
         buffer = io.BytesIO()
@@ -68,15 +72,15 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def keep_report(self, page: str, issues: bytes | None) -> str:
-        """Save the report and label issues of a model that is not written. Return a message with their location."""
+        """Save the report and label issues of a model below a quality gate. Return a message with their location."""
         if self.folder is None:
             return ""
         storage.write_text(f"{self.folder}/{REPORT}", page)
         if issues is not None:
             storage.write_bytes(f"{self.folder}/{label_issues.FILE}", issues)
         return (
-            f"its report and checkpoints are in {self.folder}: repeat the command with --resume and other gates to "
-            "write the model"
+            f"the report and checkpoints are in {self.folder}: to write the model, repeat the command with --resume "
+            "and other --fail-under values"
         )
 
     def load(self, name: str) -> tuple[list[np.ndarray], dict[str, Any]] | None:
@@ -99,16 +103,17 @@ def run_of(settings: dict[str, Any], photos: str) -> dict[str, Any]:
 
 
 def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) -> Checkpoints:
-    """Open the checkpoints in a folder; create or empty the folder unless its run is resumed.
+    """Open a folder of checkpoints: resume from the checkpoints in it, or remove them to start over.
 
     Args:
         folder: folder of the checkpoints.
         run: identity of the run, see `run_of`.
         resume: whether to resume from existing checkpoints.
-        seconds: interval between checkpoints, in seconds.
+        seconds: minimum time between checkpoints, in seconds.
 
     Raises:
-        UserError: the folder holds another run or other files, or cannot be written.
+        UserError: the folder contains other files, or cannot be read or written; or, with `resume`, its checkpoints
+            belong to another run.
     """
     run = json.loads(json.dumps(run))
     try:
@@ -123,13 +128,16 @@ def opened(folder: str, run: dict[str, Any], *, resume: bool, seconds: float) ->
             say(f"resuming from the checkpoints of an interrupted run in {folder}")
             return Checkpoints(folder, seconds, resumed=True)
         if found:
-            say(f"starting over: removing the checkpoints in {folder}; --resume would have continued their run")
+            say(f"starting over: removing the checkpoints in {folder}; to continue an interrupted run, give --resume")
         elif resume:
             say(f"no checkpoints to resume from in {folder}: starting from the beginning")
         remove(folder)
         storage.write_bytes(f"{folder}/{_RUN}", _described(run))
     except StorageError as error:
-        raise UserError(f"cannot write checkpoints to {folder} ({error.message}): set --checkpoint-dir") from error
+        raise UserError(
+            f"the checkpoint folder {folder} cannot be read or written ({error.message}): choose another "
+            "--checkpoint-dir"
+        ) from error
     return Checkpoints(folder, seconds)
 
 
@@ -141,9 +149,9 @@ def _names(folder: str) -> list[str]:
 
 
 def _foreign(folder: str) -> str | None:
-    """Return the name of an entry in a folder that does not belong to checkpoints, or None.
+    """Return the name of a file or folder in `folder` that does not belong to checkpoints, or None.
 
-    Without ``checkpoints.json`` no entry belongs to them: other software, too, names folders ``features``.
+    Without ``checkpoints.json``, nothing counts as a checkpoint: other software also uses names such as ``features``.
     """
     names = _names(folder)
     ours = _OURS if _RUN in names else set()
@@ -163,7 +171,7 @@ def differences(before: dict[str, Any], run: dict[str, Any]) -> list[str]:
     """Return descriptions of the differences between two runs.
 
     Args:
-        before, run: identities from `run_of`, or the same read from JSON.
+        before, run: identities from `run_of`, possibly read from JSON.
     """
     was, now = (_flat(json.loads(json.dumps(one))) for one in (before, run))
     found = [
@@ -181,7 +189,7 @@ def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def remove(folder: str) -> None:
-    """Remove the checkpoints in a folder, and the folder if it is then empty. Raises StorageError."""
+    """Remove the checkpoints in a folder, and a local folder itself if it is then empty. Raises StorageError."""
     names = _names(folder)
     for name in names:
         ours = name in _OURS and name not in (_RUN, FEATURES)

@@ -1,4 +1,4 @@
-"""Checks of photos after they are read: unreadable photos, the split, near-duplicates and class counts."""
+"""The split of a run's photos, and checks of the photos and of the fitted network."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _SHOWN = 5
 
 
 def report_unreadable(encoded: Encoded | Classified, total: int) -> None:
-    """Log the unreadable photos by reason; raise UserError only if none can be read."""
+    """Log the unreadable photos by reason. Raise UserError if no photo can be read."""
     if not encoded.unreadable:
         return
     if not encoded.examples:
         first = encoded.unreadable[0]
         raise UserError(
-            f"found {counted(total, 'file')}, but none can be read as a photo, such as {first.example.uri}: "
+            f"found {counted(total, 'file')}, but none can be read as a photo; for example {first.example.uri}: "
             f"{first.error}"
         )
     reasons = collections.Counter(photo.error.reason.code for photo in encoded.unreadable)
     shown = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    say(f"skipped {len(encoded.unreadable):,} of {total:,} photos that cannot be read: {shown}")
+    say(f"skipped unreadable photos: {len(encoded.unreadable):,} of {total:,} ({shown})")
     for photo in encoded.unreadable[:10]:
         say(f"  {photo.example.uri}: {photo.error}")
     if len(encoded.unreadable) > 10:
@@ -48,14 +48,14 @@ def choose_split(
     validation_fraction: float,
     test_fraction: float,
 ) -> Split:
-    """Split the photos into training, validation and test: given photos, or parts chosen by content.
+    """Split the photos into training, validation and test sets; sets that are not given are chosen by content.
 
     Args:
         encoded: all photos.
-        held_out: URIs of --validation-data; empty to hold out a part of --data.
-        test: URIs of --test-data; empty to hold out a part of --data, or none.
-        duplicates: near-duplicates, which are kept in one split where a part is chosen; None if they are unknown.
-        validation_fraction, test_fraction: sizes of the held-out parts.
+        held_out: URIs of --validation-data; if empty, `validation_fraction` of --data is held out.
+        test: URIs of --test-data; if empty, `test_fraction` of --data is held out.
+        duplicates: near-duplicates, kept in one set where sets are chosen by content; None if they are unknown.
+        validation_fraction, test_fraction: shares of the photos to hold out; `test_fraction` may be 0.
     """
     labels, hashes = np.array(encoded.labels), np.array(encoded.content_hashes)
     groups = duplicates.groups if duplicates else np.unique(hashes, return_inverse=True)[1]
@@ -88,7 +88,7 @@ def warn_of_tested(count: int) -> None:
 
 
 def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) -> None:
-    """Log the number of near-duplicates; warn of those that cross the split or have different labels."""
+    """Log the number of near-duplicate pairs; warn of pairs that cross the split or have different labels."""
     hashes, names = np.array(encoded.content_hashes), np.array(encoded.labels)
     validates = np.isin(np.arange(len(names)), split.validation)
     one, other = duplicates.pairs.T
@@ -110,7 +110,7 @@ def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) ->
 
 
 def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> None:
-    """Log the number of photos of each class in each split, and warn of imbalance.
+    """Log the photos per class and split; warn of ambiguous labels, a dominant class and few validation photos.
 
     Args:
         encoded: all photos.
@@ -146,7 +146,7 @@ def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> Non
         largest = labels[int(shares.argmax())]
         say(
             f"warning: {shares.max():.1%} of the training photos are {largest!r}, and a model that always predicts "
-            "it is as accurate: check the recall of the other classes, and consider --class-weights balanced"
+            "this label is as accurate: check the recall of the other classes, and consider --class-weights balanced"
         )
     few = len(split.validation)
     if few < 5 * len(labels):

@@ -1,8 +1,9 @@
 """Devices for training: one device, several on one machine, or several machines.
 
-Keras 3's `fit` cannot train across machines, but a step run by `tf.distribute` can, such as that of
-`trainer.fitting.loop`. The result does not depend on the devices: a batch has the same rows whatever their number, and
-each device gets a part of it.
+Keras 3's `fit` cannot train across machines, so `trainer.fitting.loop` runs its own training step with
+`tf.distribute`. Each batch has the same rows for any number of devices and is split among them. So the result is the
+same up to rounding, apart from dropout, whose masks each replica draws itself, and trained batch norm, whose statistics
+each replica computes from its part of the batch.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Devices:
 
     @property
     def replicas(self) -> int:
-        """Number of replicas of all workers together."""
+        """Number of replicas on all workers together."""
         return self.strategy.num_replicas_in_sync
 
     @property
@@ -74,7 +75,7 @@ class Devices:
         return np.where(counts, numbers, 0)[mine], counts[mine]
 
     def per_replica(self, parts: Sequence[Any]) -> Any:
-        """Build an argument of `strategy.run` from one nest of arrays for each replica of this process."""
+        """Build an argument of `strategy.run` from one nested structure of arrays per replica of this process."""
         if self.replicas == 1:
             return parts[0]
         first = self.worker * self.local_replicas
@@ -121,10 +122,10 @@ class Devices:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Run collective operations of the workers, and report a lost worker.
+        """Report a lost worker if collective operations within this context fail.
 
         Raises:
-            Fault: another worker was lost.
+            Fault: a collective operation failed, since another worker was lost.
         """
         lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
         try:
@@ -170,7 +171,7 @@ def find() -> Devices:
 
 
 def _cluster() -> tuple[int, int] | None:
-    """Read this worker's index and the number of workers from ``TF_CONFIG``; None if it is unset or has one worker."""
+    """Return this worker's index and the number of workers from ``TF_CONFIG``; None if there are fewer than two."""
     text = os.environ.get("TF_CONFIG")
     if not text:
         return None
@@ -185,5 +186,5 @@ def _cluster() -> tuple[int, int] | None:
         if number >= count:
             raise ValueError(f"{task['type']} {task['index']} is not in the cluster")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"TF_CONFIG is invalid ({error!r}): list all workers, and the task of this one") from error
+        raise UserError(f"TF_CONFIG is invalid ({error!r}): list all workers, and the task of this worker") from error
     return number, count

@@ -18,8 +18,8 @@ class Encoded:
     Attributes:
         values: [N, ...], rows in the order of `examples`: activations at the cut, float16 for feature maps and float32
             for feature vectors; uint8 images if the cut is at the pixels.
-        features: float32 [N, D], features of the backbone before fine-tuning; None if they were not requested,
-            `values` itself if the cut is at the features.
+        features: float32 [N, D], features of the backbone before fine-tuning: `values` itself if the cut is at the
+            features; otherwise None if they were not requested.
         examples, content_hashes: examples and content hashes of the N photos.
         unreadable: examples whose photos cannot be read.
     """

@@ -1,7 +1,7 @@
 """Encoding of photos by the frozen part of a network, computed once and stored in files.
 
-The files are memory-mapped, so the operating system caches as much of them as fits into memory. They belong to the
-run's checkpoints: an interrupted run resumes with the photo it had reached.
+The files are memory-mapped, so the operating system caches as much of them as fits into memory. If they are kept with
+the run's checkpoints, an interrupted run resumes after the last finished batch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Encoder:
         network: network whose frozen part is run.
         devices: devices that run it.
         spec, limits: image specification and limits for reading photos.
-        batch_size: number of photos in a batch of the network.
+        batch_size: number of photos per batch.
         folder: folder of the files, on a local disk.
         in_bfloat16: whether convolutions compute in bfloat16; for a single CPU only.
     """
@@ -67,6 +67,9 @@ class Encoder:
         Args:
             examples: labeled photos.
             with_features: whether to compute the features above the cut, too.
+
+        Raises:
+            UserError: photos have changed since an interrupted run encoded them, or the disk is too full.
         """
         models = self._models(with_features)
         stored = [_stored(model) for model in models]
@@ -99,7 +102,7 @@ class Encoder:
         return Encoded(values, features, uris, hashes, tuple(log.unreadable))
 
     def encode_exactly(self, encoded: Encoded, rows: np.ndarray) -> None:
-        """Run the frozen part over some photos again, in full precision.
+        """Recompute the values and features of some photos in full precision.
 
         Args:
             encoded: all photos; the values and features of `rows` are replaced in place.
@@ -134,7 +137,7 @@ class Encoder:
             [C, T, ...], in the form of `Encoded.values`.
 
         Raises:
-            UserError: a photo has changed since it was encoded.
+            UserError: a photo has changed since it was encoded, or the disk is too full.
         """
         lower = self.network.lower
         assert lower is not None  # with the cut at the pixels each epoch draws new copies
@@ -144,7 +147,7 @@ class Encoder:
             self._rounded.touch()
         run = self.runner([lower], varied=True, in_bfloat16=self.in_bfloat16)
         drawn = [augmentation.draws(seed, copy + 1, len(encoded.examples))[rows] for copy in range(count)]
-        title = f"running the frozen network over {count} augmented copies"
+        title = f"running the frozen network over augmented copies ({count} per photo)"
         for here, images in self._again(encoded, rows, "copies", title):
             for copy in range(count):
                 how = augmentation.variation(varied, drawn[copy][here], self.spec.size)
@@ -187,11 +190,11 @@ class Encoder:
             models: models to run.
             images_too: whether to return the images as the first output.
             varied: whether the function also accepts variations, see `trainer.fitting.augmentation.variation`.
-            in_bfloat16: whether to compute in bfloat16, only with one replica, see
-                `catalogue.model_dir.graph.in_session`.
+            in_bfloat16: whether to compute in bfloat16, see `catalogue.model_dir.graph.in_session`; ignored if there
+                are several replicas.
 
         Returns:
-            A function from uint8 [N, H, W, 3] to one array [N, ...] for each output, in the types they are stored in.
+            A function from uint8 [N, H, W, 3] to an array [N, ...] for each output, in the dtype in which it is stored.
         """
         if not models:
             return lambda images: [images]
@@ -229,7 +232,7 @@ class Encoder:
 
 
 def _stored(model: keras.Model) -> tuple[Any, tuple[int, ...]]:
-    """Return the type and the shape in which the outputs of a model are stored."""
+    """Return the dtype and the shape in which the output of a model for a photo is stored."""
     shape = model.output_shape[1:]
     return (np.float16 if len(shape) > 1 else np.float32), shape
 
@@ -252,7 +255,7 @@ def _check_unchanged(then: Contents, examples: Sequence[Example], limits: Limits
 
 
 def _unchanged(photo: Photo | Unreadable, encoded: Encoded, row: int) -> np.ndarray:
-    """Return the image of a photo that was read a second time, if it is unchanged."""
+    """Return the image of a photo that was read again. Raise UserError if the photo has changed."""
     if isinstance(photo, Unreadable) or photo.content_hash != encoded.content_hashes[row]:
-        raise UserError(f"{photo.example.uri} changed during training: start over")
+        raise UserError(f"{photo.example.uri} changed during training: start over without --resume")
     return photo.image

@@ -31,8 +31,8 @@ def _open_arrays(
     free = shutil.disk_usage(folder).free
     if missing and missing + _SPARE_BYTES > free:
         raise UserError(
-            f"the outputs of the frozen network need {missing / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB "
-            "free: free some space, lower --copies, or choose a --checkpoint-dir on another disk"
+            f"the outputs of the frozen network need {missing / 1e9:.1f} GB, but the disk of {folder} has only "
+            f"{free / 1e9:.1f} GB left: delete files, lower --copies, or choose a --checkpoint-dir on another disk"
         )
     arrays = []
     for path, (dtype, shape) in zip(paths, stored, strict=True):
@@ -53,7 +53,7 @@ def _replace(path: Path, content: str) -> None:
 
 
 class _Log:
-    """Log of the encoded examples: one line each, appended after its values are stored."""
+    """Log with one line per example, which is appended after the example's values are stored."""
 
     def __init__(self, path: Path, examples: Sequence[Example]) -> None:
         self.kept: list[tuple[Example, str]] = []
@@ -70,7 +70,7 @@ class _Log:
         self.done = len(self.kept) + len(self.unreadable)
 
     def contents(self) -> Contents:
-        """Return the photos in the log, readable or not, with their content hashes at that time."""
+        """Return the photos in the log, readable or not, with their content hashes at the time of logging."""
         return contents([example for example, _ in self.kept], [own for _, own in self.kept], self.unreadable)
 
     def _remember(self, example: Example, line: dict[str, Any]) -> None:

@@ -22,13 +22,13 @@ validation metrics are named ``val_NAME``."""
 
 @contextlib.contextmanager
 def written(folder: str | None) -> Iterator[Watch]:
-    """Write the training curves of a run while the context lasts. Each stage has a training and a validation run.
+    """Yield a callback that writes training curves; each stage becomes two TensorBoard runs, training and validation.
 
     Args:
         folder: local or remote folder; None to write nothing.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, which is checked at the start.
     """
     if folder is None:
         yield lambda stage, epoch, values: None

@@ -1,4 +1,4 @@
-"""Save the network of each new best epoch as a Keras file."""
+"""Keras files with the network of each new best epoch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kept(folder: str | None, classifier: Callable[[], keras.Model]) -> Improved 
         classifier: builder of the whole network, from uint8 images to uncalibrated probabilities.
 
     Returns:
-        None if `folder` is None.
+        The callback; None if `folder` is None.
     """
     if folder is None:
         return None

@@ -19,7 +19,7 @@ class Source(Protocol):
         """Return the training data of `rows` in an epoch: arrays [M, ...]."""
 
     def plain(self, rows: np.ndarray) -> np.ndarray:
-        """Return the unvaried data of `rows`, for validation."""
+        """Return the data of `rows` without augmentation, for validation."""
 
     def inputs(self, *parts: tf.Tensor) -> tf.Tensor:
         """Convert the arrays of `training` or `plain` to network inputs, on the device."""
@@ -31,8 +31,8 @@ class Activations:
 
     Attributes:
         values: activations of the photos, [N, ...].
-        copies: activations of augmented copies, [C, T, ...]; every epoch uses the original or one of the C copies.
-        rows: int [T], the rows of `values` that the copies belong to.
+        copies: activations of augmented copies, [C, T, ...]; an epoch uses one copy or the original of each photo.
+        rows: int [T], the rows of `values` that the copies belong to, in ascending order.
         seed: seed of the choice among the copies.
     """
 

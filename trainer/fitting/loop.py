@@ -1,8 +1,8 @@
-"""Custom training loop for the part of a classifier above the cut; it behaves the same on any number of devices.
+"""Custom training loop for the part of a classifier above the cut, on any number of devices.
 
 The batches, their augmentation and mixup, and the learning-rate schedule depend only on the seed, the epoch and the
-step. So a resumed run reaches the same result as an uninterrupted one, and a run on more devices differs only by the
-order of floating-point sums.
+step. So a resumed run reaches the same result as an uninterrupted run. Results on several devices differ in dropout
+masks, batch norm statistics and the order of floating-point sums, see `trainer.fitting.distribution`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from trainer.fitting.stage import Stage
 from trainer.fitting.task import Task
 
 _IN_FLIGHT = 4  # calls whose results are not fetched yet, so that the device stays busy
-_MOST_STEPS, _STEP_BYTES = 16, 8 * 2**20  # limits per call; a call costs as much as a small step
+_MOST_STEPS, _STEP_BYTES = 16, 8 * 2**20  # limits per call; the overhead of a call is about that of a small step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +72,12 @@ class Fitting:
 
     Args:
         name: name of the stage, for progress messages and checkpoints.
-        model: inputs [N, ...] -> logits [N, K], built within the scope of the strategy of `devices`.
+        model: inputs [N, ...] -> logits [N, K], built within the scope of `devices.strategy`.
         task, stage: training task, and settings of the stage.
         devices: devices to run on.
         checkpoints: checkpoints to resume from and save to.
         watch: callback after each epoch, with the stage, the epoch number from one, and its losses and accuracies.
-        improved: callback after each new best epoch, while the model has its weights; None for no callback.
+        improved: callback after each new best epoch, while the model has that epoch's weights; None for no callback.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class Fitting:
         self._step_function, self._logits_function = self._functions()
 
     def run(self, last_epoch: int | None = None) -> Fitted:
-        """Fit the model and leave it with the weights of its best epoch.
+        """Fit the model, and set its weights to those of the best epoch.
 
         Args:
-            last_epoch: epoch to stop after, whose weights are kept; None to keep those of the best epoch.
+            last_epoch: number of the epoch after which to stop, keeping its weights; None to choose the best epoch.
 
         Raises:
-            CommandFailed: the loss is not finite.
+            CommandFailed: the loss or a validation logit is not finite.
         """
         state, stage, steps = self._state, self._stage, self._task.steps
         self._resume()
@@ -169,7 +169,7 @@ class Fitting:
             self._state.hits += float(hits)
 
     def _note(self, steps: int) -> str:
-        """Describe the epoch so far, of which `steps` steps are counted, and the last validation accuracy."""
+        """Describe the first `steps` steps of the current epoch, and the last validation accuracy."""
         state, photos = self._state, min(steps * self._task.batch_size, len(self._task.training))
         parts = [f"epoch {state.epoch + 1}"]
         if state.history:
@@ -195,7 +195,7 @@ class Fitting:
         }
 
     def _averaged(self) -> list[np.ndarray]:
-        """Return the weights to keep: moving averages where they exist."""
+        """Return the weights to keep: moving averages where they exist, otherwise the current weights."""
         return [self._averages.get(id(variable), variable).numpy() for variable in self._model.variables]
 
     # Device code
@@ -251,7 +251,7 @@ class Fitting:
                 traced.append(any_steps.get_concrete_function(tf.nest.map_structure(_any_count, stacked)))
             return traced[0](stacked) if traced else any_steps(stacked)
 
-        traced: list[Any] = []  # one graph for all calls: graphs of other shapes round differently
+        traced: list[Any] = []  # one graph for all calls, since graphs traced for other shapes round differently
 
         @tf.function(reduce_retracing=True, autograph=False)
         def logits_of(inputs: Any) -> Any:
@@ -301,7 +301,7 @@ def _numbers(model: keras.Model) -> list[keras.Variable]:
 
 
 def _any_count(stack: tf.Tensor) -> tf.TensorSpec:
-    """Return the signature of a stack of batches, of any number of steps and photos."""
+    """Return the signature of a stack of batches, for any number of steps and photos."""
     return tf.TensorSpec([None, None, *stack.shape[2:]], stack.dtype)
 
 

@@ -45,7 +45,7 @@ def optimizer(model: keras.Model, stage: Stage, steps: int) -> keras.optimizers.
 
 
 def penalty(stage: Stage, variables: Sequence[keras.Variable]) -> Any:
-    """Return the L1 and L2 penalties, which are added to the loss of a step."""
+    """Return the sum of the L1 and L2 penalties, to be added to the loss of a step."""
     total = tf.constant(0.0)
     for variable in _weights(variables):
         value = tf.cast(variable.value, tf.float32)
@@ -57,7 +57,7 @@ def penalty(stage: Stage, variables: Sequence[keras.Variable]) -> Any:
 
 
 def limit(stage: Stage, variables: Sequence[keras.Variable]) -> None:
-    """Scale down weights whose norm exceeds the maximum, after a step."""
+    """Scale down the incoming weights of units whose norm exceeds the maximum, after a step."""
     if not stage.max_norm:
         return
     for variable in _weights(variables):

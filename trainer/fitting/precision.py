@@ -13,9 +13,9 @@ PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 
 def dtype_policy(precision: str, gpus: int) -> str:
-    """Return the Keras dtype policy for a ``--precision``; ``auto`` is half precision on GPUs.
+    """Return the Keras dtype policy for a ``--precision``; ``auto`` is mixed_float16 on GPUs and float32 on CPUs.
 
-    On CPUs ``mixed_bfloat16`` needs native instructions (AMX) to be fast: measure it.
+    On CPUs ``mixed_bfloat16`` is fast only with native bfloat16 instructions: measure it.
     """
     if precision == "auto":
         return "mixed_float16" if gpus else "float32"

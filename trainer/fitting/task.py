@@ -38,7 +38,7 @@ class Task:
         return math.ceil(len(self.training) / self.batch_size)
 
     def class_weights(self, kind: str) -> np.ndarray:
-        """Return the weight of a photo of each class, float [K]; photos weigh one on average."""
+        """Return the weight of each class's photos, float [K]; the average over the training photos is one."""
         if kind == "none":
             return np.ones(self.classes)
         counts = np.bincount(self.truth[self.training], minlength=self.classes)

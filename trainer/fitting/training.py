@@ -1,4 +1,4 @@
-"""Training of a network on labeled photos: runs the frozen layers over the photos once, then trains the others."""
+"""Training of a network on labeled photos: runs the frozen layers over the photos, then trains the other layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from trainer.networks import backbones, earlier, names
 from trainer.networks.network import Network
 
 FULL_PRECISION = "float32"
-_MOST_FEATURES = 2**28  # 1 GB; the searches for near-duplicates and label issues make a copy or two
+_MOST_FEATURES = 2**28  # 1 GB as float32; the searches for near-duplicates and label issues make a copy or two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """A fitted network, the result of fitting its head alone (if it was), and that of fitting all trainable layers."""
+    """A fitted network, with the results of fitting its head alone, if requested, and then all trainable layers."""
 
     network: Network
     head_fit: Fitted | None
@@ -112,6 +112,7 @@ def prepare(
 
     Raises:
         UserError: the photos cannot be trained on, or the network cannot be built.
+        Fault: the workers found different photos.
     """
     config, strategy = job.config, job.devices.strategy
     backbone = build_backbone(config, job.dtype_policy, config.weights, strategy)
@@ -140,14 +141,18 @@ def prepare(
 
 
 def _duplicates(job: Job, encoded: Encoded, rows: np.ndarray) -> Duplicates | None:
-    """Find near-duplicates among some photos, if they have features of a pretrained network.
+    """Find near-duplicates among some photos by the features of a pretrained network.
 
-    The split depends on them, so all workers use those of the chief, and a resumed run uses those of its first start.
+    The split depends on them, so all workers use the chief's near-duplicates, and a resumed run reuses those of the
+    interrupted run.
 
     Args:
         job: settings and resources of the run.
         encoded: all photos.
         rows: int, rows of the training and validation photos.
+
+    Returns:
+        The near-duplicates; None without features of a pretrained network, or if the features are too large to search.
     """
     if encoded.features is None or job.config.weights == names.NONE or encoded.features.size > _MOST_FEATURES:
         return None
@@ -162,7 +167,7 @@ def fit(job: Job, prepared: Prepared) -> TrainingResult:
     """Fit the head and the other trainable layers to prepared photos, from the initial weights.
 
     With ``--refit`` the network is fitted again with the validation photos included, up to the best epochs of the first
-    fit. The result then has the second network, and the measurements of the first.
+    fit. The result then has the second network, and the measurements of the first fit.
 
     Raises:
         CommandFailed: the training diverged.
@@ -287,7 +292,7 @@ def _computing_as(name: str) -> Iterator[None]:
 
 
 def portable(job: Job, network: Network) -> Network:
-    """Return the same network in full precision, with its weights on one device."""
+    """Return the same network rebuilt in full precision, with its weights on one device."""
     if job.devices.replicas == 1 and job.dtype_policy == FULL_PRECISION:
         return network
     strategy = tf.distribute.get_strategy()

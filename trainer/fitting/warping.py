@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def apply(images: tf.Tensor, moves: tf.Tensor, colors: tf.Tensor) -> tf.Tensor:
-    """Vary images with bilinear interpolation and edge padding. All views of an image get the same variation.
+    """Augment images with bilinear interpolation and edge padding. All views of an image get the same variation.
 
     Args:
         images: uint8 [N, H, W, 3].

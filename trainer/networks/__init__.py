@@ -1,1 +1,1 @@
-"""Networks: backbones and heads, and cutting into a frozen and a trainable part."""
+"""Backbones and heads of classifiers, and the split of a network into a frozen and a trainable part."""

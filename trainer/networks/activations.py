@@ -12,7 +12,7 @@ from trainer.networks import cutting, views
 from trainer.networks.activation import Activation
 from trainer.networks.nodes import in_order
 
-_LAST = "."  # not a possible layer name
+_LAST = "."  # key of a part's last output; no layer is expected to have this name
 
 
 def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str] | None) -> list[Activation]:
@@ -21,8 +21,7 @@ def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str
     Args:
         classifier: ``model.keras`` of a model directory.
         image: uint8 [H, W, 3].
-        layers: names of existing layers; None for the last layer of each feature-map size, or all layers of the head
-            if the backbone has no feature maps.
+        layers: names of existing layers; None for the default selection of `layer_names`.
 
     Returns:
         The activations. For an image with several views, maps are stacked vertically and vectors are averaged.
@@ -40,7 +39,7 @@ def activations(classifier: keras.Model, image: np.ndarray, layers: Sequence[str
 
 
 def _of_image(values: np.ndarray, count: int) -> np.ndarray:
-    """Combine the outputs of a layer for the views of an image, [count, ...], into one."""
+    """Combine a layer's outputs for the views of an image, [count, ...]: stack maps, average vectors."""
     if values.ndim == 4:
         return values.reshape(count * values.shape[1], *values.shape[2:])
     return values.astype(np.float32).mean(axis=0)
@@ -51,8 +50,8 @@ def layer_names(classifier: keras.Model, *, every: bool = False) -> list[str]:
 
     Args:
         classifier: ``model.keras`` of a model directory.
-        every: whether to return all layers, in order. If not, only the last layer of each feature-map size, or all
-            layers of the head if the backbone has no feature maps.
+        every: whether to return all layers, in order. If not, only the last layer of each feature-map size, apart from
+            zero padding, or all layers of the head if the backbone has no feature maps.
     """
     parts = _network(classifier), classifier.layers[2]
     if every:
@@ -60,7 +59,7 @@ def layer_names(classifier: keras.Model, *, every: bool = False) -> list[str]:
     inside, above = (_outputs(part, with_input=False) for part in parts)
     padded = {layer.name for layer in _network(classifier).layers if isinstance(layer, keras.layers.ZeroPadding2D)}
     sides = {tensor.shape[1]: name for name, tensor in inside.items() if len(tensor.shape) == 4 and name not in padded}
-    return list(sides.values()) or list(above)  # the dense layers, if the network has no maps
+    return list(sides.values()) or list(above)  # the layers of the head, if the backbone has no feature maps
 
 
 def _network(classifier: keras.Model) -> keras.Model:
@@ -68,7 +67,7 @@ def _network(classifier: keras.Model) -> keras.Model:
 
 
 def _outputs(part: keras.Model, *, with_input: bool = True) -> dict[str, keras.KerasTensor]:
-    """Return the outputs of the layers and operations of a part of a classifier, by name, in order."""
+    """Map the name of each layer and operation in a part of a classifier to its output, in network order."""
     nodes = in_order(part)
     return {
         node.operation.name: node.outputs[0]
@@ -78,7 +77,9 @@ def _outputs(part: keras.Model, *, with_input: bool = True) -> dict[str, keras.K
 
 
 def heat_map(classifier: keras.Model, image: np.ndarray, label: int) -> np.ndarray:
-    """Return the Grad-CAM heat map of an image for a label, at the last feature maps of the backbone.
+    """Return the Grad-CAM heat map of an image for a label.
+
+    It is computed from the last feature maps at which the backbone can be cut.
 
     Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017.
 
@@ -88,7 +89,8 @@ def heat_map(classifier: keras.Model, image: np.ndarray, label: int) -> np.ndarr
         label: index of the label.
 
     Returns:
-        float32 [h, w], from 0 to 1; all 0 if nothing supports the label or the network has no feature maps.
+        float32 [h, w], from 0 to 1, stacked vertically for several views; all 0 if no part of the image supports the
+        label, or if the network has no feature maps.
     """
     backbone, head = classifier.layers[1], classifier.layers[2]
     maps = [name for name, tensor in cutting.cut_tensors(backbone).items() if len(tensor.shape) == 4]

@@ -1,4 +1,4 @@
-"""Feature extractors: all networks of `keras.applications`, and those of `trainer.networks.own`.
+"""Feature extractors: the networks of `keras.applications` and of `trainer.networks.own`.
 
 Preprocessing of the pixels (scaling, means, channel order) is part of the model built here. It is therefore part of the
 exported graph and cannot be forgotten or applied twice.
@@ -43,26 +43,28 @@ def build(
 
     Args:
         name: one of `names`.
-        weights: ``imagenet`` (downloaded or cached by Keras), ``none`` for random initialization, or the path of a file
-            that ``keras.Model.load_weights`` reads, of the network with or without its top, or of a ``model.keras``
-            written by ``train``.
+        weights: ``imagenet`` (downloaded and cached by Keras), ``none`` for random initialization, or the path of a
+            file: a ``model.keras`` written by ``train`` (not with `with_top`), or weights for
+            ``keras.Model.load_weights``, which include the top if `with_top`.
         image_size: side of the images in pixels.
-        view_count: number of views that are stacked vertically in an image; their features are averaged.
-        color_mode: one of `COLOR_MODES`; with ``grayscale`` a network of `trainer.networks.own` gets one channel.
-        layers: layers of the network ``convolutional``; None for the default ones.
+        view_count: number of views that are stacked vertically in an image; their outputs are averaged.
+        color_mode: one of `COLOR_MODES`; ``grayscale``, which gives the network one channel, is only for the networks
+            of `trainer.networks.own`.
+        layers: layer settings of the network ``convolutional``; None for the defaults.
         with_top: whether to include the top that `keras.applications` has for the 1,000 ImageNet classes.
 
     Returns:
-        uint8 [N, view_count · image_size, image_size, 3] -> features float32 [N, D], or logits float32 [N, 1000] with
-        the top: a layer that prepares the pixels of each view, followed by the network.
+        uint8 [N, view_count · image_size, image_size, 3] -> features [N, D], or logits [N, 1000] with the top, in the
+        compute dtype of the Keras dtype policy. The model chains two nested models: the first prepares the pixels of
+        each view, the second is the network.
 
     Raises:
-        UserError: the name is unknown, the network does not support the size, or the weights are unavailable or do not
-            fit.
+        UserError: the name is unknown; the network does not support the size, the color mode or a top; or the weights
+            are unavailable or do not fit.
     """
     if name not in names():
         nearest = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"one of {', '.join(names())}"
+        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"choose one of {', '.join(names())}"
         raise UserError(f"unknown backbone {name!r}: {hint}")
     ours = name in own.NETWORKS
     if ours and weights == IMAGENET:
@@ -106,10 +108,10 @@ def _own(name: str, image_size: int, color_mode: str, layers: Layers) -> keras.M
     channels = 1 if color_mode == "grayscale" else 3
     try:
         return own.NETWORKS[name].build(image_size, channels, layers)
-    except ValueError as error:  # of Keras, in many lines
+    except ValueError as error:  # Keras's own message has many lines
         raise UserError(
-            f"{name} cannot be built for images of {image_size} pixels: use a larger --image-size, or in convolutional "
-            "fewer --convolutions, smaller --strides or --pooling none"
+            f"{name} cannot be built for images of {image_size} × {image_size} pixels: use a larger --image-size, or, "
+            "with --backbone convolutional, fewer --convolutions, smaller --strides or --pooling none"
         ) from error
 
 
@@ -127,17 +129,17 @@ def _application(name: str, imagenet: bool, image_size: int, with_top: bool) -> 
             )
     except (OSError, http.client.HTTPException) as error:
         raise UserError(
-            f"the ImageNet weights of {name} cannot be read ({error}): connect to the network and try again; if a "
-            "download was cut short, delete its file in the models folder of KERAS_HOME (~/.keras)"
+            f"the ImageNet weights of {name} cannot be read ({error}): connect to the internet and try again; if a "
+            "download was cut short, delete its file in the models folder of KERAS_HOME (default: ~/.keras)"
         ) from error
     except ValueError as error:
-        raise UserError(f"{name} cannot be built for images of {image_size} pixels: {error}") from error
+        raise UserError(f"{name} cannot be built for images of {image_size} × {image_size} pixels: {error}") from error
     except Exception as error:  # keras.utils.get_file raises a bare Exception
         if "URL fetch failure" not in str(error):
             raise
         raise UserError(
-            f"the ImageNet weights of {name} cannot be downloaded ({error}): connect to the network, put the file in "
-            "the models folder of KERAS_HOME (~/.keras), or give --weights FILE"
+            f"the ImageNet weights of {name} cannot be downloaded ({error}): connect to the internet, put the file in "
+            "the models folder of KERAS_HOME (default: ~/.keras), or give --weights FILE"
         ) from error
 
 
@@ -147,4 +149,4 @@ def _load_weights(network: keras.Model, what: str, file: str) -> None:
             warnings.simplefilter("error", UserWarning)  # Keras only warns about layers that it skips
             network.load_weights(file)
     except (ValueError, OSError, KeyError, TypeError, IndexError, UserWarning) as error:
-        raise UserError(f"the weights in {file} do not fit {what}: {error}") from error
+        raise UserError(f"{file} cannot be loaded as the weights of {what}: {error}") from error

@@ -12,7 +12,7 @@ from catalogue.model_dir import graph
 
 
 def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile a model of uint8 images to a function of NumPy arrays."""
+    """Compile a model that takes uint8 images to a function of NumPy arrays."""
     spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
     function = tf.function(lambda images: model(images, training=False), input_signature=[spec])
     run = graph.folded(function.get_concrete_function())

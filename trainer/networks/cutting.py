@@ -13,9 +13,9 @@ from trainer.networks.nodes import in_order
 
 
 def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Return the layers that `split` can cut after, with their outputs, in network order.
+    """Return the names of the layers that `split` can cut after, with their outputs, in network order.
 
-    All layers after one of them depend only on its output.
+    At a cut, all later layers depend on the earlier ones only through the output of the layer at the cut.
     """
     nodes = in_order(backbone.layers[-1])
     producer = {id(output): position for position, node in enumerate(nodes) for output in node.outputs}
@@ -33,8 +33,8 @@ def cut_tensors(backbone: keras.Model) -> dict[str, keras.KerasTensor]:
 def default_cut(backbone: keras.Model) -> str:
     """Return the layer below which fine-tuning gains little.
 
-    It is the first layer with the smallest output among those whose feature maps have a sixteenth of the image's side.
-    Normalization and activation layers that follow it are included.
+    Candidates are the cut points at the first feature-map size of at most a sixteenth of the image's side. The first
+    candidate with the smallest output is chosen, or the last of the normalization and activation layers right after it.
 
     Raises:
         UserError: no cut point has feature maps of at most a sixteenth of the image's side.
@@ -60,11 +60,11 @@ def split(backbone: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
     """Split a network after one of the layers of `cut_tensors`; layers and weights are shared, not copied.
 
     Returns:
-        uint8 images [N, H, W, 3] -> activations [N, ...], and activations -> features [N, D]. For images with several
-        views, the activations of the views are stacked vertically like the views.
+        The lower part, uint8 images [N, H, W, 3] -> activations [N, ...], and the upper part, activations -> features
+        [N, D]. If the images have several views, the activations of the views are stacked vertically, too.
 
     Raises:
-        UserError: the network cannot be cut there.
+        UserError: the network cannot be cut after this layer.
     """
     possible = cut_tensors(backbone)
     if layer not in possible:

@@ -1,4 +1,4 @@
-"""Loading of weights from an earlier classifier, ``model.keras``: those of its network, and of its head if it fits."""
+"""Loading of the weights of a backbone and a head from the ``model.keras`` of an earlier classifier."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ def load_network(network: keras.Model, name: str, file: str) -> None:
     """Load the weights of a network from an earlier classifier.
 
     Args:
-        network: network of `trainer.networks.backbones`, without the preprocessing.
+        network: network inside a backbone of `trainer.networks.backbones`, without the preprocessing.
         name: name of the backbone.
         file: path of ``model.keras``.
 
     Raises:
-        UserError: the file cannot be read, or holds another network.
+        UserError: the file cannot be read, or has another backbone, or weights of other shapes.
     """
     model = _classifier(file)
     found = next((layer for layer in model.layers if layer.name == name and isinstance(layer, keras.Model)), None)
     if found is None:
-        raise UserError(f"{file} contains no {name} written by train: give the --backbone it was trained with")
+        raise UserError(f"{file} contains no backbone {name} written by train: give the --backbone it was trained with")
     before = found.layers[-1]
     if [weight.shape for weight in before.weights] != [weight.shape for weight in network.weights]:
         raise UserError(
-            f"the weights of the {name} in {file} have other shapes: give the --image-size and --color-mode it was "
-            "trained with"
+            f"the weights of backbone {name} in {file} have other shapes: give the --image-size, --color-mode and, for "
+            "convolutional, --convolutions and --kernel that the model was trained with"
         )
     network.set_weights(before.get_weights())
-    say(f"starting from the {name} in {file}: {len(network.weights):,} weight arrays")
+    say(f"starting from the weights of backbone {name} in {file}: {len(network.weights):,} arrays")
 
 
 def load_head(head: keras.Model, labels: Sequence[str], file: str) -> bool:
-    """Load the weights of a head from an earlier classifier, if that has the same classes and layers.
+    """Load the weights of a head from an earlier classifier, if its classes and weight shapes are the same.
 
     Args:
         head: head of `trainer.networks.network.Network`.
@@ -51,6 +51,9 @@ def load_head(head: keras.Model, labels: Sequence[str], file: str) -> bool:
 
     Returns:
         Whether the weights were loaded.
+
+    Raises:
+        UserError: the classes are the same, but the file cannot be read as a Keras model.
     """
     try:
         known = json.loads(Path(file).with_name(INFO_FILE).read_text(encoding="utf-8"))["labels"]

@@ -1,4 +1,4 @@
-"""Import of Keras classifiers that other programs trained, as networks of uint8 images."""
+"""Import of Keras classifiers trained by other programs, as `Network`s with uint8 image inputs."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def load(file: str) -> keras.Model:
     if [len(shape) for shape in shapes] != [4, 2] or shapes[0][3] not in (1, 3):
         raise UserError(
             f"{file} is not an image classifier: its inputs and outputs are {', '.join(map(str, shapes))} instead of "
-            "(None, height, width, 3) and (None, classes)"
+            "(None, height, width, 3 or 1) and (None, classes)"
         )
     return model
 
 
 def _through(model: keras.Model, x: keras.KerasTensor) -> keras.KerasTensor:
-    """Apply a model to an input with nested models inlined, so that all their layers are accessible."""
+    """Apply a model to an input, inlining nested models so that all their layers are accessible."""
 
     def run(operation: Any) -> Callable[..., Any]:
         return operation if _graph(operation) is None else lambda inputs, **_: _through(operation, inputs)
@@ -56,7 +56,7 @@ def _through(model: keras.Model, x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _graph(operation: Any) -> Any:
-    """Return the layer graph of a model; None if it is not a model or has several inputs or outputs."""
+    """Return the layer graph of an operation that is a model with one input and one output; None for others."""
     graph = operation._functional if isinstance(operation, keras.Sequential) else operation
     is_plain = hasattr(graph, "_run_through_graph") and len(graph.inputs) == len(graph.outputs) == 1
     return graph if is_plain else None
@@ -70,8 +70,8 @@ def image_size(model: keras.Model, given: int | None) -> int:
         given: image size given by the user; None if not given.
 
     Raises:
-        UserError: the model needs images that are not square or have another size than the given one, or it accepts any
-            size and none is given.
+        UserError: the model needs images that are not square or differ in size from `given`, or it accepts any size and
+            `given` is None.
     """
     height, width = model.input_shape[1:3]
     if height is None or width is None:
@@ -86,7 +86,7 @@ def image_size(model: keras.Model, given: int | None) -> int:
 
 
 def network(model: keras.Model, side: int, preparation: str) -> Network:
-    """Build a network of uint8 images from a classifier.
+    """Build a `Network` with uint8 image inputs from a classifier.
 
     Args:
         model: classifier from `load`, with outputs that are probabilities or logits.
@@ -120,7 +120,7 @@ def preparations(model: keras.Model) -> list[str]:
 
 
 def _gives_probabilities(backbone: keras.Model) -> bool:
-    """Return whether the outputs for noise, black and white images are non-negative and add up to 1."""
+    """Return whether the outputs for a black, a white and two noise images are non-negative and add up to 1."""
     shape = (4, *backbone.input_shape[1:])
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     noise[0], noise[1] = 0, 255

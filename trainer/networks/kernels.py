@@ -9,15 +9,15 @@ import numpy as np
 
 
 def kernels(classifier: keras.Model, layers: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """Return kernels by layer name.
+    """Return the kernels of `Conv2D` and `DepthwiseConv2D` layers, by layer name.
 
     Args:
         classifier: ``model.keras`` of a model directory.
-        layers: layer names, of which those without kernels are omitted; None for the first layer that has kernels.
+        layers: layer names; layers without such kernels are skipped. None for the first layer that has kernels.
 
     Returns:
         float32 [h, w, input channels, filters] of each layer, or [h, w, 1, filters] of a depthwise convolution, whose
-        filters have one channel each. Empty if no layer has kernels.
+        filters have one channel each. Empty if none of the layers has kernels.
     """
     network = classifier.layers[1].layers[-1]
     found = {layer.name: kernel for layer in network.layers if (kernel := _kernel(layer)) is not None}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 IMAGENET, NONE = "imagenet", "none"
-"""Initial weights other than a file."""
+"""Values of ``--weights`` other than a file."""
 
 COLOR_MODES = ("rgb", "grayscale")
 
 NOTHING, EVERYTHING, TOP = "none", "all", "top"
-"""Choices of ``--fine-tune`` other than a layer: nothing, all, or the top of the backbone is fine-tuned."""
+"""Values of ``--fine-tune`` other than a layer: fine-tune nothing, the whole backbone, or the top of the backbone."""
 
 OWN_IMAGE_SIZES = {
     "small": 96, "pixels": 28, "raw-pixels": 28, "convolutional": 28, "residual": 28, "alexnet": 227,
@@ -23,12 +23,15 @@ _SIZES_OF_TOPS = {
     "EfficientNetV2B3": 300, "EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480,
     "InceptionV3": 299, "InceptionResNetV2": 299, "NASNetLarge": 331, "Xception": 299,
 }  # fmt: skip
-"""Image sizes that differ from 224. Keras has them only after it has built the network."""
+"""Sides in pixels of the images that networks of `keras.applications` with their tops were trained on, where not 224.
+
+Keras has these sizes only after it has built the network."""
 
 
 PREPARATIONS = ("none", "unit", "tf", "caffe", "torch")
-"""Preprocessing of pixels from 0 to 255: none; scale to 0 to 1; scale to -1 to 1; BGR order, minus the ImageNet mean;
-scale to 0 to 1 and standardize by the ImageNet mean and deviation. The last three are modes of `keras.applications`."""
+"""Preprocessing of pixel values from 0 to 255: none; scaling to [0, 1]; scaling to [-1, 1]; BGR channel order with the
+ImageNet mean subtracted; scaling to [0, 1], then standardization by the ImageNet mean and standard deviation. The last
+three are modes of `keras.applications`."""
 
 POOLINGS = ("max", "average", "none")
 
@@ -41,7 +44,7 @@ class Layers:
         convolutions: number of filters of each convolution.
         kernel: side of the filters in pixels.
         strides: stride of the filters in pixels.
-        pooling: 2 × 2 pooling after each convolution, one of `POOLINGS`.
+        pooling: kind of 2 × 2 pooling after each convolution, one of `POOLINGS`.
     """
 
     convolutions: tuple[int, ...] = (32, 64, 128)
@@ -56,7 +59,7 @@ def is_own(name: str) -> bool:
 
 
 def default_image_size(name: str) -> int:
-    """Return the default side in pixels of the images of a network."""
+    """Return the default side of a network's images, in pixels."""
     return OWN_IMAGE_SIZES.get(name, 224)
 
 

@@ -1,4 +1,4 @@
-"""A classifier in its parts, frozen and trainable, and as the whole that is exported."""
+"""A classifier: its frozen and trainable parts, and the whole model that is exported."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class Network:
     """A backbone, cut in two, with a head.
 
     Attributes:
-        backbone: the whole backbone, uint8 images [N, H, W, 3] -> features float32 [N, D].
+        backbone: the whole backbone, uint8 images [N, H, W, 3] -> features [N, D].
         lower: the frozen part, images -> activations at the cut. None if the cut is at the pixels.
         upper: the fine-tuned part, activations at the cut -> features. None if the cut is at the features.
-        head: features -> logits float32 [N, K]; trained.
-        cut: the layer after which the backbone is cut; ``none`` or ``all`` if the cut is at one of the ends.
+        head: features -> logits float32 [N, K]; trained, unless the backbone has its own top.
+        cut: the layer after which the backbone is cut; ``none`` if the whole backbone is frozen, ``all`` if it is all
+            fine-tuned.
     """
 
     backbone: keras.Model
@@ -53,10 +54,10 @@ class Network:
                 the backbone is fine-tuned.
             hidden_units: sizes of the dense layers before the last one.
             dropout: dropout rate before every dense layer except the first hidden one.
-            freeze_batch_norm: whether batch norm keeps its statistics, scale and offset.
+            freeze_batch_norm: whether batch norm layers keep their statistics, scales and offsets.
 
         Raises:
-            UserError: the backbone cannot be cut there.
+            UserError: the backbone cannot be cut at `fine_tune`.
         """
         cut = cutting.default_cut(backbone) if fine_tune == TOP else fine_tune
         lower, upper = {NOTHING: (backbone, None), EVERYTHING: (None, backbone)}.get(cut) or cutting.split(
@@ -78,10 +79,10 @@ class Network:
         return cls(backbone, backbone, None, head, NOTHING)
 
     def layers(self) -> Iterator[dict[str, Any]]:
-        """Yield the layers of backbone and head in order.
+        """Describe the layers of the backbone and the head, in order.
 
         Yields:
-            Name, kind, output shape, number of parameters and input layers of each layer, and whether it is trained.
+            For each layer: name, kind, output shape, number of parameters, input layers, and whether it is trained.
         """
         last: list[str] = []
         for part in (self.backbone.layers[-1], self.head):
@@ -108,7 +109,11 @@ class Network:
         return keras.Model(inputs, self.head(self.upper(inputs)), name="fitted")
 
     def calibrated(self, temperature: float) -> keras.Model:
-        """Return the whole classifier: uint8 [N, H, W, 3] -> probabilities float32 [N, K]."""
+        """Return the whole classifier, with the logits divided by `temperature`.
+
+        Returns:
+            uint8 [N, H, W, 3] -> probabilities float32 [N, K].
+        """
         images = keras.Input(self.backbone.input_shape[1:], dtype="uint8", name="images")
         scaled = keras.layers.Rescaling(1 / temperature, name="temperature")(self.head(self.backbone(images)))
         return keras.Model(images, keras.layers.Softmax(name="probabilities")(scaled), name="classifier")

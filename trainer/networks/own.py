@@ -1,6 +1,6 @@
-"""Networks for training from scratch: small ones for small images, and AlexNet.
+"""Networks for training from scratch: small networks for small images, and AlexNet.
 
-Each returns features; dense layers belong to the head, see `--hidden-units`.
+Each network returns features; dense layers belong to the head (``--hidden-units``).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class OwnNetwork:
     """A network for training from scratch.
 
     Attributes:
-        build: function from (side of the images in pixels, channels, layers) to a model from pixels float32
-            [N, H, W, C], scaled by `prepare`, to features [N, D].
+        build: function of the side of the images in pixels, the number of channels, and the layer settings. It returns
+            a model: pixels [N, H, W, C], scaled by `prepare` -> features [N, D].
         scale, offset: factor and offset that `prepare` applies to pixels from 0 to 255.
     """
 
@@ -62,7 +62,7 @@ def _pixels(image_size: int, channels: int, _: Layers) -> keras.Model:
 
 
 def _convolutional(image_size: int, channels: int, layers: Layers) -> keras.Model:
-    """Build alternating convolutions and pooling, as in the tutorials."""
+    """Build alternating convolution and pooling layers, as in introductory tutorials."""
     x = images = keras.Input((image_size, image_size, channels))
     pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D, "none": None}[layers.pooling]
     for filters in layers.convolutions:
@@ -73,7 +73,10 @@ def _convolutional(image_size: int, channels: int, layers: Layers) -> keras.Mode
 
 
 def _residual(image_size: int, channels: int, _: Layers) -> keras.Model:
-    """Build a residual network for images of about 32 pixels: one, one and two blocks, after He et al., CVPR 2016."""
+    """Build a residual network (He et al., CVPR 2016) for images of about 32 × 32 pixels.
+
+    It has one residual block with 32 filters, one with 64 and two with 128.
+    """
     x = images = keras.Input((image_size, image_size, channels))
     x = _convolution(x, 32)
     for filters, strides in ((32, 1), (64, 2), (128, 2), (128, 1)):
@@ -85,7 +88,7 @@ def _residual(image_size: int, channels: int, _: Layers) -> keras.Model:
 
 
 def _alexnet(image_size: int, channels: int, _: Layers) -> keras.Model:
-    """Build the convolutions of AlexNet (Krizhevsky et al., NIPS 2012), with batch norm as normalization."""
+    """Build the convolutions of AlexNet (Krizhevsky et al., NIPS 2012), with batch norm for normalization."""
     x = images = keras.Input((image_size, image_size, channels))
     x = keras.layers.MaxPooling2D(3, strides=2)(_convolution(x, 96, 11, strides=4))
     x = keras.layers.MaxPooling2D(3, strides=2)(_convolution(x, 256, 5))

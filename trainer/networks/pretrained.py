@@ -1,4 +1,4 @@
-"""Pretrained networks with their own heads for the 1,000 ImageNet classes, used without training."""
+"""Pretrained networks with their own tops for the 1,000 ImageNet classes, used without training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Classes:
     ids: tuple[str, ...]
 
     def numbers_of(self, labels: Sequence[str]) -> np.ndarray:
-        """Return the class index of each label, matched by id or name, or -1 for unknown labels. Int [N]."""
+        """Return the class index of each label, int [N]: matched by name or id, ignoring case; -1 if unknown."""
         known = {_folded(name): number for names in (self.names, self.ids) for number, name in enumerate(names)}
         return np.array([known.get(_folded(label), -1) for label in labels], int)
 
@@ -44,8 +44,8 @@ def classes() -> Classes:
         decoded = keras.applications.imagenet_utils.decode_predictions(np.eye(CLASSES), top=1)
     except Exception as error:  # keras.utils.get_file raises a bare Exception
         raise UserError(
-            f"the names of ImageNet's classes cannot be read ({error}): connect to the network, or put "
-            "imagenet_class_index.json in the models folder of KERAS_HOME (~/.keras)"
+            f"the names of ImageNet's classes cannot be read ({error}): connect to the internet, or put "
+            "imagenet_class_index.json in the models folder of KERAS_HOME (default: ~/.keras)"
         ) from error
     found = [(identifier, name.replace("_", " ")) for ((identifier, name, _),) in decoded]
     count = collections.Counter(name for _, name in found)
@@ -54,7 +54,7 @@ def classes() -> Classes:
 
 
 def build(name: str, weights: str, image_size: int, view_count: int = 1) -> Network:
-    """Build a network with its top.
+    """Build a network of `keras.applications` with its top.
 
     Args:
         name, weights, image_size, view_count: arguments of `trainer.networks.backbones.build`.

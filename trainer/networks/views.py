@@ -1,6 +1,7 @@
-"""Views of one photo, such as a center crop and the whole: a network processes each, and their features are averaged.
+"""Views of one photo, such as a center crop and the whole photo; the network's features of all views are averaged.
 
-An image stacks its V views vertically, [N, V · H, ...]. A network processes them as separate images, [N · V, H, ...].
+An image stacks its V views vertically, [N, V · H, ...]. The network processes the views as separate images,
+[N · V, H, ...].
 """
 
 from __future__ import annotations
@@ -24,5 +25,5 @@ def averaged(features: keras.KerasTensor, count: int) -> keras.KerasTensor:
 
 
 def count_of(model: keras.Model) -> int:
-    """Return the number of views in the images of a network whose input is uint8 [N, H, W, 3]."""
+    """Return the number of views per image of a network whose input is uint8 [N, H, W, 3]."""
     return model.input_shape[1] // model.input_shape[2]

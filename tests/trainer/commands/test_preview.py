@@ -92,7 +92,7 @@ def test_what_cannot_be_read_is_left_out_as_in_training(
         (data / f"hat/broken-{number}.jpg").write_bytes(b"no picture %d" % number)
     assert run(data, tmp_path / "out") == 0
     errors = capfd.readouterr().err
-    assert "skipped 6 of 42 photos that cannot be read: 6 unknown_format" in errors
+    assert "skipped unreadable photos: 6 of 42 (6 unknown_format)" in errors
     assert sum(counts(errors)["hat"]) == 12
     for file in (data / "hat").iterdir():
         file.write_bytes(b"no picture")

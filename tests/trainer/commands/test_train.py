@@ -55,8 +55,8 @@ def test_unreadable_photos_are_counted_reported_and_skipped(
     (data / "hat/notes.txt").write_text("remember the hats")
     assert train(data, tmp_path / "model") == 0
     shown = capfd.readouterr().err
-    assert "skipped 2 of 38 photos that cannot be read: 1 unknown_format, 1 truncated" in shown or (
-        "skipped 2 of 38 photos that cannot be read: 1 truncated, 1 unknown_format" in shown
+    assert "skipped unreadable photos: 2 of 38 (1 unknown_format, 1 truncated)" in shown or (
+        "skipped unreadable photos: 2 of 38 (1 truncated, 1 unknown_format)" in shown
     )
     assert f"{data}/hat/torn.jpg: truncated" in shown
     info = model_dir.read(tmp_path / "model").info
@@ -98,7 +98,7 @@ def test_a_model_goes_on_from_an_earlier_one(
 
     old, still = tiny_model / "model.keras", ("--learning-rate", "1e-12", "--epochs", 1, "--batch-norm", "frozen")
     assert train(drawn, tmp_path / "same", "--weights", old, "--fine-tune", "all", *still, "--head-epochs", 1) == 0
-    assert f"starting from the small in {old}" in capfd.readouterr().err
+    assert f"starting from the weights of backbone small in {old}" in capfd.readouterr().err
     before, after = (keras.models.load_model(path) for path in (old, tmp_path / "same/model.keras"))
     for name in ("small", "head"):
         pairs = zip(before.get_layer(name).get_weights(), after.get_layer(name).get_weights(), strict=True)
@@ -112,7 +112,7 @@ def test_a_model_goes_on_from_an_earlier_one(
     assert train(drawn, tmp_path / "none", "--weights", tmp_path / "cut.keras") == 2
     assert "cut.keras cannot be read as a Keras model" in capfd.readouterr().err
     assert train(drawn, tmp_path / "none", "--weights", old, "--backbone", "pixels") == 2
-    assert f"{old} contains no pixels written by train" in capfd.readouterr().err
+    assert f"{old} contains no backbone pixels written by train" in capfd.readouterr().err
 
 
 def test_an_existing_model_is_kept_unless_told_otherwise(
@@ -157,7 +157,7 @@ def test_names_that_are_not_utf8_pipes_and_loops_are_no_trouble(
     os.mkfifo(data / "hat/pipe.jpg")
     (data / "hat/again").symlink_to(".")
     assert train(data, tmp_path / "model") == 0
-    assert "skipped 2 of 38 photos" in capfd.readouterr().err
+    assert "skipped unreadable photos: 2 of 38 (" in capfd.readouterr().err
     (data / os.fsdecode(b"caf\xe9")).mkdir()
     assert train(data, tmp_path / "other") == 2
     assert "is not UTF-8: rename it" in capfd.readouterr().err
@@ -282,7 +282,7 @@ def test_photos_to_test_on_are_measured_once_the_model_is_done(
     assert train(data, tmp_path / "model", "--test-data", test, "--fail-under", "accuracy=0") == 0
     said = capfd.readouterr().err
     assert "warning: --test-data shares 1 photo with the training or validation data: remove the shared photos" in said
-    assert "skipped 1 of 14 photos that cannot be read" in said
+    assert "skipped unreadable photos: 1 of 14 (" in said
     info = model_dir.read(tmp_path / "model").info
     assert info.id == model_dir.read(tmp_path / "without").info.id
     assert info.test_metrics
@@ -360,7 +360,7 @@ def test_a_failed_gate_keeps_report_and_checkpoints(
 ) -> None:
     assert train(drawn, tmp_path / "model", "--fail-under", "accuracy=1", "--learning-rate", "1e-6") == 1
     kept = tmp_path / "checkpoints-model"
-    assert f"its report and checkpoints are in {kept}" in capfd.readouterr().err
+    assert f"the report and checkpoints are in {kept}" in capfd.readouterr().err
     assert "Confusion matrix" in (kept / "report.html").read_text()
     assert not (tmp_path / "model").exists()
     fitted = []
@@ -449,7 +449,7 @@ BAD_USE = {
     "unknown backbone": (lambda d: ["--backbone", "MobileNetV9"], "unknown backbone 'MobileNetV9': did you mean"),
     "weights that do not fit": (
         lambda d: ["--backbone", "MobileNetV2", "--weights", d / "other.weights.h5"],
-        "do not fit MobileNetV2",
+        "cannot be loaded as the weights of MobileNetV2",
     ),
     "no such weights": (lambda d: ["--weights", d / "none.h5"], "none.h5 does not exist: --weights accepts"),
     "no such ImageNet weights": (lambda d: ["--weights", "imagenet"], "the backbone 'small' has no ImageNet weights"),

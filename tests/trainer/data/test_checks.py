@@ -85,7 +85,7 @@ def test_a_class_without_photos_is_refused() -> None:
 def test_unreadable_photos_are_counted_and_named(capfd: pytest.CaptureFixture[str]) -> None:
     checks.report_unreadable(encoded(["hat"], unreadable=12), 13)
     shown = capfd.readouterr().err.splitlines()
-    assert shown[0] == "skipped 12 of 13 photos that cannot be read: 12 truncated"
+    assert shown[0] == "skipped unreadable photos: 12 of 13 (12 truncated)"
     assert shown[1] == "  bad0.jpg: truncated: the end is missing"
     assert shown[-1] == "  and 2 more"
     with pytest.raises(UserError, match="found 12 files, but none can be read"):

@@ -78,7 +78,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_place_where_nobody_may_write_is_said() -> None:
-    with pytest.raises(UserError, match="cannot write checkpoints to /proc/kept"):
+    with pytest.raises(UserError, match="the checkpoint folder /proc/kept cannot be read or written"):
         checkpoints.opened("/proc/kept", RUN, resume=False, seconds=0)
 
 

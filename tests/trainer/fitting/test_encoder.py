@@ -212,6 +212,6 @@ def test_a_disk_without_room_is_said(
     networks: dict[str, Network], examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
-    with pytest.raises(UserError, match=r"need 0\.0 GB, but .* has 0\.0 GB free: free some space"):
+    with pytest.raises(UserError, match=r"need 0\.0 GB, but the disk of .* has only 0\.0 GB left: delete files"):
         encoder(networks["none"], tmp_path / "kept").encode(examples, with_features=False)
     assert not list((tmp_path / "kept").iterdir())

@@ -99,7 +99,7 @@ def test_weights_of_a_file(tmp_path: object) -> None:
     small = np.pad(IMAGES, ((0, 0), (0, 21), (0, 21), (0, 0)))
     prepared = keras.applications.mobilenet_v2.preprocess_input(small.astype("float32"))
     np.testing.assert_allclose(model(small, training=False), network(prepared, training=False), atol=1e-5)
-    with pytest.raises(UserError, match=r"do not fit ResNet50"):
+    with pytest.raises(UserError, match=r"cannot be loaded as the weights of ResNet50"):
         backbones.build("ResNet50", file, 96)
 
 
@@ -107,10 +107,10 @@ def test_weights_of_a_file(tmp_path: object) -> None:
     ("name", "weights", "size", "words"),
     [
         ("MobilNetV2", "none", 96, "unknown backbone 'MobilNetV2': did you mean MobileNet"),
-        ("zzz", "none", 96, "unknown backbone 'zzz': one of small, pixels, "),
+        ("zzz", "none", 96, "unknown backbone 'zzz': choose one of small, pixels, "),
         ("small", "imagenet", 96, "the backbone 'small' has no ImageNet weights"),
         ("MobileNetV2", "/no/such/file.h5", 96, "weights file /no/such/file.h5 does not exist"),
-        ("InceptionV3", "none", 32, "InceptionV3 cannot be built for images of 32 pixels"),
+        ("InceptionV3", "none", 32, "InceptionV3 cannot be built for images of 32 × 32 pixels"),
     ],
 )
 def test_what_cannot_be_built_is_said_in_a_line(name: str, weights: str, size: int, words: str) -> None:
@@ -134,5 +134,5 @@ def test_a_file_that_holds_no_weights(tmp_path: object) -> None:
     file = f"{tmp_path}/notes.h5"
     with open(file, "w") as notes:
         notes.write("not weights")
-    with pytest.raises(UserError, match="do not fit MobileNetV2"):
+    with pytest.raises(UserError, match="cannot be loaded as the weights of MobileNetV2"):
         backbones.build("MobileNetV2", file, 96)

@@ -164,4 +164,4 @@ def test_weights_without_the_top_are_refused(
     made = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(SIDE, SIDE, 3))
     made.save_weights(tmp_path / "no-top.weights.h5")
     assert written(tmp_path / "model", (made, tmp_path / "no-top.weights.h5"), drawn) == 2
-    assert "do not fit MobileNetV2 with its top" in capfd.readouterr().err
+    assert "cannot be loaded as the weights of MobileNetV2 with its top" in capfd.readouterr().err
