@@ -162,7 +162,7 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
 def _beside(model_dir: str) -> str:
     """Return a folder next to the model directory.
 
-    Its name does not begin with that of the model directory, since object stores list files by prefix.
+    Its name does not begin with the name of the model directory, since object stores list files by prefix.
     """
     folder, slash, name = model_dir.rstrip("/").rpartition("/")
     return f"{folder}{slash}checkpoints-{name}"

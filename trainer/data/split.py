@@ -94,7 +94,7 @@ def split_by_content(
 
 def _check_different(label: str, hashes: np.ndarray) -> None:
     if len(np.unique(hashes)) < 2:
-        count = f"{len(hashes)} photos, all the same" if len(hashes) > 1 else "one photo"
+        count = f"{len(hashes)} identical photos" if len(hashes) > 1 else "one photo"
         raise UserError(f"class {label!r} has {count}: add a different photo, or give --validation-data")
 
 
@@ -106,7 +106,7 @@ def _units(names: np.ndarray, hashes: np.ndarray, groups: np.ndarray | None) -> 
     links = []
     for division in (same, groups):
         _, first, place = np.unique(division, return_index=True, return_inverse=True)
-        links += list(enumerate(first[place].tolist()))  # link each photo to the first of its group
+        links += list(enumerate(first[place].tolist()))  # link each photo to the first photo of its group
     units = components(len(names), links)
     for label in np.unique(names):
         inside = names == label

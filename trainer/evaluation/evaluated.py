@@ -48,7 +48,7 @@ class Evaluated:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Predictions of another model for the same photos.
+    """Comparison of the evaluated model with another model on the same photos.
 
     Attributes:
         before: id of the other model.

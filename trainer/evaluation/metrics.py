@@ -92,7 +92,7 @@ def heated(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 def cross_fitted(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Calibrate probabilities by cross-fitting, so that no temperature is applied to photos it was fitted to.
 
-    Each fifth of the photos gets the temperature that is fitted to the other four fifths.
+    Each fifth of the photos is scaled with a temperature fitted to the other four fifths.
 
     Args:
         probabilities: float [N, K], uncalibrated.
