@@ -184,7 +184,7 @@ def test_a_wrong_row_is_a_dead_letter_to_one_side_and_refused_by_the_other(tmp_p
     assert letter.result.message.startswith(words.format(path))
     with pytest.raises(UserError) as error:
         find_examples(path)
-    assert str(error.value) == f"{letter.result.message}: complete it or remove it"
+    assert str(error.value) == f"{letter.result.message}: fix or remove the row"
 
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {
@@ -269,7 +269,7 @@ def test_both_sides_refuse_a_list_with_the_same_words(tmp_path: Path, case: str)
         ("list.jsonl", '{"uri": "a"}\n', "has no column 'label', only uri"),
         ("list.txt", "a.jpg\n", "has no column 'label': give a CSV, TSV, JSON Lines or Parquet file"),
         ("photo.jpg", "x", "has no column 'label': give a CSV"),
-        ("list.csv", "uri,label\na.jpg,\n", "line 2 of .* has no label: complete it or remove it"),
+        ("list.csv", "uri,label\na.jpg,\n", "line 2 of .* has no label: fix or remove the row"),
         ("list.csv", "uri,label\n", "has no rows"),
         (
             "list.jsonl",

@@ -90,7 +90,7 @@ COMMANDS = {
 
 
 def build_parser() -> tuple[flags.Parser, dict[str, flags.Parser]]:
-    """Return the parser of ``python -m trainer``, and those of its commands by name."""
+    """Return the parser of ``python -m trainer``, and the parsers of its commands by name."""
     parser = flags.Parser(prog="python -m trainer", description=trainer.__doc__)
     sub_parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {}

@@ -19,24 +19,25 @@ class TrainConfig:
 
     Attributes:
         data: path of the labeled photos, see `trainer.data.examples.find_examples`.
-        validation_data: path of the validation photos, in the same forms; None to hold out part of `data`.
-        test_data: path of the test photos, in the same forms; None for none.
-        validation_fraction, test_fraction: shares of `data` held out; ignored where `validation_data` or `test_data`
-            is set.
+        validation_data: path of the validation photos, in any form that `data` accepts; None to hold out
+            `validation_fraction` of `data`.
+        test_data: path of the test photos, in any form that `data` accepts; None to hold out `test_fraction` of `data`.
+        validation_fraction: share of `data` to hold out for validation; ignored if `validation_data` is set.
+        test_fraction: share of `data` to hold out for testing; 0 for none, and if `test_data` is set.
         refit: whether to fit again on training and validation photos together, up to the best epoch.
         drop: path of a list of photos to omit; None for none.
         class_names: class names of an IDX file's numeric labels, from 0; empty to use the numbers as labels.
         model_dir: path of the model directory to write.
         backbone, weights, color_mode, layers: arguments of `trainer.networks.backbones.build`.
         weights_hash: SHA-256 of the weights file, hexadecimal; None if `weights` is not a file.
-        keep_top: whether the network keeps its own head and classes, see `trainer.networks.pretrained`; nothing is
-            fitted then.
+        keep_top: whether the network keeps its own head and classes, see `trainer.networks.pretrained`; if so,
+            nothing is fitted.
         fine_tune, hidden_units, dropout, freeze_batch_norm: arguments of `trainer.networks.network.Network.on`.
         image: format of the network's input images.
         limits: size limits of photos.
         augmentation: settings of the augmentation.
         copies: number of augmented copies of each photo that the frozen layers encode.
-        head_stage: settings for fitting the head alone before fine-tuning a pretrained network; None otherwise.
+        head_stage: settings for fitting the head alone before fine-tuning; None from scratch, or without fine-tuning.
         final_stage: settings for fitting all layers that are not frozen.
         batch_size, seed: batch size and random seed of fitting.
         precision: number format, see `trainer.fitting.precision.dtype_policy`.
@@ -44,8 +45,8 @@ class TrainConfig:
         checkpoint_seconds: time between two checkpoints, in seconds.
         resume: whether to resume from `checkpoint_dir`.
         log_dir: folder of the TensorBoard event files; None for none.
-        improvements: folder for the network of each epoch that is the best so far; None for none.
-        fail_under: metrics and the values that they must reach for the model to be written.
+        improvements: folder for the network of each epoch that is the best so far; None to save none.
+        fail_under: metrics and their minimum values; the model is written only if all are reached.
         overwrite: whether a model directory at `model_dir` may be replaced.
     """
 
@@ -87,9 +88,9 @@ class TrainConfig:
 
     @property
     def result_settings(self) -> dict[str, Any]:
-        """JSON-serializable settings that change the result, without data and output paths.
+        """JSON-serializable settings that affect the result, without the paths of data and outputs.
 
-        The keys are those of ``model.json`` since its first format.
+        Keys that differ from the field names are those of the first format of ``model.json``.
         """
         elsewhere = {
             "data",

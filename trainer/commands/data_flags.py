@@ -47,7 +47,7 @@ def add_arguments(add: Any) -> None:
         "--class-names",
         type=labels.class_names,
         metavar="NAME,NAME...",
-        help="names of an IDX file's labels from 0, or a file with one per line",
+        help="class names of an IDX file's numeric labels, from 0, or a file with one name per line",
     )
     add("--drop", type=flags.path, metavar="FILE", help="list of photos to omit (column uri), such as label_issues.csv")
 

@@ -137,7 +137,7 @@ def _print_metrics(info: ModelInfo, measured: dict[str, Any], result: Classified
     print_line(
         f"accuracy {measured['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})  photos {measured['examples']:,}"
     )
-    chance = "; no better than chance" if metrics.is_chance(measured) else ""
+    chance = "; the model is no better than chance" if metrics.is_chance(measured) else ""
     print_line(f"baseline accuracy (most frequent label) {measured['baseline_accuracy']:.4f}{chance}")
     print_line(f"top-5 accuracy {measured['top_5_accuracy']:.4f}  macro F1 {measured['macro_f1']:.4f}")
     print_line(
@@ -157,8 +157,8 @@ def _print_comparison(info: ModelInfo, comparison: Comparison) -> None:
         print_line(f"{label:{width}}  {counts['fixed']:5,}  {counts['broken']:6,}")
     print_line(
         f"model {comparison.before} of --compare has accuracy {found['accuracy_before']:.4f}, model {info.id} "
-        f"{found['accuracy']:.4f}: {found['fixed']:,} fixed, {found['broken']:,} broken, p = {found['p_value']:.3g} "
-        "(McNemar)"
+        f"has {found['accuracy']:.4f}: {found['fixed']:,} fixed, {found['broken']:,} broken, "
+        f"p = {found['p_value']:.3g} (McNemar)"
     )
 
 
@@ -183,10 +183,10 @@ def _write(
     ]
     if comparison:
         flips = np.flatnonzero(comparison.fixed | comparison.broken)
-        names = [*info.labels, None]  # -1: a label that the new model does not have
+        names = [*info.labels, None]  # index -1, for a label that the new model does not have, gives None
         rows = [_row(info, evaluated, row) | {"before": names[comparison.old[row]]} for row in flips.tolist()]
         content["comparison"] = {"model_id": comparison.before, **comparison.result, "flips": rows}
-    write("evaluation.json", json.dumps(content, indent=1))  # ASCII, since file names may not be valid UTF-8
+    write("evaluation.json", json.dumps(content, indent=1))  # ASCII, since file names need not be valid UTF-8
     lines = []
     for example, row in zip(result.examples, result.probabilities, strict=True):
         scores = {label: float(score) for label, score in zip(info.labels, row, strict=True)}

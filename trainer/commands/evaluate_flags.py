@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,NAME...",
         help="class names of an IDX file's numeric labels, as for train",
     )
-    add("--compare", type=flags.path, metavar="DIR", help="earlier model directory to compare with, on the same photos")
+    add(
+        "--compare",
+        type=flags.path,
+        metavar="DIR",
+        help="model directory to compare with, evaluated on the same photos",
+    )
     add_gate_argument(parser)
     flags.add_limit_arguments(parser)

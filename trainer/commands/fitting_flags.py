@@ -45,13 +45,13 @@ def add_arguments(add: Any) -> None:
         "--learning-rate",
         type=flags.positive_float,
         metavar="R",
-        help=f"peak learning rate (default: {HEAD_STAGE.learning_rate}, {FINE_TUNING_STAGE.learning_rate} for "
-        f"fine-tuning, {SGD_LEARNING_RATE} with sgd)",
+        help=f"peak learning rate (default: {HEAD_STAGE.learning_rate}; {FINE_TUNING_STAGE.learning_rate} for "
+        f"fine-tuning; {SGD_LEARNING_RATE} with sgd)",
     )
     add(
         "--decay",
         choices=DECAYS,
-        help="learning-rate schedule after the warmup (default: constant, cosine for fine-tuning)",
+        help="learning-rate schedule after the warmup (default: constant; cosine for fine-tuning)",
     )
     add(
         "--patience",
@@ -73,7 +73,11 @@ def add_arguments(add: Any) -> None:
         metavar="N",
         help="random seed of weights, shuffling, dropout and augmentation",
     )
-    add("--refit", action="store_true", help="then train again up to the best epoch, on training and validation photos")
+    add(
+        "--refit",
+        action="store_true",
+        help="train again afterwards, up to the best epoch, on training and validation photos",
+    )
 
 
 def add_advanced_arguments(add: Any) -> None:
@@ -83,19 +87,19 @@ def add_advanced_arguments(add: Any) -> None:
         "--momentum",
         type=flags.fraction,
         metavar="R",
-        help="momentum of sgd and rmsprop (default: 0.9 for sgd, 0 for rmsprop)",
+        help="momentum of sgd and rmsprop (default: 0.9 for sgd; 0 for rmsprop)",
     )
     add(
         "--warmup-epochs",
         type=flags.non_negative_float,
         metavar="N",
-        help="epochs of learning-rate warmup from zero (default: 0, 1 for fine-tuning)",
+        help="epochs of learning-rate warmup from zero (default: 0; 1 for fine-tuning)",
     )
     add(
         "--weight-decay",
         type=flags.non_negative_float,
         metavar="R",
-        help=f"decoupled weight decay (default: 0, {FINE_TUNING_STAGE.weight_decay} for fine-tuning, "
+        help=f"decoupled weight decay (default: 0; {FINE_TUNING_STAGE.weight_decay} for fine-tuning; "
         f"{ADAMW_DECAY} with adamw)",
     )
     add("--l1", type=flags.non_negative_float, metavar="R", help="L1 penalty on the weights (default: 0)")
@@ -104,20 +108,20 @@ def add_advanced_arguments(add: Any) -> None:
         "--max-norm",
         type=flags.positive_float,
         metavar="R",
-        help="maximum norm of the weights into a unit (default: no limit)",
+        help="maximum norm of the incoming weights of each unit (default: no limit)",
     )
     add(
         "--label-smoothing",
         type=flags.fraction,
         metavar="R",
-        help="share of the target spread over all classes (default: 0, "
+        help="share of the target spread over all classes (default: 0; "
         f"{FINE_TUNING_STAGE.label_smoothing} for fine-tuning)",
     )
     add(
         "--ema",
         type=flags.fraction,
         metavar="R",
-        help=f"decay of the moving average of the weights (default: 0, {FINE_TUNING_STAGE.ema} for fine-tuning)",
+        help=f"decay of the moving average of the weights (default: 0; {FINE_TUNING_STAGE.ema} for fine-tuning)",
     )
     add(
         "--mixup",
@@ -131,7 +135,7 @@ def add_advanced_arguments(add: Any) -> None:
         type=flags.positive_int,
         default=10,
         metavar="N",
-        help="maximum epochs of the head alone before fine-tuning",
+        help="maximum number of epochs for the head alone, before fine-tuning",
     )
     add(
         "--batch-norm",
@@ -142,7 +146,8 @@ def add_advanced_arguments(add: Any) -> None:
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="number format; auto: float16 on GPUs, otherwise float32, and bfloat16 in frozen layers if native",
+        help="number format; auto: mixed_float16 on GPUs, otherwise float32, with frozen layers in bfloat16 if the CPU "
+        "supports it natively",
     )
 
 

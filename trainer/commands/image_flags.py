@@ -1,4 +1,4 @@
-"""Flags of a network's input images: resizing and augmentation."""
+"""Flags for the input images of a network: resizing, color mode and augmentation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_arguments(add: Any) -> None:
         "--image-size",
         type=flags.positive_int,
         metavar="PIXELS",
-        help="side of the square input (default: the size that the network needs, otherwise 224)",
+        help="side of the square input (default: depends on the network and --data, usually 224)",
     )
     add(
         "--resize",
@@ -34,7 +34,7 @@ def add_arguments(add: Any) -> None:
         "--views",
         type=_views,
         metavar="RULE,RULE",
-        help="resize rules whose features are averaged, such as crop,pad; multiplies the time",
+        help="resize each photo by several rules, such as crop,pad, and average their features; multiplies the time",
     )
 
 
@@ -67,7 +67,7 @@ def add_augmentation_arguments(add: Any) -> None:
         ("zoom", "maximum zoom, as a share of the size"),
         ("shift", "maximum shift, as a share of the side"),
         ("shear", "maximum shear in degrees"),
-        ("color", "maximum change of brightness, contrast and saturation"),
+        ("color", "maximum change of brightness, contrast and saturation, as a share"),
     ):
         default = getattr(DEFAULT, name)
         help_text = f"{unit} (with --augment: {default:g})"

@@ -35,17 +35,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.path,
         required=True,
         metavar="DATA",
-        help="labeled photos, as for train, to evaluate the model on; preferably none that it was trained on",
+        help="labeled photos, as for train, to evaluate the model on; preferably photos that it was not trained on",
     )
     add("--model-dir", type=flags.path, required=True, metavar="DIR", help="model directory to write")
     add(
         "--preparation",
         choices=(FIND_OUT, *names.PREPARATIONS),
         default=FIND_OUT,
-        help="pixel scaling that the model expects: 0 to 255 (none), 0 to 1 (unit), -1 to 1 (tf), or that of caffe or "
-        "torch; auto: try each on --data, and use the one that is clearly the best",
+        help="pixel scaling that the model expects: 0 to 255 (none), 0 to 1 (unit), -1 to 1 (tf), or the scaling of "
+        "Caffe or PyTorch (caffe, torch); auto: try each on --data, and use the clearly best one",
     )
-    add("--image-size", type=flags.positive_int, metavar="PIXELS", help="image size, for a model that accepts any")
+    add(
+        "--image-size",
+        type=flags.positive_int,
+        metavar="PIXELS",
+        help="side of the square input, for a model that accepts any size",
+    )
     add("--resize", choices=RESIZE_RULES, default=RESIZE_RULES[-1], help="how to make a photo square, as for train")
     add_gate_argument(parser)
     flags.add_limit_arguments(parser)

@@ -46,14 +46,15 @@ def run(arguments: argparse.Namespace, examples: Sequence[Example]) -> ModelInfo
         The content of ``model.json``.
 
     Raises:
-        UserError: the file is not an image classifier, or does not match the labels.
+        UserError: the file is not an image classifier or does not match the labels, none of the photos can be read, or
+            no preparation is clearly the best.
         CommandFailed: a metric is below ``--fail-under``.
     """
     a, limits = arguments, flags.limits(arguments)
     model = foreign.load(a.model)
     if model.output_shape[1] != len(a.labels):
         raise UserError(
-            f"the model needs {counted(model.output_shape[1], 'class name')}, --labels has {len(a.labels):,}: name "
+            f"the model needs {counted(model.output_shape[1], 'class name')}, but --labels has {len(a.labels):,}: name "
             "every class"
         )
     spec = image_flags.image_spec(foreign.image_size(model, a.image_size), a.resize, None)
@@ -108,7 +109,7 @@ def _best_preparation(
     """Return the preparation with a significantly higher accuracy than every other one.
 
     Raises:
-        UserError: the best one is not significantly better.
+        UserError: the best preparation is not significantly better than another, or no photo can be read.
     """
     right = dict[str, np.ndarray]()
     for name in foreign.preparations(model):
@@ -123,7 +124,7 @@ def _best_preparation(
         fixed, broken = (int((right[a] & ~right[b]).sum()) for a, b in ((best, other), (other, best)))
         if metrics.mcnemar(fixed, broken) > SURELY:
             raise UserError(
-                f"--preparation {best} has an accuracy of {right[best].mean():.1%}, {other} of "
+                f"--preparation {best} has an accuracy of {right[best].mean():.1%}, and {other} has "
                 f"{right[other].mean():.1%}, too close to choose: give the one that the model was trained with"
             )
     say(f"chose --preparation {best}")

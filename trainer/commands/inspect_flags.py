@@ -41,5 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="numbers of the filters to show, from 1 (default: the first, middle and last)",
     )
     add("--all-filters", action="store_true", help="show all filters")
-    add("--kernels", action="store_true", help="also show the kernels of these filters, for layers that have kernels")
+    add(
+        "--kernels",
+        action="store_true",
+        help="also show the kernels of the selected filters, for layers that have kernels",
+    )
     flags.add_limit_arguments(parser)

@@ -21,7 +21,7 @@ _ARCS = 64  # pixels, the width of the column of skip connections
 def drawing(info: model_dir.ModelInfo) -> str:
     """Draw a network as a list of layers, with a bar for the parameters of each and an arc for each skip connection.
 
-    The arcs are one SVG beside the list, so that the names of layers wrap with the page.
+    The arcs are one SVG beside the list. The list is HTML, which cuts long names off at the width of the page.
     """
     position = {layer["name"]: number for number, layer in enumerate(info.network)}
     largest = max((layer["parameters"] for layer in info.network), default=0) or 1
@@ -34,14 +34,14 @@ def drawing(info: model_dir.ModelInfo) -> str:
         arcs += [_arc(position[source], number) for source in layer["inputs"] if number - position[source] > 1]
     height = page.LAYER_HEIGHT * len(info.network)
     svg = f'<svg role="img" viewBox="0 0 {_ARCS} {height}" width="{_ARCS}" height="{height}">{"".join(arcs)}</svg>'
-    legend = "<p>Figures and bars are parameters, pale where they stayed frozen. Arcs are skip connections.</p>"
+    legend = "<p>Numbers and bars show parameters; bars of frozen layers are pale. Arcs are skip connections.</p>"
     return f'{legend}<div class="network">{svg if arcs else ""}<ol>{"".join(items)}</ol></div>'
 
 
 def _arc(source: int, target: int) -> str:
     """Draw a curve from a layer to a later one, as SVG."""
     top, bottom = (page.LAYER_HEIGHT * (number + 0.5) for number in (source, target))
-    reach = min(_ARCS - 4, 12 + 6 * (target - source)) * 4 / 3  # a cubic curve reaches three quarters of its controls
+    reach = min(_ARCS - 4, 12 + 6 * (target - source)) * 4 / 3  # a cubic curve goes 3/4 of the way to this point
     curve = f"M {_ARCS} {top} C {_ARCS - reach:.0f} {top}, {_ARCS - reach:.0f} {bottom}, {_ARCS} {bottom}"
     return f'<path class="line" d="{curve}"/>'
 
@@ -99,7 +99,7 @@ def shown(activation: Activation, filters: Filters) -> list[str]:
 
 
 def _in_rows(values: np.ndarray) -> np.ndarray:
-    """Arrange an array [n] in a square [side, side], the rest of which has its minimum."""
+    """Arrange an array [n] row by row in a square [side, side], padded with its minimum."""
     side = math.ceil(math.sqrt(values.size))
     return np.append(values, np.full(side * side - values.size, values.min())).reshape(side, side)
 
@@ -129,6 +129,6 @@ def _figure(values: np.ndarray, words: str, hint: str) -> str:
     """Return an HTML figure of an array [h, w] or [h, w, 3], scaled so that its minimum is 0 and its maximum 255."""
     low, high = float(values.min()), float(values.max())
     scaled = (255 * (values - low) / ((high - low) or 1.0)).astype(np.uint8)
-    size = SIDE, round(SIDE * values.shape[0] / values.shape[1])  # views are stacked, so maps may be higher than wide
+    size = SIDE, round(SIDE * values.shape[0] / values.shape[1])  # views are stacked, so maps may be taller than wide
     picture = np.asarray(Image.fromarray(scaled).resize(size, Image.Resampling.NEAREST).convert("RGB"))
     return page.figure(page.jpeg(picture), f"{words}<br>{low:.2f} to {high:.2f}", hint)

@@ -51,7 +51,8 @@ def sections_of(models: Mapping[str, ModelDir], arguments: argparse.Namespace, l
         limits: size limits of photos.
 
     Raises:
-        UserError: a file is not a photo, a layer does not exist, or no chosen layer has kernels.
+        UserError: a file cannot be read as a photo, a named layer does not exist, or no chosen layer has a chosen
+            filter or kernels.
     """
     uris = list(dict.fromkeys(arguments.image or ()))
     subjects = [
@@ -75,15 +76,13 @@ def sections_of(models: Mapping[str, ModelDir], arguments: argparse.Namespace, l
             drawn += len(kernel_sections)
             sections += kernel_sections
     if arguments.kernels and not drawn:
-        which = ", ".join(arguments.layers or ()) or "no layer"
-        raise UserError(
-            f"--kernels: {which} has {'no ' if arguments.layers else ''}kernels: choose convolutions or omit --kernels"
-        )
+        which = f" of --layers {' '.join(arguments.layers)}" if arguments.layers else ""
+        raise UserError(f"--kernels: no layer{which} has kernels: choose convolutions or omit --kernels")
     return sections
 
 
 def _layers(subjects: Sequence[_Subject], names: Sequence[str] | None) -> list[Sequence[str] | None]:
-    """Return the layers to show of each network: the named ones that it has, or None for its default.
+    """Return the layers to show for each network: the named layers that it has, or None for its default layers.
 
     Raises:
         UserError: a named layer exists in none of the networks.
@@ -107,7 +106,7 @@ def _read(uri: str, model: ModelDir, limits: Limits) -> Photo:
 
 
 def _decided(subject: _Subject) -> str:
-    """Return HTML with the best labels of each photo and their heat maps; print the labels."""
+    """Return HTML with the best labels of each photo and a heat map for each label; print the labels."""
     parts = [f"<h3>{page.text(subject.name)}</h3>"] if subject.name else []
     probabilities = subject.classifier(np.stack([photo.image for photo in subject.photos])).numpy()
     for photo, row in zip(subject.photos, probabilities, strict=True):
@@ -128,7 +127,7 @@ def _decided(subject: _Subject) -> str:
 def _activations(
     subjects: Sequence[_Subject], chosen: Sequence[Sequence[str] | None], filters: Filters
 ) -> Iterator[str]:
-    """Yield a section for each layer, with a row of images for each model that has the layer and each photo.
+    """Yield a section for each layer, with a row of images for each photo and each model that has the layer.
 
     Raises:
         UserError: no layer has a chosen filter.
@@ -151,7 +150,7 @@ def _activations(
 
 
 def _kernels(subject: _Subject, layers: Sequence[str] | None, filters: Filters) -> Iterator[str]:
-    """Yield a section for each layer that has kernels; without names, only for the first such layer."""
+    """Yield a section for each layer that has kernels; if `layers` is None, only for the first such layer."""
     for name, kernel in kernels(subject.classifier, layers).items():
         title = f"{subject.name} kernels of {name}: {' × '.join(map(str, kernel.shape))}".strip()
         yield page.section(title[0].upper() + title[1:], page.gallery(kernel_figures(name, kernel, filters)))

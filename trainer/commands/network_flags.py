@@ -21,7 +21,8 @@ def add_arguments(add: Any) -> None:
     add(
         "--weights",
         metavar="imagenet|none|FILE",
-        help="initial weights; FILE is a model.keras or Keras weights (default: imagenet, or none)",
+        help="initial weights; FILE is a model.keras or a Keras weights file (default: imagenet; none for our own "
+        "networks)",
     )
     add(
         "--fine-tune",
@@ -40,7 +41,7 @@ def add_arguments(add: Any) -> None:
         type=flags.fraction,
         default=DROPOUT,
         metavar="R",
-        help="dropout rate after hidden layers, or before the last layer",
+        help="dropout rate after each hidden layer, or before the last layer if there are none",
     )
     image_flags.add_arguments(add)
 

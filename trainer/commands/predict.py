@@ -87,6 +87,6 @@ def _table(uri: str, best: Sequence[tuple[str, float]]) -> str:
 
 
 def bar(share: float, width: int) -> str:
-    """Return a text bar for a share between 0 and 1; 1 is `width` characters long."""
+    """Return a text bar for a share from 0 to 1; the bar for 1 is `width` characters long."""
     eighths = round(share * width * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()

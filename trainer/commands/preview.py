@@ -1,4 +1,7 @@
-"""The ``preview`` command: show the split, resized photos and augmentation that ``train`` would use."""
+"""The ``preview`` command: show the split, the input of the network and the augmentation before training.
+
+The split of ``train`` can differ slightly, since ``train`` also keeps near-duplicates together.
+"""
 
 from __future__ import annotations
 
@@ -87,14 +90,14 @@ def _is_gray(image: np.ndarray) -> bool:
 
 
 def _colored(image: np.ndarray, color_mode: str) -> np.ndarray:
-    """Return an image in a color mode; grayscale has three equal channels, weighted as in ITU-R BT.601."""
+    """Convert an RGB image to a color mode; grayscale is ITU-R BT.601 luma, repeated in three channels."""
     if color_mode == "rgb":
         return image
     return np.asarray(PIL.Image.fromarray(image).convert("L").convert("RGB"))
 
 
 def _array(photo: Photo, image: np.ndarray) -> str:
-    """Return HTML with a photo as the network receives it, as an image and as numbers."""
+    """Return HTML with the network's input for a photo, both as a picture and as numbers."""
     is_gray = _is_gray(image)
     channels = {"gray": image[..., 0]} if is_gray else dict(zip(("red", "green", "blue"), image.T, strict=True))
     parts = [page.gallery([page.figure(page.jpeg(image), page.text(photo.example.label), photo.example.uri)])]

@@ -1,7 +1,7 @@
 """The ``sweep`` command: train on the same photos with many combinations of flags, and rank the results.
 
-Trials that need the same outputs of frozen layers share them, so that a trial takes only as long as its fitting. A
-trial gets the same result as ``train`` with the same flags.
+Trials that need the same outputs of the frozen layers share them, so only the first of these trials computes them. A
+trial fits the same network as ``train`` with the same flags.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def sweep(arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _output(folder: str, trials: Sequence[Trial]) -> Iterator[None]:
-    """Create the output folder, and remove it again if no trial finishes."""
+    """Create the output folder; if it is new and no trial ends, remove it again."""
     was_there = os.path.isdir(folder)
     storage.make_folder(folder, "--output")
     try:

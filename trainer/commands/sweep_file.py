@@ -35,7 +35,7 @@ def identity(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]],
 def write(
     arguments: argparse.Namespace, own: Mapping[str, Any], contents: str, trials: Sequence[Trial], seconds: float
 ) -> None:
-    """Write the file.
+    """Write ``sweep.json``.
 
     Args:
         arguments: parsed flags of ``sweep``.
@@ -58,7 +58,7 @@ def write(
 
 
 def earlier(folder: str, own: Mapping[str, Any], contents: Callable[[], str]) -> tuple[list[Trial], float]:
-    """Return the trials of an interrupted sweep and its duration in seconds, or no trials and 0 without a file.
+    """Return the trials of an earlier sweep and its duration in seconds; no trials and 0 if there is no file.
 
     Args:
         folder: output folder of the sweep.
@@ -76,9 +76,9 @@ def earlier(folder: str, own: Mapping[str, Any], contents: Callable[[], str]) ->
         trials = [Trial(**trial) for trial in found["trials"]]
         other = differences({name: found[name] for name in own}, dict(own))
         if not other and found["contents"] != contents():
-            other = ["the photos have changed under the same names"]
+            other = ["photos have changed, but not their names"]
     except (StorageError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error}: fix it, or omit --resume") from error
+        raise UserError(f"{path} cannot be read: {error}: fix it, or choose another --output") from error
     if other:
         raise UserError(f"{path} belongs to another sweep ({'; '.join(other)}): choose another --output")
     return trials, found["seconds"]

@@ -14,8 +14,8 @@ from trainer.commands.sweep_trials import Trial, named, rank
 from trainer.evaluation.report import curves
 
 _ABOUT_TABLE = (
-    "<p>Best trial first. Each number links to the report of its trial. Accuracy and loss are measured on the "
-    "validation photos. An empty cell is the value without --vary.</p>"
+    "<p>Best trial first. The number of a trial links to its report, unless the trial failed. Accuracy and loss are "
+    "measured on the validation photos. An empty cell in the column of a flag means its value without --vary.</p>"
 )
 
 _NOT_VARIED = "not varied"
@@ -46,7 +46,7 @@ def _columns(
     varied: Mapping[str, Sequence[str]],
     failed: Callable[[Trial], str] = lambda trial: "failed",
 ) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the table of trials; `failed` returns the text for a failed one."""
+    """Return the header and rows of the table of trials; `failed` returns the text for a failed trial."""
     are_tested = any(trial.test_accuracy is not None for trial in trials)
     header = [*varied, "accuracy", *(["test accuracy"] if are_tested else []), "loss", "best epoch", "seconds"]
     rows = []
@@ -66,7 +66,7 @@ def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]
     """Return the page: a table of trials with links to their reports, a plot per flag, and the curves of all trials.
 
     Args:
-        arguments: arguments of ``sweep``.
+        arguments: parsed flags of ``sweep``.
         varied: varied flags and their values.
         trials: trials in the order in which they ran.
     """
@@ -96,7 +96,10 @@ def sweep_page(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]
 def _plots(
     arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]], trials: Sequence[Trial]
 ) -> Iterator[str]:
-    """Yield a plot of the accuracy by value for each flag. The trial of --one-at-a-time without --vary is in all."""
+    """Yield a section for each flag, with a plot of accuracy by value.
+
+    With ``--one-at-a-time``, the trial whose settings are those without ``--vary`` is in every plot.
+    """
     done = [(trial, trial.accuracy) for trial in trials if trial.accuracy is not None]
     plain = train_config(arguments, {}) if arguments.one_at_a_time else None
     for flag in varied:
@@ -110,12 +113,12 @@ def _plots(
 
 
 def _curves(trials: Sequence[Trial]) -> Iterator[str]:
-    """Yield the curves of accuracy and of loss of all trials, each on a shared scale."""
+    """Yield a section for accuracy and a section for loss, each with the curves of all trials on a shared scale."""
     shown = [(number, trial) for number, trial in enumerate(trials, 1) if trial.epochs]
     for name in ("accuracy", "loss") if shown else ():
         values = [epoch[key] for _, trial in shown for epoch in trial.epochs for key in (name, f"val_{name}")]
         bounds = min(values), max(values)
-        if name == "loss":  # a diverged trial would flatten the others
+        if name == "loss":  # a diverged trial would flatten the other curves
             bounds = bounds[0], min(bounds[1], 4 * statistics.median(values))
         parts = (
             (f"{number}: {named(trial.values)}", curves(trial.epochs, name, trial.best_epoch, bounds))

@@ -27,10 +27,10 @@ _KEPT = 4
 
 
 class Runner:
-    """Runs trials and caches the preparations that were used last.
+    """Runs trials and caches the most recently used preparations.
 
     Attributes:
-        contents: digest of the photos' contents, see `trainer.data.identity`; empty before they are read.
+        contents: digest of the photos' contents, see `trainer.data.identity`; empty until the photos are read.
 
     Args:
         arguments: parsed flags of ``sweep``.
@@ -46,7 +46,11 @@ class Runner:
         self._fitted, self.contents = has_earlier, ""
 
     def __call__(self, values: Values) -> tuple[Trial, str | None]:
-        """Run one trial and return it with its HTML page, or with None if it failed."""
+        """Run one trial and return it with its HTML page, or with None if it failed.
+
+        Raises:
+            UserError: the trial failed, and no trial has succeeded so far.
+        """
         config = train_config(self._arguments, values)
         job = Job(config, self._sides.labels, "", self._devices, Checkpoints(None), self._folder, _nobody)
         start = time.monotonic()
@@ -93,7 +97,10 @@ class Runner:
         return self._prepared[key][1]
 
     def _make_room(self) -> None:
-        """Remove the least recently used preparations until twice the size of the largest is free on disk."""
+        """Remove the least recently used preparations to make room for another one.
+
+        Afterwards there are fewer than `_KEPT`, and twice the size of the largest is free on disk unless none is left.
+        """
         sizes = {
             key: sum(file.stat().st_size for file in folder.iterdir()) for key, (folder, _) in self._prepared.items()
         }

@@ -68,7 +68,7 @@ def combined(arguments: argparse.Namespace, varied: Mapping[str, Sequence[str]])
     by_preparation: dict[str, list[Values]] = {}
     for values in chosen:
         config = train_config(arguments, values)
-        if config in configs:  # with --one-at-a-time, values that are already given make the same trial for each flag
+        if config in configs:  # with --one-at-a-time, the values without --vary give the same trial for each flag
             distinct[configs.index(config)].update(values)
             continue
         configs.append(config)
@@ -85,7 +85,7 @@ def preparation(config: TrainConfig) -> dict[str, Any]:
     if not has_copies:
         found.pop("copies"), found.pop("augmentation")
     if not has_copies and config.fine_tune == names.NOTHING:
-        found.pop("seed")  # only the head depends on it, and each trial builds a new one
+        found.pop("seed")  # only the head depends on the seed, and each trial builds a new head
     return found
 
 

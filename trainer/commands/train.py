@@ -1,4 +1,4 @@
-"""The ``train`` command before the training itself: quick checks, and the output of an earlier run."""
+"""The ``train`` command before the training itself: quick checks, and detection of a run that is already complete."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def _finished(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
     """Return the model that this run has already written, for example if its machine was lost afterwards.
 
     Returns:
-        The content of ``model.json``; None if the directory has no valid model, or one of another run that may be
-        overwritten.
+        The content of ``model.json``; None if the directory has no valid model, or has a model of another run that may
+        be overwritten.
 
     Raises:
         UserError: the model belongs to another run and must not be replaced.
@@ -127,7 +127,7 @@ def _finished(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
     )
     other = checkpoints.differences(then, now)
     if not other and contents_digest(contents_of(sides.all, config.limits)) != info.data.get("contents"):
-        other = ["the photos have changed under the same names"]
+        other = ["photos have changed, but not their names"]
     if not other:
         return info
     if not config.overwrite:

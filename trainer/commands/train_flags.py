@@ -40,7 +40,7 @@ def add_method_arguments(parser: argparse.ArgumentParser, *, with_pretrained_hea
             "--head",
             choices=HEAD_CHOICES,
             default=HEAD_CHOICES[0],
-            help="a head for the classes of --data, or the pretrained one of ImageNet's",
+            help="new: a head for the classes of --data; imagenet: the pretrained head for the ImageNet classes",
         )
     fitting_flags.add_arguments(parser.add_argument_group("fitting").add_argument)
     image_flags.add_augmentation_arguments(parser.add_argument_group("augmentation").add_argument)
@@ -83,7 +83,7 @@ def _add_checkpoint_arguments(add: Any) -> None:
         type=flags.path,
         default=os.environ.get("AIP_CHECKPOINT_DIR"),
         metavar="DIR",
-        help="folder of the checkpoints (default: AIP_CHECKPOINT_DIR, or beside the model directory)",
+        help="folder of the checkpoints (default: AIP_CHECKPOINT_DIR, or a folder beside the model directory)",
     )
     add(
         "--checkpoint-seconds",
@@ -162,17 +162,18 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
 def _beside(model_dir: str) -> str:
     """Return a folder next to the model directory.
 
-    Its name does not begin with that of the model directory, since object stores list files by prefix.
+    Its name does not begin with the name of the model directory, since object stores list files by prefix.
     """
     folder, slash, name = model_dir.rstrip("/").rpartition("/")
     return f"{folder}{slash}checkpoints-{name}"
 
 
 def _check_nothing_is_fitted(arguments: argparse.Namespace, weights: str) -> None:
-    """Raise UserError if flags of fitting are given although ``--head imagenet`` fits nothing."""
+    """Raise UserError if ``--head imagenet``, which fits nothing, is given without weights or with flags of fitting."""
     if weights == names.NONE:
         raise UserError(
-            f"--head {arguments.head} needs a network of keras.applications and its weights: choose another --backbone"
+            f"--head {arguments.head} needs a network of keras.applications and its weights: choose another "
+            "--backbone, or omit --weights none"
         )
     parser = flags.Parser()
     fitting_flags.add_arguments(parser.add_argument)

@@ -67,7 +67,7 @@ def run(config: TrainConfig, sides: Sides) -> model_dir.ModelInfo | None:
 def _kept(config: TrainConfig, photos: str) -> Iterator[Checkpoints]:
     """Open the run's checkpoints, and remove them at the end.
 
-    They are kept if the run is interrupted or a metric is below ``--fail-under``, and if a resumed run fails.
+    They are kept if the run is interrupted, crashes or misses ``--fail-under``, and if a resumed run fails.
     """
     folder = config.checkpoint_dir.rstrip("/")
     opened = checkpoints.opened(
@@ -92,7 +92,7 @@ def _kept(config: TrainConfig, photos: str) -> Iterator[Checkpoints]:
 
 @contextlib.contextmanager
 def _scratch(kept: Checkpoints) -> Iterator[Path]:
-    """Open a local folder for the outputs of the frozen layers, inside that of the checkpoints if that is local."""
+    """Open a local folder for the outputs of the frozen layers: in the checkpoint folder if local, else temporary."""
     if kept.folder and not storage.is_remote(kept.folder):
         features = Path(kept.folder, FEATURES)
         features.mkdir(exist_ok=True)
@@ -115,7 +115,7 @@ def _train(job: Job, sides: Sides, workplace: Path | None) -> model_dir.ModelInf
     probabilities = metrics.softmax(final_fit.logits / temperature)
     validating = [prepared.encoded.examples[row] for row in validation]
     run = compiling.compiled(model)
-    # The metrics are those of the exported network, which computes in full precision.
+    # Without --refit, the metrics are those of the exported network, which computes in full precision.
     if job.dtype_policy != training.FULL_PRECISION and not config.refit:
         probabilities = inference.classify(validating, len(validating), config.image, config.limits, run).probabilities
     subject = f"validation photos from {config.validation_data or config.data}"
@@ -222,7 +222,7 @@ def _truth(tested: Classified, labels: Sequence[str]) -> np.ndarray:
 def _export_pretrained(
     job: Job, classes: pretrained.Classes, examples: Sequence[Example], workplace: Path
 ) -> model_dir.ModelInfo:
-    """Write a pretrained network with its own top; the photos only serve to evaluate it."""
+    """Write the model directory of a pretrained network with its own head; the photos serve only to evaluate it."""
     config = job.config
     network = pretrained.build(config.backbone, config.weights, config.image.size, len(config.image.views))
     model = network.calibrated(1.0)
@@ -232,7 +232,9 @@ def _export_pretrained(
     known = truth >= 0
     measured = metrics.measure(truth[known], result.probabilities[known], job.labels) if known.any() else {}
     if config.fail_under and not measured:
-        raise UserError("--fail-under needs photos with ImageNet labels: none of those in --data has one")
+        raise UserError(
+            "--fail-under needs photos with ImageNet labels, but --data has none: add some, or omit --fail-under"
+        )
     gates.check_gates(measured, config.fail_under)
     if measured and not known.all():
         say(f"not evaluated: {counted(int((~known).sum()), 'photo')} without an ImageNet label")

@@ -20,13 +20,14 @@ def check_sides(sides: Sides) -> None:
     """Check the classes and file names of a run, before any photo is read.
 
     Raises:
-        UserError: the classes cannot be trained on, or two splits share photos.
+        UserError: the classes cannot be trained on, or two of the given splits share files.
     """
     classes = sides.labels
     if len(classes) == 1:
         raise UserError(f"--data has only one class, {classes[0]!r}: a classifier needs at least two")
     if {name.casefold() for name in classes} <= _SPLITS:
-        raise UserError(f"the folders in --data are the splits {', '.join(map(repr, classes))}: give one of them")
+        shown = ", ".join(map(repr, classes))
+        raise UserError(f"the classes in --data are the splits {shown}: give one of them as --data")
     _check_labels(sides.training)
     given = {"--data": sides.training, "--validation-data": sides.validation, "--test-data": sides.test}
     for flag, examples in given.items():
@@ -55,7 +56,7 @@ def _check_labels(examples: Sequence[Example]) -> None:
 
 
 def warn_of_sub_folders(examples: Sequence[Example]) -> None:
-    """Warn about class folders that contain only folders, a sign that ``--data`` is one level too high."""
+    """Warn about classes with photos only in sub-folders, two or more: ``--data`` may be one level too high."""
     folders = collections.defaultdict(set)
     for example in examples:
         folders[example.label].add(os.path.dirname(example.uri))

@@ -1,9 +1,9 @@
 """Near-duplicates: photos that were re-encoded, slightly resized or darkened, or taken twice.
 
 They are found by the features of a pretrained network. Measured on 3,409 photos of clothes with `MobileNetV2`: two of
-the 5.8 million pairs are above the threshold, a duplicate photo and a skirt that was photographed twice. The next pair,
-at 0.87, shows two T-shirts. Compared with their originals, 100 % of the photos are above the threshold when saved again
-as JPEG of quality 75, 99 % at quality 50, 84 % at half the size and 83 % when mirrored.
+the 5.8 million pairs are above the threshold, a photo with its duplicate and two photos of one skirt. The next pair,
+with a similarity of 0.87, shows two T-shirts. Altered copies are this often above the threshold with their originals:
+100 % after saving as JPEG of quality 75, 99 % at quality 50, 84 % at half the size and 83 % when mirrored.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Duplicates:
 
     @property
     def groups(self) -> np.ndarray:
-        """Group numbers, int [N]: photos linked by near-duplicates, directly or through others, share a number."""
+        """Group numbers, int [N]: photos linked by pairs, directly or through other photos, share a number."""
         return components(self.count, self.pairs.tolist())
 
 
@@ -48,8 +48,9 @@ def near_duplicates(features: np.ndarray) -> Duplicates:
         features: float [N, D].
 
     Returns:
-        The pairs. Empty for more than `MOST_PHOTOS` photos, where the search is too slow, and if more than half of the
-        photos have near-duplicates: similarity then means little, as with drawings.
+        The pairs. Empty for fewer than two photos, and for more than `MOST_PHOTOS`, where the search is too slow. Also
+        empty if more than half of the photos have near-duplicates, or there are more than ten pairs per photo:
+        similarity then means little, as with drawings.
     """
     count = len(features)
     nothing = Duplicates(np.zeros((0, 2), int), count)

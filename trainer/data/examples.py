@@ -48,8 +48,8 @@ def find_examples(data: str, *, labeled: bool = True, class_names: Sequence[str]
         class_names: names of the numeric classes of an IDX file, from 0; empty to use the numbers as labels.
 
     Raises:
-        UserError: no photos were found, the data cannot be read, a list has an invalid row, or an IDX class has no
-            name.
+        UserError: no photos were found, the data cannot be read, a list has an invalid row, an IDX class has no name,
+            or `class_names` is given for other data.
     """
     storage.check(data)
     data = storage.without_file_scheme(data)
@@ -125,13 +125,13 @@ def _in_list(data: str) -> Iterator[Example]:
 
 def _example(row: Row | BadRow) -> Example:
     if isinstance(row, BadRow):
-        raise UserError(f"{row.message}: complete it or remove it")
+        raise UserError(f"{row.message}: fix or remove the row")
     value = row.columns.get(LABEL)
     label = labels.as_text(value)
     if label is None:
         raise UserError(f"{row.where}: the {LABEL} {value!r} is not text or a number: give each photo one class")
     if not label:
-        raise UserError(f"{row.where} has no {LABEL}: complete it or remove it")
+        raise UserError(f"{row.where} has no {LABEL}: fix or remove the row")
     return Example(row.location, label)
 
 
@@ -170,7 +170,8 @@ def _in_idx(images_file: str, names: Sequence[str]) -> list[Example]:
         largest = int(numbers.max(initial=0))
         if largest >= len(names):
             raise UserError(
-                f"{images_file} has class {largest}, but --class-names has only {len(names)}, from 0: name all classes"
+                f"{images_file} has class {largest}, but --class-names names only classes 0 to {len(names) - 1}: "
+                "name all classes"
             )
         return [Example(f"{images_file}#{row}", names[number]) for row, number in enumerate(numbers)]
     width = len(str(numbers.max(initial=0)))  # zero padding, so that labels sort in numeric order
@@ -178,5 +179,5 @@ def _in_idx(images_file: str, names: Sequence[str]) -> list[Example]:
 
 
 def own_image_size(data: str) -> int | None:
-    """Return the longer side in pixels of the images in an IDX file, or None for photos, which vary in size."""
+    """Return the longer side in pixels of the images in an IDX file, or None for other data, where sizes vary."""
     return max(idx.read_labeled(data)[0].shape[1:]) if idx.is_images_file(data) else None

@@ -26,7 +26,7 @@ def contents_digest(photos: Contents) -> str:
 
 
 def contents(examples: Iterable[Example], hashes: Iterable[str], unreadable: Iterable[Unreadable]) -> Contents:
-    """Combine the content hashes of photos that were read with those of unreadable ones."""
+    """Combine the content hashes of readable and unreadable photos."""
     kept = [(example.uri, own) for example, own in zip(examples, hashes, strict=True)]
     return [*kept, *((photo.example.uri, photo.content_hash) for photo in unreadable)]
 

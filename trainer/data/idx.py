@@ -1,9 +1,9 @@
 """IDX files, the format of MNIST and Fashion-MNIST: http://yann.lecun.com/exdb/mnist/.
 
-The header holds four bytes: two zeros, the data type (8 for uint8, the only one used for images) and the number of
-dimensions. Then come each dimension as four bytes, big-endian, and the data. Gzip is detected by its magic bytes.
+A file begins with four bytes: two zeros, the data type (8 for uint8, the only type supported here) and the number of
+dimensions. Each dimension follows in four bytes, big-endian, and then the data. Gzip is detected by its magic bytes.
 
-An image in such a file is named ``FILE#NUMBER``, counted from 0.
+An image in such a file is named ``FILE#NUMBER``, with numbers from 0.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def is_images_file(path: str) -> bool:
     """Return whether a file is named like a published image file, such as ``train-images-idx3-ubyte.gz``.
 
     Raises:
-        UserError: it is named like a label file.
+        UserError: the file is named like a label file.
     """
     name = path.rpartition("/")[2]
     if LABELS in name:
@@ -45,7 +45,7 @@ def read_labeled(images_file: str) -> tuple[np.ndarray, np.ndarray]:
         images uint8 [N, h, w] and labels uint8 [N].
 
     Raises:
-        UserError: a file is missing, truncated or not an IDX file, or the two do not match.
+        UserError: a file is missing, truncated, empty or not an IDX file, or the two do not match.
     """
     folder, slash, name = images_file.rpartition("/")
     labels_file = folder + slash + name.replace(IMAGES, LABELS)

@@ -1,10 +1,10 @@
-"""Label noise: photos for which a model that was fitted to other photos predicts another label.
+"""Label noise: photos whose label differs from the prediction of a model fitted to other photos.
 
 A ridge regression on the features of a pretrained network is fitted to four fifths of the photos and scores the rest,
-fold by fold; it takes a second. Measured on 3,409 photos of clothes with `MobileNetV2`, with 3 % of the labels replaced
-at random, three seeds: 94, 91 and 92 % of the replaced labels are among the 6 % most suspicious photos. Logistic
-regression finds as many (95, 91 and 92 %) and takes a minute. Northcutt et al., Confident Learning, J. Artif. Intell.
-Res. 70 (2021), compares rankings; this one is by normalized margin.
+fold by fold; this takes a second. Measured on 3,409 photos of clothes with `MobileNetV2`, with 3 % of the labels
+replaced at random and three seeds: 94, 91 and 92 % of the replaced labels are among the 6 % most suspicious photos.
+Logistic regression finds as many (95, 91 and 92 %) and takes a minute. Photos are ranked by normalized margin; for a
+comparison of rankings see Northcutt et al., Confident Learning, J. Artif. Intell. Res. 70 (2021).
 """
 
 from __future__ import annotations
@@ -100,5 +100,8 @@ def as_csv(issues: LabelIssues, uris: Sequence[str], truth: np.ndarray, labels: 
 
 
 def _as_cell(location: str) -> str:
-    """Return a location as `--drop` reads it: cells are stripped, so a path that ends with a space is a file URI."""
+    """Return a location in the form that ``--drop`` reads.
+
+    Cells are stripped there, so a path that begins or ends with whitespace is written as a file URI.
+    """
     return location if location == location.strip() or storage.is_remote(location) else Path(location).as_uri()

@@ -14,12 +14,12 @@ from catalogue.lists.cells import is_missing
 
 
 def normalized(text: str) -> str:
-    """Normalize text to Unicode NFC, since macOS file names may come in another form that looks the same."""
+    """Normalize text to Unicode NFC, since file names from macOS may be in another form that looks the same."""
     return unicodedata.normalize("NFC", text)
 
 
 def class_names(text: str) -> tuple[str, ...]:
-    """Parse the argument of ``--class-names``: names in order, comma-separated or in a file with one per line.
+    """Parse the value of ``--class-names`` or ``--labels``: names in order, comma-separated or one per line of a file.
 
     Raises:
         ArgumentTypeError: a name is empty or repeated, or the file cannot be read.

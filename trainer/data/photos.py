@@ -29,7 +29,7 @@ NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """A decoded example: its image, uint8 [H, W, 3], and the SHA-256 of its bytes in hexadecimal."""
+    """A decoded example: its image, uint8 [H, W, 3], and the hexadecimal SHA-256 of its file, or of its IDX pixels."""
 
     example: Example
     content_hash: str
@@ -108,7 +108,7 @@ def _content_hash(example: Example, limits: Limits) -> str | None:
 
 
 def _map_ahead(function: Callable[[Example], Found], items: Iterable[Example]) -> Iterator[Found]:
-    workers = (os.cpu_count() or 1) + 2  # two more than cores, so that cores decode while threads wait for storage
+    workers = (os.cpu_count() or 1) + 2  # two more than cores, so that all cores decode while some threads wait
     ahead, remaining = 16 * workers, iter(items)
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         waiting: collections.deque[Future[Found]] = collections.deque()

@@ -20,7 +20,7 @@ class Sides:
     """The labeled photos of a run.
 
     Attributes:
-        training: training photos; some of them are held out for validation if `validation` is empty.
+        training: training photos; some of them are held out later for validation if `validation` is empty.
         validation: photos for choosing the best epoch and for calibration.
         test: photos for measuring the finished model once.
     """

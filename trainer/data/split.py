@@ -60,10 +60,11 @@ def split_by_content(
 ) -> np.ndarray:
     """Split photos into training and validation sets by their content, class by class.
 
-    A photo goes to validation if the hash of its group is in the lowest `fraction` of the hash range, so its side does
-    not change when photos are added or files are renamed. Photos with the same content form a group, whatever their
-    labels are. If the validation photos of a class are more than a quarter and more than one photo off their target,
-    the groups whose hashes are nearest to the threshold change sides. Every class has photos on both sides.
+    A photo goes to validation if the hash of its group is in the lowest `fraction` of the hash range, so it keeps its
+    side when files are renamed, and usually when photos are added. Photos with the same content form a group, whatever
+    their labels are. If the number of validation photos of a class misses its target by more than a quarter and by more
+    than one photo, the groups whose hashes are nearest to the threshold change sides. Every class gets photos on both
+    sides.
 
     Args:
         labels: labels of the N photos.
@@ -93,19 +94,19 @@ def split_by_content(
 
 def _check_different(label: str, hashes: np.ndarray) -> None:
     if len(np.unique(hashes)) < 2:
-        count = f"{len(hashes)} photos, all the same" if len(hashes) > 1 else "one photo"
+        count = f"{len(hashes)} identical photos" if len(hashes) > 1 else "one photo"
         raise UserError(f"class {label!r} has {count}: add a different photo, or give --validation-data")
 
 
 def _units(names: np.ndarray, hashes: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """Number the units that stay together, int [N], from 0: photos of the same content or the same group."""
+    """Return the unit of each photo, int [N], from 0. Photos with the same content or in the same group form a unit."""
     _, same = np.unique(hashes, return_inverse=True)
     if groups is None:
         return same
     links = []
     for division in (same, groups):
         _, first, place = np.unique(division, return_index=True, return_inverse=True)
-        links += list(enumerate(first[place].tolist()))  # link each photo to the first of its group
+        links += list(enumerate(first[place].tolist()))  # link each photo to the first photo of its group
     units = components(len(names), links)
     for label in np.unique(names):
         inside = names == label

@@ -22,7 +22,10 @@ def confused_classes(evaluated: Evaluated, count: int) -> list[int]:
 
 
 def cells(evaluated: Evaluated, shown: Sequence[int]) -> dict[tuple[int, int], np.ndarray]:
-    """Map (truth, predicted) to row numbers, highest score first. Errors come first, the fullest cells first."""
+    """Map each cell, (truth, predicted), to its row numbers, highest score first.
+
+    Cells of errors come first, then cells of correct predictions, each sorted by the number of photos, largest first.
+    """
     score = evaluated.probabilities.max(axis=1)
     pairs, place = np.unique(np.stack([evaluated.truth, evaluated.predicted]), axis=1, return_inverse=True)
     found = {}
@@ -39,7 +42,7 @@ def cell_name(truth: int, predicted: int) -> str:
 
 
 def confusion_table(info: ModelInfo, evaluated: Evaluated, shown: Sequence[int]) -> str:
-    """Return the matrix as an HTML table; the fullest cells link to their photos, see `cell_name`."""
+    """Return the matrix as an HTML table; the first `MOST_PICTURED_CELLS` cells link to their photos."""
     rows_of = cells(evaluated, shown)
     pictured = set(list(rows_of)[:MOST_PICTURED_CELLS])
     totals = np.bincount(evaluated.truth, minlength=len(info.labels))

@@ -35,7 +35,7 @@ def sections(
     if duplicates and len(duplicates.pairs):
         count, pairs = len(duplicates.pairs), duplicates.pairs[:SHOWN_PAIRS].tolist()
         more = f", the first {SHOWN_PAIRS} shown" if count > SHOWN_PAIRS else ""
-        words = f"<p>{counted(count, 'pair')}{more}. Near-duplicates are kept on the same side of the split.</p>"
+        words = f"<p>{counted(count, 'pair')}{more}. Near-duplicates stay on the same side when --data is split.</p>"
         figures = [
             page.figure(
                 thumbnail(uris[row]),
@@ -48,10 +48,10 @@ def sections(
         found.append(page.section("Near-duplicates", words, page.gallery(figures)))
     if issues and len(issues.rows):
         words = (
-            f"<p>{counted(len(issues.rows), 'photo')} for which a model that was fitted to other photos predicts "
-            f"another label, most suspicious first. All are listed in {FILE}: delete the rows whose label is right, "
-            "and <code>train --drop</code> omits the photos of the others. Photos that are hard to classify are "
-            "listed, too.</p>"
+            f"<p>{counted(len(issues.rows), 'photo')} with a label that differs from the prediction of a model fitted "
+            f"to other photos, most suspicious first. All are listed in {FILE}: delete the rows whose label is right, "
+            "then pass the file to <code>train --drop</code> to omit the photos of the remaining rows. The list also "
+            "has photos that are only hard to classify.</p>"
         )
         figures = [
             page.figure(

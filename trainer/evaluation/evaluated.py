@@ -15,7 +15,7 @@ class Evaluated:
     """Predictions of a model for N photos.
 
     Attributes:
-        subject: description of the photos for readers.
+        subject: description of the photos, for the report.
         uris: URIs of the photos.
         truth: int [N], index of the true label; -1 for all photos if they are unlabeled.
         probabilities: float [N, K].
@@ -48,14 +48,16 @@ class Evaluated:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Predictions of another model for the same photos.
+    """Comparison of the evaluated model with another model on the same photos.
 
     Attributes:
         before: id of the other model.
         result: result of `trainer.evaluation.metrics.compared`.
-        old: int [N], index of its best label; -1 for a label that the model of the page does not have.
-        fixed, broken: bool [N], photos that only the model of the page, or only the other model gets right. Photos that
-            the other model could not read are neither.
+        old: int [N], index of the other model's best label; -1 if the evaluated model does not have that label, or the
+            other model could not read the photo.
+        fixed: bool [N], photos that only the evaluated model gets right.
+        broken: bool [N], photos that only the other model gets right. Photos that the other model could not read are
+            neither fixed nor broken.
     """
 
     before: str

@@ -32,7 +32,7 @@ class ClassFigures(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Photos of one class that are predicted as another; `share` is their share of all photos of the class."""
+    """Photos of one class that are predicted as another; `share` is their share of the photos of the true class."""
 
     truth: str
     predicted: str
@@ -105,9 +105,9 @@ def settings(info: ModelInfo) -> Iterator[tuple[str, str]]:
     yield "regularization", ", ".join(_regularization(training, stage)) or "none"
     head = training.get("head_epochs_run")
     alone = f", after {counted(len(head), 'epoch')} of the head alone" if head else ""
-    yield "epochs", f"the best is {training['best_epoch']} of {len(training['epochs_run'])}{alone}"
+    yield "epochs", f"the best is epoch {training['best_epoch']} of {len(training['epochs_run'])}{alone}"
     if training.get("refit"):
-        yield "refit", "trained again up to that epoch, with the validation photos"
+        yield "refit", "trained again up to the best epoch, with the validation photos included"
     yield "scores", f"calibrated with a temperature of {info.temperature:.2f}"
 
 

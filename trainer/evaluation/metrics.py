@@ -40,8 +40,9 @@ def measure(
         and ``macro_f1`` (means over the classes that have examples), ``log_loss`` (mean, natural logarithm),
         ``calibration_error`` and ``calibration_error_before`` (after and before temperature scaling, see
         `calibration_error`), ``reliability`` (see `reliability`), ``per_class`` (label -> precision, recall, f1,
-        support; precision is None for a class that was never predicted, recall for one without examples) and
-        ``confusion`` (``truth``, ``predicted`` and ``count`` of each pair of labels that occurs, most frequent first).
+        support; precision is None for a class that was never predicted, recall for a class without examples, and f1 for
+        a class that is both) and ``confusion`` (``truth``, ``predicted`` and ``count`` of each pair of labels that
+        occurs, most frequent first).
     """
     uncalibrated = heated(probabilities, temperature)
     predicted = probabilities.argmax(axis=1)
@@ -91,7 +92,7 @@ def heated(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 def cross_fitted(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Calibrate probabilities by cross-fitting, so that no temperature is applied to photos it was fitted to.
 
-    Each fifth of the photos gets the temperature that is fitted to the other four fifths.
+    Each fifth of the photos is scaled with a temperature fitted to the other four fifths.
 
     Args:
         probabilities: float [N, K], uncalibrated.
@@ -108,19 +109,19 @@ def cross_fitted(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def is_chance(metrics: dict[str, Any]) -> bool:
-    """Return whether the accuracy interval extends to, or lies below, the accuracy of the most frequent label."""
+    """Return whether the accuracy interval includes the baseline accuracy, or lies below it."""
     return metrics["accuracy_interval"][0] <= metrics["baseline_accuracy"]
 
 
 def accuracy_around(epochs: Sequence[dict[str, float]], best_epoch: int, reach: int = 2) -> tuple[float, float] | None:
-    """Return the lowest and highest validation accuracy of the epochs around the best one, excluding that one.
+    """Return the lowest and highest validation accuracy of the epochs around the best one, excluding the best.
 
-    The best of several epochs is partly luck: a model that is trained again is more like its neighbors.
+    The best epoch is partly luck: a model that is trained again usually has an accuracy like the epochs around it.
 
     Args:
         epochs: metrics of each epoch, see `trainer.fitting.loop.Fitted`.
         best_epoch: number of the best epoch, from one.
-        reach: number of epochs before and after.
+        reach: number of epochs on each side of the best one.
 
     Returns:
         (lowest, highest); None if only one epoch was run.
@@ -164,7 +165,8 @@ def mcnemar(fixed: int, broken: int) -> float:
     """Return the p-value of McNemar's exact, two-sided test.
 
     Args:
-        fixed, broken: numbers of photos that only the new, or only the old model gets right.
+        fixed: number of photos that only the new model gets right.
+        broken: number of photos that only the old model gets right.
     """
     count, fewer = fixed + broken, min(fixed, broken)
     if not count:
@@ -181,9 +183,9 @@ def compared(truth: np.ndarray, old: np.ndarray, new: np.ndarray, labels: Sequen
         labels: class names.
 
     Returns:
-        ``examples`` (number of photos), ``accuracy_before``, ``accuracy``, ``fixed`` and ``broken`` (numbers of photos
-        that only the new, or only the old model gets right), ``p_value`` (see `mcnemar`) and ``per_class`` (label ->
-        fixed, broken; only classes that have any).
+        ``examples`` (number of photos), ``accuracy_before``, ``accuracy``, ``fixed`` (number of photos that only
+        the new model gets right), ``broken`` (number of photos that only the old model gets right), ``p_value`` (see
+        `mcnemar`) and ``per_class`` (label -> fixed, broken; without classes where both are 0).
     """
     was, now = old == truth, new == truth
     fixed, broken = ~was & now, was & ~now
@@ -263,7 +265,9 @@ def log_loss(logits: np.ndarray, truth: np.ndarray) -> float:
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     """Return the temperature that minimizes the log loss of softmax(logits / temperature).
 
-    It is found by golden-section search over its logarithm within `TEMPERATURES`; the loss is convex in its inverse.
+    A golden-section search over the logarithm of the temperature, within `TEMPERATURES`, finds the minimum, since the
+    loss is convex in the inverse temperature.
+
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
 
     Args:

@@ -21,7 +21,7 @@ def model_card(info: ModelInfo) -> str:
 def _lines(info: ModelInfo) -> Iterator[str]:
     yield f"# Model {info.id}"
     yield ""
-    yield f"A classifier of photos with {len(info.labels):,} classes, written {info.created}."
+    yield f"A photo classifier with {len(info.labels):,} classes, written {info.created}."
     if sentences := list(verdict.sentences(info)):
         yield from ("", "## Performance", "")
         yield from (f"- {sentence[0].upper()}{sentence[1:]}." for sentence in sentences)

@@ -31,12 +31,12 @@ class Pictures:
         return page.gallery(figures) if figures else ""
 
     def of_cells(self, shown: Sequence[int]) -> str:
-        """Return the photos of the cells of the confusion matrix, each hidden until its cell is clicked."""
+        """Return a gallery for each linked cell of the confusion matrix, hidden until the cell is clicked."""
         labels, parts = self._info.labels, []
         for (truth, predicted), rows in list(confusion.cells(self._evaluated, shown).items())[
             : confusion.MOST_PICTURED_CELLS
         ]:
-            more = f", {PICTURES_OF_CELL} of them" if len(rows) > PICTURES_OF_CELL else ""
+            more = f", {PICTURES_OF_CELL} of them shown" if len(rows) > PICTURES_OF_CELL else ""
             title = f"{counted(len(rows), 'photo')} of {labels[truth]} predicted as {labels[predicted]}{more}"
             gallery = self.gallery(rows[:PICTURES_OF_CELL])
             parts.append(page.target(confusion.cell_name(truth, predicted), title, gallery))
@@ -72,7 +72,7 @@ class Pictures:
 
     @property
     def _sampled(self) -> np.ndarray:
-        """Labels of the classes in `samples`, int; -1 for unlabeled photos."""
+        """Indices of the classes in `samples`, int; -1 for unlabeled photos."""
         return np.unique(self._evaluated.truth)[:SAMPLED_CLASSES]
 
     def _figure(self, row: int, note: str) -> str:

@@ -109,7 +109,7 @@ def _against_truth(info: ModelInfo, metrics: dict[str, Any], evaluated: Evaluate
     which = "" if len(shown) == len(info.labels) else f"The {len(shown)} classes with the most errors. "
     yield page.section(
         "Confusion matrix",
-        f"<p>{which}Rows are true classes, columns predicted ones. Click a number to see its photos.</p>",
+        f"<p>{which}Rows are true classes, columns are predicted classes. Click a linked number to see its photos.</p>",
         confusion.confusion_table(info, evaluated, shown),
         pictures.of_cells(shown),
     )
@@ -141,9 +141,9 @@ def _class_table(info: ModelInfo, metrics: dict[str, Any], pictures: Pictures) -
 def _calibration(info: ModelInfo, metrics: dict[str, Any]) -> str:
     after, before = metrics["calibration_error"], metrics["calibration_error_before"]
     words = (
-        f"<p>Calibration error {after:.3f}, {before:.3f} before temperature scaling ({info.temperature:.2f}). Bars "
-        "below the line mean overconfident scores."
-        + (" Scaling minimizes the log loss, which can raise this error." if after > before else "")
+        f"<p>Calibration error {after:.3f}; before temperature scaling (temperature {info.temperature:.2f}): "
+        f"{before:.3f}. Bars below the line mean overconfident scores."
+        + (" Scaling minimizes the log loss; this can raise the calibration error." if after > before else "")
         + "</p>"
     )
     return words + charts.reliability_diagram(metrics["reliability"])

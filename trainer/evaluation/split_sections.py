@@ -1,4 +1,4 @@
-"""Sections of reports about the split: the number of photos of each class, and sample photos."""
+"""Report sections on the split: the number of photos of each class, and sample photos."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _cells(label: str, by_label: Mapping[str, Counter[str]], most: Mapping[str, 
 
 
 def photos(sides: Mapping[str, Sequence[Example]]) -> list[str]:
-    """Return a gallery for each non-empty split, with some labeled photos of each class."""
+    """Return a section for each non-empty split, with some of its labeled photos."""
     return [
         page.section(f"Some {name} photos", page.gallery(map(_figure, spread(examples, SHOWN_PHOTOS))))
         for name, examples in sides.items()

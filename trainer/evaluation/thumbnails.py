@@ -26,7 +26,7 @@ def thumbnail(uri: str) -> bytes | None:
 
 
 def as_network_input(uri: str, spec: ImageSpec) -> list[bytes]:
-    """Return the network's input for a photo: a JPEG per view; none if the photo can no longer be read."""
+    """Return the network's input for a photo: a JPEG per view, or an empty list if the photo cannot be read."""
     photo = read_photo(Example(uri, ""), spec)
     if not isinstance(photo, Photo):
         return []

@@ -10,7 +10,7 @@ from trainer.evaluation.metrics import accuracy_around, is_chance
 
 
 def sentences(info: ModelInfo) -> Iterator[str]:
-    """Yield sentences on the accuracy of a model and how reliable it is; none if it was not measured."""
+    """Yield sentences on the accuracy of a model and how reliable that figure is; none for an unmeasured model."""
     found, tested = info.metrics, info.test_metrics
     if not found:
         return
@@ -41,10 +41,13 @@ def sentences(info: ModelInfo) -> Iterator[str]:
     share = f"{last['baseline_accuracy']:.3f} of the photos"
     if is_chance(last) and last["accuracy"] > last["baseline_accuracy"]:
         yield (
-            f"warning: on {counted(last['examples'], 'photo')} this is not distinguishable from chance: always "
-            f"predicting the most frequent label is right for {share}"
+            f"warning: on {counted(last['examples'], 'photo')} this accuracy is not distinguishable from chance: "
+            f"always predicting the most frequent label is right for {share}"
         )
     elif is_chance(last):
-        yield f"warning: no better than chance: always predicting the most frequent label is right for {share}"
+        yield (
+            "warning: the model is no better than chance: always predicting the most frequent label is right for "
+            f"{share}"
+        )
     else:
         yield f"always predicting the most frequent label would be right for {share}"

@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_refused(
         (["--model", tmp_path / "unbuilt.keras"], "was saved before it was built"),
         (["--model", tmp_path / "numbers.keras"], "is not an image classifier"),
         (["--model", tmp_path / "wide.keras"], "images of 30 × 20 pixels: only square images are supported"),
-        (["--labels", "dress,hat,shoes,spoon"], "the model needs 3 class names, --labels has 4: name every class"),
+        (["--labels", "dress,hat,shoes,spoon"], "the model needs 3 class names, but --labels has 4: name every class"),
         (["--labels", "dress,hat,spoon"], "--data has classes that --labels does not name: 'shoes'"),
         (["--image-size", 30], "the model needs images of 24 pixels a side"),
     ):

@@ -252,7 +252,7 @@ def test_a_depthwise_convolution_has_a_kernel_for_each_channel() -> None:
         (["--kernels"], "--kernels needs --output"),
         (
             ["--kernels", "--output", "{new}", "--layers", "logits"],
-            "--kernels: logits has no kernels: choose convolutions",
+            "--kernels: no layer of --layers logits has kernels: choose convolutions",
         ),
         (["--filters", "1", "--all-filters"], "--filters and --all-filters cannot be combined"),
         (["--image", "{drawn}/hat/00.jpg"], "--image needs --output"),

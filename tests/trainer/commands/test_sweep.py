@@ -266,7 +266,7 @@ def test_a_sweep_goes_on_with_trials_of_the_same_settings_and_photos_only(
     first, second, *_ = sorted(data.glob("hat/*.jpg"))
     first.write_bytes(second.read_bytes())
     assert run(data, tmp_path / "out", *vary) == 2
-    assert "another sweep (the photos have changed under the same names)" in capfd.readouterr().err
+    assert "another sweep (photos have changed, but not their names)" in capfd.readouterr().err
 
 
 def test_photos_are_prepared_once_for_all_trials_that_need_the_same(

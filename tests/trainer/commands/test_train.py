@@ -174,7 +174,7 @@ def test_a_folder_one_level_too_high_is_warned_of(
     (tmp_path / "data/summer").rename(tmp_path / "data/train")
     (tmp_path / "data/winter").rename(tmp_path / "data/validation")
     assert train(tmp_path / "data", tmp_path / "none") == 2
-    assert "are the splits 'train', 'validation': give one of them" in capfd.readouterr().err
+    assert "are the splits 'train', 'validation': give one of them as --data" in capfd.readouterr().err
 
 
 def test_vertex_ai_says_where_the_model_goes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_a_finished_run_on_photos_that_were_changed_since_is_another(
     photos = sorted((validation if held_out else data).glob("hat/*.jpg"))
     photos[0].write_bytes(photos[1].read_bytes())
     assert train(data, tmp_path / "model", *flags) == 2
-    assert "another run (the photos have changed under the same names)" in capfd.readouterr().err
+    assert "another run (photos have changed, but not their names)" in capfd.readouterr().err
     assert train(data, tmp_path / "model", *flags, "--overwrite") == 0
     assert "starting over" in capfd.readouterr().err
     assert model_dir.read(tmp_path / "model").info.data["contents"] != first.data["contents"]
@@ -392,7 +392,7 @@ def test_a_model_that_has_learnt_nothing_is_no_better_than_chance(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert train(drawn, tmp_path / "model", "--learning-rate", "1e-9", "--backbone", "pixels") == 0
-    assert "warning: no better than chance: always predicting" in capfd.readouterr().err
+    assert "warning: the model is no better than chance: always predicting" in capfd.readouterr().err
     assert "no better than chance" in (tmp_path / "model/report.html").read_text()
 
 
@@ -644,7 +644,7 @@ def test_the_numbers_of_idx_files_have_names(tmp_path: Path, shared: Path, capfd
     assert main(["evaluate", *flags, "--class-names", ",".join(names)]) == 0
     assert re.search(r"^accuracy 0\.[89]", capfd.readouterr().out, re.MULTILINE)
     assert main(["evaluate", *flags, "--class-names", "a,b,c"]) == 2
-    assert "has class 9, but --class-names has only 3, from 0: name all classes" in capfd.readouterr().err
+    assert "has class 9, but --class-names names only classes 0 to 2: name all classes" in capfd.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["evaluate", *flags, "--class-names", "a,b,a"])
     assert "has 'a' twice: give each class its own name" in capfd.readouterr().err

@@ -44,7 +44,7 @@ def test_every_class_has_photos_on_both_sides() -> None:
         assert sorted(mask[50:]) == [False, True]
 
 
-@pytest.mark.parametrize(("content", "words"), [(["1" * 64], "one photo"), (["1" * 64] * 3, "3 photos, all the same")])
+@pytest.mark.parametrize(("content", "words"), [(["1" * 64], "one photo"), (["1" * 64] * 3, "3 identical photos")])
 def test_a_class_needs_two_different_photos(content: list[str], words: str) -> None:
     labels = ["few"] * len(content) + ["many"] * 9
     with pytest.raises(UserError, match=words):

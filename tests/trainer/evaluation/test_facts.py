@@ -39,7 +39,7 @@ def test_settings_name_all_that_was_set(tiny_model: Path) -> None:
     assert found["layers"] == "convolutions 16 24, kernel 5, strides 2, pooling average"
     assert found["regularization"] == "dropout 0.4, weight decay 0.02, ema 0.99, class weights balanced"
     assert ", warmup 1, batches of " in found["optimizer"]
-    assert found["refit"] == "trained again up to that epoch, with the validation photos"
+    assert found["refit"] == "trained again up to the best epoch, with the validation photos included"
 
 
 def test_pairs_that_are_confused_most_often_come_first() -> None:

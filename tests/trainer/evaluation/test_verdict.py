@@ -25,8 +25,8 @@ def last_sentence(model: Path, right: int) -> str:
 @pytest.mark.parametrize(
     ("right", "words"),
     [
-        (6, "warning: no better than chance: always predicting the most frequent label is right for 0.375"),
-        (9, "warning: on 16 photos this is not distinguishable from chance: always predicting the most frequent"),
+        (6, "warning: the model is no better than chance: always predicting the most frequent label is right for 0.3"),
+        (9, "warning: on 16 photos this accuracy is not distinguishable from chance: always predicting the most"),
         (16, "always predicting the most frequent label would be right for 0.375 of the photos"),
     ],
 )

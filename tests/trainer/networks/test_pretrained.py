@@ -141,9 +141,9 @@ def test_photos_with_labels_of_imagenet_are_measured(
         (["--mixup", "1"], "omit --mixup"),
         (["--epochs", "5"], "omit --epochs"),
         (["--dropout", "0.9"], "omit --dropout"),
-        (["--fail-under", "accuracy=0.5"], "none of those in --data has one"),
+        (["--fail-under", "accuracy=0.5"], "but --data has none"),
         (["--backbone", "small"], "needs a network of keras.applications"),
-        (["--weights", "none"], "and its weights"),
+        (["--weights", "none"], "or omit --weights none"),
     ],
 )
 def test_refuses_what_does_not_go_with_it(
