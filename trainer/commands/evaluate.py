@@ -45,7 +45,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         check_gate_names(gates, info.labels)
         from catalogue.model_dir import saved_model  # importing TensorFlow takes seconds
 
-        other = _classified_by(arguments.compare, examples, limits, saved_model.load) if arguments.compare else None
+        other = None
+        if arguments.compare:
+            other = _classified_by(arguments.compare, arguments.data, examples, limits, saved_model.load)
         result = inference.classify(examples, len(examples), info.image, limits, saved_model.load(model))
         known = training_photos.count_known(model, result.content_hashes)
     if not result.examples:
@@ -89,20 +91,24 @@ def _by_name(examples: Sequence[Example], info: ModelInfo) -> list[Example]:
     return [dataclasses.replace(example, label=names.get(example.label, example.label)) for example in examples]
 
 
-def _check_labels(data: str, examples: Sequence[Example], info: ModelInfo) -> None:
+def _check_labels(data: str, examples: Sequence[Example], info: ModelInfo, purpose: str = "") -> None:
     unknown = sorted({example.label for example in examples} - set(info.labels))
     if unknown:
         shown = ", ".join(map(repr, unknown[:10]))
         advice = "give --class-names" if idx.is_images_file(data) else "remove them"
-        raise UserError(f"{data} has classes that model {info.id} does not know: {shown}; {advice}")
+        raise UserError(f"{purpose}{data} has classes that model {info.id} does not know: {shown}; {advice}")
 
 
 def _classified_by(
-    path: str, examples: Sequence[Example], limits: Limits, load: Callable[[model_dir.ModelDir], inference.Network]
+    path: str,
+    data: str,
+    examples: Sequence[Example],
+    limits: Limits,
+    load: Callable[[model_dir.ModelDir], inference.Network],
 ) -> tuple[ModelInfo, Classified]:
     """Classify the examples with the model directory at `path`, the value of ``--compare``."""
     with model_dir.fetched(path) as model:
-        _check_labels("for --compare, --data", examples, model.info)
+        _check_labels(data, examples, model.info, "--compare: ")
         say(f"classifying with model {model.info.id} of --compare")
         return model.info, inference.classify(examples, len(examples), model.info.image, limits, load(model))
 

@@ -61,7 +61,7 @@ def read_labeled(images_file: str) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-@functools.lru_cache(maxsize=4)  # images and labels of the training and the validation set
+@functools.lru_cache(maxsize=6)  # images and labels of the training, validation and test sets
 def _read(path: str, dimensions: int) -> np.ndarray:
     content = _content(path)
     header = 4 + 4 * dimensions

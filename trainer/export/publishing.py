@@ -84,19 +84,35 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
     Raises:
         UserError: another process holds the lock.
     """
+    lock = None
+    while lock is None:
+        lock = _try_to_lock(folder)
+    if (folder / _REPLACED).exists() and not target.exists():
+        (folder / _REPLACED).rename(target)  # the process was killed between the two renames of `publish`
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    return lock
+
+
+def _try_to_lock(folder: Path) -> IO[bytes] | None:
+    """Create and lock a folder. Returns None if a process that has just ended removed it meanwhile."""
     folder.mkdir(exist_ok=True)
-    lock = (folder / "lock").open("wb")
+    try:
+        lock = (folder / "lock").open("wb")
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock.fileno()), (folder / "lock").stat()):
+            return lock
     except BlockingIOError:
         lock.close()
         raise UserError(
             "another command is writing to this --model-dir: wait until it ends, or choose another --model-dir"
         ) from None
-    if (folder / _REPLACED).exists() and not target.exists():
-        (folder / _REPLACED).rename(target)  # the process was killed between the two renames of `publish`
-    shutil.rmtree(folder / "model", ignore_errors=True)
-    return lock
+    except FileNotFoundError:
+        pass
+    lock.close()
+    return None
 
 
 def publish(folder: Path, path: str) -> None:

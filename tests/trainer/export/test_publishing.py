@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from catalogue import model_dir, storage
+from catalogue.cli.errors import UserError
 from catalogue.model_dir import ModelDirError
 from catalogue.model_dir.info import checksum
 from tests.conftest import ObjectStore
@@ -41,6 +44,31 @@ def test_a_model_is_put_back_if_the_new_one_cannot_be_moved(
             publishing.publish(new, str(model_copy))
     assert model_dir.read(model_copy).info == model_dir.read(tiny_model).info
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("moment", ["open", "flock"])
+def test_a_folder_that_another_command_removes_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The other command ends just before this one opens or locks the file."""
+    owner, before = (Path, Path.open) if moment == "open" else (fcntl, fcntl.flock)
+    folder, calls = tmp_path / ".writing-model", []
+
+    def removing(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            shutil.rmtree(folder)
+        return before(*arguments)
+
+    monkeypatch.setattr(owner, moment, removing)
+    with publishing.workplace(str(tmp_path / "model")) as workplace:
+        assert len(calls) == 2
+        assert workplace.is_dir()
+        with (
+            pytest.raises(UserError, match="another command is writing"),
+            publishing.workplace(str(tmp_path / "model")),
+        ):
+            pass
 
 
 def test_remote_directories_are_published_and_fetched(
