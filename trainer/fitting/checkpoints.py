@@ -39,6 +39,18 @@ SPLIT = "split"
 _RUN, _META, FEATURES, REPORT = "checkpoints.json", "meta", "features", "report.html"
 _STAGES = {f"{prefix}{stage}.npz" for prefix in ("", REFIT_PREFIX) for stage in (HEAD_STAGE, FINAL_STAGE)}
 _OURS = {_RUN, FEATURES, REPORT, label_issues.FILE, f"{SPLIT}.npz", *_STAGES}
+_NAMES = {
+    "image.size": "--image-size",
+    "image.resize": "--resize or --views",
+    "image.color_space": "color space",
+    "limits.min_side": "minimum side of a photo",
+    "head.epochs": "--head-epochs",
+    "as_it_is": "pretrained head",
+    "freeze_batch_norm": "frozen batch normalization",
+    "weights_hash": "SHA-256 of --weights",
+    "chosen_by": "choice of trials",
+}
+"""Settings that are not named after their flag, see `name_of`."""
 
 
 @dataclasses.dataclass
@@ -174,10 +186,28 @@ def differences(before: dict[str, Any], run: dict[str, Any]) -> list[str]:
         before, run: identities from `run_of`, possibly read from JSON.
     """
     was, now = (_flat(json.loads(json.dumps(one))) for one in (before, run))
-    found = [
-        f"{name} {was.get(name)}, now {now.get(name)}" for name in {**was, **now} if was.get(name) != now.get(name)
+    other = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    return [
+        "different photos, labels or validation data"
+        if name == "photos"
+        else f"{name_of(name)} {was.get(name)}, now {now.get(name)}"
+        for name in other
     ]
-    return ["different photos, labels or validation data" if one.startswith("photos ") else one for one in found]
+
+
+def name_of(setting: str) -> str:
+    """Return the flag that determines a setting of a run, or words if the setting is not the value of a flag.
+
+    Args:
+        setting: key of `run_of` or of the identity of a sweep, such as ``main.epochs``.
+    """
+    setting = setting.removeprefix("options.")
+    if setting.startswith("varied."):
+        return f"--vary {setting.removeprefix('varied.')}"
+    if setting in _NAMES:
+        return _NAMES[setting]
+    above, _, name = setting.rpartition(".")
+    return f"{name.replace('_', ' ')} of the head alone" if above == "head" else f"--{name.replace('_', '-')}"
 
 
 def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -262,7 +262,7 @@ def test_a_sweep_goes_on_with_trials_of_the_same_settings_and_photos_only(
     assert run(data, tmp_path / "out", *vary) == 0
     capfd.readouterr()
     assert run(data, tmp_path / "out", *vary, "--dropout", 0.4) == 2
-    assert "sweep.json belongs to another sweep (options.dropout 0.2, now 0.4): choose" in capfd.readouterr().err
+    assert "sweep.json belongs to another sweep (--dropout 0.2, now 0.4): choose" in capfd.readouterr().err
     first, second, *_ = sorted(data.glob("hat/*.jpg"))
     first.write_bytes(second.read_bytes())
     assert run(data, tmp_path / "out", *vary) == 2

@@ -206,7 +206,7 @@ def test_a_finished_run_is_not_gone_on_with(
     assert train(drawn, tmp_path / "model", "--resume") == 0
     assert "there is nothing to resume" in capfd.readouterr().err
     assert train(drawn, tmp_path / "model", "--resume", "--seed", 5) == 2
-    assert "model contains the model of another run (seed 0, now 5): choose another" in capfd.readouterr().err
+    assert "model contains the model of another run (--seed 0, now 5): choose another" in capfd.readouterr().err
     assert contents(tmp_path) == before
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from catalogue.cli import flags
 from catalogue.cli.errors import UserError
 from trainer.commands import fitting_flags, train_flags
 from trainer.config import TrainConfig
+from trainer.fitting import checkpoints
 from trainer.fitting.augmentation import DEFAULT, Augmentation
 from trainer.networks.names import Layers
 
@@ -32,6 +34,26 @@ def test_fine_tuning_has_two_stages() -> None:
     assert (tuned.final_stage.epochs, tuned.final_stage.ema, tuned.final_stage.decay) == (5, 0, "cosine")
     assert tuned.freeze_batch_norm
     assert not config("--fine-tune", "top", "--batch-norm", "fitted").freeze_batch_norm
+
+
+def test_differences_between_runs_are_named_by_flags() -> None:
+    before, now = (
+        checkpoints.run_of(config("--fine-tune", "top", *more).result_settings, "digest")
+        for more in ((), ("--epochs", "5", "--class-weights", "balanced", "--views", "crop,pad"))
+    )
+    assert checkpoints.differences(before, now) == [
+        "--resize or --views crop, now crop,pad", "--epochs 12, now 5", "--class-weights none, now balanced",
+    ]  # fmt: skip
+    parser = flags.Parser()
+    train_flags.add_arguments(parser)
+    other = checkpoints.differences({}, before)
+    named = {flag for name in other for flag in re.findall(r"--[\w-]+", name)}
+    assert named <= set(parser.flags())
+    words = {name.partition(" None")[0] for name in other if not name.startswith("--")}
+    assert {name for name in words if not name.endswith(" of the head alone")} == {
+        "color space", "minimum side of a photo", "pretrained head", "frozen batch normalization",
+        "different photos, labels or validation data",
+    }  # fmt: skip
 
 
 def test_random_weights_are_all_fitted() -> None:

@@ -52,7 +52,7 @@ def test_what_a_killed_process_left_half_written_is_no_obstacle(tmp_path: Path) 
 
 def test_another_run_is_not_gone_on_with(folder: str) -> None:
     checkpoints.opened(folder, RUN, resume=False, seconds=0).save("head", ARRAYS, {})
-    with pytest.raises(UserError, match=r"belong to another run \(main\.epochs 3, now 4\)"):
+    with pytest.raises(UserError, match=r"belong to another run \(--epochs 3, now 4\)"):
         checkpoints.opened(folder, {**RUN, "main": {"epochs": 4}}, resume=True, seconds=0)
     assert checkpoints.opened(folder, RUN, resume=True, seconds=0).load("head") is not None
 
