@@ -234,7 +234,7 @@ class Address(NamedTuple):
 
 
 def address_of(client: Any, bucket: str) -> Address:
-    """Return the address that boto3 uses for a bucket, by boto3's rules for partitions, FIPS, dual stack and path style.
+    """Return the address that boto3 uses for a bucket, including partitions, FIPS, dual stack and path style.
 
     The address comes from a request that is intercepted before it is sent. (Presigned URLs have another address.)
     """

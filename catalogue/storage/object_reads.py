@@ -126,7 +126,7 @@ def folder_of(location: str) -> tuple[str, str]:
 
 
 def is_plain(key: str) -> bool:
-    """Return whether obstore can address a key: no segment is empty, ``.`` or ``..`` or has control characters."""
+    """Return whether obstore can address a key: no control characters, and no segment is empty, ``.`` or ``..``."""
     return not _CONTROL.search(key) and not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 

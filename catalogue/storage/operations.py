@@ -62,7 +62,7 @@ def open_file(path: str) -> BinaryIO:
 
 
 def read_bytes(path: str) -> bytes:
-    """Return a consistent snapshot of a file of any size, even if the file is replaced meanwhile. Raises StorageError."""
+    """Return the content of a file of any size, from before or after a concurrent replacement. Raises StorageError."""
     content = store_of(path).read(path, _ANY_SIZE, _admit_all, None, EVERYTHING)
     assert content is not None
     return content.data

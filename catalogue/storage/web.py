@@ -1,4 +1,4 @@
-"""Store for ``http://`` and ``https://``. Images are read with requests, with a per-host limit and a deadline."""
+"""Store for ``http://`` and ``https://``, based on requests, with a per-host concurrency limit and a deadline."""
 
 from __future__ import annotations
 
@@ -260,7 +260,10 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _announced_size(response: requests.Response, max_bytes: int) -> int | None:
-    """Return the announced size in bytes; None if there is none. For gzip, it is at least a decompressed estimate."""
+    """Return the announced size in bytes; None if no size is announced.
+
+    For gzip, return at least an estimate of the size after decompression.
+    """
     announced = response.headers.get("Content-Length", "")
     if not announced.isdecimal():
         return None
