@@ -1,4 +1,4 @@
-"""Checks the head of a file: is it JSON Lines, and do its objects have the required columns?"""
+"""Checks that the head of a file is JSON Lines, and that the objects have the required columns."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _objects(head: Head) -> Iterator[dict[str, Any]]:
 
 
 def _has_rows(start: _Start, uri_column: str) -> bool:
-    """Return whether a value contains a list of objects; for an unknown value, a list whose first object has a URI."""
+    """Return whether a value contains a list of objects; for an unknown value, a list of objects with URIs."""
     found = _LIST_OF_OBJECTS.search(start.text)
     if found is None or start.value is not _UNKNOWN:
         return found is not None

@@ -1,4 +1,4 @@
-"""Splits lists into parts that workers read as streams: Parquet into row groups, others into lines of about 16 MiB."""
+"""Splits lists into parts that workers read as streams: Parquet by row groups, others at line ends every 16 MiB."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ of the gap cannot change the top label, so no sound network is rejected over an 
 _REQUIRED = ("saved_model.pb", "fingerprint.pb", "model.keras", "report.html", "golden/probabilities.json")
 
 REPAIR = (
-    "the machine, the package versions or the files differ from those the model was written with; train the model again "
-    "or repair the installation"
+    "the machine, the package versions or the files differ from those the model was written with; train the model "
+    "again or repair the installation"
 )
 
 
@@ -173,7 +173,8 @@ def _parse(content: dict[str, Any], name: str) -> ModelInfo:
     if content["policy"] not in COMPATIBLE_POLICIES or not is_known:
         raise ModelDirError(
             f"{name} needs image policy {content['policy']} and resize rule {content['image']['resize']!r}, but "
-            f"this version has policy {POLICY} and {', '.join(RESIZE_RULES)}: install the version that trained the model"
+            f"this version has policy {POLICY} and {', '.join(RESIZE_RULES)}: install the version that trained the "
+            "model"
         )
     try:
         info = ModelInfo.from_json(content)

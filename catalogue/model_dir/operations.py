@@ -75,8 +75,8 @@ def check(folder: Path, name: str) -> None:
         name: name of the model directory, for the error message.
 
     Raises:
-        ModelDirError: the SavedModel has an operation that is not permitted, lacks the signature `SERVING`, or cannot be
-            parsed.
+        ModelDirError: the SavedModel has an operation that is not permitted, lacks the signature `SERVING`, or cannot
+            be parsed.
     """
     try:
         (meta_graph,) = _message("SavedModel").FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
