@@ -1,8 +1,11 @@
 """Signatures of model directories, in the format of OpenSSF Model Signing. Needs the extra ``signing``.
 
 The signature is the file ``model.sig`` in the directory, and covers every other file in the directory. Keys are
-elliptic-curve keys in PEM files, created for example by ``openssl ecparam -name prime256v1 -genkey -noout -out
-key.pem`` and ``openssl ec -in key.pem -pubout -out key.pub``.
+elliptic-curve keys in PEM files, for example from these commands::
+
+    openssl ecparam -name prime256v1 -genkey -noout -out key.pem
+    openssl ec -in key.pem -pubout -out key.pub
+
 Source: https://github.com/sigstore/model-transparency
 """
 

@@ -1,7 +1,7 @@
 """Store for ``s3://`` and S3-compatible services. Needs the extra ``aws``.
 
 Objects are read with obstore. Listing, writing, copying and deleting, and reading keys that obstore cannot address, use
-boto3. boto3 finds credentials, region and endpoint in the environment, in the shared configuration or through roles.
+boto3, which also finds credentials, region and endpoint in the environment, the shared configuration or roles.
 """
 
 from __future__ import annotations

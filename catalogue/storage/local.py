@@ -253,7 +253,9 @@ def _walk(entries: Iterable[os.DirEntry[str]], depth: int) -> Iterator[Listed]:
 
 
 class _WalkOnce:
-    """Files below a folder. Each folder is walked once; hidden ones come last, since a visible link may lead there.
+    """Files below a folder, each folder walked once.
+
+    Hidden folders are walked last, since a visible link may lead into one of them.
 
     Args:
         folder: root of the walk.

@@ -153,7 +153,7 @@ def _has_content(path: str, content: bytes) -> bool:
 
 
 def copy(source: str, target: str) -> None:
-    """Copy a file between any two paths, within one storage by `Store.copy`. Raises StorageError."""
+    """Copy a file between any two paths. Within one storage, `Store.copy` is used. Raises StorageError."""
     store = store_of(source)
     if store is store_of(target) and scheme(source) == scheme(target):
         store.copy(source, target)
