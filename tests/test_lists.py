@@ -216,7 +216,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "JSON objects of several lines": (
         "list.jsonl",
         b'{\n"uri": "a.jpg"\n}\n{\n"uri": "b.jpg"\n}\n',
-        r"has JSON values of several lines: .*jq -c .\)",
+        r"has JSON values that span several lines: .*jq -c .\)",
     ),
     "a JSON array called .txt": ("list.txt", b'[\n"a.jpg",\n"b.jpg"\n]', r"is one JSON value: .*'.\[\]'"),
     "a JSON array without an ending": ("list", b'["a.jpg", "b.jpg"]', r"is one JSON value: .*'.\[\]'"),

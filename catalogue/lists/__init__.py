@@ -1,1 +1,1 @@
-"""Image lists: reads folders, globs, text, CSV, TSV, JSON Lines and Parquet files as records."""
+"""Reads the inputs that name images: folders, globs, and text, CSV, TSV, JSON Lines and Parquet files."""

@@ -1,4 +1,4 @@
-"""Arrow types of list columns: those whose values Python can hold, and those that can be built from such values."""
+"""Arrow types for the columns of lists: types that Python can represent, and types built from Python values."""
 
 from __future__ import annotations
 
@@ -13,30 +13,34 @@ _HELD = (pa.UuidType, pa.JsonType, pa.OpaqueType)  # extension types whose value
 def plain(kind: pa.DataType) -> pa.DataType:
     """Return the type that a column is cast to before it is converted to Python.
 
-    At every level, nanoseconds become microseconds, since Python's datetime types have none; lists of a fixed size
-    become lists, since null rows cannot be read back from Parquet; dictionaries, views and extension types become the
-    types of their values.
+    At every level of nesting:
+
+    * Nanoseconds become microseconds, the precision of Python's datetime types.
+    * Fixed-size lists become variable-size lists, since their null rows cannot be read back from Parquet.
+    * Dictionary types, and string and binary views, become the types of their values. So do extension types, unless
+      their values are standard Python objects.
     """
     return _with_leaves(kind, _plain_leaf)
 
 
 def text(kind: pa.DataType) -> pa.DataType:
-    """Return a type with text for binary values: some writers, such as Impala, do not mark text as such."""
+    """Return a type with binary types replaced by strings: some writers, such as Impala, do not mark text as such."""
     return _with_leaves(kind, lambda leaf: pa.string() if _is_binary(leaf) else leaf)
 
 
 def writable(kind: pa.DataType) -> pa.DataType:
     """Return a type that can be built from Python values and that every Parquet reader supports.
 
-    A column without any values becomes a string. PyArrow cannot build extension types within other types.
+    The null type of a column without any values becomes a string. Extension types within other types, which PyArrow
+    cannot build, become their storage types.
     """
     return kind if isinstance(kind, pa.BaseExtensionType) else _with_leaves(kind, _writable_leaf)
 
 
 def _with_leaves(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
-    """Return a type in which `change` was applied to all types that are not nested.
+    """Return a type with `change` applied to the non-nested types within it.
 
-    List views stay as they are: PyArrow 25 cannot cast them.
+    List views are not changed: PyArrow 25 cannot cast them.
     """
 
     def inner(field: pa.Field) -> pa.Field:

@@ -11,25 +11,25 @@ import re
 import uuid
 from typing import Any
 
-# Apostrophes in front are matched too, so that removing one always restores the text.
+# Leading apostrophes are matched too, so that removing one always restores the text.
 _FORMULA = re.compile(
     r"'*[\"\ufeff]*[=+\-@＝＋－＠]"
 )  # also after a quote that may be read as the opening quote of the cell
 _BLANK_START = re.compile(r"'*[\t\r\n]")  # leading characters that a spreadsheet may strip
-# A spreadsheet with other settings begins a new cell here, because it then ignores the quotes around the cell.
+# A spreadsheet that assumes another separator ignores the quotes around the cell, and begins a new cell here.
 _SEPARATOR = re.compile(r"([;|\t\r\n])")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value stands for an empty cell: None, NaN, which tools write for it, or blank text."""
+    """Return whether a value stands for an empty cell: None, blank text, or NaN, which some tools write instead."""
     if isinstance(value, str):
         return not value or value.isspace()
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def as_json(value: Any) -> str:
-    """Return a value as JSON on one line: types unknown to JSON as text, NaN and infinity as null."""
+    """Return a value as JSON on one line: types that JSON lacks as text, NaN and infinity as null."""
     try:
         return _ENCODER.encode(value)
     except ValueError:
@@ -50,7 +50,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def as_text(value: Any) -> str:
-    """Return a value as text: a string unchanged, JSON types as JSON, and others as the text used in JSON."""
+    """Return a value as text: a string unchanged, other JSON types as JSON, any other type as its text in `as_json`."""
     if isinstance(value, str):
         return value
     return as_json(value) if isinstance(value, (bool, int, float, list, tuple, dict)) else _plain(value)
@@ -67,8 +67,8 @@ def _without_nan(value: Any) -> Any:
 def as_cell(value: Any) -> Any:
     """Return a value as a CSV cell that no spreadsheet executes as a formula, whatever separator it assumes.
 
-    Text that begins like a formula is prefixed with an apostrophe, also after a semicolon, a bar, a tab or a newline
-    within the text. Removing one apostrophe at each of these places restores the text.
+    An apostrophe is inserted where the text begins like a formula, and where it does so after a semicolon, a bar, a tab
+    or a line break. Removing one apostrophe at each of these places restores the text.
     """
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value

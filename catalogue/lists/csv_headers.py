@@ -19,12 +19,12 @@ _SEPARATOR_LINE = re.compile(r'\s*"?sep=(\t|[^\w\s"])"?\s*', re.IGNORECASE)  # t
 
 
 class Header(NamedTuple):
-    """First record of a CSV that is not blank, parsed with some delimiter.
+    """First nonblank record of a CSV, parsed with a certain delimiter.
 
     Attributes:
         delimiter: the delimiter.
-        cells: its cells, stripped; empty if the list is empty or not CSV.
-        lines: number of lines from the start of the file to its end.
+        cells: stripped cells of the record; empty if the list is empty or not CSV.
+        lines: number of lines from the start of the file to the end of the record.
     """
 
     delimiter: str
@@ -39,7 +39,7 @@ def declared_delimiter(head: Head) -> str:
 
 
 def header_of(head: Head, delimiters: str, uri_column: str) -> Header:
-    """Return the header with the delimiter that yields the URI column; if none does, two or more cells."""
+    """Return the header parsed with the best delimiter: one that yields the URI column, or else the most cells."""
     headers = [_parsed(head, delimiter) for delimiter in delimiters]
     return max(headers, key=lambda header: (uri_column in header.cells, max(len(header.cells), 1)))
 
@@ -55,7 +55,7 @@ def _parsed(head: Head, delimiter: str) -> Header:
 
 
 def csv_list(head: Head, delimiters: str, wanted: ListColumns) -> ImageList:
-    """Return the CSV with this head. Raises UserError if its header is unreadable or lacks a column."""
+    """Return the list in a CSV with this head. Raises UserError if its header is unreadable or has wrong columns."""
     header = header_of(head, delimiters, wanted.uri)
     if not header.cells:
         raise UserError(f"{head.path}: the first line is not valid CSV: {head.first.strip()[:100]!r}")

@@ -1,4 +1,4 @@
-"""Reads CSV records, and handles quotes that span lines, quotes that are never closed, and overlong cells."""
+"""Reads CSV records, and handles quoted cells that span lines, quotes that are never closed, and overlong cells."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ class CsvRecord(NamedTuple):
 def csv_records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
     """Yield the records of a CSV.
 
-    A quote that is never closed would swallow all lines after it. Its line becomes an unreadable record, and the lines
-    after it are parsed again. A record with a cell longer than `MAX_CELL` is unreadable too, with all its lines.
+    A quote that is never closed would swallow all lines after it. Therefore only the first line of such a record is
+    unreadable, and the lines after that are parsed again. A record with a cell longer than `MAX_CELL` is unreadable,
+    too, with all its lines.
     """
     source = _Lines(lines)
     while ahead := source.ahead(BATCH_ROWS):
         whole = 0
         reader = csv.reader(ahead, delimiter=delimiter, strict=True)
         try:
-            for cells in reader:  # as long as each record is one line
+            for cells in reader:  # until a record spans several lines
                 if reader.line_num > whole + 1:
                     break
                 whole += 1
@@ -73,7 +74,7 @@ class _Lines(Iterator[str]):
         return self._ahead.popleft() if self._ahead else next(self._lines)
 
     def ahead(self, count: int) -> collections.deque[str]:
-        """Return the lookahead lines, filled to at least `count` unless the lines are long or the input ends."""
+        """Return the lookahead lines, at least `count` of them unless the lines are long or the input ends."""
         size = sum(map(len, self._ahead)) if len(self._ahead) < count else 0
         while len(self._ahead) < count and size < _AHEAD_CHARACTERS:
             line = next(self._lines, None)
@@ -89,7 +90,7 @@ class _Lines(Iterator[str]):
             self._ahead.popleft()
 
     def give_back(self, lines: list[str], more: Iterable[str] = ()) -> None:
-        """Put lines back in front of all others, followed by `more` lines, which need not be in memory."""
+        """Put lines back in front of all others, followed by the lines of `more`, which need not be in memory."""
         if more:
             self._lines = itertools.chain(more, self._ahead, self._lines)
             self._ahead = collections.deque()
@@ -105,7 +106,7 @@ def _one_record(source: _Lines, delimiter: str) -> CsvRecord:
         if "field limit" in str(error):
             return _too_long(source, taken, delimiter)
         source.give_back(taken[1:])
-        if len(taken) > 1 or "expected" in str(error):  # what follows the first line may be any line
+        if len(taken) > 1 or "expected" in str(error):  # the lines after the first may be other records
             problem = NOT_CLOSED
         elif "new-line character" in str(error):
             problem = STRAY_RETURN
@@ -116,10 +117,11 @@ def _one_record(source: _Lines, delimiter: str) -> CsvRecord:
 
 
 def _too_long(source: _Lines, taken: list[str], delimiter: str) -> CsvRecord:
-    """Return a record with an overlong cell; it ends where its quotes are closed.
+    """Return a record with an overlong cell. The record ends where its quotes are closed.
 
     Args:
-        source: lines after `taken`. They are kept in a file: only a later line may show that a quote is not closed.
+        source: lines after `taken`. They are kept until the quotes are closed, since a later line may show that a quote
+            is never closed.
         taken: first lines of the record.
         delimiter: delimiter of the cells.
     """
@@ -139,7 +141,7 @@ def _too_long(source: _Lines, taken: list[str], delimiter: str) -> CsvRecord:
 
 
 class _KeptLines:
-    """Lines kept in memory, or in a temporary file if there are many, which is closed with this object."""
+    """Lines kept in memory, or in a temporary file if there are many. The file is closed with this object."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(
@@ -159,7 +161,10 @@ class _KeptLines:
 
 
 def _opens_a_quote(line: str, delimiter: str) -> bool:
-    """Return whether a line within quotes has a quote before text: it opens a cell, so the earlier one never closes."""
+    """Return whether a line that begins within quotes has a quote directly before text.
+
+    Such a quote can only open a cell, so the quote before this line is never closed.
+    """
     if '"' not in line:
         return False
     try:
@@ -170,7 +175,7 @@ def _opens_a_quote(line: str, delimiter: str) -> bool:
 
 
 def _remembered(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
-    """Yield the same lines, and append each to `taken`."""
+    """Yield the lines unchanged, and append each to `taken`."""
     for line in lines:
         taken.append(line)
         yield line

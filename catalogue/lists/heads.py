@@ -1,7 +1,7 @@
 """Reads the head of a text file, from which the kind of a list and its columns are recognized.
 
-The head is read as lists are read: unpacked, as UTF-8, and in lines that end with LF or CR LF, or with CR if there is
-no LF.
+The head is decompressed, converted to UTF-8, and split into lines like the rest of a list. Lines end with LF or CR LF;
+if the head has no LF, they end with CR.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from catalogue.lists.streams import lines_of, open_bytes, without_marks
 from catalogue.lists.values import UTF_8, UTF_16
 
 HEAD_BYTES, HEAD_LINES = 1 << 20, 1000
-"""Maximum size of a head, after unpacking."""
+"""Maximum size of a head after decompression, in bytes and in lines."""
 
 _LONGEST_LINE = 1 << 16
 """Number of bytes that are searched for a line end."""
@@ -36,9 +36,9 @@ class Head:
         path: local or remote path.
         gzipped: whether the file is gzipped.
         encoding: text encoding, UTF-8 or UTF-16.
-        raw: lines as in the file, with their ends. If there are more in the file, the last one may be incomplete.
+        raw: lines as in the file, with their line ends. Unless `is_whole`, the last line may be incomplete.
         is_whole: whether the file has no other lines.
-        ends_with_cr: whether a CR ends a line.
+        ends_with_cr: whether a CR alone ends a line.
     """
 
     path: str
@@ -50,7 +50,7 @@ class Head:
 
     @functools.cached_property
     def lines(self) -> list[str]:
-        """The lines as records are parsed from them, see `without_marks`."""
+        """The lines without byte order marks and the DOS end-of-file mark, see `without_marks`."""
         return list(without_marks(self.raw))
 
     @property
@@ -79,7 +79,7 @@ def head_of(path: str, *, gzipped: bool) -> Head:
 
     Raises:
         StorageError: the file cannot be read.
-        UserError: the file is damaged, or is not a text file that can list images.
+        UserError: the file is damaged, is not a text file, or is XML or HTML.
     """
     with open_bytes(path, gzipped=gzipped) as file:
         encoding = _encoding(path, file.read(4))

@@ -4,8 +4,8 @@
 input   images
 ======  =============================================================================
 folder  all files below it that are not hidden, see `catalogue.storage.paths.HIDDEN`
-glob    all files that match: ``*`` within a folder, ``**`` across folders; if it has
-        the extension of a list, the files are lists
+glob    all files that match: ``*`` within a folder, ``**`` across folders; if the
+        glob has the extension of a list, the images that these files name
 list    images named in its lines or rows, see `catalogue.lists.kinds`
 ======  =============================================================================
 """
@@ -61,7 +61,7 @@ class BadRow:
     """A row that does not name an image.
 
     Attributes:
-        uri: URI as in the input; empty if it has none.
+        uri: URI as in the input; empty if the row has no URI.
         columns: other columns; empty if they cannot be read.
         message: line or row, and the problem.
         is_without_uri: whether the only problem is a missing URI.
@@ -87,7 +87,7 @@ class HiddenFiles:
 
 
 def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
-    """Yield the parts of an input: those of a list, or a folder or glob as a whole.
+    """Yield the parts of each list in an input; for a folder or a glob of images, yield the input itself.
 
     Raises:
         UserError: the input does not exist, or is a list that cannot be read.
@@ -101,14 +101,14 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
     elif storage.is_glob(where) and kinds.is_list_by_name(where):
         for file in globs.matches(where):
             found = _recognized(file.checked().location, columns)
-            if found is not None:  # exports in parts have empty ones
+            if found is not None:  # an export of many files may contain empty ones
                 yield from parts.parts(found)
     else:
         yield where
 
 
 def _recognized(path: str, columns: ListColumns) -> ImageList | None:
-    """Recognize a list, with the version that it had before that; return None if it is empty."""
+    """Recognize a list, and record its version from before it was read. Return None if the list is empty."""
     version = version_of(path)
     found = kinds.recognize(path, columns)
     return dataclasses.replace(found, version=version) if found else None
@@ -135,9 +135,10 @@ def is_list(where: str) -> bool:
 
 
 def glob_of_lists(where: str) -> str | None:
-    """Return the glob of the lists in a folder or glob, such as ``export/*.csv``; None if it holds images.
+    """Return a glob for the lists in a folder or glob that is about to be read as images, such as ``export/*.csv``.
 
-    The first files decide: all must be lists, other than markers such as ``_SUCCESS``.
+    Returns None if the folder or glob holds images, or if the input is already a list or a glob of lists. The first
+    files decide: all of them, except markers such as ``_SUCCESS``, must have the extension of a list.
 
     Raises:
         StorageError: the storage cannot be accessed.
@@ -157,8 +158,8 @@ def glob_of_lists(where: str) -> str | None:
 
 
 def _is_marker(file: Listed) -> bool:
-    """Return whether a file is empty or named like the files that Spark writes beside an export, and not an image."""
-    is_named = os.path.basename(file.location).startswith("_")  # so do cameras: _DSC0001.JPG
+    """Return whether a file that is not an image is empty, or named like the files that Spark adds to an export."""
+    is_named = os.path.basename(file.location).startswith("_")  # cameras use such names, too: _DSC0001.JPG
     return (is_named or file.size == 0) and not file.location.lower().endswith(kinds.IMAGE_ENDINGS)
 
 
@@ -167,14 +168,14 @@ def rows(
 ) -> Iterator[Row | BadRow | HiddenFiles]:
     """Yield the rows of a part; for a folder with hidden files, `HiddenFiles` comes last.
 
-    A folder below it that cannot be listed is one `BadRow` with the reason.
+    A subfolder that cannot be listed is yielded as a `BadRow` with the reason.
 
     Args:
         part: part from `parts_of`.
-        columns: columns of the list, including that of the URI.
-        base_uri: base of relative URIs; None for the folder of their list.
-        access: locations that may be read. A remote list can name local files only below one of its prefixes, or below
-            `base_uri`.
+        columns: columns that the list must have.
+        base_uri: base of relative URIs; None for the folder of the list.
+        access: locations that may be read. A remote list can name local files only below one of `access.prefixes`, or
+            below `base_uri`.
 
     Raises:
         UserError: the list is damaged.
@@ -203,7 +204,7 @@ def rows(
 def _row_of_file(file: Listed) -> Row | BadRow:
     """Return the row of a file that was found, or of a folder that cannot be listed.
 
-    The name is not parsed as a URI: it may end with a space.
+    A file name is not parsed as a URI, since it may, for example, end with a space.
     """
     if file.error:
         return BadRow(file.location, {}, file.error.message, reason=file.error.reason)
@@ -213,12 +214,12 @@ def _row_of_file(file: Listed) -> Row | BadRow:
 
 
 def _may_name(location: str, base: str, access: Access) -> bool:
-    """Return whether a remote list may name a location: its author may not be trusted to read local files."""
+    """Return whether a remote list may name a location: its untrusted author must not choose arbitrary local files."""
     return storage.is_remote(location) or is_below(location, base) or access.names(location)
 
 
 def _rows_of(record: Record, columns: ListColumns, base: str, where: str) -> Iterator[Row | BadRow]:
-    """Yield the row of a record; with a URI separator, one row per URI, with its position."""
+    """Yield the row of a record; with a URI separator, one row per URI, with the position of the URI."""
     others = record.columns
     if record.problem:
         yield BadRow("", {}, f"{where}: {record.problem}")
@@ -258,9 +259,10 @@ def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadR
 
 
 def location_of(uri: str, base: str) -> str:
-    """Return the location of an image: its URI made absolute, with a lowercase scheme and without ``..``.
+    """Return the location of an image: its URI made absolute, with a lowercase scheme.
 
-    A URI that begins with ``//`` and a host gets the scheme of `base` if that is on the web, else ``https:``.
+    ``..`` is resolved in relative URIs and local paths. A URI that begins with ``//`` and a host gets the scheme of
+    `base` if `base` is on the web, else ``https:``.
 
     Args:
         uri: URI of the image.

@@ -1,4 +1,4 @@
-"""Checks from its head that a file is JSON Lines, and that its objects have the required columns."""
+"""Checks that the head of a file is JSON Lines, and that the objects have the required columns."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class _Start(NamedTuple):
     """The JSON value that begins on the first line.
 
     Attributes:
-        text: lines of the head that are not blank, joined.
-        lines: the same lines.
+        text: nonblank lines of the head, joined.
+        lines: the same lines as a list.
         value: the value; `_UNKNOWN` if it is broken or longer than the head.
-        end: position after it; that of the error if it is unknown.
+        end: position after the value; position of the error if the value is `_UNKNOWN`.
     """
 
     text: str
@@ -35,16 +35,16 @@ class _Start(NamedTuple):
 
     @property
     def is_list(self) -> bool:
-        """Whether the first line is an array of objects or of text."""
+        """Whether the first line is an array of objects or of strings."""
         value, rest = self.value, self.lines[0][self.end :]
         return isinstance(value, list) and bool(value) and isinstance(value[0], (dict, str)) and not rest.strip()
 
     @property
     def has_several_lines(self) -> bool:
-        """Whether the value goes on after the first line.
+        """Whether the value spans several lines.
 
-        If it is broken, whether it goes on after the second: where a line of JSON Lines is cut off after a colon or a
-        bracket, the next one continues it.
+        An unknown value must reach the third line: if a line of JSON Lines is cut off after a colon or a bracket, the
+        next line appears to continue it.
         """
         return self.end > len("".join(self.lines[:2]) if self.value is _UNKNOWN else self.lines[0])
 
@@ -53,7 +53,7 @@ def check_objects(head: Head, columns: ListColumns) -> None:
     """Reject JSON that is not JSON Lines, and JSON Lines whose first objects all lack a required column.
 
     Raises:
-        UserError: the file is one JSON value, or a column is missing.
+        UserError: the file is one JSON value, has JSON values that span several lines, or has wrong columns.
     """
     start = _start(head)
     if head.first.startswith("["):
@@ -67,7 +67,7 @@ def check_objects(head: Head, columns: ListColumns) -> None:
 
 
 def check_is_not_json(head: Head) -> None:
-    """Reject text that is one JSON value or has JSON values of several lines. Raises UserError."""
+    """Reject text that is one JSON value or has JSON values that span several lines. Raises UserError."""
     if head.first.startswith(("[", "{")):
         start = _start(head)
         _check_spans_one_line(head, start)
@@ -87,19 +87,19 @@ def _start(head: Head) -> _Start:
 
 
 def _value_at(text: str, position: int) -> tuple[Any, int]:
-    """Return the JSON value at a position, and the position after it; `_UNKNOWN` and that of the error if broken."""
+    """Return the JSON value at a position, and its end; if it is broken, `_UNKNOWN` and the position of the error."""
     try:
         return _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
         return _UNKNOWN, error.pos
-    except (ValueError, RecursionError):  # a number of thousands of digits, or as many brackets
+    except (ValueError, RecursionError):  # a number with thousands of digits, or thousands of nested brackets
         return _UNKNOWN, position
 
 
 def _check_spans_one_line(head: Head, start: _Start) -> None:
     if start.has_several_lines:
         if start.value is not _UNKNOWN and start.text[start.end :].strip():
-            raise UserError(f"{head.path} has JSON values of several lines: {_ADVICE} (jq -c .)")
+            raise UserError(f"{head.path} has JSON values that span several lines: {_ADVICE} (jq -c .)")
         raise _one_value(head, start)
 
 
@@ -111,7 +111,7 @@ def _objects(head: Head) -> Iterator[dict[str, Any]]:
 
 
 def _has_rows(start: _Start, uri_column: str) -> bool:
-    """Return whether a value has a list of objects; if only its beginning is known, one of objects with URIs."""
+    """Return whether a value contains a list of objects; for an unknown value, a list of objects with URIs."""
     found = _LIST_OF_OBJECTS.search(start.text)
     if found is None or start.value is not _UNKNOWN:
         return found is not None

@@ -1,4 +1,4 @@
-"""Parses the rows of JSON Lines without loss: no duplicate keys, and no numbers that a double would change."""
+"""Parses the rows of JSON Lines without loss: rejects duplicate keys, and keeps numbers that a double would change."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-MAX_DEPTH = 100  # of a row; pickle and PyArrow fail at several hundred levels
+MAX_DEPTH = 100  # levels of nesting in a row; pickle and PyArrow fail at several hundred levels
 
 _DIGITS = 17  # significant digits with which programs write doubles
 
 
 class _DuplicateKeyError(ValueError):
-    """An object with two values of the same name."""
+    """An object has a duplicate key."""
 
 
 def parsed(line: str) -> tuple[dict[str, Any], str]:
@@ -28,12 +28,12 @@ def parsed(line: str) -> tuple[dict[str, Any], str]:
         problem = f"invalid JSON, {error.msg} at column {error.colno}"
     except _DuplicateKeyError as error:
         problem = str(error)
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or as many brackets
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or thousands of nested brackets
         problem = f"unreadable JSON, {error}"
     else:
         if not isinstance(value, dict):
             problem = "not a JSON object"
-        # a line of this many levels has more than twice as many characters
+        # The cheap checks come first: every level of nesting takes two brackets.
         elif len(line) > 2 * MAX_DEPTH and line.count("[") + line.count("{") > MAX_DEPTH and _is_deep(value):
             problem = f"nested more than {MAX_DEPTH} levels deep"
         else:
@@ -43,14 +43,14 @@ def parsed(line: str) -> tuple[dict[str, Any], str]:
 
 def _decoded(line: str) -> Any:
     if line.startswith("{"):
-        value, end = _DECODER.raw_decode(line)  # saves the searches for whitespace
+        value, end = _DECODER.raw_decode(line)  # faster: does not search for whitespace around the value
         if not line[end:].strip(" \t\r\n"):
             return value
     return _DECODER.decode(line)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object, which may be nested, from its keys and values. Raises _DuplicateKeyError."""
+    """Return an object from its keys and values. Raises _DuplicateKeyError."""
     found = dict(pairs)
     if len(found) < len(pairs):
         ((name, _),) = collections.Counter(name for name, _ in pairs).most_common(1)
@@ -61,8 +61,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _number(text: str) -> float | decimal.Decimal:
     """Return a number with a fraction or exponent: a double, or a Decimal if a double would change it.
 
-    A number of at most 17 digits may have been written from a double, also by a program that rounds them badly, so it
-    is one.
+    A number of at most 17 digits always becomes a double: it may have been written from a double, even by a program
+    that rounds inexactly.
     """
     value = float(text)
     if len(text) <= _DIGITS + 1 and "e" not in text and "E" not in text:

@@ -1,16 +1,16 @@
-"""Detects the kinds of files that list images, one per line or row.
+"""Detects the kinds of files that list images, with one line or row per image.
 
 ============  =====================================================================================================
 kind          recognized by
 ============  =====================================================================================================
 Parquet       its first bytes
-image         its first bytes or its extension; a list of one image, itself
+image         its first bytes or its extension; counts as a list that contains only itself
 JSON Lines    ``.jsonl``, ``.ndjson``, ``.json``; or a first line that begins with ``{``
 CSV           ``.csv``; or the URI column in its first record. The delimiter is the comma, semicolon, tab or bar that
               separates this column, unless the first line declares it, as in ``sep=;``
 TSV           ``.tsv``, ``.tab``
-text          ``.txt``, ``.text``, ``.list``, ``.lst``, unless the first record has the URI column and others or is a
-              JSON object; and everything else
+text          ``.txt``, ``.text``, ``.list``, ``.lst``, unless the first record has the URI column and other columns or
+              is a JSON object; and everything else
 ============  =====================================================================================================
 
 JSON Lines, CSV, TSV and text may be gzipped, whatever their name; the extension ``.gz`` is ignored. Text is UTF-8, or
@@ -91,7 +91,11 @@ def recognize(path: str, columns: ListColumns) -> ImageList | None:
 
 
 def _is_image(path: str, first_bytes: bytes) -> bool:
-    """Return whether a file has the extension or the magic bytes of an image; a list may begin with BMW/1.jpg."""
+    """Return whether a file has the extension or the magic bytes of an image.
+
+    Magic bytes count only if there is a null byte among the first bytes: a text list may begin with ``BMW/1.jpg``, and
+    BMP files begin with ``BM``.
+    """
     return path.lower().endswith(IMAGE_ENDINGS) or (has_known_signature(first_bytes) and b"\0" in first_bytes[:32])
 
 
@@ -113,18 +117,18 @@ def _kind(head: Head, uri_column: str) -> tuple[str, str]:
     delimiter, ending = declared_delimiter(head), _ending(head.path)
     named = CSV if delimiter else ENDINGS.get(ending)
     if ending in PARQUET_ENDINGS:
-        raise UserError(f"{head.path} is not a Parquet file, unlike its extension: rename it")
+        raise UserError(f"{head.path} is not a Parquet file, despite its extension: rename it")
     if named == CSV:
         return CSV, delimiter or ("\t" if ending in (".tsv", ".tab") else DELIMITERS)
     if named == JSON_LINES or (head.first.startswith("{") and (named is None or is_object(head.first))):
         return JSON_LINES, ""
     header = header_of(head, DELIMITERS, uri_column).cells
-    has_column = uri_column in header and (named is None or len(header) > 1)  # spreadsheets export .txt with columns
+    has_column = uri_column in header and (named is None or len(header) > 1)  # spreadsheets export columns as .txt
     return (CSV, DELIMITERS) if has_column else (TEXT, "")
 
 
 def _check_has_labels(path: str, columns: ListColumns) -> None:
-    """Reject a file that names only images if labels are required."""
+    """Reject a file without columns if labels are required."""
     if columns.label is not None:
         raise UserError(
             f"{path} has no column {columns.label!r}: give a CSV, TSV, JSON Lines or Parquet file with the columns "
@@ -133,7 +137,7 @@ def _check_has_labels(path: str, columns: ListColumns) -> None:
 
 
 def list_ending(path: str) -> str:
-    """Return the extension of a list with ``.gz`` if it has that, in the case of the path."""
+    """Return the extension of a list, including a final ``.gz``, without changing its case."""
     stem = path[:-3] if path.lower().endswith(".gz") else path
     return os.path.splitext(stem)[1] + path[len(stem) :]
 

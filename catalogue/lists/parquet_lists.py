@@ -13,7 +13,7 @@ from catalogue.lists import arrow_types
 from catalogue.lists.streams import open_bytes, open_list
 from catalogue.lists.values import BATCH_ROWS, ListColumns, Part, Record
 
-# Exceptions for cells that have no Python value: the year 10,000, an unknown time zone, bytes as text.
+# Raised for values that Python cannot represent: the year 10,000, an unknown time zone, text that is not UTF-8.
 _NO_VALUE = (ValueError, OverflowError, KeyError, pa.ArrowException)
 
 
@@ -64,13 +64,13 @@ def open_parquet(file: Any, path: str) -> pq.ParquetFile:
 
 
 def _plain_field(field: pa.Field, columns: ListColumns) -> pa.Field:
-    """Return a field with the type that its values have after `_plain`."""
+    """Return a field with the type that `_plain` casts its values to."""
     kind = arrow_types.plain(field.type)
     return pa.field(field.name, arrow_types.text(kind) if field.name in (columns.uri, columns.label) else kind)
 
 
 def _plain(batch: pa.RecordBatch, columns: ListColumns) -> pa.RecordBatch:
-    """Cast the columns to the types of `_plain_field`, whose values Python can hold."""
+    """Cast the columns to the types of `_plain_field`, which Python can represent."""
     fields = [_plain_field(field, columns) for field in batch.schema]
     cast = [
         column.cast(field.type, safe=False) if column.type != field.type else column

@@ -1,4 +1,4 @@
-"""Splits lists into parts of about 16 MiB that workers read as streams: Parquet by row groups, others by lines."""
+"""Splits lists into parts that workers read as streams: Parquet by row groups, others at line ends every 16 MiB."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _line_parts(found: ImageList) -> Iterator[Part]:
 
 
 def _whole_records(file: Any, found: ImageList, least: int) -> tuple[int, int]:
-    """Return the number of bytes and lines of the records, each of one or more lines, that begin in `least` bytes."""
+    """Return the size, in bytes and in lines, of the records that begin in the next `least` bytes."""
     ends: list[int] = []
     lines = 0
     source = lines_of(file, ends_with_cr=found.ends_with_cr)
@@ -60,7 +60,7 @@ def _whole_records(file: Any, found: ImageList, least: int) -> tuple[int, int]:
 
 
 def _measured(lines: Iterable[str], ends: list[int]) -> Iterator[str]:
-    """Yield the same lines, and append the position of the end of each in bytes to `ends`."""
+    """Yield the lines unchanged, and append the byte offset of each line's end to `ends`."""
     end = 0
     for line in lines:
         end += len(line) if line.isascii() else len(line.encode(UTF_8, "surrogateescape"))
@@ -69,7 +69,7 @@ def _measured(lines: Iterable[str], ends: list[int]) -> Iterator[str]:
 
 
 def records(part: Part, columns: ListColumns) -> Iterator[Record]:
-    """Yield the records of a part of a list, which is not an image, without blank lines."""
+    """Yield the records of a part, except blank lines. The list must not be of the kind `IMAGE`."""
     if part.list.kind == PARQUET:
         yield from parquet_records(part, columns)
     else:
@@ -108,8 +108,8 @@ def _rows(lines: Iterator[str], part: Part, uri_column: str) -> Iterator[Record]
 def _with_every_cell(cells: list[str], columns: Sequence[str], uri_column: str) -> list[str] | None:
     """Return a row with a cell for each column; None if it has too many cells, or too few to have a URI.
 
-    Spreadsheets write more empty cells at the end of a row than the header has, and sometimes omit them: Excel decides
-    this separately for every 16 rows.
+    Spreadsheets may add empty cells at the end of a row, beyond those of the header, or omit empty cells there: Excel
+    decides this separately for every 16 rows.
     """
     missing = len(columns) - len(cells)
     if missing <= 0:

@@ -22,11 +22,11 @@ _END_OF_FILE = "\x1a"  # end-of-file mark of DOS, as the last line
 
 @contextlib.contextmanager
 def open_bytes(path: str, *, gzipped: bool = False, encoding: str = UTF_8) -> Iterator[Any]:
-    """Open a file as bytes, decompressed if it is gzipped, and as UTF-8 if it is text in another encoding.
+    """Open a file as bytes, decompressed if it is gzipped, and converted to UTF-8 if it has another encoding.
 
     Raises:
         StorageError: the file cannot be read.
-        UserError: the file is truncated or damaged, which must end a run: the rest of the list is unknown.
+        UserError: the file is truncated or damaged. This must end a run, since the rest of the list is unknown.
     """
     with contextlib.ExitStack() as stack:
         file: Any = stack.enter_context(storage.open_file(path))
@@ -45,9 +45,9 @@ def open_bytes(path: str, *, gzipped: bool = False, encoding: str = UTF_8) -> It
 
 @contextlib.contextmanager
 def open_list(found: ImageList) -> Iterator[Any]:
-    """Open a list like `open_bytes`, and check before and after the read that it is the file that was recognized.
+    """Open a list like `open_bytes`, and check before and after the read that the file has not changed.
 
-    The offsets and columns of one file would yield wrong rows of another.
+    The offsets and columns of one version would yield wrong rows from another version.
 
     Raises:
         StorageError: the file cannot be read.
@@ -58,7 +58,7 @@ def open_list(found: ImageList) -> Iterator[Any]:
             _check_unchanged(found)
             yield file
     except (UserError, StorageError):
-        _check_unchanged(found)  # the better reason for what looks damaged or is gone
+        _check_unchanged(found)  # a change is the likely cause if the file looks damaged or is gone
         raise
     _check_unchanged(found)
 
@@ -71,8 +71,8 @@ def _check_unchanged(found: ImageList) -> None:
 def version_of(path: str) -> str | None:
     """Return the version of a list; None if it does not exist, or if its storage has no versions.
 
-    That of a local file is its size and modification time. Unlike the versions of images, it has no change time: a
-    backup that makes hard links must not end a run.
+    The version of a local file is its size and mtime. Unlike the versions of images, it excludes ctime: a backup that
+    creates hard links changes ctime, and must not end a run.
 
     Raises:
         StorageError: the version cannot be read.
@@ -98,7 +98,7 @@ def skip(file: Any, count: int) -> None:
 
 
 class _AsUtf8(io.RawIOBase):
-    """A text file in another encoding, as UTF-8; a lone surrogate becomes bytes that are not UTF-8."""
+    """Text file converted from another encoding to UTF-8. A lone surrogate becomes bytes that are not UTF-8."""
 
     def __init__(self, file: Any, encoding: str) -> None:
         self._file, self._decoder = file, codecs.getincrementaldecoder(encoding)("surrogatepass")
@@ -119,7 +119,7 @@ class _AsUtf8(io.RawIOBase):
 
 
 class _Window(io.RawIOBase):
-    """The next bytes of a file, at most `size` of them, as a file of its own. Closing it does not close the file."""
+    """View of the next bytes of a file, at most `size`, as a raw file. Closing the view does not close the file."""
 
     def __init__(self, file: Any, size: int | None) -> None:
         self._file, self._left = file, size
@@ -136,14 +136,14 @@ class _Window(io.RawIOBase):
 
 
 def lines_of(file: Any, size: int | None = None, *, ends_with_cr: bool = False) -> Iterator[str]:
-    """Return the next lines of a file with their ends, also within quotes.
+    """Return the next lines of a file with their line ends. Quotes have no meaning here.
 
-    Bytes that are not UTF-8 become surrogates, so that a bad line affects no other.
+    Bytes that are not UTF-8 become surrogates, so that a bad line does not affect other lines.
 
     Args:
-        file: file of bytes, at the start of a line. It is read ahead.
+        file: binary file, at the start of a line. The file may be read beyond the last line that is returned.
         size: maximum number of bytes; None for no limit.
-        ends_with_cr: whether a CR ends a line, too, not only LF and CR LF.
+        ends_with_cr: whether a CR alone ends a line, too, not only LF and CR LF.
     """
     window = io.BufferedReader(_Window(file, size), _BLOCK)
     return io.TextIOWrapper(window, UTF_8, "surrogateescape", newline="" if ends_with_cr else "\n")

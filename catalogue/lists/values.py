@@ -22,7 +22,7 @@ class ListColumns:
 
     Attributes:
         uri: column of the image URI.
-        label: column of the class; None if labels are not required.
+        label: column of the label; None if labels are not required.
         hint: advice for the user if `uri` is missing, appended to the error message.
         separator: separator of the URIs in one cell; None for one URI per cell. Each URI becomes a row, with a column
             `POSITION` that counts from one.
@@ -53,14 +53,14 @@ class ImageList:
     Attributes:
         path: local or remote path.
         kind: one of the kinds in this module.
-        schema: schema of the columns other than the URI; None if only the rows define them.
+        schema: schema of the columns other than the URI; None if only the rows define the columns.
         gzipped: whether the file is gzipped.
         encoding: text encoding, UTF-8 or UTF-16.
         columns: column names of a CSV, in order.
         delimiter: delimiter of a CSV.
-        start: number of bytes of a CSV's header.
-        line: number of the first line after `start`; lines count from one.
-        ends_with_cr: whether a CR ends a line, as on old Macs: there is no LF in the head of the file.
+        start: offset of the first byte after a CSV's header.
+        line: number of the first line after `start`, counted from one.
+        ends_with_cr: whether a CR alone ends a line, as on old Macs; true if the head of the file has a CR but no LF.
         version: version of the file before it was recognized; None if unknown.
     """
 
@@ -83,8 +83,8 @@ class Part:
 
     Attributes:
         list: list to which the part belongs.
-        start: first byte; for Parquet, the row group.
-        end: byte after the last; None for no limit.
+        start: offset of the first byte; for Parquet, number of the row group.
+        end: offset after the last byte; None for no limit.
         line: number of the first line; for Parquet, of the first row.
     """
 

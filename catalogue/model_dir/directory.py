@@ -38,8 +38,8 @@ of the gap cannot change the top label, so no sound network is rejected over an 
 _REQUIRED = ("saved_model.pb", "fingerprint.pb", "model.keras", "report.html", "golden/probabilities.json")
 
 REPAIR = (
-    "the machine, the package versions or the files differ from those it was written with; train it again or repair "
-    "the installation"
+    "the machine, the package versions or the files differ from those the model was written with; train the model "
+    "again or repair the installation"
 )
 
 
@@ -52,7 +52,7 @@ class ModelDir:
 
     @property
     def network_bytes(self) -> int:
-        """Size of the network in bytes, nearly all of it weights."""
+        """Size of ``saved_model.pb`` in bytes. Nearly all of the file is weights."""
         return (self.path / "saved_model.pb").stat().st_size
 
     def golden(self) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +86,8 @@ class ModelDir:
             advice: advice at the end of the error message.
 
         Raises:
-            ModelDirError: the top label of a golden image changes, or a probability differs by more than `tolerance`.
+            ModelDirError: the golden images cannot be read, the number of classes or the top label of a golden image
+                differs, or a probability differs by more than `tolerance`.
         """
         images, expected = self.golden()
         actual = probabilities(images)
@@ -110,10 +111,11 @@ def read(path: str | os.PathLike[str], *, shown_as: str | None = None) -> ModelD
 
     Args:
         path: path of the directory.
-        shown_as: name in error messages, for a copy of a remote directory.
+        shown_as: name in error messages, if `path` is a copy of a remote directory.
 
     Raises:
-        ModelDirError: not a model directory, incomplete, of a newer format, or changed since it was written.
+        ModelDirError: the directory is not a model directory, is incomplete, has changed since it was written, contains
+            other files, needs a newer or older version of this project, or has operations that are not permitted.
     """
     folder, name = Path(path), shown_as or str(path)
     if not folder.is_dir():
@@ -171,7 +173,8 @@ def _parse(content: dict[str, Any], name: str) -> ModelInfo:
     if content["policy"] not in COMPATIBLE_POLICIES or not is_known:
         raise ModelDirError(
             f"{name} needs image policy {content['policy']} and resize rule {content['image']['resize']!r}, but "
-            f"this version has policy {POLICY} and {', '.join(RESIZE_RULES)}: install the version it was trained with"
+            f"this version has policy {POLICY} and {', '.join(RESIZE_RULES)}: install the version that trained the "
+            "model"
         )
     try:
         info = ModelInfo.from_json(content)
@@ -201,11 +204,12 @@ def fetched(path: str, public_key: str | None = None) -> Iterator[ModelDir]:
 
     Args:
         path: local or remote path of the directory.
-        public_key: content of the PEM file of the key that must have signed the directory; None if none is required.
+        public_key: content of a PEM file, see `catalogue.model_dir.signature.check_public_key`. The directory must be
+            signed with its private key. None if no signature is required.
 
     Raises:
         ModelDirError: the directory cannot be read, or fails verification.
-        UserError: the key cannot be used.
+        UserError: a signature is required, but the extra ``signing`` is not installed.
     """
     if not storage.is_remote(path):
         yield _verified(Path(path), path, public_key)

@@ -1,8 +1,8 @@
 """TensorFlow graph rewriting: fold batch norm into convolutions, and run the graph, optionally in bfloat16.
 
 TensorFlow fuses a convolution with the offset and activation after it, but not with per-channel factors, as in batch
-norm. After a depthwise convolution the factors stay a pass over its whole output; offset and activation add two more.
-MobileNetV2 spends a fifth of its time there in float32, and half of it in bfloat16.
+norm. After a depthwise convolution, the factors remain a separate pass over the whole output, and offset and activation
+add two more passes. MobileNetV2 spends a fifth of its time in these passes in float32, and half in bfloat16.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def constant(function: Any) -> Any:
 
 
 def merged(function: Any) -> Any:
-    """Fold per-channel factors and offsets after each convolution into its weights and one offset per channel.
+    """Fold the per-channel factors and offsets after each convolution into its weights and one offset per channel.
 
     Args:
         function: frozen function, see `constant`.
@@ -207,7 +207,7 @@ def _node_of(name: str) -> str:
 def folded(function: Any) -> Callable[..., list[tf.Tensor]]:
     """Freeze a concrete function and fold batch norm into its convolutions, see `merged`.
 
-    The result returns a list of tensors. Later changes of the variables do not affect it.
+    The returned function returns a list of tensors, and is not affected by later changes of the variables.
     """
     frozen = merged(constant(function))
     return lambda *arguments: tf.nest.flatten(frozen(*map(tf.convert_to_tensor, arguments)))

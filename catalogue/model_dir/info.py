@@ -24,7 +24,7 @@ SERVE_BYTES_NOTE = (
 
 
 class ModelDirError(UserError):
-    """Error for a directory that is not a model directory, or that must not be used; the message gives the reason."""
+    """Error for a directory that is not a model directory or must not be used. The message gives the reason."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,17 +39,17 @@ class ModelInfo:
         image: image preprocessing spec.
         policy: version of the image policy the model was trained with.
         temperature: divisor of the logits inside the graph, calibrated on the validation set.
-        class_shares: label -> share of the training photos; empty if the model was not trained here.
+        class_shares: label -> share of the training photos; empty for an imported model.
         metrics: metrics on the validation set, see `trainer.evaluation.metrics`.
         test_metrics: metrics on the test set; None if there was no test set.
         training: backbone, weights, options and epoch history.
         network: name, kind, output shape and parameter count of each layer, and whether it was trained.
         data: photo counts, and a fingerprint of the photos and labels.
-        versions: versions of Python and of the packages that wrote it.
+        versions: versions of Python and of the packages that wrote the directory.
         created: creation time, ISO 8601, UTC.
-        files: path -> SHA-256 of every other file of the directory.
-        network_hash: hash of the network and its weights; empty in directories written by older versions. Their id is
-            recomputed with the stored id in place of this hash.
+        files: path -> SHA-256 of every file of the directory except ``model.json`` and ``model.sig``.
+        network_hash: hash of the network and its weights; empty in directories written by older versions. For these,
+            the id is recomputed with the stored id in place of this hash.
     """
 
     id: str

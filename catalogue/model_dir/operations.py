@@ -3,9 +3,9 @@
 A SavedModel is a program. TensorFlow has operations that read and write files, open connections or call Python, and
 runs them unchecked. Only operations that compute from their inputs alone are permitted here.
 
-``saved_model.pb`` is parsed with minimal copies of its messages, because TensorFlow's own take seconds to import. The
-field numbers come from tensorflow/core: protobuf/saved_model.proto, protobuf/meta_graph.proto, framework/graph.proto,
-framework/function.proto, framework/node_def.proto and framework/attr_value.proto.
+``saved_model.pb`` is parsed with minimal definitions of its protobuf messages, because TensorFlow's definitions take
+seconds to import. The field numbers come from tensorflow/core: protobuf/saved_model.proto, protobuf/meta_graph.proto,
+framework/graph.proto, framework/function.proto, framework/node_def.proto and framework/attr_value.proto.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Shape ShapeN Sigmoid Sign Size Slice Softmax Softplus Softsign SpaceToBatchND Sp
 SquaredDifference Squeeze StatefulPartitionedCall StopGradient StridedSlice Sub Sum Tanh Tile TopKV2 Transpose Unpack
 Where ZerosLike
 """
-# Operations that decode the image files sequentially in `SERVING_BYTES`.
+# Additional operations of `SERVING_BYTES`, which decodes the image files one by one.
 _DECODING = """
 Assert DecodeImage StatelessWhile TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
 TensorListStack While
@@ -75,7 +75,8 @@ def check(folder: Path, name: str) -> None:
         name: name of the model directory, for the error message.
 
     Raises:
-        ModelDirError: the SavedModel has an operation that is not permitted, or cannot be parsed.
+        ModelDirError: the SavedModel has an operation that is not permitted, lacks the signature `SERVING`, or cannot
+            be parsed.
     """
     try:
         (meta_graph,) = _message("SavedModel").FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
@@ -166,5 +167,5 @@ def _pool() -> descriptor_pool.DescriptorPool:
 
 
 def _message(name: str) -> Any:
-    """Return the class of a message."""
+    """Return the class of a protobuf message."""
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))

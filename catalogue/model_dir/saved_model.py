@@ -1,10 +1,11 @@
 """Inference with the SavedModel of a model directory.
 
-Its variables are constants and batch norm is folded into the convolutions, see `catalogue.model_dir.graph`, so it loads
-in a third of the time. For further training, use the ``model.keras`` beside it.
+The SavedModel has constants instead of variables, and batch norm is folded into the convolutions, see
+`catalogue.model_dir.graph`. It loads in a third of the time that it would take without this. For further training, use
+``model.keras`` in the same directory.
 
-Only the graph of one signature is loaded, whose operations `read` has checked: ``tf.saved_model.load`` would also run
-the SavedModel's own restore operations.
+Only the graph of one signature is loaded. `catalogue.model_dir.directory.read` has checked its operations, whereas
+``tf.saved_model.load`` would also run the SavedModel's own restore operations.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 """Signatures of model directories, in the format of OpenSSF Model Signing. Needs the extra ``signing``.
 
-The signature is the file ``model.sig`` in the directory and covers every other file in it. Keys are elliptic-curve PEM
-keys: ``openssl ecparam -name prime256v1 -genkey -noout -out key.pem``, ``openssl ec -in key.pem -pubout -out key.pub``.
+The signature is the file ``model.sig`` in the directory, and covers every other file in the directory. Keys are
+elliptic-curve keys in PEM files, for example from these commands::
+
+    openssl ecparam -name prime256v1 -genkey -noout -out key.pem
+    openssl ec -in key.pem -pubout -out key.pub
+
 Source: https://github.com/sigstore/model-transparency
 """
 
@@ -51,14 +55,15 @@ def sign(folder: Path, private_key: str) -> None:
         private_key: path of a private key without a password.
 
     Raises:
-        UserError: the key cannot be used, or the signature cannot be written.
+        UserError: the key cannot be used, the signature cannot be written, or the extra ``signing`` is not installed.
     """
     hashing, signing, _ = _library()
     config = signing.Config().set_hashing_config(_hashing(hashing, folder))
     try:
         config.use_elliptic_key_signer(private_key=Path(private_key)).sign(folder, folder / SIGNATURE_FILE)
     except _KEY_ERRORS as error:
-        raise UserError(f"--key {private_key} is not an elliptic-curve private key: {_why(error)}") from error
+        message = f"cannot sign with --key {private_key}, which must be an elliptic-curve private key: {_why(error)}"
+        raise UserError(message) from error
 
 
 def verify(folder: Path, public_key: str, name: str) -> None:
@@ -78,7 +83,7 @@ def verify(folder: Path, public_key: str, name: str) -> None:
         raise ModelDirError(f"{name} is not signed (no {SIGNATURE_FILE}): sign it with python -m trainer sign")
     try:
         verifier.verify(folder, folder / SIGNATURE_FILE)
-    except Exception as error:  # the library passes on any error of its parts, such as JSON errors
+    except Exception as error:  # the library passes on any error from its dependencies, such as JSON errors
         raise ModelDirError(f"{name} fails signature verification: {_shown(error)}") from error
 
 
@@ -91,7 +96,7 @@ def _verifier(public_key: str) -> Any:
 
 
 def _why(error: Exception) -> str:
-    """Return the reason a key is invalid; the library fails with AttributeError on key types without a curve."""
+    """Return why a key is invalid. The library fails with AttributeError on key types without a curve."""
     return "it has another key type" if isinstance(error, AttributeError) else one_line(str(error), 200)
 
 

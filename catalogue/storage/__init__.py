@@ -1,17 +1,19 @@
-"""Storage layer: files and objects at local paths, ``gs://``, ``s3://``, ``az://`` and ``abfs(s)://``, and web images.
+"""Storage layer for local files, objects in ``gs://``, ``s3://``, ``az://`` and ``abfs(s)://``, and images on the web.
 
-=================  =================================================  ========================================
-location           read with                                          listed, written, copied, deleted with
-=================  =================================================  ========================================
-a local path       the standard library                               the standard library
-``gs://``          obstore                                            google-cloud-storage
-``s3://``          obstore                                            boto3 (extra ``aws``)
-``az://``          obstore                                            obstore
-``http(s)://``     requests                                           –
-anything else      Beam's file systems                                Beam's file systems
-=================  =================================================  ========================================
+==========================  ====================  =====================================
+location                    read with             listed, written, copied, deleted with
+==========================  ====================  =====================================
+a local path                the standard library  the standard library
+``gs://``                   obstore               google-cloud-storage
+``s3://``                   obstore               boto3 (extra ``aws``)
+``az://``, ``abfs(s)://``   obstore               obstore
+``http(s)://``              requests              –
+anything else               Beam's file systems   Beam's file systems
+==========================  ====================  =====================================
 
-Every function raises `catalogue.reasons.StorageError`. Checksums are verified where the client library does so:
+Keys in ``gs://`` and ``s3://`` that obstore cannot address are read with google-cloud-storage and boto3.
+
+Failed access raises `catalogue.reasons.StorageError`. Checksums are verified where the client library does so:
 google-cloud-storage and boto3 verify uploads. obstore verifies neither its reads nor its uploads to Azure: TLS protects
 the bytes in transit, and damage at rest mostly shows up in image decoding.
 """

@@ -22,7 +22,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _METADATA = frozenset(
     map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
 )
-# IPv6 networks that embed an IPv4 address in the last 32 bits: compatible, mapped, translated (RFC 2765, 6052, 8215).
+# IPv6 networks that embed an IPv4 address in the last 32 bits: IPv4-compatible, IPv4-mapped, and IPv4-translated
+# (RFC 2765, 6052, 8215).
 _WITH_IPV4 = tuple(
     map(ipaddress.ip_network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 )
@@ -35,8 +36,8 @@ class Access:
     """Allowlist of readable locations.
 
     Attributes:
-        prefixes: folders, buckets or hosts, with or without a path. Locations below any of them may be read. If empty,
-            every location may be read.
+        prefixes: local folders, and URIs of buckets or hosts, with or without a path. Locations below any prefix may be
+            read. If there are no prefixes, every location may be read.
     """
 
     prefixes: tuple[str, ...] = ()
@@ -47,7 +48,7 @@ class Access:
             raise StorageError(Reason.PERMISSION_DENIED, "the location is not below any --allow-uri prefix")
 
     def names(self, location: str) -> bool:
-        """Return whether a location is below one of the prefixes."""
+        """Return whether a location is one of the prefixes or below one, and has no ``..`` segment."""
         found = _normal(location)
         return not _climbs(found) and any(is_below(found, _normal(prefix)) for prefix in self.prefixes)
 
@@ -61,7 +62,7 @@ def is_below(location: str, folder: str) -> bool:
 
 
 def _normal(location: str) -> str:
-    """Normalize a location for comparison: a URL as it is requested, without credentials, query and fragment."""
+    """Normalize a location for comparison. A URL is quoted as in requests, without credentials, query and fragment."""
     if not is_remote(location):
         return os.path.normpath(location)
     kind = scheme(location)
@@ -71,14 +72,14 @@ def _normal(location: str) -> str:
         return ""
     try:
         url = parse_url(requote_uri(location))
-    except ValueError:  # not a URL: the read reports it
+    except ValueError:  # not a URL: the read reports the error
         return location
     port = "" if url.port in (None, _DEFAULT_PORTS[kind]) else f":{url.port}"
     return f"{kind}://{url.host or ''}{port}{url.path or '/'}"
 
 
 def _climbs(location: str) -> bool:
-    """Return whether a location has a ``..`` segment, even one that only servers see: encoded, or with parameters."""
+    """Return whether a location has a ``..`` segment, even if it is percent-encoded or has parameters (``..;x``)."""
     before = ""
     while before != location:
         before, location = location, urllib.parse.unquote(location)
@@ -88,8 +89,8 @@ def _climbs(location: str) -> bool:
 class Route:
     """SSRF guard for one web read and its redirects: a public address must not redirect to a private one.
 
-    Host names are resolved here, and the connection uses the resolved addresses. This rules out DNS rebinding: a second
-    lookup cannot return another address.
+    Without a proxy, host names are resolved here, and the connection uses the resolved addresses. This rules out DNS
+    rebinding, in which a second lookup returns another address.
     """
 
     def __init__(self) -> None:
@@ -104,7 +105,10 @@ class Route:
         _current.route = self._outer
 
     def check_host(self, host: str) -> None:
-        """Raise StorageError if a URL holds a forbidden address. Names pass, since a proxy may resolve them."""
+        """Raise StorageError if a host is a forbidden IP address; ``localhost`` counts as 127.0.0.1.
+
+        Other names are not checked here, since a proxy may resolve them.
+        """
         if host.rstrip(".").lower() == "localhost":
             self._check(ipaddress.ip_address("127.0.0.1"))
             return
@@ -136,13 +140,16 @@ class Route:
         return permitted
 
     def reached(self, address: str) -> None:
-        """Record a connection. Raise StorageError if it must not be used, such as one pooled by an earlier read."""
+        """Record a connection. Raise StorageError if its address is forbidden.
+
+        A connection that is reused from an earlier read may have an address that is forbidden for this read.
+        """
         found = address_of(address)
         self._check(found)
         self._was_public |= is_public(found)
 
     def reached_by_proxy(self) -> None:
-        """Record a response through a proxy, which hides the address of the host."""
+        """Record a connection through a proxy. The proxy hides the host's address, which therefore counts as public."""
         self._was_public = True
 
     def _check(self, address: Address) -> None:
@@ -155,12 +162,12 @@ class Route:
 
 
 def current_route() -> Route | None:
-    """Return the route of this thread's current read; None outside of a web read."""
+    """Return the route of this thread's current web read; None if there is no such read."""
     return getattr(_current, "route", None)
 
 
 def address_of(text: str) -> Address:
-    """Parse an address, including the IPv4 forms that only the operating system accepts, such as ``127.1``.
+    """Parse an IP address, including the IPv4 forms that only the operating system accepts, such as ``127.1``.
 
     An IPv4 address embedded in IPv6 is returned as IPv4. Raises ValueError if the text is not an address.
     """

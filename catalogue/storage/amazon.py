@@ -1,6 +1,7 @@
-"""Store for ``s3://`` and S3-compatible services: reads use obstore; lists, writes, copies and deletes use boto3.
+"""Store for ``s3://`` and S3-compatible services. Needs the extra ``aws``.
 
-boto3 resolves credentials, region and endpoint: environment, shared configuration, roles. Needs the extra ``aws``.
+Objects are read with obstore. Listing, writing, copying and deleting, and reading keys that obstore cannot address, use
+boto3, which also finds credentials, region and endpoint in the environment, the shared configuration or roles.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from catalogue.storage.object_reads import Credentials, ObjectReads, folder_of, 
 from catalogue.storage.paths import split
 from catalogue.storage.values import Admission, Admit, Content, Listed
 
-_TOKEN_LIFE = datetime.timedelta(minutes=5)  # botocore refreshes credentials ten minutes before they expire
+_TOKEN_LIFE = datetime.timedelta(minutes=5)  # botocore refreshes credentials at least ten minutes before they expire
 _MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 _EXISTS = ("PreconditionFailed", "412")
 _CONFLICTS = ("ConditionalRequestConflict", "409")
@@ -209,7 +210,7 @@ class AmazonStore:
     def _region(self, bucket: str) -> str | None:
         """Return the region of a bucket, which S3 reports to any caller, even in error responses.
 
-        Return None if the service does not report it or cannot be reached. The configured region applies then.
+        Return None if the service does not report the region or cannot be reached. The configured region applies then.
         """
         try:
             answer = self._client.head_bucket(Bucket=bucket)
@@ -225,7 +226,7 @@ class Address(NamedTuple):
 
     Attributes:
         endpoint: URL of the service; in virtual-hosted style it includes the bucket.
-        is_bucket_in_host: whether the host includes the bucket (virtual-hosted style), or its path does (path style).
+        is_bucket_in_host: whether the bucket is part of the host (virtual-hosted style), not of the path (path style).
     """
 
     endpoint: str
@@ -233,9 +234,9 @@ class Address(NamedTuple):
 
 
 def address_of(client: Any, bucket: str) -> Address:
-    """Return the address that boto3 uses for a bucket, by its rules for partitions, FIPS, dual stack and path style.
+    """Return the address that boto3 uses for a bucket, including partitions, FIPS, dual stack and path style.
 
-    The address comes from a request that is intercepted before it is sent: presigned URLs use another address.
+    The address comes from a request that is intercepted before it is sent. (Presigned URLs have another address.)
     """
     urls: list[str] = []
 

@@ -163,7 +163,8 @@ def settings_of(root: str, environment: Mapping[str, str]) -> dict[str, str]:
         Settings under obstore's names.
 
     Raises:
-        StorageError: the domain does not belong to Azure. URIs may be untrusted.
+        StorageError: the domain belongs neither to Azure nor to the endpoint of the connection string. URIs may be
+            untrusted, and the server receives the credentials.
     """
     from_string = _parsed(environment.get("AZURE_STORAGE_CONNECTION_STRING", ""))
     account, _, domain = split(root)[0].partition("@")[2].partition(".")
@@ -175,7 +176,7 @@ def settings_of(root: str, environment: Mapping[str, str]) -> dict[str, str]:
         return settings
     own = urllib.parse.urlsplit(from_string.get("endpoint", "")).hostname or ""
     is_known = any(f".{domain}".endswith(f".{known}") for known in _DOMAINS)
-    if not is_known and own.split(".", 2)[2:] != [domain]:  # it would receive the credentials
+    if not is_known and own.split(".", 2)[2:] != [domain]:  # the domain would receive the credentials
         raise StorageError(Reason.PERMISSION_DENIED, f"{root}: {domain} is not an Azure domain")
     return settings | {"endpoint": f"https://{account}.blob.{domain}"}
 

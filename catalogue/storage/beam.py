@@ -20,7 +20,7 @@ _BUFFER_BYTES = 1 << 20
 
 
 class BeamStore:
-    """Store on Beam's file systems; a version is size and modification time. See `catalogue.storage.values.Store`."""
+    """Store on Beam's file systems. Versions are size and modification time. See `catalogue.storage.values.Store`."""
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """See `Store`."""
@@ -40,7 +40,7 @@ class BeamStore:
         return io.BufferedReader(_File(file, location), _BUFFER_BYTES)
 
     def stat(self, location: str) -> Listed | None:
-        """See `Store`. Beam does not distinguish folders from files: a path with files below it is a folder."""
+        """See `Store`. Beam does not distinguish folders from files: a path with files below it counts as a folder."""
         found = _file_or_folder(location)
         if found is None or next(self.files(location, None), None) is not None:
             return None

@@ -1,4 +1,4 @@
-"""``Content-Encoding`` of web responses and stored objects: the codings that it lists, and decompression of gzip.
+"""Parsing of the ``Content-Encoding`` of web responses and stored objects, and decompression of gzip.
 
 Source: RFC 9110, 8.4.
 """
@@ -20,11 +20,11 @@ _LEAST_BLOCK_BYTES, _BLOCK_BYTES = 1 << 10, 1 << 20
 def gzip_layers(content_encoding: str | None) -> int:
     """Return how many times data is gzipped according to its ``Content-Encoding``.
 
-    Words that change no bytes are ignored: ``identity``, ``aws-chunked``, which S3 keeps from the upload, and mistakes
-    such as ``utf-8``.
+    Other words are ignored: ``identity``, mistakes such as ``utf-8``, and ``aws-chunked``, which describes an upload to
+    S3 but stays in the object's metadata.
 
     Raises:
-        StorageError: one of the codings cannot be decoded.
+        StorageError: one of the codings is not supported.
     """
     codings = [word.strip().lower() for word in (content_encoding or "").split(",")]
     unsupported = [coding for coding in codings if coding in _UNSUPPORTED]
@@ -35,7 +35,9 @@ def gzip_layers(content_encoding: str | None) -> int:
 
 
 def without_gzip(data: bytes, layers: int, max_bytes: int) -> bytes:
-    """Decompress data that is gzipped `layers` times; stop at data that is not gzipped, where the header is wrong.
+    """Decompress data that is gzipped `layers` times according to its ``Content-Encoding``.
+
+    Stops early at data that is not gzipped: the header was wrong.
 
     Raises:
         StorageError: the decompressed data exceeds `max_bytes`, or the data is truncated or damaged.

@@ -1,7 +1,7 @@
-"""Deadline for a whole read, whatever it waits for.
+"""Deadline for a whole read, whatever the read waits for.
 
-A socket timeout limits each wait, not the total: a server may send one byte now and then forever. A `Deadline` shuts
-down the sockets of a read when its time is up.
+A socket timeout limits each wait, not the total: a server may keep sending single bytes forever. A `Deadline` shuts
+down the sockets of a read when the time is up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _current = threading.local()
 
 
 class TimedOut(StorageError):
-    """Error of a read, or of one request in it, that took too long."""
+    """A read, or one of its requests, took too long."""
 
 
 class Deadline:
@@ -80,16 +80,16 @@ class Deadline:
             self._paused_at = None
 
     def shut_down_in_time(self, duplicate: socket.socket) -> None:
-        """Shut down a connection when the time is up, which wakes any thread blocked on it.
+        """Register a connection to be shut down when the time is up, which wakes any thread blocked on it.
 
         Args:
-            duplicate: duplicate of the connection's socket; closed with the deadline.
+            duplicate: duplicate of the connection's socket; `let_go` closes it.
         """
         with self._lock:
             self._sockets.append(duplicate)
 
     def let_go(self) -> None:
-        """Release all connections, so that none of them is shut down."""
+        """Release all connections, so that this deadline no longer shuts them down."""
         with self._lock:
             for duplicate in self._sockets:
                 duplicate.close()

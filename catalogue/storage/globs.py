@@ -19,12 +19,11 @@ from catalogue.storage.values import Listed
 def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> Iterator[Listed]:
     """Yield every file below a folder, except hidden files and files in hidden folders.
 
-    A folder below it that cannot be listed is yielded with its error. A remote folder that does not exist yields
-    nothing.
+    A subfolder that cannot be listed is yielded with its error. A remote folder that does not exist yields nothing.
 
     Args:
         folder: folder to search.
-        left_out: counter of the omitted files, by hidden name.
+        left_out: counter to update with the omitted files, by the name of the hidden file or folder.
 
     Raises:
         StorageError: the folder cannot be listed.
@@ -39,9 +38,10 @@ def in_folder(folder: str, left_out: collections.Counter[str] | None = None) -> 
 
 
 def matches(pattern: str) -> Iterator[Listed]:
-    """Return the files that match a glob. Files that are hidden or in hidden folders match only if the glob names one.
+    """Return the files that match a glob.
 
-    A folder that may hold such files but cannot be listed is returned with its error.
+    Hidden files, and files in hidden folders, match only if a component of the glob is a hidden name. A folder that may
+    hold matching files but cannot be listed is returned with its error.
 
     Raises:
         StorageError: the folder of the glob cannot be listed.
@@ -69,19 +69,19 @@ def _split(pattern: str) -> tuple[str, str]:
 
 
 def _matcher(folder: str, pattern: str) -> Callable[[str], bool]:
-    """Return a predicate for paths below `folder`. Hidden files match only if the pattern names a hidden one."""
+    """Return a predicate for paths below `folder`. Hidden files match only if the pattern contains a hidden name."""
     expression, start = re.compile(_expression(pattern)), len(folder.rstrip("/")) + 1
     hidden_too = not is_visible(pattern)
     return lambda path: bool(expression.fullmatch(path[start:])) and (hidden_too or is_visible(path[start:]))
 
 
 def _folder_matcher(folder: str, pattern: str) -> Callable[[str], bool]:
-    """Return a predicate for the folders below `folder` that may hold files which match."""
+    """Return a predicate that tells whether a folder below `folder` may hold matching files."""
     start, hidden_too = len(folder.rstrip("/")) + 1, not is_visible(pattern)
     expressions = [re.compile(_expression(part)) for part in pattern.partition("**")[0].split("/")[:-1]]
 
     def leads(path: str) -> bool:
-        pairs = zip(expressions, path[start:].split("/"), strict=False)  # the deeper one may match anything
+        pairs = zip(expressions, path[start:].split("/"), strict=False)  # deeper components are not compared
         return all(own.fullmatch(name) for own, name in pairs) and (hidden_too or is_visible(path[start:]))
 
     return leads

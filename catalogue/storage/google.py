@@ -1,6 +1,8 @@
-"""Store for ``gs://``: reads use obstore; lists, writes, copies and deletes use google-cloud-storage.
+"""Store for ``gs://``.
 
-Credentials are Application Default Credentials. ``STORAGE_EMULATOR_HOST`` selects an emulator, which needs none.
+Objects are read with obstore. Listing, writing, copying and deleting, and reading keys that obstore cannot address, use
+google-cloud-storage. Credentials are Application Default Credentials. ``STORAGE_EMULATOR_HOST`` selects an emulator,
+which needs no credentials.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from catalogue.storage.values import Admit, Content, Listed, admitted_size
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _FIELDS = "items(name,size,generation),nextPageToken"
-# Without it the server decompresses objects with Content-Encoding: gzip and omits the length, which obstore needs.
+# Without this header, the server decompresses objects with Content-Encoding: gzip and omits the length, which obstore
+# needs.
 # Source: https://cloud.google.com/storage/docs/transcoding
 _AS_STORED = {"Accept-Encoding": "gzip"}
 _PREFIX_FIELDS = "prefixes,nextPageToken"
@@ -66,7 +69,7 @@ class GoogleStore:
         self._lock, self._buckets = threading.Lock(), dict[str, ObjectReads]()
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
-        """See `Store`. A conditional read gets the generation first: obstore cannot use it as a condition."""
+        """See `Store`. The generation is compared first, since obstore does not support it as a condition."""
         bucket, key = named(location)
         if unless is not None:
             found = self.stat(location)
@@ -106,7 +109,7 @@ class GoogleStore:
             return Listed(location, blob.size, str(blob.generation))
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
-        """See `Store`. The server filters by glob, and returns only names, sizes and generations."""
+        """See `Store`. The server filters by the glob, and returns only names, sizes and generations."""
         bucket, prefix = folder_of(folder)
         matching = {"match_glob": _server_glob(prefix + pattern)} if pattern else {}
         with _translated_errors():
@@ -209,7 +212,8 @@ def _translated_errors() -> Iterator[None]:
 def _server_glob(pattern: str) -> str:
     """Translate `pattern` into a server-side glob that matches at least the same names.
 
-    ``**/`` has another meaning on the server. Brackets, braces and backslashes may too, so the glob ends before them.
+    On the server, ``**/`` has another meaning. Brackets, braces and backslashes may have one, too, so the first of them
+    and the rest of the glob become ``**``.
     """
     plain = re.split(r"[\[\]{}\\]", pattern, maxsplit=1)[0]
     return plain.replace("**/", "**") + ("**" if plain != pattern else "")

@@ -20,9 +20,9 @@ _LAST_READS, _TIMED_OUT = 8, 4
 class Hosts:
     """Web hosts that this process reads from.
 
-    A host is skipped for a minute once 4 of its last 8 requests have timed out. After that, one more timeout is enough
-    to skip it again. (pybreaker and circuitbreaker count consecutive failures instead, so a host that answers some of
-    its requests never trips them.)
+    A host is skipped for a minute once 4 of its last 8 requests have timed out. If the next request after that times
+    out, too, the host is skipped again. (The packages pybreaker and circuitbreaker count consecutive failures instead,
+    so a host that answers every other request would never be skipped.)
     """
 
     def __init__(self) -> None:

@@ -12,9 +12,9 @@ _WHOLE_FILE = (200, 203)  # 203: a proxy has transformed the file
 
 
 def reason_of(status: int) -> Reason | None:
-    """Return the reason for the HTTP status of a read; None if the response holds the whole file.
+    """Return the failure reason for the HTTP status of a read; None if the response holds the whole file.
 
-    Other 2xx statuses are failures: 202 is the challenge of some firewalls, and 206 holds only a part of the file.
+    Other 2xx statuses are failures: some firewalls send a challenge with 202, and 206 holds only a part of the file.
     """
     if status in _WHOLE_FILE:
         return None

@@ -43,8 +43,8 @@ class LocalStore:
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
         """Read a regular file, without blocking if it is replaced by a pipe at the last moment."""
         with translated_errors():
-            # Check the path first, since opening a device may have side effects, and again after opening, since it may
-            # have changed.
+            # Check before opening, since opening a device may have side effects, and again afterwards, since the file
+            # may have been replaced.
             _check_regular(os.stat(location), location)
             with open(location, "rb", buffering=0, opener=_open_without_blocking) as file:
                 status = os.fstat(file.fileno())
@@ -70,10 +70,11 @@ class LocalStore:
         return Listed(location, status.st_size, _version(status)) if stat.S_ISREG(status.st_mode) else None
 
     def files(self, folder: str, pattern: str | None) -> Iterator[Listed]:
-        """Yield every file below a folder, and every sub-folder that cannot be listed, sorted by name.
+        """Yield every file below a folder, and every subfolder that cannot be listed, sorted by name in each folder.
 
-        Symlinks are followed, but no folder is walked twice: a link into `folder` is skipped, since its target is
-        listed under its own path. A glob of fixed depth, without ``**``, follows links like a shell.
+        Symlinks are followed, but no folder is walked twice: a link to a visible folder below `folder` is skipped,
+        since that folder is listed under its own path. A glob of fixed depth, without ``**``, follows all links, as a
+        shell does.
         """
         depth = None if pattern is None or "**" in pattern else pattern.count("/")
         with translated_errors():
@@ -87,9 +88,10 @@ class LocalStore:
             return sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry))
 
     def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
-        """Write to a temporary file, then rename or link it into place, so that no reader sees a partial file.
+        """Write to a temporary file, then rename or hard-link it into place, so that no reader sees a partial file.
 
-        Creates missing folders. The write is durable: the file and its name survive a power failure.
+        Creates missing folders. The write is durable: the file and its name survive a power failure. On file systems
+        without hard links, readers may see a partial file if `only_if_absent` is set, see `_linked`.
         """
         target = Path(location)
         with translated_errors():
@@ -109,7 +111,10 @@ class LocalStore:
                 new.unlink(missing_ok=True)
 
     def copy(self, source: str, target: str) -> None:
-        """Create a hard link, or copy the bytes if the file system has no hard links. The copy is durable."""
+        """Create a hard link, or copy the bytes if that fails, as on file systems without hard links.
+
+        The new file is durable.
+        """
         with translated_errors():
             folder = Path(target).parent
             folder.mkdir(parents=True, exist_ok=True)
@@ -163,9 +168,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def _linked(new: Path, target: Path) -> bool:
-    """Hard-link a file to a second name. Return False if that name exists.
+    """Create a hard link `target` to the file `new`. Return False if `target` exists.
 
-    Without hard links, as on exFAT or a bucket mounted with FUSE, copy it; readers may then see a partial file.
+    Without hard links, as on exFAT or a bucket mounted with FUSE, the file is copied, and readers may see a part of it.
     """
     try:
         os.link(new, target)
@@ -201,7 +206,7 @@ def _check_regular(status: os.stat_result, path: str) -> None:
 
 
 def _version(status: os.stat_result) -> str:
-    """Return size, mtime and ctime. Programs cannot set ctime: it detects a replacement of equal size and mtime."""
+    """Return size, mtime and ctime. Programs cannot set ctime, so it reveals replacements with equal size and mtime."""
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
@@ -215,7 +220,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _listed(entry: os.DirEntry[str]) -> Listed:
     try:
         status = entry.stat()
-    except OSError:  # a dangling symlink or a symlink loop: reading it reports the reason
+    except OSError:  # a dangling symlink or a symlink loop: reading the file reports the reason
         return Listed(entry.path)
     return Listed(entry.path, status.st_size, _version(status))
 
@@ -226,7 +231,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _entries_of(folder: os.DirEntry[str]) -> list[os.DirEntry[str]] | Listed:
-    """Return the entries of a sub-folder; if it cannot be listed, the folder with its error."""
+    """Return the entries of a subfolder, or a `Listed` with the error if the subfolder cannot be listed."""
     try:
         with translated_errors():
             return _entries(folder.path)
@@ -235,7 +240,7 @@ def _entries_of(folder: os.DirEntry[str]) -> list[os.DirEntry[str]] | Listed:
 
 
 def _walk(entries: Iterable[os.DirEntry[str]], depth: int) -> Iterator[Listed]:
-    """Yield the files among entries and below them, at most `depth` folders deep."""
+    """Yield the files among the entries and up to `depth` levels below, and subfolders that cannot be listed."""
     for entry in entries:
         if not _is_folder(entry):
             yield _listed(entry)
@@ -248,7 +253,9 @@ def _walk(entries: Iterable[os.DirEntry[str]], depth: int) -> Iterator[Listed]:
 
 
 class _WalkOnce:
-    """Files below a folder, each folder walked once, hidden folders last because a visible link may lead into one.
+    """Files below a folder, each folder walked once.
+
+    Hidden folders are walked last, since a visible link may lead into one of them.
 
     Args:
         folder: root of the walk.
@@ -281,7 +288,7 @@ class _WalkOnce:
                     stack.append(iter(inner))
 
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
-        """Return whether a folder is not walked yet and will not be walked under its own path."""
+        """Return whether to walk a folder: it has not been walked, and will not be walked under its own path."""
         real = os.path.realpath(entry.path)
         if real in self._walked:
             return False

@@ -1,4 +1,4 @@
-"""Files that are written incrementally and appear, complete, on commit."""
+"""Files that are written incrementally and become visible only when they are complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IN_MEMORY = 16 << 20
 
 
 class NewFile(io.BufferedIOBase):
-    """Writable file that becomes visible with `commit` and leaves nothing behind if closed without it.
+    """Writable file that becomes visible with `commit`, and leaves nothing behind if it is closed without a commit.
 
     A local file is written to a temporary file in the same folder. A remote file is buffered in memory, or in a
     temporary file if it is large, and uploaded on commit.
@@ -26,7 +26,7 @@ class NewFile(io.BufferedIOBase):
         path: local or remote path; missing folders are created.
 
     Raises:
-        StorageError: the file cannot be written. Every method may raise it.
+        StorageError: the file cannot be written. `write` and `commit` may raise this error, too.
     """
 
     def __init__(self, path: str) -> None:

@@ -1,8 +1,8 @@
 """Object store reads through obstore, shared by ``gs://``, ``s3://`` and Azure.
 
 obstore's synchronous ``get`` uses a fifth of the CPU time of the vendors' clients (see `benchmarks.slow_storage`). It
-signs requests, retries, and honors the proxy environment variables. It treats the key ``/a`` as ``a``, so unusual keys
-are read with another client, see `is_plain`.
+signs requests, retries, and honors the proxy environment variables. It treats the key ``/a`` as ``a``, so such keys
+are read with the vendor's client, or rejected on Azure, see `is_plain`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Credentials:
 
 
 def named(location: str) -> tuple[str, str]:
-    """Split an object's location into bucket or container, and key.
+    """Split an object's location into its bucket (or container) and key.
 
     Raises:
         StorageError: the location does not name an object.
@@ -114,7 +114,7 @@ def named(location: str) -> tuple[str, str]:
 
 
 def folder_of(location: str) -> tuple[str, str]:
-    """Split a folder's location into bucket or container, and key prefix.
+    """Split a folder's location into its bucket (or container) and key prefix.
 
     Raises:
         StorageError: the location does not name a bucket.
@@ -126,7 +126,7 @@ def folder_of(location: str) -> tuple[str, str]:
 
 
 def is_plain(key: str) -> bool:
-    """Return whether obstore can address a key: no segment is empty, ``.`` or ``..``, no control characters."""
+    """Return whether obstore can address a key: no control characters, and no segment is empty, ``.`` or ``..``."""
     return not _CONTROL.search(key) and not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
@@ -145,7 +145,7 @@ class ObjectReads:
         self._store, self._version_of, self._credential_error = store, version_of, credential_error
 
     def read(self, key: str, max_bytes: int, admit: Admit, if_none_match: str | None = None) -> Content | None:
-        """Read a whole object, decompressed if ``Content-Encoding`` is gzip; None if its ETag is `if_none_match`."""
+        """Read a whole object and undo a ``Content-Encoding`` of gzip. Return None if its ETag is `if_none_match`."""
         options: Any = {"if_none_match": if_none_match} if if_none_match is not None else None
         admission = Admission(admit, max_bytes)
         with self.translated_errors():
@@ -204,7 +204,7 @@ class ObjectReads:
 
 
 class _Ranges(io.RawIOBase):
-    """Object as a seekable raw file, read in ranges."""
+    """Seekable raw file that reads an object in ranges."""
 
     def __init__(self, reads: ObjectReads, key: str, found: Listed) -> None:
         self._reads, self._key, self._version = reads, key, found.version
@@ -242,5 +242,5 @@ def _reason_of(error: BaseException) -> Reason:
 
 
 def _short(error: BaseException) -> str:
-    """Return the first line of obstore's message, without the dump of its structures that follows."""
+    """Return the first line of obstore's message, without the debug output that follows."""
     return str(error).split("\n", 1)[0].strip()

@@ -1,4 +1,4 @@
-"""File operations that work the same on local paths and on every remote storage."""
+"""File operations with one interface for local paths and all remote storage."""
 
 from __future__ import annotations
 
@@ -33,21 +33,22 @@ def read(
     unless: str | None = None,
     access: Access = EVERYTHING,
 ) -> Content | None:
-    """Read a whole file or object, but never much more than `max_bytes` of it.
+    """Read a whole file or object. Reading stops soon after `max_bytes` if the file is larger.
 
     Args:
         location: local path or URI.
         max_bytes: largest permitted size in bytes.
-        admit: callback that receives the size (an estimate if unknown) before the read, and blocks until there is room.
-        unless: version to skip: a file that still has it is not read.
+        admit: callback that receives the size (an estimate if unknown) before the read, and blocks until that much
+            memory is available.
+        unless: version that the caller already knows. A file that still has this version is not read.
         access: allowlist of readable locations.
 
     Returns:
         Bytes, version and hash; None if the version is `unless`.
 
     Raises:
-        StorageError: the file cannot be read, or is too large.
-        UserError: the scheme needs an extra that is not installed.
+        StorageError: the file cannot be read, is too large, or is not permitted by `access`.
+        UserError: the scheme needs a package that is not installed.
     """
     if not is_unicode(location):
         raise StorageError(Reason.READ_FAILED, f"{location!r} is not UTF-8: rename it")
@@ -56,12 +57,12 @@ def read(
 
 
 def open_file(path: str) -> BinaryIO:
-    """Open a file for reading, seekable. Raises StorageError."""
+    """Open a seekable file for reading. Raises StorageError."""
     return store_of(path).open(path)
 
 
 def read_bytes(path: str) -> bytes:
-    """Return a consistent snapshot of a file of any size, even if others replace it. Raises StorageError."""
+    """Return the content of a file of any size, from before or after a concurrent replacement. Raises StorageError."""
     content = store_of(path).read(path, _ANY_SIZE, _admit_all, None, EVERYTHING)
     assert content is not None
     return content.data
@@ -85,13 +86,13 @@ def list_files(folder: str, pattern: str | None = None) -> Iterator[Listed]:
         pattern: glob relative to the folder, see `catalogue.storage.globs`. Files that do not match may be omitted.
 
     Raises:
-        StorageError: the folder, or one below it, cannot be listed.
+        StorageError: the folder or a subfolder cannot be listed.
     """
     return map(Listed.checked, list_all(folder, pattern))
 
 
 def list_all(folder: str, pattern: str | None = None) -> Iterator[Listed]:
-    """List files as `list_files` does, and the folders below that cannot be listed, each with its error.
+    """List files as `list_files` does, but yield subfolders that cannot be listed instead of raising their errors.
 
     Raises:
         StorageError: the folder itself cannot be listed.
@@ -129,8 +130,9 @@ def write_text(path: str, content: str) -> None:
 def create(path: str, content: bytes) -> bool:
     """Create a file only if it does not exist.
 
-    If several callers race, exactly one succeeds, provided that their contents differ, such as random tokens. The
-    contents are compared because a retried request may find the file that it has already written.
+    If several callers race, exactly one succeeds, provided that each writes different content, such as a random token.
+    (Beam's file systems do not guarantee this.) An existing file is compared with `content`, because it may have been
+    written by the first attempt of a retried request.
 
     Returns:
         Whether the file has this content.
@@ -151,7 +153,7 @@ def _has_content(path: str, content: bytes) -> bool:
 
 
 def copy(source: str, target: str) -> None:
-    """Copy a file between any two paths. Copies within one storage use its native copy. Raises StorageError."""
+    """Copy a file between any two paths. Within one storage, `Store.copy` is used. Raises StorageError."""
     store = store_of(source)
     if store is store_of(target) and scheme(source) == scheme(target):
         store.copy(source, target)
@@ -161,7 +163,7 @@ def copy(source: str, target: str) -> None:
 
 
 def copy_all(paths: Iterable[tuple[str, str]]) -> None:
-    """Copy files in parallel, each pair from source to target. Raises StorageError."""
+    """Copy files in parallel, given pairs of source and target. Raises StorageError."""
     for_each(lambda pair: copy(*pair), paths)
 
 
@@ -170,7 +172,7 @@ def remove(path: str) -> None:
     if is_remote(path):
         store = store_of(path)
         store.delete([file.location for file in list_files(path)])
-        if is_file(path):  # or an empty folder, in a storage that has real folders
+        if is_file(path):  # or, in a storage that has real folders, an empty folder
             store.delete([path])
         return
     try:
@@ -192,7 +194,7 @@ def check_new_folder(path: str, flag: str) -> None:
         flag: flag that names the folder, for the error message.
 
     Raises:
-        UserError: the folder exists, or cannot be created.
+        UserError: the folder exists and is not an empty local folder, or cannot be created or read.
     """
     if is_remote(path):
         try:

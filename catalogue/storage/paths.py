@@ -1,4 +1,4 @@
-"""Parsing of locations, local paths and URIs, without access to remote storage."""
+"""Parsing of locations (local paths and URIs) without access to remote storage."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def without_file_scheme(uri: str) -> str:
         authority, slash, path = path[2:].partition("/")
         host, path = authority.rpartition("@")[2], slash + path
     if host.lower() not in ("", "localhost"):
-        raise ValueError(f"names the host {host!r}, but only local files can be read: mount it and give the local path")
+        raise ValueError(
+            f"names the host {host!r}, but only local files can be read: mount the share and give the local path"
+        )
     if not path.startswith("/"):
         raise ValueError("has no absolute path: write file:///PATH")
     try:
@@ -87,7 +89,7 @@ def is_temporary(name: str) -> bool:
 
 
 def check(path: str) -> None:
-    """Reject, before any work is done, a path whose scheme cannot hold manifests, models or runs.
+    """Reject, before any work is done, a path where manifests, models or runs cannot be stored.
 
     Raises:
         UserError: the path is on the web, or its scheme needs an extra that is not installed.

@@ -16,13 +16,13 @@ _opened: dict[str, Store | StorageError] = {}
 
 
 def store_of(location: str) -> Store:
-    """Return the store of a location; each kind has one store per process.
+    """Return the store of a location. Each kind of storage has one store per process.
 
-    A failure for lack of credentials is cached, since the search for credentials takes seconds.
+    A failure to find credentials is cached, since the search for credentials takes seconds.
 
     Raises:
         StorageError: the store cannot be opened.
-        UserError: the store needs an extra that is not installed.
+        UserError: the store needs a package that is not installed.
     """
     kind = _KINDS.get(scheme(location), "other")
     with _lock:

@@ -12,12 +12,15 @@ from typing import BinaryIO, Protocol
 from catalogue.reasons import Reason, StorageError
 from catalogue.storage.access import Access
 
-UNKNOWN_SIZE = 1 << 20  # bytes, if a server does not announce a size
-STALE_SECONDS = 5.0  # a response that was kept waiting longer is requested again
+UNKNOWN_SIZE = 1 << 20  # assumed size in bytes if a server does not announce one
+STALE_SECONDS = 5.0  # a response that waited longer than this for memory is requested again
 _BLOCK_BYTES = 1 << 20
 
 Admit = Callable[[int], None]
-"""Callback that receives the size in bytes before a read and blocks until there is room; 0 releases the room."""
+"""Callback that receives the size in bytes before a read, and blocks until that much memory is available.
+
+A later call for the same read replaces the size; 0 releases the memory.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Listed:
     Attributes:
         location: local path or URI.
         size: size in bytes; None if unknown.
-        version: identifier of its state: an ETag, a generation, or size and modification time; None if unknown.
-        error: error of a folder below the listed one that cannot be listed; None for a file.
+        version: identifier of the file's state: an ETag, a generation, or size and modification time; None if unknown.
+        error: the error, if this is a folder that cannot be listed; None for a file.
     """
 
     location: str
@@ -37,7 +40,7 @@ class Listed:
     error: StorageError | None = None
 
     def checked(self) -> Listed:
-        """Return this file. Raises StorageError if it is a folder that cannot be listed."""
+        """Return this entry. Raises StorageError if it is a folder that cannot be listed."""
         if self.error:
             raise self.error
         return self
@@ -64,13 +67,16 @@ class Content:
 
 
 class Store(Protocol):
-    """Interface of a storage. Thread-safe. Every method may raise `StorageError`."""
+    """Interface of a kind of storage. Thread-safe. Every method may raise `StorageError`."""
 
     def read(self, location: str, max_bytes: int, admit: Admit, unless: str | None, access: Access) -> Content | None:
-        """Read a whole file; None if its version is `unless`. The caller has checked the location against `access`."""
+        """Read a whole file. Return None if its version is `unless`.
+
+        The caller has checked the location against `access`; a store checks redirects.
+        """
 
     def open(self, location: str) -> BinaryIO:
-        """Open a file for reading, seekable."""
+        """Open a seekable file for reading."""
 
     def stat(self, location: str) -> Listed | None:
         """Return size and version of a file; None if it does not exist."""
@@ -85,7 +91,7 @@ class Store(Protocol):
         """Return the names of a folder's direct subfolders; None if the folder does not exist."""
 
     def upload(self, location: str, file: BinaryIO, *, only_if_absent: bool) -> bool:
-        """Write a file atomically. Return False if `only_if_absent` and the file exists."""
+        """Write a file atomically. Return False if `only_if_absent` is set and the file exists."""
 
     def copy(self, source: str, target: str) -> None:
         """Copy a file within this storage."""
@@ -103,7 +109,7 @@ def too_many_bytes(max_bytes: int) -> StorageError:
 
 
 def admitted_size(announced: int | None, max_bytes: int) -> int:
-    """Return the number of bytes to admit: the announced size, or an estimate if there is none.
+    """Return the number of bytes to admit: the announced size, or an estimate if no size is announced.
 
     Raises:
         StorageError: the announced size exceeds `max_bytes`.
@@ -119,7 +125,7 @@ def whole(file: BinaryIO | io.RawIOBase, size: int, max_bytes: int) -> bytes:
     """Read a file to its end, even if it has grown beyond `size`.
 
     Raises:
-        StorageError: the file exceeds `max_bytes`, or would block.
+        StorageError: the file exceeds `max_bytes`, or reading it would block.
     """
     blocks, left, wanted = list[bytes](), max_bytes + 1, min(size, max_bytes) + 1
     while block := _read(file, wanted):
@@ -133,18 +139,18 @@ def whole(file: BinaryIO | io.RawIOBase, size: int, max_bytes: int) -> bytes:
 
 def _read(file: BinaryIO | io.RawIOBase, count: int) -> bytes:
     block = file.read(count)
-    if block is None:  # some system files would block, such as /proc/kmsg
+    if block is None:  # reading some system files would block, such as /proc/kmsg
         raise StorageError(Reason.READ_FAILED, "reading would block: the file has no more data yet and has not ended")
     return block
 
 
 class Admission:
-    """Admission of the bytes of one read, once, even if the read takes several requests.
+    """Memory admission for one read: several requests that announce the same size are admitted once.
 
-    Waiting for room can outlast an open response. A stale response must be requested again before its body is read.
+    An open response may go stale while it waits for memory. It must then be requested again before its body is read.
 
     Args:
-        admit: callback that waits for room, see `Admit`.
+        admit: callback that waits for memory, see `Admit`.
         max_bytes: size limit of the read.
     """
 

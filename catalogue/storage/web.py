@@ -1,4 +1,4 @@
-"""Store for ``http://`` and ``https://``: reads use requests, with a per-host concurrency limit and a deadline."""
+"""Store for ``http://`` and ``https://``, based on requests, with a per-host concurrency limit and a deadline."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _ASCII = "".join(map(chr, range(128)))
 class WebStore:
     """Read-only store for the web. See `catalogue.storage.values.Store`.
 
-    The version of an image is its ETag, or its Last-Modified date. Redirects are followed here, one by one, so that
-    each target can be checked. Cookies are kept only for the redirects of one image, and ``~/.netrc`` is not read. User
-    and password in a URL are sent to its host.
+    The version of an image is its ETag; without an ETag, its Last-Modified date. Redirects are followed here, one by
+    one, so that each target can be checked. Cookies are kept only for the redirects of one image, and ``~/.netrc`` is
+    not read. User and password in a URL are sent to its host.
 
-    The deadline of a read covers redirects, headers, body, backoff and retries. Only the wait for a free slot at the
-    host does not count.
+    The deadline of a read covers redirects, headers, body, backoff and retries. Waiting for a free slot at the host
+    does not count, and neither does waiting for memory if `admit` pauses the deadline.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class WebStore:
                         admission = Admission(admit, max_bytes)
                         return self._follow(location, max_bytes, admission, unless, access, route, deadline)
                 except StorageError as error:
-                    admit(0)  # release the memory during backoff: other reads wait for it
+                    admit(0)  # release the memory during backoff: other reads may be waiting for memory
                     wait = wait_before(error, retry)
                     if wait is None or wait >= deadline.remaining():
                         raise
@@ -128,7 +128,7 @@ class WebStore:
                 _check_status(response)
                 if admission.is_fresh_after(_announced_size(response, max_bytes)):
                     return _content(response, max_bytes, deadline)
-            # The response went stale while waiting for memory. The memory is admitted now, so ask again in this slot.
+            # The response went stale while waiting for memory. The memory is reserved now: request again in this slot.
 
     def stat(self, location: str) -> Listed | None:
         """Return the location without a request: any URL may be a file."""
@@ -219,7 +219,7 @@ def _target(response: requests.Response) -> str | None:
 
 
 def _redirected(url: str, target: str) -> str:
-    """Return the absolute URL of a redirect. On the same host it keeps user and password, as in browsers.
+    """Return the absolute URL of a redirect. User and password are kept within one origin, as in browsers.
 
     Raises:
         StorageError: the target is not an HTTP URL.
@@ -260,7 +260,10 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _announced_size(response: requests.Response, max_bytes: int) -> int | None:
-    """Return the announced bytes, for gzip at least an estimate of the decompressed size; None if not announced."""
+    """Return the announced size in bytes; None if no size is announced.
+
+    For gzip, return at least an estimate of the size after decompression.
+    """
     announced = response.headers.get("Content-Length", "")
     if not announced.isdecimal():
         return None

@@ -1,6 +1,7 @@
 """HTTP connections of `catalogue.storage.web`.
 
-They end with the deadline of their current read, and connect only to addresses that its route permits.
+A connection ends with the deadline of the read that uses it, and connects only to addresses that the read's `Route`
+permits.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ class Adapter(HTTPAdapter):
 
 
 class _Connection(HTTPConnection):
-    """Connection under the deadline and the route of the current read.
+    """Connection subject to the deadline and the route of the current read.
 
-    The deadline covers the socket from its creation, since a TLS handshake may take forever, too. The route is also
-    checked when a connection of an earlier read is reused.
+    The deadline already covers the TLS handshake, since a server may stall it forever. The route is also checked when a
+    connection of an earlier read is reused.
     """
 
     def _new_conn(self) -> socket.socket:

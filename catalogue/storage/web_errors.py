@@ -24,7 +24,7 @@ class PassingError(StorageError):
 
     Attributes:
         retries: maximum number of retries.
-        wait: seconds of the server's Retry-After header; None if the header is missing or invalid.
+        wait: seconds to wait according to the server's Retry-After header; None without a valid header.
     """
 
     def __init__(self, message: str, retries: int, wait: float | None = None) -> None:
@@ -33,7 +33,12 @@ class PassingError(StorageError):
 
 
 def wait_before(error: StorageError, retry: int) -> float | None:
-    """Return the backoff in seconds before the next retry; None if the error is not retried again."""
+    """Return the backoff in seconds before the next retry; None if there is no further retry.
+
+    Args:
+        error: error of the last attempt.
+        retry: number of retries so far.
+    """
     retries = error.retries if isinstance(error, PassingError) else 1 if isinstance(error, TimedOut) else 0
     if retry >= retries:
         return None
@@ -47,7 +52,7 @@ def translated_errors(url: str, deadline: Deadline | None = None) -> Iterator[No
 
     Args:
         url: URL of the request.
-        deadline: deadline of the read, or None while the request is prepared: then a ValueError is about the URL.
+        deadline: deadline of the read; None while the request is prepared, when a ValueError means an invalid URL.
     """
     try:
         yield

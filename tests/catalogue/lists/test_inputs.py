@@ -446,7 +446,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     ),
     "gzipped Parquet": ("list.parquet.gz", gzip.compress(parquet(ROWS)), "is a gzipped Parquet file: unpack it"),
     "half a Parquet": ("list.parquet", parquet(ROWS)[:-50], "is not a complete Parquet file"),
-    "no Parquet": ("list.parquet", b"uri\n", "is not a Parquet file, unlike its extension: rename it"),
+    "no Parquet": ("list.parquet", b"uri\n", "is not a Parquet file, despite its extension: rename it"),
     "half a gzip": ("list.csv.gz", gzip.compress(delimited(","))[:40], "is truncated or damaged"),
     "a tab for a comma": ("list.tsv", b"uri,sku\n", "has no column 'uri', only uri,sku"),
 }

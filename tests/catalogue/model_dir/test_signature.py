@@ -86,7 +86,8 @@ def test_keys_that_are_none(model_copy: Path, tmp_path: Path, keys: tuple[str, s
         with pytest.raises(UserError, match=r"--require-signature key\.pub is not an elliptic-curve public key"):
             signature.check_public_key(public, "key.pub")
     for private in (tmp_path / "none", tmp_path, tmp_path / "key.pub"):
-        with pytest.raises(UserError, match=f"--key {private} is not an elliptic-curve private key"):
+        message = f"cannot sign with --key {private}, which must be an elliptic-curve private key"
+        with pytest.raises(UserError, match=message):
             signature.sign(model_copy, str(private))
 
 
@@ -95,7 +96,7 @@ def test_a_key_of_another_kind_is_named_as_such(model_copy: Path, tmp_path: Path
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (tmp_path / "ed.pem").write_bytes(private)
-    with pytest.raises(UserError, match=r"is not an elliptic-curve private key: it has another key type$"):
+    with pytest.raises(UserError, match=r"which must be an elliptic-curve private key: it has another key type$"):
         signature.sign(model_copy, str(tmp_path / "ed.pem"))
 
 
