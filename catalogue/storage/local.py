@@ -111,20 +111,20 @@ class LocalStore:
                 new.unlink(missing_ok=True)
 
     def copy(self, source: str, target: str) -> None:
-        """Create a hard link, or copy the bytes if that fails, as on file systems without hard links.
+        """Create a hard link, or copy the bytes if `target` exists or the file system has no hard links.
 
-        The new file is durable.
+        The new file is durable. An existing file is replaced atomically.
         """
         with translated_errors():
             folder = Path(target).parent
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(source, target)
+                sync_folder(folder)
             except OSError:
-                with open(source, "rb") as reader, open(target, "wb") as writer:
-                    shutil.copyfileobj(reader, writer, 1 << 20)
-                    sync_file(writer)
-            sync_folder(folder)
+                if not (os.path.exists(target) and os.path.samefile(source, target)):
+                    with open(source, "rb") as reader:
+                        self.upload(target, reader, only_if_absent=False)
 
     def delete(self, locations: Iterable[str]) -> None:
         """See `Store`."""

@@ -161,6 +161,16 @@ def test_copies_do_without_links_where_there_are_none(
     assert (tmp_path / "new/part").read_text() == "rows"
 
 
+def test_copies_may_be_repeated_and_replace_other_files(tmp_path: Path) -> None:
+    """After a repeated copy, source and target are one file with two names: truncating one would empty both."""
+    (tmp_path / "a").write_text("rows")
+    (tmp_path / "c").write_text("other")
+    for target in ("b", "b", "c"):
+        storage.copy(str(tmp_path / "a"), str(tmp_path / target))
+    assert [(tmp_path / name).read_text() for name in "abc"] == ["rows", "rows", "rows"]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+
+
 def test_new_files_have_the_permissions_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     storage.write_text(f"{tmp_path}/a", "a")
