@@ -1,4 +1,4 @@
-"""Reads the chunks of PNG files: verifies checksums, removes chunks that Pillow does not need, and reads colors.
+"""Reads PNG chunks: verifies checksums, removes chunks that Pillow does not need, and reads code points and gamma.
 
 Source: https://www.w3.org/TR/png-3/
 """
