@@ -1,6 +1,6 @@
 """Reads the color description (CICP code points) from the sequence header of an AV1 image.
 
-It is needed for AVIF files without an ``nclx`` box.
+This description is needed for AVIF files without an ``nclx`` box.
 
 Source: AV1 Bitstream & Decoding Process Specification, version 1.0.0 with errata 1, sections 5.3 and 5.5.
 """

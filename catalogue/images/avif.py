@@ -31,7 +31,7 @@ def format_of(data: bytes) -> str | None:
 
 
 def with_major_brand(data: bytes) -> bytes:
-    """Return an AVIF file with a major brand that Pillow knows, instead of, for example, ``mif1``."""
+    """Return an AVIF file with a major brand that Pillow knows; brands such as ``mif1`` do not name the codec."""
     return data if data[8:12] in _AVIF else data[:8] + b"avif" + data[12:]
 
 

@@ -1,7 +1,7 @@
 """Detects TIFFs that Pillow does not decode correctly, and rewrites or rejects them. Part of the image policy.
 
 A TIFF can store its samples in hundreds of ways. Pillow rejects some, and silently decodes a few wrongly.
-`tests/catalogue/images/test_tiff.py` tests those that tifffile can write.
+`tests/catalogue/images/test_tiff.py` tests each kind that tifffile can write.
 """
 
 from __future__ import annotations
