@@ -1,1 +1,1 @@
-"""Code shared by the trainer and the pipeline: images, lists, storage, model directory, command line and HTML."""
+"""Code shared by the trainer and the pipeline: images, lists of images, storage, model directories, CLI and HTML."""

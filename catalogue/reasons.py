@@ -6,7 +6,7 @@ import enum
 
 
 class Reason(enum.Enum):
-    """Reason for a failed image: its code in output files, whether it is transient, and a sentence for people."""
+    """Reason why an image failed: code in output files, whether the failure is transient, and a sentence for users."""
 
     NOT_FOUND = ("not_found", False, "The file or object does not exist, or its URI scheme is not supported.")
     PERMISSION_DENIED = (
@@ -32,7 +32,7 @@ class Reason(enum.Enum):
 
 
 class DataError(Exception):
-    """An image or a file that cannot be used.
+    """An image or a file cannot be used.
 
     Attributes:
         reason: kind of problem.
@@ -49,8 +49,8 @@ class DataError(Exception):
 
 
 class ImageError(DataError):
-    """The bytes of an image file cannot be decoded."""
+    """An image file is empty, damaged, not supported or outside the limits."""
 
 
 class StorageError(DataError):
-    """A read from or a write to a storage failed."""
+    """A storage operation failed or is not permitted."""

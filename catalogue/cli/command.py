@@ -31,13 +31,13 @@ def run(
     Args:
         command: function to run.
         prog: name of the command, for messages.
-        verbose: whether to show all logs on the terminal.
+        verbose: whether to show all logs on the terminal if there is no `log_file`.
         log_file: path of the log file; None for a temporary file, which is kept only after an unexpected error.
         is_last: whether the process ends with the command.
 
     Returns:
-        0: success; 1: failure; 2: an error that the user can fix; 130, 143, 129: interrupted by SIGINT (Ctrl-C),
-        SIGTERM or SIGHUP.
+        0: success; 1: failure; 2: an error that the user can fix; 130, 143 or 129: interrupted by SIGINT (Ctrl-C),
+        SIGTERM or SIGHUP, respectively.
     """
     kept = log_file
     try:
@@ -67,7 +67,10 @@ def _moved(log: str, folder: str) -> str | None:
 
 @contextlib.contextmanager
 def _interruptible(is_last: bool) -> Iterator[None]:
-    """Make SIGTERM and SIGHUP interrupt a command like Ctrl-C, but only once, so that the cleanup can finish."""
+    """Make SIGTERM and SIGHUP interrupt a command like Ctrl-C.
+
+    After the first interrupt, both are ignored, so that the cleanup can finish. Ctrl-C still interrupts the cleanup.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -79,7 +82,7 @@ def _interruptible(is_last: bool) -> Iterator[None]:
         raise Interrupted(number)
 
     for number, handler in handlers.items():
-        if handler in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores SIGHUP
+        if handler in (signal.SIG_DFL, signal.default_int_handler):  # not if ignored: nohup ignores SIGHUP
             signal.signal(number, interrupt)
     try:
         yield
@@ -90,7 +93,7 @@ def _interruptible(is_last: bool) -> Iterator[None]:
 
 
 def ignore_interrupts() -> None:
-    """Ignore interrupts until the command ends: its work is done, and its exit code must report that."""
+    """Ignore interrupts from now on: the work of the command is done, and its exit code must report that."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
@@ -99,9 +102,9 @@ def ignore_interrupts() -> None:
 def leave(code: int) -> NoReturn:
     """End the process with an exit code.
 
-    Threads of a failed command, such as those of Beam's workers, may still be running. They are abandoned and their
-    error output is discarded: a normal interpreter shutdown would wait for some threads and kill others inside C++
-    code, which aborts the process.
+    Threads of a failed command, such as Beam's worker threads, may still be running. They are abandoned and their error
+    output is discarded: a normal interpreter shutdown would wait for some threads, and kill others inside C++ code,
+    which would abort the process.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

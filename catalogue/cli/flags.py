@@ -1,4 +1,4 @@
-"""The argument parser of all commands, argument types, and flags shared by several commands."""
+"""Argument parser used by all commands, types of arguments, and flags shared by several commands."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from catalogue.cli.errors import UserError
 from catalogue.images.spec import DEFAULT_LIMITS, Limits
 from catalogue.storage.paths import without_file_scheme
 
-_FLAG_COLUMNS, _WIDE = 32, 100  # width of the flag column in the help, and the minimum width of the help to use it
+_FLAG_COLUMNS, _WIDE = 32, 100  # width of the flag column in the help, and the minimum width of the help for it
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Formats one flag per line where it fits, with non-trivial defaults."""
+    """Formats each flag on one line if it fits, and appends defaults other than None and False."""
 
     def __init__(self, prog: str) -> None:
         width = min(120, shutil.get_terminal_size().columns) - 2
@@ -29,12 +29,12 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser without abbreviations.
+    """An argument parser that does not accept abbreviated flags.
 
-    Its help groups the flags and ends with an example; its errors are one line.
+    The help has a short usage line and ends with an example. Errors are one line.
 
     Args:
-        example: a command line that works, for the help and the reference.
+        example: a working command line for the help and the reference.
     """
 
     def __init__(self, *, example: str = "", **options: object) -> None:
@@ -43,12 +43,12 @@ class Parser(argparse.ArgumentParser):
         self._given: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse the arguments, see `argparse`; keep them for the message of an error."""
+        """Parse arguments as `argparse` does, and keep them for error messages."""
         self._given = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 
     def format_help(self) -> str:
-        """Return the help, with a usage line that names only the required flags."""
+        """Return the help, with a usage line that lists only the required flags."""
         self.usage = self._short_usage()
         return super().format_help() + (f"\nexample: {self.example}\n" if self.example else "")
 
@@ -61,7 +61,10 @@ class Parser(argparse.ArgumentParser):
         return " ".join(["%(prog)s", *words, "[options]"])
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2 and a one-line message. A required flag may be missing because it is misspelled."""
+        """Exit with code 2 and a one-line message.
+
+        If a required flag is missing, it may be misspelled: the message suggests corrections for unknown flags.
+        """
         if "arguments are required" in message:
             named = (word.split("=")[0] for word in self._given if word.startswith("--"))
             for flag in (flag for flag in named if flag not in self.flags()):
@@ -75,7 +78,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def path(text: str) -> str:
-    """Parse a path or a ``file:`` URI. Reject an empty path, such as from an unset shell variable."""
+    """Parse a path or URI; a ``file:`` URI becomes a path. Reject an empty path, as from an unset shell variable."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty")
     try:
@@ -92,17 +95,17 @@ def separator(text: str) -> str:
 
 
 def positive_int(text: str) -> int:
-    """Parse an integer above 0."""
+    """Parse an integer from 1 to 2³¹ - 1."""
     return int(_number(text, int, lambda value: 0 < value < 2**31, "an integer from 1 to 2147483647"))
 
 
 def non_negative_int(text: str) -> int:
-    """Parse an integer of at least 0."""
+    """Parse an integer from 0 to 2³¹ - 1."""
     return int(_number(text, int, lambda value: 0 <= value < 2**31, "an integer from 0 to 2147483647"))
 
 
 def positive_ints(text: str) -> tuple[int, ...]:
-    """Parse comma-separated integers above 0; return an empty tuple for 0."""
+    """Parse comma-separated integers of at least 1; return an empty tuple for a single 0."""
     return () if text == "0" else tuple(positive_int(part) for part in text.split(","))
 
 
@@ -181,5 +184,11 @@ def limits(arguments: argparse.Namespace) -> Limits:
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags for log output."""
     group = parser.add_argument_group("logging")
-    group.add_argument("--verbose", action="store_true", help="show the logs of TensorFlow, Keras and Beam")
-    group.add_argument("--log-file", metavar="FILE", help="write those logs to a file (default: a temporary file)")
+    group.add_argument(
+        "--verbose", action="store_true", help="show the logs of TensorFlow, Keras and Beam (no effect with --log-file)"
+    )
+    group.add_argument(
+        "--log-file",
+        metavar="FILE",
+        help="write the logs of TensorFlow, Keras and Beam to a file (default: a temporary file)",
+    )

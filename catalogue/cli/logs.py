@@ -1,8 +1,8 @@
 """Terminal output and log redirection of commands.
 
-A command prints only its own messages. The output of TensorFlow, Keras and Beam, warnings and tracebacks go to a log
-file, even if C++ code or a worker process writes them directly to file descriptor 2; ``--verbose`` leaves them on the
-terminal. A temporary log file is kept only after an unexpected error.
+A command prints only its own messages. Warnings, tracebacks and the output of TensorFlow, Keras and Beam go to a log
+file, even if C++ code or a worker process writes directly to file descriptor 2. With ``--verbose`` and without
+``--log-file``, they stay on the terminal. A temporary log file is kept only after an unexpected error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _terminal: TextIO | None = None
 
 
 def prepare_process() -> None:
-    """Prepare the process to run a command, whatever environment it was started in.
+    """Prepare the process to run a command in any environment.
 
     Closed standard streams are redirected to the null device, and characters that cannot be encoded are replaced. For a
     user without a home directory, as in some containers, HOME is set to the temporary directory: otherwise libraries
@@ -46,7 +46,13 @@ def prepare_process() -> None:
 
 @contextlib.contextmanager
 def redirected(verbose: bool, log_file: str | None) -> Iterator[str | None]:
-    """Redirect logging and standard error, also that of C++ code, to a file; `say` and progress keep the terminal."""
+    """Redirect logs and standard error, including the output of C++ code, from the terminal to a log file.
+
+    `say` and progress stay on the terminal. If `verbose` is set and `log_file` is None, logs go to standard error.
+
+    Yields:
+        The path of the log file; None if there is no log file.
+    """
     global _terminal
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
@@ -81,7 +87,7 @@ def redirected(verbose: bool, log_file: str | None) -> Iterator[str | None]:
 
 
 class _MaskingFormatter(logging.Formatter):
-    """Log formatter that masks the credentials in URIs, also in tracebacks."""
+    """Log formatter that masks the credentials in URIs, even in tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         return masked(super().format(record))
@@ -94,7 +100,7 @@ def _lenient(descriptor: int, encoding: str) -> TextIO:
 
 
 class _LenientFile(io.FileIO):
-    """File that ignores write errors, such as those of a full disk or a closed pipe."""
+    """File that ignores write errors, such as those caused by a full disk or a closed pipe."""
 
     def write(self, data: Any) -> int:
         try:
@@ -104,7 +110,10 @@ class _LenientFile(io.FileIO):
 
 
 def _opened(log_file: str | None) -> tuple[int, str | None]:
-    """Open a log file; return its descriptor and path. Logs are discarded if no temporary file can be created."""
+    """Open a log file, or a temporary one if `log_file` is None, and return its descriptor and path.
+
+    If no temporary file can be created, logs are discarded and the path is None.
+    """
     if log_file:
         return os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), log_file
     try:

@@ -24,7 +24,7 @@ _SECRET_FLAG = re.compile(
 
 
 def masked(text: str) -> str:
-    """Mask the user and password of URIs in a text, and the signatures and tokens in their queries."""
+    """Mask credentials of the URIs in a text: user, password, and signatures and tokens in queries."""
     if "@" in text:
         text = _USER.sub(lambda found: f"{found[1] or found[2]}***@", text)
     return _PARAMETER.sub(r"\1***", text) if "=" in text else text

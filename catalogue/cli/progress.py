@@ -14,7 +14,7 @@ _REDRAWN, _FIRST_LINE, _NEXT_LINE = 0.2, 2.0, 10.0  # seconds
 
 
 class Progress:
-    """Progress of a long step: one redrawn line on a terminal; elsewhere a line after 2 seconds, then every 10.
+    """Progress of a long step: one redrawn line on a terminal; otherwise a line after 2 s, then one every 10 s.
 
     Args:
         title: description of the step, such as ``"reading photos"``.
@@ -37,7 +37,7 @@ class Progress:
         self._show(final=True)
 
     def expect(self, total: int | None) -> None:
-        """Set the number of items, if it becomes known or grows during the step."""
+        """Set the total number of items, if the total becomes known or grows during the step."""
         self._total = total
 
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -49,12 +49,12 @@ class Progress:
             self._show(final=False)
 
     def close(self) -> None:
-        """Keep the line as last shown, for a step whose final count is unknown."""
+        """End the display without updating the line, for a step whose final count is unknown."""
         if self._last_text and self._redraws:
             say()
 
     def milestone(self, note: str) -> None:
-        """Show the progress immediately; outside a terminal, at most once a second."""
+        """Show the progress and `note` immediately; outside a terminal, at most once a second."""
         self._note = note
         if time.monotonic() - self._shown >= (0.0 if self._redraws else 1.0):
             self._show(final=False)

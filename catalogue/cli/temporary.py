@@ -1,4 +1,4 @@
-"""Temporary folder of a command, its libraries and its child processes."""
+"""Temporary folder for a command, its libraries and its child processes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[str | None]:
-    """Create a folder in ``TMPDIR`` and point ``TMPDIR`` to it; remove it and its contents at the end.
+    """Create a folder in ``TMPDIR`` and set ``TMPDIR`` to this folder; remove the folder at the end.
 
-    Folders of killed commands, which no process has locked, are removed too.
+    Folders left by killed commands, which no process locks any longer, are removed at the start.
 
     Yields:
         The folder; None if it could not be created.
@@ -58,7 +58,7 @@ def _locked_folder() -> tuple[str, int]:
 
 
 def _prefix() -> str:
-    """Return a prefix with the host name, because locks on a shared disk may not work across hosts."""
+    """Return a folder name prefix with the host name, because locks on a shared disk may not work across hosts."""
     return f"catalogue-classifier-running-{platform.node()}-"
 
 

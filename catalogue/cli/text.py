@@ -20,11 +20,11 @@ def one_line(text: str, limit: int = 500) -> str:
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Escape the control characters of a text, such as ``\\x1b``, which would affect the terminal or page.
+    """Escape characters that would affect the terminal or page, such as control characters and direction marks.
 
     Args:
         text: one line of text.
-        keep: control characters to keep.
+        keep: such characters that are not escaped.
     """
     return _INVISIBLE.sub(lambda found: found[0] if found[0] in keep else _escaped(ord(found[0])), text)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
+    """Return the version of each installed package in `packages`, by name."""
     from importlib import metadata
 
     found = {}

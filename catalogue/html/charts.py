@@ -37,7 +37,12 @@ def reliability_diagram(bins: Sequence[dict[str, Any]]) -> str:
 
 
 def dots(points: Sequence[tuple[str, float]]) -> str:
-    """Draw values by setting: words in order of first appearance, then numbers in ascending order."""
+    """Draw a dot for each value, by setting.
+
+    Args:
+        points: setting and value of each dot. Settings that are words come first, in order of first appearance, then
+            numbers in ascending order.
+    """
     if not points:
         return "<p>No data.</p>"
     chosen = sorted(dict.fromkeys(name for name, _ in points), key=_words_first)
@@ -66,7 +71,7 @@ def _words_first(name: str) -> tuple[bool, float]:
 
 
 def _short(name: str) -> str:
-    """Shorten a number to four digits, and other text to ten characters."""
+    """Shorten a number of more than six characters to four significant digits, and other text to ten characters."""
     try:
         return f"{float(name):.4g}" if len(name) > 6 else name
     except ValueError:

@@ -91,7 +91,7 @@ def document(kind: str, lead: str, body: Iterable[str], *, headline: str = "", p
         lead: one line about the subject of the page.
         body: HTML; each `section` is listed.
         headline: main finding of the page; `kind` if empty.
-        parent: HTML, a link to the page that lists this one.
+        parent: HTML, a link to the page that lists this page.
     """
     found: dict[str, str] = {}  # anchor -> title, already escaped
 
@@ -117,7 +117,7 @@ def document(kind: str, lead: str, body: Iterable[str], *, headline: str = "", p
 def text(value: object) -> str:
     """Return any value as escaped text, with the credentials of URIs masked.
 
-    Right-to-left text is isolated from the text beside it, and control characters are shown as escapes.
+    Right-to-left text is isolated from the surrounding text, and control characters are shown as escapes.
     """
     shown = html.escape(visible(masked(str(value)), keep=_MARKS))
     if any(unicodedata.bidirectional(character) in _FROM_THE_RIGHT for character in shown):
@@ -126,7 +126,7 @@ def text(value: object) -> str:
 
 
 def moment(iso: str) -> str:
-    """Return a UTC time in ISO 8601 without seconds, for readers."""
+    """Format a UTC time, given in ISO 8601, for readers: without seconds."""
     return f"{iso[:16].replace('T', ' ')} UTC"
 
 
@@ -149,7 +149,7 @@ def cards(values: dict[str, str]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, wide: Sequence[int] = ()) -> str:
-    """Return a table. Cells are HTML; only the columns numbered in `wide` wrap."""
+    """Return a table. `header` is text, `rows` are HTML; only the columns in `wide`, counted from zero, wrap."""
 
     def row(cells: Sequence[str]) -> str:
         return "".join(f'<td class="wide">{c}</td>' if n in wide else f"<td>{c}</td>" for n, c in enumerate(cells))
@@ -166,12 +166,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, wide: Sequenc
 
 
 def details(summary: str, *body: str) -> str:
-    """Return a part that is collapsed until it is clicked. `body` is HTML."""
+    """Return a part of a page that is collapsed until its summary is clicked. `body` is HTML."""
     return f"<details><summary>{text(summary)}</summary>" + "".join(body) + "</details>"
 
 
 def preformatted(content: str) -> str:
-    """Return text with its line breaks."""
+    """Return text with its line breaks and spaces preserved."""
     return f'<div class="scroll"><pre>{html.escape(content)}</pre></div>'
 
 
@@ -213,7 +213,7 @@ def side_by_side(parts: Iterable[tuple[str, str]]) -> str:
     """Arrange charts in rows, as many in each as the page has room for.
 
     Args:
-        parts: titles and charts.
+        parts: title and chart (HTML) of each figure.
     """
     figures = (
         f'<figure class="chart"><figcaption>{text(title)}</figcaption>{chart}</figure>' for title, chart in parts
@@ -222,7 +222,7 @@ def side_by_side(parts: Iterable[tuple[str, str]]) -> str:
 
 
 LAYER_HEIGHT = 44
-"""Height of a `layer` in pixels, so that a drawing beside the list can point at layers."""
+"""Height of a `layer` in pixels, for aligning a drawing next to the list with the layers."""
 
 
 def layer(name: str, words: str, figure: str, share: float, *, fitted: bool) -> str:
@@ -231,9 +231,9 @@ def layer(name: str, words: str, figure: str, share: float, *, fitted: bool) -> 
     Args:
         name: name of the layer.
         words: description below the name.
-        figure: number beside the name.
+        figure: number next to the name.
         share: length of the bar, from 0 to 1.
-        fitted: whether the bar has its full color.
+        fitted: whether the layer was fitted; otherwise the bar is pale.
     """
     bar_class = "share" if fitted else "share kept"
     return (
@@ -263,7 +263,7 @@ def score_bars(scores: Iterable[tuple[str, float, bool]]) -> str:
 
 
 def shaded(content: str, share: float, *, good: bool) -> str:
-    """Return a number on a background whose intensity grows with `share`."""
+    """Return a number, as HTML, on a background whose intensity grows with `share`: blue if `good`, otherwise red."""
     return f'<span class="{"good" if good else "bad"}" style="--share:{share:.2f}">{content}</span>'
 
 
@@ -278,10 +278,10 @@ def file_link(path: str, content: str) -> str:
 
 
 def anchor(name: str, title: str, body: str) -> str:
-    """Return a part with a heading that a `link` can lead to. `body` is HTML."""
+    """Return a part of a page with a heading; a `link` can lead to this part. `body` is HTML."""
     return f'<div id="{name}"><h3>{text(title)}</h3>{body}</div>'
 
 
 def target(name: str, title: str, body: str) -> str:
-    """Return a part that is hidden until a `link` to it is followed. `body` is HTML."""
+    """Return a part of a page that is hidden until a `link` to this part is followed. `body` is HTML."""
     return f'<div class="target" id="{name}"><h3>{text(title)}</h3>{body}</div>'

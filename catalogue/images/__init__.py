@@ -1,1 +1,1 @@
-"""The image policy: decodes image files to RGB pixels, or raises an error with one of a closed list of reasons."""
+"""The image policy: how image files are decoded to RGB pixels, or rejected with one of a closed list of reasons."""

@@ -1,4 +1,6 @@
-"""Reads the colors in the sequence header of an AV1 image, for AVIF files that do not repeat them in a box.
+"""Reads the color description (CICP code points) from the sequence header of an AV1 image.
+
+This description is needed for AVIF files without an ``nclx`` box.
 
 Source: AV1 Bitstream & Decoding Process Specification, version 1.0.0 with errata 1, sections 5.3 and 5.5.
 """
@@ -16,7 +18,7 @@ _MAX_UNITS, _MAX_HEADER_BYTES = 16, 256
 
 
 class _Bits:
-    """Reads unsigned integers from bytes, most significant bit first. Zeros follow the end."""
+    """Reads unsigned integers from bytes, most significant bit first. Bits after the end are read as zeros."""
 
     def __init__(self, data: bytes) -> None:
         self._bits = "".join(f"{byte:08b}" for byte in data)
@@ -29,7 +31,7 @@ class _Bits:
         return int(found.ljust(count, "0"), 2) if count else 0
 
     def read_exp_golomb(self) -> int:
-        """Return the next number in ``uvlc`` coding."""
+        """Return the next number, which is coded as ``uvlc``."""
         zeros = 0
         while self._position < len(self._bits) and not self.read():
             zeros += 1
@@ -37,9 +39,9 @@ class _Bits:
 
 
 def code_points(data: bytes) -> CodePoints | None:
-    """Return the colors in the first sequence header of an AV1 stream; None if it describes none.
+    """Return the code points in the first sequence header of an AV1 stream; None if there are none.
 
-    The range is always full, because decoders for AVIF expand video range themselves.
+    The result always has full range, because AVIF decoders convert limited range to full range themselves.
     """
     units = itertools.islice(_units(data), _MAX_UNITS)
     header = next((body for kind, body in units if kind == _SEQUENCE_HEADER), None)
@@ -61,7 +63,10 @@ def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _leb128(data: bytes, position: int) -> tuple[int, int]:
-    """Return a number of variable length, and the position after it."""
+    """Return the LEB128 integer at a position, and the position after it.
+
+    Both are the length of the data if the integer does not end.
+    """
     value = 0
     for index, byte in enumerate(data[position : position + 8]):
         value |= (byte & 127) << 7 * index
@@ -71,7 +76,7 @@ def _leb128(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _colors(bits: _Bits) -> CodePoints | None:
-    """Read a sequence header up to its ``color_config``."""
+    """Read a sequence header up to the code points in its ``color_config``; return None if it has none."""
     profile = bits.read(3)
     bits.read()  # still_picture
     is_reduced = bool(bits.read())

@@ -1,4 +1,4 @@
-"""Reads the colors and crop of the primary image from AVIF and HEIC headers, which Pillow ignores.
+"""Reads the color description and crop of the primary image, both ignored by Pillow, from AVIF and HEIC headers.
 
 Source: ISO/IEC 14496-12 (boxes and the locations of items), 23008-12 (items and their properties), 23000-22 (the order
 of properties).
@@ -22,7 +22,7 @@ _MAX_BRAND_BYTES = 512
 
 
 def format_of(data: bytes) -> str | None:
-    """Return AVIF or HEIF, the name of Pillow's plugin for a file; None for other files."""
+    """Return Pillow's name for the format of a file, ``AVIF`` or ``HEIF``; None for other files."""
     if data[4:8] != b"ftyp":
         return None
     size = min(int.from_bytes(data[:4], "big"), _MAX_BRAND_BYTES)
@@ -31,12 +31,12 @@ def format_of(data: bytes) -> str | None:
 
 
 def with_major_brand(data: bytes) -> bytes:
-    """Return an AVIF file with a major brand that Pillow knows; others, such as ``mif1``, do not name the codec."""
+    """Return an AVIF file with a major brand that Pillow knows; brands such as ``mif1`` do not name the codec."""
     return data if data[8:12] in _AVIF else data[:8] + b"avif" + data[12:]
 
 
 def is_truncated(data: bytes) -> bool:
-    """Return whether a box of an AVIF or HEIC extends beyond the end of the file."""
+    """Return whether the last box of an AVIF or HEIC file extends beyond the end of the file."""
     position = 0
     while format_of(data) and position + 8 <= len(data):
         size = int.from_bytes(data[position : position + 4], "big")
@@ -49,13 +49,13 @@ def is_truncated(data: bytes) -> bool:
 
 
 def conversion(data: bytes) -> Conversion | None:
-    """Return the conversion to sRGB given by the file's ``nclx``, or by its AV1 stream if it has none.
+    """Return the conversion to sRGB for the code points in the ``nclx`` box or, without one, in the AV1 stream.
 
     Returns:
         The conversion; None if the colors are sRGB or unspecified, or if the file has an embedded profile.
 
     Raises:
-        ImageError: the colors are not supported.
+        ImageError: the code points are not supported.
     """
     colors = [body for kind, body in _properties(data) if kind == b"colr"]
     if any(body[:4] in (b"prof", b"rICC") for body in colors):
@@ -66,7 +66,7 @@ def conversion(data: bytes) -> Conversion | None:
 
 
 def crop(data: bytes, width: int, height: int) -> Box | None:
-    """Return the visible part of the image given by ``clap``: left, top, right, bottom; None for the whole image.
+    """Return the clean aperture (``clap``) as left, top, right and bottom; None if the whole image is visible.
 
     Raises:
         ImageError: the clean aperture is invalid, or its edges are outside the image or not on whole pixels.
@@ -90,7 +90,7 @@ def crop(data: bytes, width: int, height: int) -> Box | None:
 
 
 def _properties(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the type and body of each property of the primary image; none if the boxes cannot be parsed."""
+    """Return the type and body of each property of the primary image; an empty list if a box cannot be parsed."""
     try:
         meta = _meta(data)
         item = _primary(meta)
@@ -103,9 +103,9 @@ def _properties(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _first_tile(data: bytes) -> bytes:
-    """Return the start of the AV1 stream of the primary image, of its first tile if it is a grid; empty if not found.
+    """Return the first extent of the AV1 stream of the primary image, or of the first tile if the image is a grid.
 
-    HEIC has streams of another format.
+    The result is empty if there is no such stream, as in HEIC, which uses another codec.
     """
     try:
         meta = _meta(data)
@@ -120,18 +120,18 @@ def _first_tile(data: bytes) -> bytes:
 
 
 def _meta(data: bytes) -> dict[bytes, bytes]:
-    """Return the boxes in the ``meta`` box. Raises KeyError."""
+    """Return the boxes in the ``meta`` box, by type. Raises KeyError if there is no ``meta`` box."""
     return dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
 
 
 def _primary(meta: dict[bytes, bytes]) -> int:
-    """Return the number of the primary item. Raises KeyError."""
+    """Return the ID of the primary item. Raises KeyError if the header does not name one."""
     body = meta[b"pitm"]
     return int.from_bytes(body[4:6] if body[0] == 0 else body[4:8], "big")
 
 
 def _tiles(references: bytes, item: int) -> Iterator[int]:
-    """Yield the items that an item is derived from, given the body of the ``iref`` box."""
+    """Yield the IDs of the items that an item is derived from, given the body of the ``iref`` box."""
     size = 4 if references[0] else 2
     for kind, body in _boxes(references[4:]):
         if kind == b"dimg" and int.from_bytes(body[:size], "big") == item:
@@ -140,7 +140,11 @@ def _tiles(references: bytes, item: int) -> Iterator[int]:
 
 
 def _locations(body: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield each item with the start and end of its first part in the file, given the body of the ``iloc`` box."""
+    """Yield ID, start and end of the first extent of each item that is located by file offset.
+
+    Args:
+        body: body of the ``iloc`` box.
+    """
     version, position = body[0], 6
     offset_size, length_size, base_size, index_size = (body[4 + n // 2] >> (4, 0)[n % 2] & 15 for n in range(4))
 
@@ -181,7 +185,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _indices(body: bytes, item: int) -> Iterator[int]:
-    """Yield the property indices of an item, counted from one, from the body of an ``ipma`` box."""
+    """Yield the property indices of an item, counted from one, given the body of an ``ipma`` box."""
     has_long_ids, has_long_indices = body[0] > 0, bool(body[3] & 1)
     (entries,) = struct.unpack_from(">I", body, 4)
     position = 8

@@ -16,16 +16,16 @@ _EMBEDDED = b"DEBM"  # PROFILE_EMBEDDED
 
 
 def is_bmp(data: bytes) -> bool:
-    """Return whether a file has the signature of a BMP and a possible header size: many texts begin with BM, too."""
+    """Return whether a file has the signature and a possible header size of a BMP. Text can begin with BM, too."""
     size = _header_size(data)
     return data.startswith(b"BM") and (len(data) < 18 or size in _HEADER_SIZES or size in _OS2_SIZES)
 
 
 def check(data: bytes) -> None:
-    """Reject a BMP that Pillow would decode wrongly. Raises ImageError."""
+    """Raise ImageError for kinds of BMP that Pillow rejects or may decode wrongly."""
     size = _header_size(data)
     if len(data) >= 18 and size not in _HEADER_SIZES:
-        raise ImageError(Reason.UNSUPPORTED, f"BMP of OS/2 with a header of {size} bytes")
+        raise ImageError(Reason.UNSUPPORTED, f"OS/2 BMP with a header of {size} bytes")
     if size == _CORE or len(data) < 14 + size:
         return
     bits, compression = struct.unpack_from("<HI", data, 28)
@@ -36,7 +36,7 @@ def check(data: bytes) -> None:
 
 
 def profile(data: bytes) -> bytes | None:
-    """Return the embedded color profile; None if the file has none."""
+    """Return the embedded color profile of a BMP; None if there is none."""
     if _header_size(data) != _V5 or data[70:74] != _EMBEDDED or len(data) < 14 + _V5:
         return None
     offset, length = struct.unpack_from("<II", data, 126)

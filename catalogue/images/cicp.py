@@ -1,9 +1,9 @@
-"""Conversion to sRGB of colors given as numbers instead of an embedded profile. Part of the image policy.
+"""Conversion to sRGB by CICP code points, or by gamma and chromaticities. Part of the image policy.
 
-PNG has the chunks ``cICP``, ``gAMA`` and ``cHRM``, AVIF the box ``colr`` with ``nclx``. Code points are those of ITU-T
-H.273. Supported are all primaries in `_CHROMATICITIES`, and these transfer characteristics: sRGB and television, which
-are treated as equal, powers, linear light, PQ and HLG. White of PQ and HLG is at 203 cd/m², following ITU-R BT.2408;
-brighter values are clipped to white.
+Code points (ITU-T H.273) come from the ``cICP`` chunk of a PNG, or from the ``nclx`` box or AV1 stream of an AVIF or
+HEIC; gamma and chromaticities come from the ``gAMA`` and ``cHRM`` chunks of a PNG. All primaries in `_CHROMATICITIES`
+are supported, and these transfer characteristics: sRGB, television (treated as sRGB), powers, linear light, PQ and HLG.
+For PQ and HLG, white is at 203 cd/m², following ITU-R BT.2408; brighter values are clipped to white.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ class Conversion:
     """Conversion of RGB images to sRGB.
 
     Attributes:
-        linear: float64 [256], linear light of each value; 1 is white.
+        linear: float64 [256], linear light for each 8-bit value; 1 is white.
         matrix: float64 [3, 3], from linear light to linear sRGB.
         is_hlg: whether `linear` is HLG scene light, which still has to be converted to display light.
+        mode: Pillow mode of the images, always RGB.
     """
 
     linear: np.ndarray
@@ -76,7 +77,7 @@ class Conversion:
 
 @functools.lru_cache(maxsize=64)
 def conversion_of(points: CodePoints) -> Conversion | None:
-    """Return the conversion for code points; None if they are those of sRGB, or unspecified.
+    """Return the conversion for code points; None if they mean sRGB, as unspecified code points with full range do.
 
     Raises:
         ImageError: the code points are not supported.
@@ -102,8 +103,8 @@ def conversion_of_gamma(gamma: float, chromaticities: Chromaticities | None) -> 
     """Return the conversion for ``gAMA`` and ``cHRM`` of a PNG; None if they are close to sRGB, or invalid.
 
     Args:
-        gamma: exponent that encodes linear light as values.
-        chromaticities: chromaticities of white, red, green and blue; None for those of sRGB.
+        gamma: exponent with which linear light is encoded.
+        chromaticities: (x, y) of white, red, green and blue; None for the chromaticities of sRGB.
     """
     chromaticities = chromaticities or _CHROMATICITIES[_BT709]
     has_own_primaries = np.abs(np.subtract(chromaticities, _CHROMATICITIES[_BT709])).max() > 0.01
@@ -119,7 +120,7 @@ def conversion_of_gamma(gamma: float, chromaticities: Chromaticities | None) -> 
 
 
 def _linear(transfer: int, values: np.ndarray) -> np.ndarray:
-    """Convert values from 0 to 1 to linear light, where 1 is white; for HLG, to scene light."""
+    """Convert encoded values in [0, 1] to linear light, where 1 is white; for HLG, to scene light."""
     if transfer in _POWERS:
         return values ** _POWERS[transfer]
     if transfer == _LINEAR:
@@ -139,7 +140,7 @@ def _srgb_to_linear(values: np.ndarray) -> np.ndarray:
 
 
 def _to_srgb_matrix(chromaticities: Chromaticities) -> np.ndarray:
-    """Return the matrix from linear light to linear sRGB, with Bradford adaptation to the white of sRGB."""
+    """Return the matrix that converts linear light to linear sRGB, with Bradford adaptation to the white of sRGB."""
     white, srgb_white = (_xyz(found[0]) for found in (chromaticities, _CHROMATICITIES[_BT709]))
     adapted = np.linalg.inv(_BRADFORD) @ np.diag((_BRADFORD @ srgb_white) / (_BRADFORD @ white)) @ _BRADFORD
     return np.linalg.inv(_to_xyz(_CHROMATICITIES[_BT709])) @ adapted @ _to_xyz(chromaticities)

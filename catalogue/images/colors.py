@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageFile
 
-# Two tags of TIFF 6.0, and a value of PhotometricInterpretation.
 _ROUNDING, _BAND_ROWS = 1, 64
+# Two tags of TIFF 6.0, and a value of PhotometricInterpretation.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
-# Pillow's raw modes for RGB of 16 bits: the byte of each value that it keeps.
+# Pillow's raw modes for 16-bit RGB in a PNG, which keep the high byte or the low byte of each value.
 _HIGH_BYTES, _LOW_BYTES = "RGB;16B", "RGB;16L"
-# Scaling of the transparent gray value, by raw mode of a PNG: Pillow scales the pixels to 8 bits, but not this value.
+# Functions that scale the transparent gray value of a PNG to 8 bits, by raw mode. Pillow scales only the pixels.
 _TRANSPARENT_TO_8_BITS = {
     "1": lambda value: value * 255,
     "L;2": lambda value: value * 85,
@@ -24,7 +24,7 @@ _TRANSPARENT_TO_8_BITS = {
 
 
 def prepare_transparency(image: ImageFile.ImageFile) -> None:
-    """Scale the transparent value to 8 bits, as Pillow scales the pixels."""
+    """Scale the transparent gray value to 8 bits, because Pillow scales only the pixels."""
     if "transparency" in image.info and image.tile:
         to_8_bits = _TRANSPARENT_TO_8_BITS.get(str(image.tile[0].args))
         if to_8_bits and not isinstance(image.info["transparency"], str):
@@ -32,18 +32,18 @@ def prepare_transparency(image: ImageFile.ImageFile) -> None:
 
 
 def has_deep_transparent_color(image: ImageFile.ImageFile) -> bool:
-    """Return whether an image that is not decoded yet is RGB of 16 bits in which one color is transparent."""
+    """Return whether an image that is not yet decoded has 16-bit RGB values and a transparent color."""
     return bool(image.tile) and image.tile[0].args == _HIGH_BYTES and "transparency" in image.info
 
 
 def make_transparent(image: ImageFile.ImageFile, again: ImageFile.ImageFile) -> None:
-    """Give a decoded image an alpha channel that is zero where the color is the transparent one.
+    """Add an alpha channel to a decoded image: zero for pixels of the transparent color.
 
-    Pillow keeps only the high byte of each value, which many other colors share.
+    Pillow keeps only the high byte of each value, so it confuses the transparent color with similar colors.
 
     Args:
         image: image for which `has_deep_transparent_color` was true.
-        again: the same image, not decoded yet.
+        again: the same image, opened again and not yet decoded.
     """
     transparent = np.array(image.info.pop("transparency"))
     again.tile = [tile._replace(args=_LOW_BYTES) for tile in again.tile]
@@ -58,9 +58,10 @@ def make_transparent(image: ImageFile.ImageFile, again: ImageFile.ImageFile) -> 
 
 
 def drop_odd_metadata(image: ImageFile.ImageFile) -> None:
-    """Remove an invalid color profile or transparency: Pillow stores the text chunks of a PNG in the same dict.
+    """Remove a color profile or transparency of the wrong type from `image.info`.
 
-    A text chunk may be called ``transparency``, and a TIFF may have a number as its profile.
+    Pillow also stores the text chunks of a PNG there, and a chunk may be called ``transparency``. The profile tag of a
+    TIFF may hold a number.
     """
     transparency = image.info.get("transparency")
     whole = isinstance(transparency, (int, bytes)) or (
@@ -75,7 +76,7 @@ def drop_odd_metadata(image: ImageFile.ImageFile) -> None:
 
 
 def without_empty_alpha(image: Image.Image) -> Image.Image:
-    """Drop the alpha channel of a fully transparent BMP: its writer left the fourth byte empty."""
+    """Drop the alpha channel of a fully transparent BMP, whose writer left the fourth byte of each pixel unused."""
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         return image.convert("RGB")
     return image
@@ -101,8 +102,8 @@ def _is_deep(image: Image.Image) -> bool:
 def white_of(image: Image.Image) -> float:
     """Return the value of white in an image; if zero is white (TIFF), return the value of black, negated.
 
-    Deep images have 16 bits unless their TIFF tags state another depth. For 32-bit values white is not defined: use the
-    smallest common white value that no pixel exceeds.
+    Deep images have 16 bits unless their TIFF tags state another depth. White is not defined for 32-bit values, so the
+    smallest common white value that no pixel exceeds is returned.
     """
     if not _is_deep(image):
         return 255.0
@@ -147,7 +148,7 @@ class IccProfile(NamedTuple):
 
 
 def profile_of(image: Image.Image) -> IccProfile | None:
-    """Return the embedded profile; None if it is missing, sRGB, broken, or does not fit the image mode."""
+    """Return the embedded profile; None if it is missing or broken, means sRGB, or does not fit the image mode."""
     data = image.info.get("icc_profile")
     profile = _read_profile(data) if data else None
     if profile is None or (profile.mode == "CMYK") != (image.mode == "CMYK"):
@@ -157,7 +158,7 @@ def profile_of(image: Image.Image) -> IccProfile | None:
 
 
 def _changes_nothing(profile: IccProfile) -> bool:
-    """Return whether a profile is that of sRGB, whatever its name: it changes no color by more than rounding."""
+    """Return whether a profile is equivalent to sRGB: it changes no tested color by more than `_ROUNDING`."""
     if profile.mode == "CMYK":
         return False
     levels = np.arange(0, 256, 17, dtype=np.uint8)

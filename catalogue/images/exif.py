@@ -1,6 +1,6 @@
-"""Reads the orientation from EXIF data. Pillow gives up at the first damaged entry, even of another tag.
+"""Reads the orientation from EXIF data even if other entries are damaged. Pillow gives up at the first damaged entry.
 
-Source: EXIF 3.0, and ImageMagick's text chunks of PNG for files from before the chunk ``eXIf``.
+Source: EXIF 3.0; for PNG files older than the ``eXIf`` chunk, the text chunks of ImageMagick.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MAX_ENTRIES = 4096
 
 def orientation(data: bytes) -> int | None:
     """Return the orientation, from 1 to 8, in EXIF data; None if it is missing or invalid."""
-    while data.startswith(_PREFIX):  # some programs write it twice
+    while data.startswith(_PREFIX):  # some programs write the prefix twice
         data = data[len(_PREFIX) :]
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
@@ -34,9 +34,9 @@ def orientation(data: bytes) -> int | None:
 
 
 def from_text(text: str) -> bytes:
-    """Return the EXIF data in a text chunk of ImageMagick: a name and a length, then hexadecimal digits.
+    """Return the EXIF data from a text chunk of ImageMagick, which has a name, a length and hexadecimal digits.
 
-    Empty if the text is damaged.
+    The result is empty if the digits are damaged.
     """
     try:
         return bytes.fromhex("".join(text.strip().split("\n")[2:]))

@@ -1,4 +1,4 @@
-"""Format detection by content, header checks before decoding, and `ImageError` for the exceptions of Pillow."""
+"""Detects formats by content, checks headers before decoding, and converts Pillow's exceptions to `ImageError`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
-# Exceptions that Pillow raises for a broken file, besides OSError. EOFError: no frame; RuntimeError: AVIF; the others:
-# a field of the file is used as an index, a length or a type before it is checked.
+# Exceptions that Pillow raises for a broken file. OSError and SyntaxError are raised on purpose; EOFError means that
+# there is no frame; RuntimeError comes from the AVIF decoder. The others mostly occur where Pillow uses a field of the
+# file as an index, a length or a type without checking it.
 BROKEN_FILE = (
     OSError,
     SyntaxError,
@@ -42,7 +43,7 @@ BROKEN_FILE = (
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # the last two are BigTIFF
 _JPEG = b"\xff\xd8\xff"
 _SIGNATURES = (_JPEG, png.SIGNATURE, b"GIF87a", b"GIF89a", *_TIFF)
-# Signatures of unsupported files that users take for photos.
+# Signatures of unsupported files that users submit as photos.
 _NOT_READ = {
     "JPEG XL": re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "),
     "JPEG 2000": re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
@@ -55,18 +56,19 @@ _NOT_READ = {
 
 
 _HEAD_BYTES = 4096
-# Decoding a WebP takes 16 bytes per pixel, other formats 4 or 5: Pillow and libwebp hold four copies of the pixels.
+# Divisor of the pixel limit for WebP. Decoding takes 16 bytes per pixel, because Pillow and libwebp hold four copies of
+# the pixels; other formats take 4 or 5.
 _WEBP_MEMORY = 3
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NOT_SUPPORTED = ("unsupported", "not supported", "cannot handle", "not been built")
 
-# A color profile or XMP of a PNG may be larger than the megabyte that Pillow allows for any text.
+# The color profile or XMP of a PNG may exceed 1 MiB, Pillow's default limit for the decompressed data of such a chunk.
 PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20
 
 
 @contextlib.contextmanager
 def broken_file(limits: Limits) -> Iterator[None]:
-    """Convert the exceptions that Pillow raises for a broken file to ImageError."""
+    """Convert the exceptions that Pillow raises for broken and too large images to ImageError."""
     try:
         yield
     except Image.DecompressionBombError as error:
@@ -83,7 +85,7 @@ def broken_file(limits: Limits) -> Iterator[None]:
 
 
 def _reason_of(error: Exception) -> Reason:
-    """Return the reason for an exception of Pillow, which distinguishes kinds of damage only in the message."""
+    """Return the reason for a Pillow exception, mostly from its message: few kinds of damage have their own class."""
     words = str(error).lower()
     if "max_text" in words:  # MAX_TEXT_CHUNK or MAX_TEXT_MEMORY
         return Reason.TOO_MANY_BYTES
@@ -94,7 +96,10 @@ def _reason_of(error: Exception) -> Reason:
 
 
 def open_image(data: bytes, limits: Limits) -> ImageFile.ImageFile:
-    """Open an image file and check its header, without decoding pixels. Raises ImageError."""
+    """Open an image file and check its header and, for a PNG, the checksums of its pixels. Raises ImageError.
+
+    Pixels are decoded only if `tiff.rewritten` has to rewrite a TIFF.
+    """
     if Image.MAX_IMAGE_PIXELS is not None and limits.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limits.max_pixels  # otherwise Pillow would reject images within the limit
     with broken_file(limits):
@@ -119,13 +124,13 @@ def _prepared(data: bytes, limits: Limits) -> bytes:
         return png.without_remarks(data)
     if bmp.is_bmp(data):
         bmp.check(data)
-    elif data.startswith(b"BM"):  # Pillow would take it for a truncated BMP
+    elif data.startswith(b"BM"):  # Pillow would report a truncated BMP
         raise _unidentified(data)
     return avif.with_major_brand(data) if avif.format_of(data) == "AVIF" else data
 
 
 def _opened(data: bytes, limits: Limits) -> ImageFile.ImageFile:
-    """Open a file with the plugin of its format. Raises ImageError, or one of `BROKEN_FILE`."""
+    """Open a file with Pillow's plugin for its format. Raises ImageError or an exception of Pillow."""
     if data.startswith(_JPEG):  # Image.open would also look for further images, whose index may be damaged
         try:
             return JpegImagePlugin.JpegImageFile(io.BytesIO(data))

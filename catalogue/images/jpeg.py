@@ -1,4 +1,4 @@
-"""Checks JPEG files before decoding: finds the end of the image data, and whether it is complete."""
+"""Prepares JPEG files for decoding: rejects unsupported kinds, and makes decoders report truncated image data."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _UNSUPPORTED = {
 _COMPONENTS = (1, 3, 4)
 _BEFORE_A_SCAN = (0xC4, _START_OF_SCAN, 0xDB, 0xDD)  # tables, and the scan header itself
 _END = b"\xff\xd9"
-# Padding, since a decoder reads a few bytes ahead. It is all 1 bits, which is never a Huffman code. In a scan, FF is
-# written as FF 00.
+# Padding, since a decoder reads a few bytes ahead. It consists of 1 bits, which never form a Huffman code. In a scan,
+# the byte FF is written as FF 00.
 _READ_AHEAD = b"\xff\0" * 8
 _NOISES = [random.Random(seed).randbytes(65536).replace(b"\xff", b"\xff\0") for seed in range(4)]
 _MAX_ZEROS = 3
@@ -33,14 +33,14 @@ _STRIP_ROWS = 64
 
 @dataclass
 class _Scans:
-    """The scans of one image read so far.
+    """State of the scans of an image while its file is read.
 
     Attributes:
-        progressive: whether a scan holds only some bits of some coefficients (ITU-T T.81, G.1).
-        components: number of components of the frame; None before its header.
-        identifiers: their identifiers, one byte each; some encoders give the same to all.
-        count: number of scans.
-        lowest_bits: lowest bit read so far of each coefficient, by (component, coefficient).
+        progressive: whether a scan may hold only some bits of some coefficients (ITU-T T.81, G.1).
+        components: number of components of the frame; None before the frame header.
+        identifiers: identifiers of the components, one byte each; some encoders give all components the same one.
+        count: number of scans so far.
+        lowest_bits: lowest bit so far of each coefficient, by (component, coefficient).
     """
 
     progressive: bool = False
@@ -50,7 +50,7 @@ class _Scans:
     lowest_bits: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def add(self, header: bytes) -> None:
-        """Count a scan, given its header without the length field."""
+        """Add a scan, given its header without the length field."""
         self.count += 1
         listed = header[1 : 1 + 2 * header[0] : 2] if header else b""
         which = listed if len(set(listed)) == len(listed) else range(len(listed))
@@ -61,19 +61,19 @@ class _Scans:
 
     @property
     def complete(self) -> bool:
-        """Whether the scans hold all bits of all coefficients of all components."""
+        """Whether the scans hold every bit of every coefficient in all components."""
         return len(self.lowest_bits) == 64 * (self.components or 0) > 0 and not any(self.lowest_bits.values())
 
 
 def _check_frame(marker: int, header: bytes) -> None:
-    """Reject a kind of JPEG that Pillow does not decode, or decodes unsafely: it overruns its memory for lossless ones.
+    """Reject a kind of JPEG that Pillow cannot decode safely, if at all: decoding a lossless one overruns a buffer.
 
     Args:
-        marker: code of the frame, ``SOF``.
+        marker: second byte of the frame's marker (``SOF``).
         header: frame header, without the length field.
 
     Raises:
-        ImageError: the kind is not supported.
+        ImageError: this kind of JPEG is not supported.
     """
     kind = _UNSUPPORTED.get(marker)
     if not kind and len(header) >= 6:
@@ -88,12 +88,13 @@ def _check_frame(marker: int, header: bytes) -> None:
 def with_clear_end(data: bytes, limits: Limits) -> bytes:
     """Change the end of a JPEG so that a decoder reports truncated images, and only those.
 
-    A decoder that meets the end marker too early paints the rest of the image gray without an error; one that runs out
-    of data reports it. So the end marker of a JPEG with one scan is removed, with everything after it. A file that
-    lacks only this marker, or has a phone's trailer in its place, can then be read, and a truncated one cannot.
+    A decoder that meets the end marker too early paints the rest of the image gray without an error, but it reports an
+    error if the data ends too early. Therefore the end marker of a JPEG with one scan is removed, together with
+    everything after it. Then a file that lacks only this marker, or has a phone's trailer instead, can be decoded, and
+    a truncated file cannot.
 
-    With several scans the decoder waits for the end marker. If the marker is missing although every coefficient has
-    been coded, it is added, provided that the pixels do not depend on the bytes that would follow.
+    With several scans, a decoder reads on until the end marker. If this marker is missing although the scans cover
+    every coefficient, it is added, provided that random bytes before it do not change the pixels.
 
     Returns:
         The changed file; `data` itself if it is not a JPEG or needs no change.
@@ -130,15 +131,15 @@ def with_clear_end(data: bytes, limits: Limits) -> bytes:
 
 
 def _is_whole(picture: bytes, limits: Limits) -> bool:
-    """Return whether the last scan is complete: bytes after it change no pixel."""
+    """Return whether the last scan is complete: random bytes after it do not change the pixels."""
     try:
         return len({_pixels(picture + noise + _END, limits) for noise in _NOISES}) == 1
-    except ImageError:  # the noise was read, and is not a valid code
+    except ImageError:  # the decoder read the noise and found an invalid code
         return False
 
 
 def _pixels(data: bytes, limits: Limits) -> bytes:
-    """Return a digest of the pixels of a JPEG, without a second copy of them in memory."""
+    """Return a digest of the pixels of a JPEG, computed in strips to avoid a second copy of the pixels in memory."""
     image = open_image(data, limits)
     digest = hashlib.sha256()
     with broken_file(limits):
@@ -150,8 +151,8 @@ def _pixels(data: bytes, limits: Limits) -> bytes:
 
 
 def _without_padding(data: bytes) -> bytes:
-    """Remove half a marker, or all but the first zero bytes, from the end of a file that ends within a scan.
+    """Remove half a marker, or all zero bytes except the first three, from the end of a file that ends within a scan.
 
-    A scan may end with a few zero bytes. More of them are the remains of an interrupted download.
+    A scan may end with a few zero bytes. More zero bytes come from an interrupted download.
     """
     return data[:-1] if data.endswith(b"\xff") else data[: len(data.rstrip(b"\0")) + _MAX_ZEROS]

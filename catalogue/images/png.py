@@ -1,4 +1,4 @@
-"""Reads the chunks of PNG files before decoding: their checksums and colors.
+"""Reads PNG chunks: verifies checksums, removes chunks that Pillow does not need, and reads code points and gamma.
 
 Source: https://www.w3.org/TR/png-3/
 """
@@ -13,13 +13,13 @@ from catalogue.images.cicp import CodePoints, Conversion, conversion_of_gamma
 from catalogue.reasons import ImageError, Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Ancillary chunks that affect the pixels; all others, with a lowercase first letter, are only metadata.
+# Ancillary chunks, whose types begin with a lowercase letter, that affect the pixels. The others are only metadata.
 _OF_PIXELS = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"eXIf")
 _ANCILLARY = 0x20
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _NEEDED_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
-_COLOR_TYPE, _PALETTE, _MAX_COLORS = 25, b"\3", 256  # position of the color type in the file, and a value
-_TRANSPARENT_BYTES = {0: 2, 2: 6}  # of tRNS, by color type
+_COLOR_TYPE, _PALETTE, _MAX_COLORS = 25, b"\3", 256  # position of the color type in a file, and its value for a palette
+_TRANSPARENT_BYTES = {0: 2, 2: 6}  # size of tRNS, by color type
 _LEAST_GAMMA, _MOST_GAMMA = 16, 625_000_000  # range that libpng accepts, in units of 1/100,000
 
 
@@ -33,7 +33,7 @@ class _Chunk(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Number of bytes of its data."""
+        """Size of the chunk's data in bytes."""
         return self.data_end - self.start - 8
 
 
@@ -51,7 +51,7 @@ def _is_sound(data: bytes, chunk: _Chunk) -> bool:
 
 
 def check_sums(data: bytes) -> None:
-    """Check the checksums of the chunks that hold pixels, which Pillow does not check. Raises ImageError."""
+    """Raise ImageError if the checksum of a chunk with pixels is wrong. Pillow does not verify these checksums."""
     for chunk in _chunks(data):
         if chunk.kind == b"IDAT" and len(data) > chunk.data_end and not _is_sound(data, chunk):
             cut = len(data) < chunk.end
@@ -59,10 +59,10 @@ def check_sums(data: bytes) -> None:
 
 
 def without_remarks(data: bytes) -> bytes:
-    """Return the file with only the chunks that Pillow uses, because it rejects files for damage in any other.
+    """Remove the chunks that Pillow does not need, because it rejects files for damage in any chunk.
 
-    Damaged chunks that affect the pixels stay, so that Pillow rejects the file. Sound ones that only `code_points` and
-    `gamma_conversion` use are removed.
+    Damaged chunks that affect the pixels stay, so that Pillow rejects the file. Intact chunks that only `code_points`
+    and `gamma_conversion` use are removed, since these functions read the original file.
 
     Raises:
         ImageError: the file is in Apple's format for apps, or needs a palette that is missing or damaged.
@@ -71,7 +71,7 @@ def without_remarks(data: bytes) -> bytes:
     needs_palette = data[_COLOR_TYPE : _COLOR_TYPE + 1] == _PALETTE
     for chunk in _chunks(data):
         if chunk.kind == b"CgBI":
-            raise ImageError(Reason.UNSUPPORTED, "PNG in Apple's format for apps (CgBI): convert it to PNG")
+            raise ImageError(Reason.UNSUPPORTED, "PNG in Apple's format for apps (CgBI): convert it to a standard PNG")
         if chunk.kind == b"PLTE" and chunk.size > 0 and chunk.size % 3 == 0:
             needs_palette = False
         if chunk.kind == b"IDAT" and needs_palette:
@@ -97,7 +97,7 @@ def _is_needed(data: bytes, chunk: _Chunk) -> bool:
 
 
 def code_points(data: bytes) -> CodePoints | None:
-    """Return the code points of ``cICP``, which overrides an embedded profile; None without it."""
+    """Return the code points in ``cICP``, which override an embedded profile; None if it is missing or malformed."""
     points = _before_pixels(data).get(b"cICP", b"")
     return CodePoints(points[0], points[1], bool(points[3])) if len(points) == 4 else None
 
@@ -105,7 +105,8 @@ def code_points(data: bytes) -> CodePoints | None:
 def gamma_conversion(data: bytes) -> Conversion | None:
     """Return the conversion for ``gAMA`` and ``cHRM``.
 
-    None if ``iCCP`` or ``sRGB`` exist, or if ``gAMA`` is absent or out of range.
+    None if there is ``iCCP`` or ``sRGB``, if ``gAMA`` is missing or out of range, or if the values are close to sRGB or
+    invalid.
     """
     found = _before_pixels(data)
     gamma = int.from_bytes(found.get(b"gAMA", b""), "big")

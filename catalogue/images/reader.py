@@ -1,19 +1,20 @@
 """Image reader: decodes image files to uint8 pixels, identically for training and classification.
 
-All rules about odd images are implemented in this package. An image is decoded correctly, or raises an `ImageError`
-with a `Reason`; it never becomes a partial image or a placeholder. Uses only Pillow and NumPy, not TensorFlow.
+All rules about odd images are implemented in this package. An image is either decoded correctly, or rejected with an
+`ImageError` that has a `Reason`; the result is never a partial image or a placeholder. This package uses Pillow and
+NumPy, not TensorFlow.
 
 The policy (its version is `POLICY`, which model directories record):
 
 * the format is detected from the content, never from the name: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, and HEIC with the
-  extra ``heif``; of an animation, the first frame is read, composited onto the full canvas;
+  extra ``heif``; for an animation, the first frame is read and composited onto the full canvas;
 * file size, format and dimensions are checked before a pixel is decoded;
 * large JPEGs are scaled in the DCT domain during decoding, never below 1.5 times the requested size;
-* orientation is applied, from EXIF or XMP; transparency is composited over white; colors are converted to sRGB, from an
-  embedded profile or from the numbers in a file; CMYK is read with Adobe's inversion; channels of more than 8 bits are
-  scaled, not clipped; gray becomes RGB;
+* the orientation in EXIF or XMP is applied; transparency is composited over white; colors are converted to sRGB, by an
+  embedded profile, code points, or gamma and chromaticities; CMYK in JPEGs is read with Adobe's inversion; channels of
+  more than 8 bits are scaled, not clipped; gray becomes RGB;
 * the image is resized to the network's input shape by one of `RESIZE_RULES`, bilinear with antialiasing; for a network
-  with several views, by each of them, from one decoded image.
+  with several views, it is decoded once and resized by the rule of each view.
 
 Images are converted and shrunk strip by strip, so that an image needs little more memory than its own pixels. Only WebP
 and the kinds of TIFF that `catalogue.images.tiff_samples` rewrites need more.
@@ -57,10 +58,10 @@ def read_image(data: bytes, spec: ImageSpec, limits: Limits = DEFAULT_LIMITS) ->
         limits: limits beyond which images are rejected.
 
     Returns:
-        uint8 [H, W, 3], RGB, of `ImageSpec.shape`.
+        uint8 [H, W, 3], RGB, with the shape `spec.shape`.
 
     Raises:
-        ImageError: the image cannot be decoded, with the reason.
+        ImageError: the image cannot be decoded, or is outside the limits.
     """
     pictures = _decode(data, [functools.partial(_FITS[view], spec.size) for view in spec.views], limits)
     squares = [np.asarray(_on_square(picture, spec.size)) for picture in pictures]
@@ -77,13 +78,13 @@ def _on_square(picture: Image.Image, side: int) -> Image.Image:
 
 
 def read_thumbnail(data: bytes, side: int, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
-    """Decode the bytes of an image file for display, with its aspect ratio kept.
+    """Decode the bytes of an image file for display, keeping the aspect ratio of the image.
 
     Returns:
         uint8 [h, w, 3], RGB, with neither h nor w above `side`.
 
     Raises:
-        ImageError: as `read_image` does.
+        ImageError: see `read_image`.
     """
 
     def fit(width: int, height: int) -> Fit:
@@ -127,7 +128,7 @@ def _decode(data: bytes, fits: Sequence[Callable[[int, int], Fit]], limits: Limi
         has_deep_color = colors.has_deep_transparent_color(image)
         colors.prepare_transparency(image)
         image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-        image.load()  # first: reading metadata may decode too, and a decoding error is raised only once
+        image.load()  # before reading metadata, which may also decode: a decoding error is raised only once
         tiff.scale_palette(image)
         if has_deep_color:
             colors.make_transparent(image, open_image(data, limits))
@@ -161,7 +162,7 @@ def _profile(data: bytes, image: ImageFile.ImageFile) -> Profile | None:
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """Return the EXIF orientation, or that of XMP if EXIF has none or is broken. Pillow has already rotated TIFFs."""
+    """Return the orientation from EXIF, or else from XMP; None if it is missing, or if Pillow applied it (TIFF)."""
     if image.format == "TIFF":
         return None
     texts = (image.info.get(f"Raw profile type {kind}") for kind in ("exif", "APP1"))

@@ -38,11 +38,12 @@ def shrink(
     Args:
         image: decoded image of any mode.
         fit: requested part and size.
-        frame: part of the canvas that is drawn on; None for all of it.
-        profile: conversion to sRGB; None if the image is in sRGB.
+        frame: part of the canvas that the first frame covers; None for the whole canvas.
+        profile: conversion to sRGB; None if no conversion is needed.
     """
     (left, top, right, bottom), target = fit
-    # Average whole blocks first, down to 3 times the target size or more, then filter: as good, and much faster.
+    # First average whole blocks, down to at least 3 times the target size, then filter. This is as good as filtering
+    # alone, and much faster.
     blocks = (max(1, (right - left) // (3 * target[0])), max(1, (bottom - top) // (3 * target[1])))
     white = colors.white_of(image)
 
@@ -67,7 +68,7 @@ def shrink(
 
 
 def _on_canvas(part: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
-    """Return a part of an image with everything outside its frame in white."""
+    """Paint everything outside the frame white; the coordinates of `frame` are relative to `part`."""
     box = (max(0, frame[0]), max(0, frame[1]), min(part.width, frame[2]), min(part.height, frame[3]))
     if box == (0, 0, *part.size):
         return part

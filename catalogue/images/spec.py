@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 POLICY = 3
-# Version 2 treated colors given as numbers as sRGB, and decoded some TIFFs wrongly.
+# Version 2 ignored code points and gamma, and decoded some TIFFs wrongly.
 COMPATIBLE_POLICIES = (2, POLICY)
 RESIZE_RULES = ("crop", "pad", "stretch")  # the first is the default, see docs/benchmarks.md
 VIEW_SEPARATOR = ","
@@ -18,10 +18,10 @@ class ImageSpec:
 
     Attributes:
         size: pixels along each side.
-        resize: rule for resizing an image to this square. ``crop``: the largest central square; ``pad``: the whole
-            image, with white bars; ``stretch``: the whole image, with a changed aspect ratio. Several rules, such as
-            ``crop,pad``, are views of one image, which the network receives together.
-        color_space: color space of the pixels; images with an embedded profile are converted to it.
+        resize: rule for resizing an image to a square of this size. ``crop``: the largest central square; ``pad``: the
+            whole image, with white bars; ``stretch``: the whole image, with a changed aspect ratio. Several rules, such
+            as ``crop,pad``, produce several views of an image, which the network receives together.
+        color_space: color space of the pixels, to which images in other color spaces are converted.
     """
 
     size: int
@@ -52,7 +52,7 @@ class ImageSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Bounds that are checked before decoding: bytes, total pixels, and pixels along the shorter side."""
+    """Limits that are checked before decoding: maximum bytes and pixels, and minimum pixels along the shorter side."""
 
     max_bytes: int = 64 * 2**20
     max_pixels: int = 100_000_000

@@ -1,7 +1,7 @@
-"""Detects the kinds of TIFF that Pillow does not decode correctly, and rewrites or describes them. Part of the policy.
+"""Detects TIFFs that Pillow does not decode correctly, and rewrites or rejects them. Part of the image policy.
 
-A TIFF can store its samples in hundreds of ways. Pillow rejects some, and silently decodes a few wrongly;
-`tests/catalogue/images/test_tiff.py` compares each with another decoder.
+A TIFF can store its samples in hundreds of ways. Pillow rejects some, and silently decodes a few wrongly.
+`tests/catalogue/images/test_tiff.py` tests each kind that tifffile can write.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KIND_TAGS = (
     _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUB_IFDS,
     _DNG_VERSION, _TILE_WIDTH, _TILE_HEIGHT,
 )  # fmt: skip
-# none, CCITT (3), LZW, JPEG (2), Deflate, PackBits, old Deflate, LZMA, Zstandard
+# none, CCITT (three codes), LZW, JPEG (two codes), Deflate, PackBits, old Deflate, LZMA, Zstandard
 _COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000)
 _EXTRAS = {1: "associated alpha", 2: "alpha"}
 _PHOTOMETRICS = {
@@ -77,7 +77,7 @@ def is_decoded_wrongly(data: bytes, limits: Limits) -> bool:
 
 
 def scale_palette(image: Image.Image) -> None:
-    """Correct the palette of a decoded TIFF whose writer stored 8 bits for each color instead of 16."""
+    """Correct the palette of a decoded TIFF if its writer stored 8-bit values in it instead of 16-bit values."""
     values = getattr(image, "tag_v2", {}).get(_COLOR_MAP, ())
     if image.mode == "P" and values and max(values) < 256:
         count = len(values) // 3
@@ -86,10 +86,11 @@ def scale_palette(image: Image.Image) -> None:
 
 
 def rewritten(data: bytes, limits: Limits) -> bytes:
-    """Return a TIFF that Pillow decodes correctly, for one that it rejects or decodes wrongly.
+    """Rewrite a TIFF that Pillow rejects or decodes wrongly as a TIFF that Pillow decodes correctly.
 
     Raises:
         ImageError: this kind of TIFF is not supported, the file is damaged, or the image is too large.
+        Exception: raised by Pillow for damaged data, see `catalogue.images.formats.BROKEN_FILE`.
     """
     kind, tags = _kind(data), _tags(data, tiff_samples.TAGS, tiff_samples.MAX_NUMBERS)
     if not kind or not tags:
@@ -136,15 +137,15 @@ def _kind(data: bytes) -> _Kind | None:
 
 
 def _tags(data: bytes, wanted: Collection[int], most: int) -> dict[int, tuple[float, ...]]:
-    """Return the numbers in tags of the first directory; none if it is damaged.
+    """Return the numbers in tags of the first directory; an empty dict if the directory is damaged.
 
     Args:
         data: content of the file.
         wanted: tags to return.
-        most: maximum count of numbers of each tag; further ones are left out.
+        most: maximum count of numbers to return for each tag.
 
     Raises:
-        ImageError: the tags together claim more bytes than the file has; Pillow would allocate memory for each of them.
+        ImageError: the tags together claim more bytes than the file has; Pillow would allocate memory for each tag.
     """
     order = "<" if data[:2] == b"II" else ">"
     is_big = b"+" in data[2:4]
@@ -162,7 +163,7 @@ def _tags(data: bytes, wanted: Collection[int], most: int) -> dict[int, tuple[fl
                 (place,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, place)
                 claimed += size
             if claimed > len(data):
-                raise ImageError(Reason.CORRUPT, "its tags claim more bytes than the file has")
+                raise ImageError(Reason.CORRUPT, "the tags claim more bytes than the file has")
             if tag in wanted and kind in _NUMBERS and length:
                 tags[tag] = struct.unpack_from(f"{order}{min(length, most)}{_NUMBERS[kind]}", data, place)
             elif tag in wanted and kind == _RATIONAL and length:

@@ -1,7 +1,7 @@
-"""Decodes the kinds of TIFF that Pillow has no mode for, such as CMYK with alpha. Part of the image policy.
+"""Decodes kinds of TIFF that Pillow rejects or decodes wrongly, such as CMYK with alpha. Part of the image policy.
 
-Pillow decodes any number of samples per pixel if the file calls them gray pixels of a wider image. Groups of strips or
-tiles are decoded in this way, and their samples are combined into an image that Pillow has a mode for.
+Pillow decodes any number of samples per pixel if the file declares each sample as a pixel of a wider gray image. Groups
+of strips or tiles are decoded in this way, and their samples are combined into an image that Pillow has a mode for.
 
 Source: TIFF 6.0 and its Technical Notes.
 """
@@ -22,7 +22,7 @@ from catalogue.images.spec import Limits
 from catalogue.reasons import ImageError, Reason
 
 Tags = Mapping[int, tuple[float, ...]]
-"""Numbers in the tags of a directory."""
+"""Numbers in the tags of a TIFF directory, by tag."""
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PREDICTOR = 273, 277, 278, 279, 317
@@ -34,9 +34,9 @@ TAGS = (
     _STRIP_BYTES, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES, _ORIENTATION, _INK_SET,
     _EXTRA_SAMPLES, _ICC_PROFILE, _COEFFICIENTS, _SUBSAMPLING, _REFERENCE,
 )  # fmt: skip
-"""Tags that `decoded` needs."""
+"""Tags that `can_decode` and `decoded` need."""
 MAX_NUMBERS = 1 << 22
-"""Maximum count of numbers of a tag: bytes of a color profile, or strips."""
+"""Maximum count of numbers in a tag, such as the bytes of a color profile or the offsets of strips."""
 _LONG, _UNDEFINED = 4, 7
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _YCBCR = 0, 1, 2, 5, 6
 _COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4, _YCBCR: 3}
@@ -47,18 +47,18 @@ _DEFAULT_COEFFICIENTS, _DEFAULT_REFERENCE = (0.299, 0.587, 0.114), (0, 255, 128,
 _CMYK_INKS = 1
 _GROUP_SAMPLES, _BAND_ROWS = 1 << 20, 64
 _MAX_SAMPLES, _SAMPLES_PER_PIXEL = 16, 4
-_TOO_LARGE = "one of the strips or tiles is too large to decode: save the image in more of them"
+_TOO_LARGE = "one of the strips or tiles is too large to decode: save the image with smaller ones"
 
 
 class _Layout(NamedTuple):
-    """Places of the samples of an image in its file.
+    """Layout of the samples of an image in its file.
 
     Attributes:
         width, height: size of the image in pixels.
-        across, down: size of a segment, which is a strip or a tile, in pixels.
+        across, down: size in pixels of a segment, which is a strip or a tile.
         planes: number of planes; 1 if the samples of a pixel follow one another.
         samples: number of samples of a pixel in each plane.
-        offsets, lengths: positions and lengths of the segments in bytes, from left to right, then down, then by plane.
+        offsets, lengths: offsets and lengths of the segments in bytes, ordered by plane, then by row, then by column.
         is_tiled: whether the segments are tiles.
     """
 
@@ -74,9 +74,10 @@ class _Layout(NamedTuple):
 
 
 def can_decode(tags: Tags) -> bool:
-    """Return whether `decoded` supports a kind of TIFF: integers of 8 or 16 bits, compressed without loss.
+    """Return whether `decoded` supports a TIFF with these tags: 8-bit or 16-bit integers without lossy compression.
 
-    The caller checks that they are unsigned.
+    Colors must be gray, RGB or CMYK, or YCbCr with 8 bits, no subsampling and default coefficients. The caller checks
+    that the integers are unsigned.
     """
     bits, photometric = set(tags.get(_BITS, (1,))), _first(tags, _PHOTOMETRIC, -1)
     if bits not in ({8}, {16}) or photometric not in _COLORS or _first(tags, _FILL_ORDER, 1) != 1:
@@ -97,16 +98,17 @@ def can_decode(tags: Tags) -> bool:
 
 
 def decoded(data: bytes, tags: Tags, limits: Limits, *, is_separate: bool) -> bytes:
-    """Return an uncompressed TIFF of 8 bits per sample with the same picture, over white if it has alpha.
+    """Convert a TIFF to an uncompressed TIFF with 8 bits per sample, composited over white if it has alpha.
 
     Args:
         data: content of the TIFF file.
-        tags: its `TAGS`, for which `can_decode` returns true.
+        tags: numbers in the file's `TAGS`, for which `can_decode` returns true.
         limits: limits beyond which images are rejected.
         is_separate: whether each sample has a plane of its own.
 
     Raises:
         ImageError: the file is damaged or truncated, or the image is too large.
+        Exception: raised by Pillow for damaged data, see `catalogue.images.formats.BROKEN_FILE`.
     """
     layout = _layout(tags, is_separate=is_separate)
     width, height = layout.width, layout.height
@@ -134,12 +136,12 @@ def _first(tags: Tags, tag: int, default: int) -> int:
 
 
 def _are_near(values: tuple[float, ...] | None, usual: tuple[float, ...], tolerance: float) -> bool:
-    """Return whether numbers are missing, or those that are usual."""
+    """Return whether numbers are missing or close to the usual numbers."""
     return not values or (len(values) == len(usual) and np.allclose(values, usual, atol=tolerance))
 
 
 def _layout(tags: Tags, *, is_separate: bool) -> _Layout:
-    """Return the layout. Raises ImageError if the tags contradict each other."""
+    """Return the layout. Raises ImageError if the tags are invalid or contradict each other."""
     width, height, samples = _first(tags, _WIDTH, 0), _first(tags, _HEIGHT, 0), _first(tags, _SAMPLES, 1)
     is_tiled = _TILE_OFFSETS in tags
     if is_tiled:
@@ -158,10 +160,11 @@ def _layout(tags: Tags, *, is_separate: bool) -> _Layout:
 
 
 def _gray_pixels(data: bytes, tags: Tags, layout: _Layout, plane: int, top: int, bottom: int) -> Image.Image:
-    """Decode the segments from row `top` to row `bottom` of a plane as gray pixels: `layout.samples` for each pixel.
+    """Decode rows `top` to `bottom` of a plane as a gray image, in which each sample is a pixel.
 
-    A horizontal predictor codes the difference to the same sample of the pixel before. With one sample per pixel,
-    Pillow adds the differences up; otherwise `_samples` does.
+    The gray image is therefore `layout.samples` times as wide. A horizontal predictor stores each sample as its
+    difference from the same sample of the previous pixel. Pillow undoes this if the plane has one sample per pixel;
+    otherwise `_samples` does.
     """
     columns = math.ceil(layout.width / layout.across)
     first = (plane * math.ceil(layout.height / layout.down) + top // layout.down) * columns
@@ -187,13 +190,17 @@ def _gray_pixels(data: bytes, tags: Tags, layout: _Layout, plane: int, top: int,
     try:
         gray = Image.open(io.BytesIO(_file(_order(data), values, segments)), formats=["TIFF"])
         gray.load()
-    except Image.DecompressionBombError as error:  # of Pillow, which takes the samples for pixels
+    except Image.DecompressionBombError as error:  # from Pillow, which counts each sample as a pixel
         raise ImageError(Reason.TOO_MANY_PIXELS, _TOO_LARGE) from error
     return gray
 
 
 def _samples(gray: Image.Image, tags: Tags, layout: _Layout, top: int, bottom: int, used: int) -> np.ndarray:
-    """Return rows of a result of `_gray_pixels`: uint8 [rows, width, `used`], the first samples of each pixel."""
+    """Return rows `top` to `bottom` of a result of `_gray_pixels`, with at most `used` samples of each pixel.
+
+    Returns:
+        uint8 [rows, width, samples].
+    """
     pixels = np.asarray(gray.crop((0, top, gray.width, bottom)))
     rows = pixels.reshape(bottom - top, layout.width, layout.samples)[..., :used]
     if layout.samples > 1 and _first(tags, _PREDICTOR, 1) == _HORIZONTAL:
@@ -213,9 +220,9 @@ def _file(order: str, values: Mapping[int, tuple[int, ...] | bytes], segments: S
     """Return a TIFF file.
 
     Args:
-        order: byte order.
-        values: values of its tags, except those of the segments.
-        segments: its tiles if `values` has their width, its strips otherwise.
+        order: byte order, see `_order`.
+        values: values of the tags, except the offsets and lengths of the segments.
+        segments: tiles if `values` has a tile width, strips otherwise.
     """
     lengths = tuple(map(len, segments))
     names = (_TILE_OFFSETS, _TILE_BYTES) if _TILE_WIDTH in values else (_STRIP_OFFSETS, _STRIP_BYTES)
@@ -234,13 +241,16 @@ def _file(order: str, values: Mapping[int, tuple[int, ...] | bytes], segments: S
 
 
 def _over_white(band: np.ndarray, colors: int, photometric: int, alpha: int) -> np.ndarray:
-    """Return the colors of pixels over white: uint8 [rows, width, colors]; zero is black, or no ink.
+    """Composite pixels over white.
 
     Args:
         band: uint8 [rows, width, samples].
-        colors: number of samples per pixel that are colors.
+        colors: number of color samples per pixel.
         photometric: value of the tag ``PhotometricInterpretation``.
-        alpha: kind of the first extra sample, value of the tag ``ExtraSamples``.
+        alpha: first value of the tag ``ExtraSamples``; 0 if the tag is missing.
+
+    Returns:
+        uint8 [rows, width, colors], where zero is black, or no ink for CMYK.
     """
     values = band[..., :colors]
     if photometric == _YCBCR:
@@ -256,7 +266,13 @@ def _over_white(band: np.ndarray, colors: int, photometric: int, alpha: int) -> 
 
 
 def _plain(picture: np.ndarray, data: bytes, tags: Tags) -> bytes:
-    """Return an image [height, width, colors] as TIFF, with the orientation and color profile of another TIFF."""
+    """Return a picture as a TIFF with the byte order, orientation and color profile of the original TIFF.
+
+    Args:
+        picture: uint8 [height, width, colors].
+        data: content of the original TIFF.
+        tags: numbers in the tags of the original TIFF.
+    """
     height, width, colors = picture.shape
     values: dict[int, tuple[int, ...] | bytes] = {
         _WIDTH: (width,),
