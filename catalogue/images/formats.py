@@ -44,14 +44,19 @@ _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # the last two are Big
 _JPEG = b"\xff\xd8\xff"
 _SIGNATURES = (_JPEG, png.SIGNATURE, b"GIF87a", b"GIF89a", *_TIFF)
 # Signatures of unsupported files that users submit as photos.
+_CONVERT = "is not supported: convert it to JPEG or PNG"
 _NOT_READ = {
-    "JPEG XL": re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "),
-    "JPEG 2000": re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
-    "PDF": re.compile(rb"%PDF-"),
-    "Photoshop's PSD": re.compile(rb"8BPS"),
-    "SVG": re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg", re.DOTALL),
-    "HTML": re.compile(rb"\s*<(?:!DOCTYPE html|html)", re.IGNORECASE),
-    "a video": re.compile(rb"....ftyp(?:mp4|isom|qt  |M4V|avc1)|\x1aE\xdf\xa3", re.DOTALL),
+    f"JPEG XL {_CONVERT}": re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "),
+    f"JPEG 2000 {_CONVERT}": re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
+    f"PDF {_CONVERT}": re.compile(rb"%PDF-"),
+    f"Photoshop's PSD {_CONVERT}": re.compile(rb"8BPS"),
+    f"SVG {_CONVERT}": re.compile(
+        rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg", re.DOTALL
+    ),
+    "an HTML page, not an image: check what its URL returns": re.compile(rb"\s*<(?:!DOCTYPE html|html)", re.IGNORECASE),
+    "a video, not an image: omit it, or extract a frame": re.compile(
+        rb"....ftyp(?:mp4|isom|qt  |M4V|avc1)|\x1aE\xdf\xa3", re.DOTALL
+    ),
 }
 
 
@@ -156,8 +161,7 @@ def _unidentified(data: bytes) -> ImageError:
     if has_known_signature(data):
         return ImageError(Reason.CORRUPT, "the header is damaged")
     head = data[:_HEAD_BYTES].removeprefix(_BYTE_ORDER_MARK)
-    name = next((name for name, pattern in _NOT_READ.items() if pattern.match(head)), None)
-    words = f"{name} is not supported: convert it to JPEG or PNG" if name else "not a supported image format"
+    words = next((words for words, pattern in _NOT_READ.items() if pattern.match(head)), "not a supported image format")
     return ImageError(Reason.UNKNOWN_FORMAT, words)
 
 
