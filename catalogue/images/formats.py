@@ -43,8 +43,8 @@ BROKEN_FILE = (
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # the last two are BigTIFF
 _JPEG = b"\xff\xd8\xff"
 _SIGNATURES = (_JPEG, png.SIGNATURE, b"GIF87a", b"GIF89a", *_TIFF)
-# Signatures of unsupported files that users submit as photos.
 _CONVERT = "is not supported: convert it to JPEG or PNG"
+# Message -> signature of unsupported files that users submit as photos.
 _NOT_READ = {
     f"JPEG XL {_CONVERT}": re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "),
     f"JPEG 2000 {_CONVERT}": re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
