@@ -1,4 +1,4 @@
-"""File systems supported only by Beam, such as ``hdfs://``: here one of Beam's file systems on a local folder."""
+"""File systems that only Beam supports, such as ``hdfs://``. One on a local folder stands in for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER: list[Path] = []
 
 
 class ElsewhereFileSystem(LocalFileSystem):
-    """``elsewhere://``, a local folder. Beam discovers this class automatically."""
+    """File system for ``elsewhere://``, which is a local folder. Beam discovers this class automatically."""
 
     @classmethod
     def scheme(cls) -> str:

@@ -31,7 +31,7 @@ def test_each_failure_has_its_reason(tmp_path: Path) -> None:
     assert reason_of("/nul\0byte.jpg") is Reason.NOT_FOUND
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "file").touch()
-    for path in ("loop.jpg", "file/a.jpg", f"{'n' * 300}.jpg"):  # no later run will find them
+    for path in ("loop.jpg", "file/a.jpg", f"{'n' * 300}.jpg"):  # a later run would not find them either
         assert reason_of(str(tmp_path / path)) is Reason.NOT_FOUND
 
 
@@ -109,7 +109,7 @@ def test_links_are_followed_and_no_folder_is_walked_twice(tmp_path: Path) -> Non
 
 
 def test_folders_that_all_link_to_each_other_are_walked_once(tmp_path: Path) -> None:
-    """Twelve folders have 1.3 billion paths that visit no folder twice."""
+    """Through twelve such folders lead 1.3 billion paths that visit no folder twice."""
     for one in range(12):
         storage.write_text(f"{tmp_path}/{one}/{one}.jpg", "x")
         for other in range(12):
@@ -146,7 +146,7 @@ def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_copies_do_without_links_where_there_are_none(
+def test_copies_do_not_need_hard_links(
     tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not links:
@@ -194,8 +194,8 @@ def test_nothing_is_left_of_a_file_that_cannot_take_its_place(tmp_path: Path) ->
 
 
 def test_errors_of_an_open_file_have_a_reason() -> None:
-    """For example a list on a network drive that fails halfway."""
-    with storage.open_file("/proc/self/mem") as file:  # its first page is never mapped
+    """For example, a network drive may fail while a list on it is being read."""
+    with storage.open_file("/proc/self/mem") as file:  # the first page of memory is never mapped
         for read in (file.read, lambda: file.read(10), file.readline):
             with pytest.raises(StorageError, match="Input/output error") as error:
                 read()
@@ -256,7 +256,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to see which files are synced")
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(tmp_path: Path, calls: list[str]) -> None:
+def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_afterwards(tmp_path: Path, calls: list[str]) -> None:
     storage.write_text(str(tmp_path / "a"), "text")
     assert calls == ["sync file", "name", "sync folder"]
     calls.clear()
