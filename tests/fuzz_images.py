@@ -1,9 +1,9 @@
 """Feed broken image files to the image reader: ``python tests/fuzz_images.py --count 50000``.
 
-Small files of every format are mutated: bits are flipped, ends cut off, pieces spliced, repeated or dropped, and lengths
-overwritten. Each mutated file must yield a picture or a reason within two seconds, and the process must stay below
-640 MB. The first file that fails is saved, and its seed is printed, from which it can be reproduced. If none fails, the
-last line of output is a summary in JSON.
+Small files of every format are mutated: bits are flipped, ends cut off, pieces spliced, repeated or dropped, and
+lengths overwritten. Each mutated file must yield a picture or a reason within two seconds, and the process must stay
+below 640 MB. The first file that fails is saved, and the seed that reproduces it is printed. If no file fails, the last
+line of output is a summary in JSON.
 """
 
 from __future__ import annotations

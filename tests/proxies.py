@@ -28,8 +28,8 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
 
     ``503``, ``429`` and ``409`` respond with that status, ``denied`` with 403, and ``expired`` as the storage `scheme`
     does. ``reset`` closes the connection at once, ``hang`` after a while, ``cut`` in the middle of the response body,
-    and ``lost`` after the upstream has handled the request, without a response. ``damaged`` changes the word ``picture``
-    in the bodies of the request and the response.
+    and ``lost`` after the upstream has handled the request, without a response. ``damaged`` changes the word
+    ``picture`` in the bodies of the request and the response.
     """
 
     daemon_threads = True

@@ -31,7 +31,7 @@ PHOTOS = 3000
 
 
 class Uninterrupted(NamedTuple):
-    """An uninterrupted run: its command line without the path of ``--output``, its rows, and its duration in seconds."""
+    """An uninterrupted run: command line without the path of ``--output``, rows, and duration in seconds."""
 
     words: list[str]
     rows: list[str]

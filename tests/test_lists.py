@@ -189,7 +189,11 @@ def test_a_wrong_row_is_a_dead_letter_to_one_side_and_refused_by_the_other(tmp_p
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {
     "UTF-32": ("list.csv", "uri,label\n".encode("utf-32"), "is UTF-32: save it as UTF-8"),
-    "UTF-16 without a byte order mark": ("list.csv", "uri,label\n".encode("utf-16-le"), "is UTF-16 without a byte order mark"),
+    "UTF-16, no byte order mark": (
+        "list.csv",
+        "uri,label\n".encode("utf-16-le"),
+        "is UTF-16 without a byte order mark",
+    ),
     "truncated UTF-16": ("list.csv", "uri,label\n/a.jpg,hat\n".encode("utf-16")[:-1], "is truncated or damaged"),
     "the URI column twice": ("list.csv", b"uri,label,uri\na.jpg,hat,b.jpg\n", "has two columns of the same name"),
     "one JSON object": ("list.json", b'{\n"uri": "a.jpg"\n}\n', "is one JSON value: write JSON Lines"),

@@ -70,7 +70,7 @@ def test_the_whole_command_on_an_object_store(
         "predictions/part-00000-of-00001.parquet"
     }
     assert json.loads(storage.read_text(f"{root}/runs/1/run.json"))["counts"] == counts | {
-        "classified": 0, "reused": {"unread": 25, "conditional": 25, "content": 0}  # the list names the hats of the glob, too
+        "classified": 0, "reused": {"unread": 25, "conditional": 25, "content": 0}  # the list names the hats, too
     }  # fmt: skip
 
 

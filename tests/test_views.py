@@ -57,9 +57,7 @@ def test_the_graph_that_decodes_makes_the_same_views(model: Path, drawn: Path, c
     assert found["scores"].numpy()[0][0] == pytest.approx(row["score"], abs=0.1)
 
 
-def test_frozen_layers_run_over_views_and_their_augmented_copies(
-    drawn: Path, command: Command, tmp_path: Path
-) -> None:
+def test_frozen_layers_run_over_views_and_their_augmented_copies(drawn: Path, command: Command, tmp_path: Path) -> None:
     """The metrics that training measures with cached activations equal those of ``evaluate``."""
     import keras
 

@@ -130,7 +130,7 @@ def test_a_host_that_keeps_timing_out_is_left_alone_for_a_while(monkeypatch: pyt
 
 
 def test_reads_that_are_tried_again_hold_nothing_that_others_wait_for() -> None:
-    """Every response is cut, and the images exceed the memory budget together. A retried read waits for memory again."""
+    """Every response is cut, and all images together exceed the memory budget. A retry waits for memory again."""
     server = FaultyServer(sends(b"HTTP/1.1 200 OK\r\nContent-Length: 250\r\n\r\n12345"))
     budget = Budget(1000)
 

@@ -150,7 +150,8 @@ def test_a_later_run_reuses_a_merged_one(
     flags = ["--previous", tmp_path / "merged", "--max-failure-rate", 1, *FLOAT32]
     assert classify(catalogue, tiny_model, tmp_path / "next", *flags) == 0
     counts = verify(str(tmp_path / "next"))["counts"]
-    assert (counts["classified"], counts["reused"]["unread"]) == (0, 45)  # all except the missing image and the rows without a URI
+    # All 49 rows except the row of the missing photo and the three rows without a URI.
+    assert (counts["classified"], counts["reused"]["unread"]) == (0, 45)
 
 
 def test_runs_of_different_inputs(classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
@@ -272,7 +273,8 @@ def test_shards_are_of_similar_size_and_never_change() -> None:
     counts = [sum(shard.has(row_key(key)) for key in keys) for shard in shards]
     assert sum(counts) == len(keys)
     assert max(counts) < 1.06 * len(keys) / 8
-    assert [shard.index for shard in shards if shard.has(row_key(keys[0]))] == [6]  # shard 6 on every machine and in every version
+    # The shard of a row is the same on every machine and in every version.
+    assert [shard.index for shard in shards if shard.has(row_key(keys[0]))] == [6]
 
 
 @pytest.mark.parametrize("given", ["0/3", "4/3", "2", "a/b", "1/0", "-1/3"])

@@ -74,7 +74,7 @@ def test_plain_kinds_are_decoded(
         bmp(64, 0, bytes(512)),
         bmp(24, 0, b"\0\0\xff" * 64, header=16),
     ],
-    ids=["RLE8", "RLE4", "RLE with a delta", "A1R5G5B5", "A4R4G4B4", "10 bits", "alpha masks", "PNG", "2 bits", "64 bits",
+    ids=["RLE8", "RLE4", "RLE delta", "A1R5G5B5", "A4R4G4B4", "10 bits", "alpha masks", "PNG", "2 bits", "64 bits",
          "OS/2"],
 )  # fmt: skip
 def test_kinds_that_are_not_supported(data: bytes) -> None:

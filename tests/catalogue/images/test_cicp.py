@@ -71,7 +71,7 @@ def test_colours_by_code_points_are_brought_to_srgb(name: str, form: str) -> Non
 @pytest.mark.parametrize("name", CODED)
 @pytest.mark.parametrize("size", [64, 1024])
 def test_colors_of_an_avif_without_a_color_box_are_those_of_its_stream(name: str, size: int) -> None:
-    """libavif reads the colors of the stream, too. The fields before them have lengths that depend on the image size."""
+    """libavif reads the colors of the stream, too. The lengths of the fields before them depend on the image size."""
     primaries, transfer, *pixels = CODED[name]
     image = np.asarray(picture(*pixels).resize((size, size), Image.Resampling.NEAREST))
     codec = pytest.importorskip("imagecodecs")

@@ -110,9 +110,7 @@ def test_many_bad_quotes_take_no_longer_than_their_lines() -> None:
     assert time.monotonic() - start < 10  # a quadratic version took longer
 
 
-def test_long_cells_are_not_buffered_by_the_thousand(
-    peak_of: Callable[[str, Path], int], tmp_path: Path
-) -> None:
+def test_long_cells_are_not_buffered_by_the_thousand(peak_of: Callable[[str, Path], int], tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("".join(f"{number}.jpg,{'x' * 1_000_000}\n" for number in range(300)))
     body = """
 from catalogue.lists.csv_lists import csv_records

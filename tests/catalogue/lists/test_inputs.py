@@ -431,7 +431,11 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "JSON in JSON Lines": ("list.jsonl", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
     "Latin-1": ("list.csv", "uri;größe\n".encode("latin-1"), "is not UTF-8 in its first line: save it as UTF-8"),
     "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip file: save it as CSV"),
-    "Latin-1 late in the line": ("list.tsv", ("uri\t" + "a" * 60 + "\tgröße\n").encode("latin-1"), "is not UTF-8 in its first"),
+    "Latin-1 at the end": (
+        "list.tsv",
+        ("uri\t" + "a" * 60 + "\tgröße\n").encode("latin-1"),
+        "is not UTF-8 in its first",
+    ),
     "two columns": ("list.parquet", two_columns(), "has two columns of the same name: uri, x, x"),
     "nothing": ("list.jsonl", b"", "is empty: it names no images"),
     "no such key": (

@@ -146,9 +146,7 @@ def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_copies_do_not_need_hard_links(
-    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copies_do_not_need_hard_links(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not links:
 
         def refuse(*_: object) -> None:
@@ -256,7 +254,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to see which files are synced")
-def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_afterwards(tmp_path: Path, calls: list[str]) -> None:
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(tmp_path: Path, calls: list[str]) -> None:
     storage.write_text(str(tmp_path / "a"), "text")
     assert calls == ["sync file", "name", "sync folder"]
     calls.clear()

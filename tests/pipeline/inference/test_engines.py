@@ -231,7 +231,9 @@ def out_of_memory() -> type[Exception]:
     return tf.errors.ResourceExhaustedError
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_so_are_later_ones(model: ModelDir, out_of_memory: type[Exception]) -> None:
+def test_a_batch_that_does_not_fit_is_halved_and_later_ones_too(
+    model: ModelDir, out_of_memory: type[Exception]
+) -> None:
     engine = engines.choose(model, TWO, engine="tensorflow")
     engine._largest = 0  # type: ignore[attr-defined]  # as on a GPU
     device = engine._run = Full(10, out_of_memory)  # type: ignore[attr-defined]

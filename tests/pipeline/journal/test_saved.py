@@ -64,9 +64,7 @@ def test_what_a_lost_worker_saves_a_little_later_is_found_too(tmp_path: Path, mo
     assert len(found(results, 5, "/5.jpg")) == 1
 
 
-def test_a_folder_that_cannot_be_listed_has_no_saved_results(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_listed_has_no_saved_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(folder: str) -> None:
         raise StorageError(Reason.READ_FAILED, folder)
 

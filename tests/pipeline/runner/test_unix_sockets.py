@@ -77,5 +77,5 @@ def test_a_run_listens_on_no_port_and_on_sockets_that_nobody_else_may_use(
 
 def connect(path: Path, user: str) -> str:
     """Return the error that a user gets when connecting to a socket."""
-    words = [sys.executable, "-c", CONNECT, path.name, user]  # a relative path, because the absolute path may be too long
+    words = [sys.executable, "-c", CONNECT, path.name, user]  # relative, as the absolute path may be too long
     return subprocess.run(words, cwd=path.parent, capture_output=True, text=True, check=False).stderr

@@ -86,9 +86,7 @@ def test_an_imported_model_gives_the_probabilities_of_the_original(
     assert main(["evaluate", "--model-dir", str(tmp_path / "model"), "--data", str(drawn)]) == 0
 
 
-def test_the_preparation_of_pixels_is_found_out_or_asked_for(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_preparation_of_pixels_is_found_out_or_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The classifier distinguishes light from dark photos if pixels range from 0 to 1."""
     import keras
 

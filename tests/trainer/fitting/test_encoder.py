@@ -28,7 +28,7 @@ needs_bfloat16 = pytest.mark.skipif(not bfloat16.is_native(), reason="this proce
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Network]:
-    """Networks with the same weights, one per cut: at the end, inside (at 8 × 8 maps) and at the start of the backbone."""
+    """Networks with the same weights, cut after the backbone, inside it (at 8 × 8 maps), and before it."""
     import keras
 
     made = {}

@@ -288,7 +288,8 @@ def test_batches_of_any_shape_run_through_one_graph(devices: Any, monkeypatch: p
     inputs = fitting.batches.inputs
     monkeypatch.setattr(fitting.batches, "inputs", lambda *arguments: traced.append(1) or inputs(*arguments))
     monkeypatch.setattr(fitting, "_MOST_STEPS", 4)
-    fit(head(), separable(), Stage(epochs=2, learning_rate=0.05), devices)  # stacks of 4, 4 and 1 batches, and a partial batch
+    # An epoch has nine full batches, in stacks of 4, 4 and 1, and a partial batch.
+    fit(head(), separable(), Stage(epochs=2, learning_rate=0.05), devices)
     assert len(traced) == 1
 
 

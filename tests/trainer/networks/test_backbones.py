@@ -113,7 +113,7 @@ def test_weights_of_a_file(tmp_path: object) -> None:
         ("InceptionV3", "none", 32, "InceptionV3 cannot be built for images of 32 pixels"),
     ],
 )
-def test_backbones_that_cannot_be_built_are_an_error_of_one_line(name: str, weights: str, size: int, words: str) -> None:
+def test_what_cannot_be_built_is_an_error_of_one_line(name: str, weights: str, size: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
         backbones.build(name, weights, size)
 
