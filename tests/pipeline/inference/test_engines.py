@@ -145,7 +145,7 @@ def test_another_label_is_refused_however_near_it_is(model: ModelDir) -> None:
 def test_weights_rounded_together_keep_the_labels_of_a_real_network(
     name: str, clothing_model: Path, clothing_images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The network is MobileNetV2. Its first layers lose accuracy in bfloat16 if each weight is rounded independently."""
+    """The network is MobileNetV2. Its first layers lose accuracy in bfloat16 if each weight is rounded alone."""
     model = model_dir.read(clothing_model)
     exact = in_batches(engines.choose(model, TWO, engine=name, precision="float32"), clothing_images)
     together = in_batches(engines.choose(model, TWO, engine=name, precision="bfloat16"), clothing_images)
