@@ -80,7 +80,7 @@ CONTAINERS: dict[str, tuple[Callable[[pa.Array], pa.Array], Callable[[Any], Any]
 def column(leaf: str, container: str) -> tuple[pa.ChunkedArray, list[Any]]:
     """Return a two-row column of type `leaf` within `container`, and the Python values of its rows.
 
-    The second row is null. In fixed-size lists, of which PyArrow cannot read back a null, it repeats the first.
+    The second row is null. In fixed-size lists, it repeats the first row, as PyArrow cannot read back a null list.
     """
     array, value = LEAVES[leaf]
     wrap, wrapped = CONTAINERS[container]

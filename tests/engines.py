@@ -200,7 +200,7 @@ class Cluster:
 
 
 class FlinkCluster(Cluster):
-    """A JobManager, TaskManagers with one slot each, and Beam's job server.
+    """A JobManager, TaskManagers (by default with one slot each), and Beam's job server.
 
     Attributes:
         flags: flags that make ``classify`` use the cluster, with workers as processes on the TaskManagers.

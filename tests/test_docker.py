@@ -61,7 +61,7 @@ def image(stages: list[Instructions], repository: Path, tmp_path_factory: pytest
 
 @pytest.fixture(scope="module")
 def environment(stages: list[Instructions], image: Path) -> dict[str, str]:
-    """The environment variables of the image; of the test's own, only HOME, TMPDIR and KERAS_HOME are kept."""
+    """The environment variables of the image, plus HOME, TMPDIR and KERAS_HOME of the test."""
     words = [word for instruction, rest in stages[-1] if instruction == "ENV" for word in rest.split()]
     found = dict(word.split("=", 1) for word in words)
     path = found.pop("PATH").replace("$PATH", os.defpath)
@@ -108,7 +108,7 @@ def test_the_entry_points_start_and_classify(
 
 @pytest.fixture
 def pool(image: Path, environment: dict[str, str], stages: list[Instructions], tmp_path: Path) -> Iterator[None]:
-    """A worker pool, started as by the image with ``--worker_pool``. `boot` has the path that it has in the image."""
+    """A worker pool, started as the image starts it with ``--worker_pool``; `boot` is at its path in the image."""
     require(BOOT, "Go")
     free_port()
     if subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode:

@@ -1,4 +1,4 @@
-"""Runs on engines that end with the command, by ``make test-flink``, ``make test-spark`` and ``make test-prism``."""
+"""Runs on engines that end with the command; ``make test-flink``, ``test-spark`` and ``test-prism`` run them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs over real photos that are killed at random moments, and resumed by the same command.
+"""Runs on real photos; the runs are killed at random moments and resumed by the same command.
 
 ``make test`` tries a few moments with a small network. ``make soak`` tries many moments with a real network, on the
 local disk and on object stores.

@@ -290,7 +290,7 @@ def test_training_wants_labels(tmp_path: Path, name: str, content: str, words: s
 
 
 def test_a_pipe_is_refused_by_both(tmp_path: Path) -> None:
-    """``--input <(find photos)`` passes a pipe, for example."""
+    """For example, ``--input <(find photos)`` passes a pipe."""
     path = str(tmp_path / "63")
     os.mkfifo(path)
     for read in (lambda: list(rows(path, Manifest((path,)))), lambda: find_examples(path)):

@@ -77,7 +77,7 @@ def test_the_whole_command_on_an_object_store(
 def test_the_whole_command_on_an_object_store_that_fails_now_and_then(
     object_store_behind_faults: tuple[ObjectStore, FaultyProxy], tiny_model: Path, drawn: Path, command: Command
 ) -> None:
-    """Every fifth request fails, in three ways in turn."""
+    """Every fifth request fails, in one of three ways in turn."""
     (root, environment), proxy = object_store_behind_faults
     photos = upload(drawn, f"{root}/photos")
     upload(tiny_model, f"{root}/models/tiny")

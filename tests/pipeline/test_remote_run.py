@@ -250,7 +250,7 @@ def run_of(info: model_dir.ModelInfo, output: str) -> Run:
 
 
 def dataflow_job(model: Path, options: list[str], flags: list[str]) -> Any:
-    """Build the job for Dataflow, including its pickled functions, by Beam's dry run, which needs no network."""
+    """Build the job for Dataflow, including its pickled functions, with Beam's dry run, which needs no network."""
     import apache_beam as beam
 
     from tests.pipeline.test_classify_flags import parsed

@@ -314,7 +314,7 @@ print(peak() - before)
 
 @pytest.mark.parametrize("rule", RESIZE_RULES)
 def test_a_palette_that_is_missing_does_not_end_the_run(rule: str) -> None:
-    """Pillow opens such an image, and needs the palette only when it converts the image."""
+    """Pillow opens an image whose palette is missing, and fails only when it converts the image."""
     data = png(8, 8, zlib.compress((b"\0" + bytes(range(8))) * 8), color_type=3)
     with pytest.raises(ImageError) as error:
         read_image(data, ImageSpec(8, rule))

@@ -121,7 +121,7 @@ def test_decoding_images_is_permitted_in_serve_bytes(model_copy: Path) -> None:
 
 
 def test_every_network_that_can_be_trained_is_permitted() -> None:
-    """Checks the networks of keras.applications with unusual operations, and all of our own networks."""
+    """These are the networks of keras.applications with unusual operations, and all of our own networks."""
     import tensorflow as tf
 
     from catalogue.model_dir.graph import constant

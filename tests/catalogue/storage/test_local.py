@@ -109,7 +109,7 @@ def test_links_are_followed_and_no_folder_is_walked_twice(tmp_path: Path) -> Non
 
 
 def test_folders_that_all_link_to_each_other_are_walked_once(tmp_path: Path) -> None:
-    """Through twelve such folders lead 1.3 billion paths that visit no folder twice."""
+    """There are 1.3 billion paths through twelve such folders that visit no folder twice."""
     for one in range(12):
         storage.write_text(f"{tmp_path}/{one}/{one}.jpg", "x")
         for other in range(12):

@@ -27,7 +27,7 @@ DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
 
 
 class Shop(http.server.BaseHTTPRequestHandler):
-    """Server that behaves as the first part of the path says, such as ``/status/404``; other paths are pictures."""
+    """Server that behaves as the first part of the path says, such as ``/status/404``; other paths return a picture."""
 
     protocol_version = "HTTP/1.1"
     lock = threading.Lock()

@@ -24,7 +24,10 @@ def test_packets_are_of_one_partition_and_of_similar_size() -> None:
 
 @pytest.mark.parametrize(("images", "workers", "most"), [(1_000_000, 16, 1.1), (5_000_000, 64, 1.1)])
 def test_packets_spread_the_work_evenly_over_many_workers(images: int, workers: int, most: float) -> None:
-    """Packets are distributed by hash, as by an engine. Partitions are fewer: the ratios would be 1.23 and 1.65."""
+    """Packets are distributed by hash, as by an engine; `most` limits the ratio of the largest share to the mean.
+
+    Partitions are fewer than packets, and would give ratios of 1.23 and 1.65.
+    """
     each = images // PARTITIONS
     shares = collections.Counter[int]()
     for partition in range(PARTITIONS):

@@ -33,7 +33,7 @@ def test_work_that_is_repeated_counts_once(tmp_path: Path) -> None:
 
 
 def test_rows_that_a_part_of_a_job_lists_again_count_once(tmp_path: Path) -> None:
-    """If a machine is lost, Spark recomputes its output of a stage, in the same worker or in another."""
+    """If Spark loses a machine, it recomputes the lost output of a stage, in the same worker or in another."""
     first, second = (Meter(str(tmp_path)) for _ in range(2))
     for meter in (first, first, second):
         with meter.working():

@@ -33,7 +33,7 @@ MakePart = Callable[..., Part]
 
 
 def test_where_the_time_went_and_what_it_cost(commit_rows: Commit, run: Run) -> None:
-    """2,000 images take 200 s, half of it before the first prediction, at a price of 3.6 per hour."""
+    """2,000 images take 200 s, half of that time before the first prediction, at a price of 3.6 per hour."""
     began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=200)
     run = dataclasses.replace(run, started=began.isoformat(timespec="milliseconds"))
     engine = EngineChoice("openvino", "bfloat16", "CPU", "requested")

@@ -61,7 +61,7 @@ def test_it_ends_with_the_engine_that_asked_for_it(tmp_path: Path, program: Path
 
 
 def test_a_kill_of_both_ends_the_worker_too(tmp_path: Path, program: Path) -> None:
-    """A cluster manager may kill the process group of an engine, which includes the program."""
+    """A cluster manager may kill the process group of an engine, which includes the program that starts workers."""
     boot = subprocess.Popen([COMMAND], cwd=tmp_path, env=environment(program))
     worker = int(wait_for(tmp_path / "worker"))
     boot.kill()

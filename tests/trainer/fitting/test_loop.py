@@ -214,7 +214,7 @@ def test_a_rare_class_is_found_more_often_with_balanced_weights(devices: Any) ->
 
 
 def test_the_moving_average_takes_the_place_of_the_weights(devices: Any) -> None:
-    """A high decay smooths the jumps that too high a learning rate causes; without a decay, they remain."""
+    """A high decay smooths the jumps that too high a learning rate causes; with a decay of zero, they remain."""
     task, jumpy = separable(), Stage(epochs=12, learning_rate=2.0)
     plain = fit(head(), task, jumpy, devices)
     smooth = fit(head(), task, dataclasses.replace(jumpy, ema=0.95), devices)
