@@ -36,7 +36,7 @@ def words(tiny_model: Path, drawn: Path, tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def start(words: list[str], tmp_path: Path) -> Iterator[Start]:
-    """Function that starts the command and returns its process after `chunks` chunks or, if 0, once its workers exist."""
+    """Function that starts the command and returns its process after `chunks` chunks or, if 0, once it has workers."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(*flags: str, chunks: int) -> subprocess.Popen[str]:
