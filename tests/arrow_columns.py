@@ -1,4 +1,4 @@
-"""Columns of one row of every Arrow type that Parquet can store, alone and within other types."""
+"""Arrow columns for tests: every type that Parquet can store, alone and nested in other types."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ LEAVES: dict[str, tuple[pa.Array, Any]] = {
     "long date": (pa.array([WHEN.date()], pa.date64()), WHEN.date()),
     "UUID": (pa.array([ID.bytes], pa.uuid()), ID),
     "JSON": (pa.array(['{"a":1}'], pa.json_()), '{"a":1}'),
-    "byte as truth": (pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1], pa.int8())), True),
+    "boolean byte": (pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1], pa.int8())), True),
     "tensor": (pa.FixedShapeTensorArray.from_numpy_ndarray(np.array([[[1.0, 2.0], [3.0, 4.0]]])), [1.0, 2.0, 3.0, 4.0]),
     "opaque": (pa.ExtensionArray.from_storage(pa.opaque(pa.binary(), "x", "y"), pa.array([b"x"])), b"x"),
     "null": (pa.nulls(1), None),
-    "truth": (pa.array([True]), True),
+    "boolean": (pa.array([True]), True),
     "integer": (pa.array([2**63 - 1]), 2**63 - 1),
     "unsigned": (pa.array([2**64 - 1], pa.uint64()), 2**64 - 1),
     "half": (pa.array([1.5], pa.float16()), 1.5),
@@ -61,7 +61,7 @@ CONTAINERS: dict[str, tuple[Callable[[pa.Array], pa.Array], Callable[[Any], Any]
     "struct": (lambda leaf: pa.StructArray.from_arrays([leaf], ["a"]), lambda value: {"a": value}),
     "list": (lambda leaf: pa.ListArray.from_arrays(_offsets(pa.int32()), leaf), lambda value: [value]),
     "large list": (lambda leaf: pa.LargeListArray.from_arrays(_offsets(pa.int64()), leaf), lambda value: [value]),
-    "list of one length": (lambda leaf: pa.FixedSizeListArray.from_arrays(leaf, 1), lambda value: [value]),
+    "fixed-size list": (lambda leaf: pa.FixedSizeListArray.from_arrays(leaf, 1), lambda value: [value]),
     "map": (
         lambda leaf: pa.MapArray.from_arrays(_offsets(pa.int32()), pa.array(["k"]), leaf),
         lambda value: [("k", value)],
@@ -78,13 +78,13 @@ CONTAINERS: dict[str, tuple[Callable[[pa.Array], pa.Array], Callable[[Any], Any]
 
 
 def column(leaf: str, container: str) -> tuple[pa.ChunkedArray, list[Any]]:
-    """Return a column of a type within another, with two rows, and its values as the program carries them.
+    """Return a two-row column of type `leaf` within `container`, and the Python values of its rows.
 
-    The second row is null, unless PyArrow could not read it back: a null list of a fixed size.
+    The second row is null. In fixed-size lists, it repeats the first row, as PyArrow cannot read back a null list.
     """
     array, value = LEAVES[leaf]
     wrap, wrapped = CONTAINERS[container]
     found = wrap(array)
-    if leaf == "tensor" or container in ("list of one length", "struct of lists"):
+    if leaf == "tensor" or container in ("fixed-size list", "struct of lists"):
         return pa.chunked_array([found, found]), [wrapped(value)] * 2
     return pa.chunked_array([found, pa.nulls(1, found.type)]), [wrapped(value), None]

@@ -1,4 +1,4 @@
-"""Shared fixtures and helpers: real photos where available, small drawn ones, and models trained on both."""
+"""Shared fixtures and helpers: real photos where available, small drawn pictures, and models trained on both."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def repository() -> Path:
 
 @pytest.fixture
 def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Function that makes a folder unlistable for this process; root may list folders of any mode."""
+    """Function that makes a folder unlistable for this process; its mode alone would not stop root."""
     locked, scandir = set[str](), os.scandir
 
     def refusing(path: Any = ".") -> Any:
@@ -65,7 +65,7 @@ def clothing(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def keras_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A KERAS_HOME with the ImageNet weights, in a folder where Keras can write a file of its own."""
+    """A KERAS_HOME with the ImageNet weights. It is writable, as Keras puts its configuration file there."""
     home = tmp_path_factory.mktemp("keras")
     (home / "models").symlink_to(shared / "keras/models")
     return home
@@ -79,7 +79,7 @@ def free_port() -> Callable[[], int]:
 
 
 class ObjectStore(NamedTuple):
-    """A folder in an object store on loopback, and the environment that leads to the store."""
+    """A folder in an object store on loopback, and the environment variables that point to the store."""
 
     root: str
     environment: dict[str, str]
@@ -87,7 +87,7 @@ class ObjectStore(NamedTuple):
 
 @pytest.fixture(scope="session")
 def running_stores() -> Iterator[dict[str, dict[str, str]]]:
-    """Environments of object stores by scheme; each store is started on first use."""
+    """Environment variables of the object stores, by scheme; each store is started on first use."""
     with contextlib.ExitStack() as stack:
 
         class Started(dict[str, dict[str, str]]):
@@ -102,7 +102,7 @@ def running_stores() -> Iterator[dict[str, dict[str, str]]]:
 def open_object_store(
     running_stores: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], ObjectStore]]:
-    """Function that returns an empty folder in the object store of a scheme, for this process and for commands."""
+    """Function that points this process to the object store of a scheme and returns an empty folder in it."""
 
     def open_store(scheme: str) -> ObjectStore:
         environment = running_stores[scheme]

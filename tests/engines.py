@@ -55,9 +55,9 @@ def jars(engine: str) -> Path:
 
 
 def embedded(engine: str, folder: Path) -> list[str]:
-    """Return the flags for an engine that lives as long as the command.
+    """Return the flags for an engine that the command starts and ends.
 
-    Beam needs a single jar for Flink and Spark, so this one only names all others.
+    Beam takes a single jar for Flink or Spark, so this function writes one whose manifest lists the engine's jars.
     """
     if engine == "prism":
         require(PRISM, "Go")
@@ -72,7 +72,7 @@ def embedded(engine: str, folder: Path) -> list[str]:
 
 
 def processes() -> list[str]:
-    """Return the flags for workers that run as processes beside those of the engine."""
+    """Return the flags for Beam workers that run as processes next to those of the engine."""
     require(BOOT, "Go")
     boot = Path(sys.executable).with_name("catalogue-classifier-boot")
     command = json.dumps({"command": str(boot), "env": {"BEAM_BOOT": str(BOOT)}})
@@ -80,7 +80,7 @@ def processes() -> list[str]:
 
 
 def run_jar(flags: Sequence[str], jar: Path) -> None:
-    """Run a job that was written to a file on the embedded engine in `flags`."""
+    """Run a job that was written to a jar, on the embedded engine that `flags` select."""
     engine = "flink" if "FlinkRunner" in flags else "spark"
     words = [*_JAVA, "-Dspark.master=local[2]", "-cp", f"{jar}:{jars(engine)}/*", JAR_RUNNERS[engine]]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
@@ -96,7 +96,7 @@ def write_spark_submit(path: Path) -> None:
 
 
 def write_settings(settings: Mapping[str, object], folder: Path) -> None:
-    """Write the settings of a Flink to the file that it reads."""
+    """Write settings of Flink to its configuration file in `folder`."""
     (folder / "flink-conf.yaml").write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
 
 
@@ -133,7 +133,7 @@ JAR_RUNNERS = {
 
 
 class Cluster:
-    """Processes of an engine. They end with the test.
+    """The processes of an engine, which end with `stop`.
 
     Args:
         engine: ``flink`` or ``spark``.
@@ -164,7 +164,7 @@ class Cluster:
         return process
 
     def kill(self, name: str) -> None:
-        """Kill one process, as a failing machine would, but not its children."""
+        """Kill a process, but not its children."""
         process = self._processes.pop(name)
         process.kill()
         process.wait()
@@ -200,7 +200,7 @@ class Cluster:
 
 
 class FlinkCluster(Cluster):
-    """A JobManager, TaskManagers with one slot each, and Beam's job server.
+    """A JobManager, TaskManagers (by default with one slot each), and Beam's job server.
 
     Attributes:
         flags: flags that make ``classify`` use the cluster, with workers as processes on the TaskManagers.
@@ -222,7 +222,7 @@ class FlinkCluster(Cluster):
             **FLINK_HERE, **(settings or FLINK), "jobmanager.rpc.port": rpc, "rest.port": rest,
             "parallelism.default": task_managers, "io.tmp.dirs": folder, "taskmanager.cpu.cores": "1.0",
         }  # fmt: skip
-        memory = flink_memory(own, folder)  # a TaskManager needs all of its sizes
+        memory = flink_memory(own, folder)  # a TaskManager must be given all of its memory sizes
         outside = ("framework.off-heap.size", "task.off-heap.size", "network.max")
         self._direct = sum(int(memory[f"taskmanager.memory.{name}"]) for name in outside)
         write_settings(own | {name: f"{size}b" for name, size in memory.items()}, folder)
@@ -238,7 +238,7 @@ class FlinkCluster(Cluster):
 
     @property
     def flags(self) -> list[str]:
-        """See the class."""
+        """Flags that make ``classify`` use the cluster."""
         return [
             "--runner", "PortableRunner", f"--job_endpoint=127.0.0.1:{self._job_port}", *processes(),
             f"--parallelism={self._task_managers}", "--environment_cache_millis=60000", f"--flink_master={self.rest}",
@@ -278,7 +278,7 @@ class FlinkCluster(Cluster):
         self.wait_for_port("job server", self._job_port)
 
     def run_jar(self, jar: Path) -> None:
-        """Run a job that was written to a file, and wait until it ends."""
+        """Run a job that was written to a jar, and wait until it ends."""
         main = "org.apache.flink.client.cli.CliFrontend"
         words = ["run", "-m", self.rest.removeprefix("http://"), "-c", JAR_RUNNERS["flink"], jar]
         process = self.start("client", main, *words, FLINK_CONF_DIR=str(self.folder))
@@ -299,10 +299,10 @@ class FlinkCluster(Cluster):
 
 
 class SparkCluster(Cluster):
-    """A master, workers with a single-core executor each, and Beam's job server.
+    """A Spark master, workers with one single-core executor each, and Beam's job server.
 
     Attributes:
-        flags: flags that make ``classify`` use the cluster, with Beam's workers as processes of the executors.
+        flags: flags that make ``classify`` use the cluster, with Beam's workers as processes that the executors start.
     """
 
     def __init__(self, folder: Path, count: int = 2) -> None:
@@ -347,7 +347,7 @@ class SparkCluster(Cluster):
         self.start(name, f"org.apache.spark.{main}", *words, options=["-Xmx300m"], **self._home)
 
     def kill_executor(self, number: int) -> None:
-        """Kill the executor of a worker, which then starts another one."""
+        """Kill the executor of a worker; the worker then starts another executor."""
         (executor,) = children(self._processes[f"worker {number}"].pid)
         os.kill(executor, signal.SIGKILL)
 
@@ -363,7 +363,7 @@ FLINK_HERE: dict[str, object] = {
     "heartbeat.interval": 2000,
 }
 
-# The smallest sizes that the tasks of a run fit in.
+# The smallest memory sizes that suffice for the tasks of a run.
 FLINK: dict[str, object] = {
     "jobmanager.memory.process.size": "1024m",
     "taskmanager.numberOfTaskSlots": 1,

@@ -1,8 +1,9 @@
 """Feed broken image files to the image reader: ``python tests/fuzz_images.py --count 50000``.
 
-Small real files of every format are mutated: bits flipped, ends cut off, pieces spliced, lengths overwritten. Each must
-yield a picture or a reason within two seconds, and the process must stay below 640 MB. A case that does not is written
-to a file and printed with the seed that reproduces it. The last line of output is JSON.
+Small files of every format are mutated: bits are flipped, ends cut off, pieces spliced, repeated or dropped, and
+lengths overwritten. Each mutated file must yield a picture or a reason within two seconds, and the process must stay
+below 640 MB. The first file that fails is saved, and the seed that reproduces it is printed. If no file fails, the last
+line of output is a summary in JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def drawn_files() -> dict[str, bytes]:
-    """Return one picture in every format and in unusual variants of each."""
+    """Return one picture in every format and in unusual variants of some."""
     picture = draw.draw("dress", random.Random(0)).resize((48, 64))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
@@ -135,7 +136,7 @@ def repeat_or_drop(data: bytearray, chance: random.Random, _: list[bytes]) -> by
 
 
 def with_checksums(data: bytearray) -> bytearray:
-    """Correct the checksums of a PNG, so that the damage is not found by them."""
+    """Correct the checksums of a PNG, so that they do not reveal the damage."""
     position = len(PNG)
     while position + 12 <= len(data):
         end = position + 8 + int.from_bytes(data[position : position + 4], "big")
@@ -173,7 +174,7 @@ def outcome(data: bytes, spec: ImageSpec) -> str:
 
 
 def peak_bytes() -> int:
-    """Return the peak memory of this program, without that of its parent, which getrusage includes on Linux."""
+    """Return the peak memory of this process. On Linux, getrusage would include the peak of the parent process."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -185,7 +186,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--keep", type=Path, default=Path("."), help="where a case that fails is written")
+    parser.add_argument("--keep", type=Path, default=Path("."), help="folder where a case that fails is saved")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     files, outcomes, slowest, peak = seed_files(), collections.Counter[str](), 0.0, 0

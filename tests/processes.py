@@ -11,7 +11,7 @@ import pytest
 
 
 def children(pid: int) -> list[int]:
-    """Return the running children of a process; none if it has ended itself."""
+    """Return the running children of a process; none if the process has ended."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
@@ -24,7 +24,7 @@ def wait_for_end(pids: list[int], seconds: float = 5) -> None:
     end = time.monotonic() + seconds
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         if time.monotonic() > end:
-            pytest.fail("a process is still there")
+            pytest.fail("a process is still running")
         time.sleep(0.05)
 
 

@@ -26,10 +26,10 @@ Choose = Callable[[str, str], "str | None"]
 class FaultyProxy(http.server.ThreadingHTTPServer):
     """Proxy that forwards requests to `upstream`, except those for which `choose` returns a fault.
 
-    ``503``, ``429``, ``409`` and ``denied`` respond with that status, ``expired`` as the storage `scheme` does.
-    ``reset`` closes the connection, ``hang`` does so after a while, ``cut`` in the middle of the response body, and
-    ``lost`` after the server has handled the request but before its response. ``damaged`` changes the word ``picture``
-    in both directions.
+    ``503``, ``429`` and ``409`` respond with that status, ``denied`` with 403, and ``expired`` as the storage `scheme`
+    does. ``reset`` closes the connection at once, ``hang`` after a while, ``cut`` in the middle of the response body,
+    and ``lost`` after the upstream has handled the request, without a response. ``damaged`` changes the word
+    ``picture`` in the bodies of the request and the response.
     """
 
     daemon_threads = True
@@ -42,7 +42,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_: object) -> None:
-        """Ignore clients that hang up, which the tests provoke."""
+        """Ignore clients that disconnect, as the tests make them do."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -140,7 +140,7 @@ class Gateway(http.server.ThreadingHTTPServer):
     """An HTTP proxy that answers every GET with `picture` and refuses tunnels.
 
     Attributes:
-        asked: the URL of each GET or the host and port of each tunnel, and the proxy credentials.
+        asked: for each request, the URL of the GET or the host and port of the tunnel, and the proxy credentials.
     """
 
     daemon_threads = True
@@ -151,7 +151,7 @@ class Gateway(http.server.ThreadingHTTPServer):
         self.asked: list[tuple[str, str | None]] = []
 
     def handle_error(self, *_: object) -> None:
-        """Ignore clients that hang up, which the tests provoke."""
+        """Ignore clients that disconnect, as the tests make them do."""
 
 
 class _Recorder(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Object stores on loopback, each started once, and the environment that leads to it.
+"""Object stores on loopback, and the environment variables that point to them.
 
 ``make`` installs fake-gcs-server and Azurite below ``build/servers``, with Go and npm; moto comes from PyPI.
 """
@@ -26,7 +26,7 @@ from catalogue import storage
 
 SERVERS = Path(__file__).parents[1] / "build/servers"
 BUCKET = "shop"
-# The account of every Azurite. Source: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
+# The default account of Azurite. Source: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
 _AZURE_ACCOUNT = "devstoreaccount1"
 _AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(words: Sequence[object], url: str) -> Iterator[None]:
-    """Run a server, from its first response until the end of the context."""
+    """Run a server for the duration of the context, which begins with the first response of the server."""
     process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(300):
@@ -128,7 +128,7 @@ def azure() -> Iterator[dict[str, str]]:
 
 
 def _make_container(endpoint: str) -> None:
-    """Create the container, which obstore cannot. Source: https://learn.microsoft.com/rest/api/storageservices"""
+    """Create the container, which obstore cannot do. Source: https://learn.microsoft.com/rest/api/storageservices"""
     date, version = email.utils.formatdate(usegmt=True), "2021-08-06"
     resource = f"/{_AZURE_ACCOUNT}/{_AZURE_ACCOUNT}/{BUCKET}\nrestype:container"
     text = f"PUT{chr(10) * 12}x-ms-date:{date}\nx-ms-version:{version}\n{resource}"

@@ -20,7 +20,7 @@ def test_a_benchmark_says_what_it_measured_and_fails_below_its_limits(capsys: py
 
 
 def test_the_functions_that_techniques_replace_exist() -> None:
-    """In a process of its own, since they stay replaced."""
+    """The test uses a process of its own, because the functions stay replaced."""
     program = """
 from benchmarks.techniques import VARIANTS
 changes = [variant for variant in VARIANTS.values() if variant.change]

@@ -36,7 +36,7 @@ def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.FlinkClu
 
 @pytest.fixture(scope="module")
 def words(clothing_model: Path, clothing: Path) -> list[str]:
-    """The command without its output and runner. Inference takes about twenty seconds."""
+    """The command line without ``--output`` and the flags of the runner. Inference takes about twenty seconds."""
     flags = ["--input", clothing / "train", "--model-dir", clothing_model, "--engine", "tensorflow",
              "--precision", "float32"]  # fmt: skip
     return [sys.executable, "-m", "pipeline", "classify", *map(str, flags)]
@@ -57,7 +57,7 @@ def labels(run: Path) -> dict[str, tuple[str, float]]:
 
 
 def assert_equal(run: Path, local: dict[str, tuple[str, float]]) -> dict[str, Any]:
-    """Compare a run with the local one and return the contents of ``run.json``."""
+    """Check that a run has the rows of the local run, and return the contents of its ``run.json``."""
     found = labels(run)
     assert {uri: label for uri, (label, _) in found.items()} == {uri: label for uri, (label, _) in local.items()}
     assert [score for _, (_, score) in sorted(found.items())] == pytest.approx(
@@ -77,13 +77,13 @@ def assert_progress_counts_nothing_twice(said: str) -> None:
 
 
 class Work:
-    """Progress of the workers of a run, from the files that they write meanwhile."""
+    """Progress of the workers of a run, read from the files that they write during the run."""
 
     def __init__(self, run: Path) -> None:
         self._run, self._files = run, dict[str, dict[str, int]]()
 
     def look(self) -> None:
-        """Read all files that exist now."""
+        """Read all progress files that exist now."""
         for file in self._run.glob("_temporary/*/progress-*.json"):
             with contextlib.suppress(OSError, ValueError):
                 self._files[file.name] = json.loads(file.read_text())
@@ -114,12 +114,12 @@ def started(words: list[str], run: Path, *flags: str) -> Iterator[subprocess.Pop
 def wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come so far"
+        assert time.monotonic() < end, "the run did not get that far"
         time.sleep(0.2)
 
 
 def workers() -> list[int]:
-    """Return the processes of Beam's workers on this machine, and of the programs that start them."""
+    """Return the PIDs of Beam's workers on this machine, and of the programs that start them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -203,7 +203,7 @@ def test_an_interrupted_command_says_how_to_follow_and_to_end_its_job(
     assert not (run / "_lock").exists()
 
 
-def test_a_program_that_is_missing_on_the_task_managers_is_said_to_be(
+def test_a_program_that_is_missing_on_the_task_managers_is_reported(
     flink: engines.FlinkCluster, words: list[str], tmp_path: Path
 ) -> None:
     flags = [*flink.flags, '--environment_config={"command": "/none/boot"}']  # the last flag wins
@@ -235,7 +235,7 @@ def test_a_job_that_is_to_end_with_its_command_does(
 def test_a_job_manager_that_is_killed_leaves_what_was_finished(
     words: list[str], local: dict[str, tuple[str, float]], tmp_path: Path
 ) -> None:
-    """Without high availability it forgets its jobs. The same command resumes the run."""
+    """Without high availability, a new JobManager does not know the job. The same command resumes the run."""
     run, work = tmp_path / "run", Work(tmp_path / "run")
     with engines.flink_cluster(tmp_path / "cluster") as flink:
         with started(words, run, *flink.flags) as process:
@@ -254,7 +254,7 @@ def test_a_job_manager_that_is_killed_leaves_what_was_finished(
 def test_the_deployment_of_a_run_on_kubernetes(
     words: list[str], local: dict[str, tuple[str, float]], repository: Path, tmp_path: Path
 ) -> None:
-    """As far as possible without Kubernetes: its Flink settings, its job in a jar, and a pool of workers."""
+    """Without Kubernetes, the test uses the deployment's Flink settings, its job in a jar, and a pool of workers."""
     spec = yaml.safe_load((repository / "deploy/flink/run.yaml").read_text())["spec"]
     (job,) = [own for own in spec["jobManager"]["podTemplate"]["spec"]["initContainers"] if own["name"] == "job"]
     jar, run, pool_port = tmp_path / "job.jar", tmp_path / "run", free_port()
@@ -309,7 +309,7 @@ def test_two_executors_of_spark_share_the_work_and_one_may_be_killed(
 
 @contextlib.contextmanager
 def at_work(words: list[str], run: Path, flags: list[str]) -> Iterator[list[int]]:
-    """Start a run on a cluster of two; yield the processes of its workers, and of the programs that start them."""
+    """Start a run on a cluster; yield the PIDs of Beam's workers and of the programs that start them."""
     before = set(workers())
     with started(words, run, *flags):
         wait_for(lambda: len(set(workers()) - before) >= 4)

@@ -44,7 +44,7 @@ def train(command: Command, photos: Path, keras_home: Path) -> Callable[..., str
     return run
 
 
-def test_what_is_wrong_with_the_data_is_said_shown_and_left_out(
+def test_problems_of_the_data_are_reported_and_can_be_dropped(
     train: Callable[..., str], photos: Path, clothing: Path, tmp_path: Path
 ) -> None:
     said = train(tmp_path / "model")
@@ -78,7 +78,7 @@ def test_what_is_wrong_with_the_data_is_said_shown_and_left_out(
     assert counts[0] - counts[1] == 2
 
 
-def test_photos_to_validate_on_that_were_only_saved_again_are_said(
+def test_validation_photos_that_are_resaved_training_photos_are_reported(
     train: Callable[..., str], photos: Path, tmp_path: Path
 ) -> None:
     for file in sorted(photos.rglob("*.jpg"))[::4]:

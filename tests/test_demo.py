@@ -1,4 +1,4 @@
-"""``make demo``: the commands of the Makefile, run in an existing environment."""
+"""The commands of ``make demo``, run in an existing environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def demo(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder that ``make demo`` fills, and its output."""
+    """The folder that ``make demo`` fills, and the output of its last command."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
     planned = subprocess.run(
         ["make", "-n", "demo", f"DEMO={folder}"], cwd=repository, capture_output=True, text=True, check=True

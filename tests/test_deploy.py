@@ -35,7 +35,7 @@ def deploy(repository: Path) -> Path:
 
 
 def assert_command(words: list[str]) -> Any:
-    """Check that the arguments of ``classify`` are flags of ours or of Beam, and return the parsed values of ours."""
+    """Check that the arguments are flags of ``classify`` or of Beam, and return the values of those of ``classify``."""
     parser = flags.Parser(prog="classify")
     classify_flags.add_arguments(parser)
     arguments, unknown = parser.parse_known_args(words)
@@ -115,8 +115,8 @@ def test_the_guide_makes_each_night_its_own_run_directory(run: dict[str, Any], d
 
 
 @pytest.mark.flink
-def test_its_memory_is_enough_for_the_tasks_of_a_run(run: dict[str, Any], tmp_path: Path) -> None:
-    """As computed by Flink: ``make soak-flink`` runs jobs with less."""
+def test_the_memory_of_the_deployment_is_enough_for_the_tasks_of_a_run(run: dict[str, Any], tmp_path: Path) -> None:
+    """Flink itself computes the memory sizes here. ``make soak-flink`` runs jobs with less memory."""
     spec = run["spec"]
     settings = spec["flinkConfiguration"] | {
         "jobmanager.memory.process.size": spec["jobManager"]["resource"]["memory"],
@@ -154,7 +154,7 @@ def test_the_script_for_spark(deploy: Path, repository: Path) -> None:
 
 @pytest.fixture
 def airflow(deploy: Path, tiny_model: Path, drawn: Path, tmp_path: Path) -> dict[str, str]:
-    """The environment of an Airflow with the DAG and its own database."""
+    """The environment variables of an Airflow installation that has the DAG and a database of its own."""
     require(AIRFLOW / ".done", "pip")
     variables = {
         "PYTHON": sys.executable, "CATALOGUE": str(drawn), "MODEL_DIR": str(tiny_model), "RUNS": str(tmp_path / "runs")

@@ -1,6 +1,6 @@
-"""The Dockerfile. No image can be built here, so its steps are replayed in an empty environment.
+"""The Dockerfile. No image can be built here, so the steps of the file are replayed in an empty environment.
 
-This takes minutes: ``make test-image`` runs the tests that need it.
+The replay takes minutes, so the tests that need it run only with ``make test-image``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def stages(repository: Path) -> list[Instructions]:
 
 @pytest.fixture(scope="module")
 def image(stages: list[Instructions], repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ``/app`` of the image, filled by its copy and install steps, without CUDA."""
+    """The folder ``/app`` of the image, filled by its copy and install steps, without CUDA."""
     root = tmp_path_factory.mktemp("image")
     app = root / "app"
     app.mkdir()
@@ -61,7 +61,7 @@ def image(stages: list[Instructions], repository: Path, tmp_path_factory: pytest
 
 @pytest.fixture(scope="module")
 def environment(stages: list[Instructions], image: Path) -> dict[str, str]:
-    """The environment variables of the image, without those of the test."""
+    """The environment variables of the image, plus HOME, TMPDIR and KERAS_HOME of the test."""
     words = [word for instruction, rest in stages[-1] if instruction == "ENV" for word in rest.split()]
     found = dict(word.split("=", 1) for word in words)
     path = found.pop("PATH").replace("$PATH", os.defpath)
@@ -101,18 +101,18 @@ def test_the_entry_points_start_and_classify(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/_SUCCESS").exists()
-    # A flex template passes its own parameters, some of them unknown to Beam, and those of its launcher.
+    # A flex template passes its own parameters, some of which Beam does not know, and parameters of its launcher.
     launched = python(image / "launch.py", "--input=gs://shop/in", "--overwrite=true", "--runner=DataflowRunner")
     assert "the following arguments are required: --model-dir, --output" in launched.stderr
 
 
 @pytest.fixture
 def pool(image: Path, environment: dict[str, str], stages: list[Instructions], tmp_path: Path) -> Iterator[None]:
-    """A worker pool started like the image with ``--worker_pool``; `boot` is at its path in the image."""
+    """A worker pool, started as the image starts it with ``--worker_pool``; `boot` is at its path in the image."""
     require(BOOT, "Go")
     free_port()
     if subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("a folder cannot be mounted here")
+        pytest.skip("this system does not permit mounting a folder")
     (tmp_path / "opt/apache/beam").mkdir(parents=True)
     shutil.copy(BOOT, tmp_path / "opt/apache/beam/boot")
     (entry,) = json.loads(next(rest for instruction, rest in stages[-1] if instruction == "ENTRYPOINT"))

@@ -215,7 +215,7 @@ def test_the_model_directory(docs: dict[str, str], tiny_model: Path) -> None:
     block = docs["docs/reference/model_directory.md"].split("```")[1]
     described = {name.rstrip("/") for name in re.findall(r"^([\w.]+/?)", block, flags=re.MULTILINE)}
     described |= {"variables", "assets", "fingerprint.pb"}
-    described -= {"label_issues.csv", "model.sig"}  # see tests/test_data_quality.py and tests of `sign`
+    described -= {"label_issues.csv", "model.sig"}  # see tests/test_data_quality.py and the tests of `sign`
     assert described == {file.name for file in tiny_model.iterdir()}
     assert model_dir.INFO_FILE in described
 

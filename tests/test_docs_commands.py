@@ -20,18 +20,18 @@ from trainer.__main__ import main as trainer_main
 
 REPOSITORY = Path(__file__).parents[1]
 TESTED_ELSEWHERE = {
-    "docs/guides/tutorials.md": "tests/test_tutorials.py runs each command on few pictures",
-    "docs/guides/recipes.md": "minutes to hours; benchmarks.recipes runs them, and test_docs parses them",
+    "docs/guides/tutorials.md": "tests/test_tutorials.py runs each command with a few pictures",
+    "docs/guides/recipes.md": "takes minutes to hours; benchmarks.recipes runs them, and test_docs parses them",
 }
 NOT_RUN = {
     "gs://": "needs a bucket; the same flags are tested on a local fake of Google Cloud Storage",
     "s3://": "needs a Flink cluster; tests/test_clusters.py runs the same flags on one",
 }
 OTHER_PROGRAMS = {
-    "make": ".ci/run makes the targets that take minutes; the others need hours or Chromium",
+    "make": ".ci/run makes the targets that take minutes; the other targets need hours or Chromium",
     ".": "activates the environment that the tests run in",
     "kubectl": "needs a Kubernetes cluster; tests/test_deploy.py checks the files and tests/test_clusters.py runs them",
-    "sed": "the same",
+    "sed": "edits the file that kubectl applies",
     "docker": "needs Docker; tests/test_docker.py runs the steps of the Dockerfile",
     "gcloud": "needs a Google Cloud account",
     "IMAGE=europe-docker.pkg.dev/shop/images/catalogue-classifier": "a variable for gcloud",
@@ -39,7 +39,7 @@ OTHER_PROGRAMS = {
 }
 MORE = {
     "sweep": ["--backbone", "small", "--image-size", "32", "--epochs", "1"],  # takes only seconds
-    "import": ["--preparation", "none"],  # the best one is ambiguous with so few photos
+    "import": ["--preparation", "none"],  # the best preparation is ambiguous with so few photos
 }
 
 

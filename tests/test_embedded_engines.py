@@ -1,4 +1,4 @@
-"""Runs on engines that end with the command: ``make test-flink``, ``make test-spark``, ``make test-prism``."""
+"""Runs on engines that end with the command; ``make test-flink``, ``test-spark`` and ``test-prism`` run them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import engines
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
-CREATED = r"Created job with id: \[[^\"\n\s]+\]"  # Airflow's Beam operator looks for it
+CREATED = r"Created job with id: \[[^\"\n\s]+\]"  # Airflow's Beam operator looks for this line
 OF_JAVA, PRISM = ([pytest.param(name, marks=getattr(pytest.mark, name)) for name in names]
                   for names in (("flink", "spark"), ("prism",)))  # fmt: skip
 
@@ -38,7 +38,7 @@ def engine_of_java(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="module")
 def catalogue(clothing: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real photos, odd files, a repeated line and a missing file, each with an article number and a price."""
+    """A list of real photos, odd files, a repeated photo and a missing file, with article numbers and prices."""
     photos = sorted((clothing / "validation").rglob("*.jpg"))
     odd = sorted((shared / "datasets/odd-images").iterdir())
     uris = [*photos, *odd, photos[0], Path("/none.jpg")]
@@ -88,7 +88,7 @@ def record(run: Path) -> dict[str, Any]:
 
 
 def assert_equal(run: Path, local: Path) -> None:
-    """Check that a run has the same rows, dead letters and counts as one of the local runner."""
+    """Check that a run has the same rows, dead letters and counts as a run of the local runner."""
     assert (run / "_SUCCESS").exists()
     assert rows(run, "dead_letters") == rows(local, "dead_letters")
     found, expected = rows(run, "predictions"), rows(local, "predictions")

@@ -1,6 +1,7 @@
-"""Runs over real photos that are killed at random moments, and resumed by the same command.
+"""Runs on real photos; the runs are killed at random moments and resumed by the same command.
 
-``make test`` tries a few moments with a small network; ``make soak`` many, with a real one and on object stores, too.
+``make test`` tries a few moments with a small network. ``make soak`` tries many moments with a real network, on the
+local disk and on object stores.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ PHOTOS = 3000
 
 
 class Uninterrupted(NamedTuple):
-    """An uninterrupted run: its command without the output, its rows, and its duration in seconds."""
+    """An uninterrupted run: command line without the path of ``--output``, rows, and duration in seconds."""
 
     words: list[str]
     rows: list[str]
@@ -78,7 +79,9 @@ class Killer:
         self._environment = {**os.environ, **environment, "TMPDIR": str(temporary)}
 
     def kill(self, moment: Callable[[], bool], chance: random.Random) -> str | None:
-        """Kill the command or one of its workers at a given moment. A run that loses a worker continues by itself.
+        """Start the run, and kill the command or one of its workers as soon as `moment` returns true.
+
+        A run that loses a worker continues by itself.
 
         Returns:
             Name of the killed process; None if the run had already ended.
@@ -90,7 +93,7 @@ class Killer:
             time.sleep(0.005)
         workers = children(process.pid)
         victim = chance.choice([process.pid, *workers])
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
+        with contextlib.suppress(ProcessLookupError):  # the process has just ended
             os.kill(victim, signal.SIGKILL)
         if victim == process.pid:
             process.wait()
@@ -154,7 +157,7 @@ def test_killed_at_twenty_random_moments(
             killer = Killer(real, f"{root}/run-{number}", tmp_path / f"temporary-{number}", environment)
             seconds, start = chance.uniform(0, 0.95) * whole, time.monotonic()
             killed = killer.kill(lambda end=start + seconds: time.monotonic() >= end, chance)  # type: ignore[misc]
-            if killed is None:  # the machine is faster now
+            if killed is None:  # the run was faster than before
                 whole = time.monotonic() - start
         counts = killer.finish(real.rows)["counts"]
         reused.append(sum(counts["reused"].values()))
@@ -166,7 +169,7 @@ def test_killed_at_twenty_random_moments(
 def test_two_hundred_thousand_images_take_no_more_memory_nor_files_than_fifty_thousand(
     tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> None:
-    """Five percent of them are broken, in ways that exercise different paths of a decoder."""
+    """Five percent of the images are broken, in ways that exercise different paths of a decoder."""
     photos = write_photos(drawn, tmp_path / "photos", 200_000)
     for number in range(0, 200_000, 20):
         photo = photos / f"{number:05}.jpg"

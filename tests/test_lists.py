@@ -34,7 +34,7 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
         b'uri;label;"size, colour, fit, cut"\na b.jpg;hat;1\n/x/2.jpg;shoes;2\n',
         HATS,
     ),
-    "bars": ("list.csv", b"uri|label\na b.jpg|hat\n/x/2.jpg|shoes\n", HATS),
+    "vertical bars": ("list.csv", b"uri|label\na b.jpg|hat\n/x/2.jpg|shoes\n", HATS),
     "a tab in a CSV": ("list.csv", b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n", HATS),
     ".tab": ("list.tab", b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n", HATS),
     ".tsv, gzipped": ("list.tsv.gz", gzip.compress(b"uri\tlabel\na b.jpg\that\n/x/2.jpg\tshoes\n"), HATS),
@@ -46,15 +46,15 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
         b"uri,label,size,price\n/a.jpg,hat,M,1\n/b.jpg,hat\n/c.jpg,hat,S\n",
         [("/a.jpg", "hat"), ("/b.jpg", "hat"), ("/c.jpg", "hat")],
     ),
-    "UTF-16 and tabs, as spreadsheets write it": (
+    "UTF-16 with tabs, as spreadsheets write it": (
         "list.txt", PLAIN.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"), HATS,
     ),
     "UTF-16, big-endian": ("list.csv", b"\xfe\xff" + PLAIN.encode("utf-16-be"), HATS),
     "UTF-16, gzipped": ("list.csv.gz", gzip.compress(PLAIN.encode("utf-16")), HATS),
-    "a line that tells Excel of the delimiter": (
+    "a line that tells Excel the delimiter": (
         "list.csv", b"sep=;\r\nuri;label\r\na b.jpg;hat\r\n/x/2.jpg;shoes\r\n", HATS,
     ),
-    "the end of a file on DOS": ("list.csv", PLAIN.encode() + b"\x1a", HATS),
+    "the end-of-file mark of DOS": ("list.csv", PLAIN.encode() + b"\x1a", HATS),
     "a header with U+00A0": ("list.csv", "uri,label,Name\u00a0DE\na b.jpg,hat,x\n/x/2.jpg,shoes,y\n".encode(), HATS),
     "JSON Lines with U+3000, U+200D and U+2028": (
         "list.jsonl",
@@ -76,10 +76,10 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
         b"uri,label\n//cdn.shop.example/a.jpg?v=1,hat\n//cdn.shop.example:81/b.jpg,hat\n",
         [("https://cdn.shop.example/a.jpg?v=1", "hat"), ("https://cdn.shop.example:81/b.jpg", "hat")],
     ),
-    "no ending": ("list", b"uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n", HATS),
+    "no extension": ("list", b"uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n", HATS),
     "blank lines": ("list.csv", b"\nuri,label\n\na b.jpg,hat\n\n/x/2.jpg,shoes\n\n", HATS),
     "a byte order mark": ("list.csv", b"\xef\xbb\xbfuri,label\r\na b.jpg,hat\r\n/x/2.jpg,shoes\r\n", HATS),
-    "lines of old Macs": ("list.csv", PLAIN.replace("\n", "\r").encode(), HATS),
+    "line endings of old Macs": ("list.csv", PLAIN.replace("\n", "\r").encode(), HATS),
     "JSON Lines that end with CR": (
         "list.jsonl", b'{"uri": "a b.jpg", "label": "hat"}\r{"uri": "/x/2.jpg", "label": "shoes"}\r', HATS,
     ),
@@ -91,7 +91,7 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
         "a b", "1,a b").replace("/x", "2,/x").encode(), HATS),
     "three byte order marks": ("list.csv", b"\xef\xbb\xbf" * 3 + PLAIN.encode(), HATS),
     "byte order marks and UTF-16": ("list.csv", ("\ufeff\ufeff" + PLAIN).encode("utf-16"), HATS),
-    "a line that tells Excel of the tab": (
+    "a line that tells Excel that the delimiter is a tab": (
         "list.csv", b"sep=\t\r\n" + PLAIN.replace(",", "\t").replace("\n", "\r\n").encode(), HATS,
     ),
     "semicolons, gzipped after an empty member": (
@@ -104,9 +104,9 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
         "list.gz", gzip.compress(b"") + gzip.compress(b'{"uri": "a b.jpg", "label": "hat"}\n'), HATS[:1],
     ),
     "JSON Lines called .txt": ("list.txt", b'{"uri": "a b.jpg", "label": "hat"}\n', HATS[:1]),
-    "another ending": ("list.dat", b"uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n", HATS),
+    "another extension": ("list.dat", b"uri,label\na b.jpg,hat\n/x/2.jpg,shoes\n", HATS),
     ".pq": ("list.pq", parquet(uri=["a b.jpg", "/x/2.jpg"], label=["hat", "shoes"]), HATS),
-    "Parquet without an ending": ("list", parquet(uri=["a b.jpg", "/x/2.jpg"], label=["hat", "shoes"]), HATS),
+    "Parquet without an extension": ("list", parquet(uri=["a b.jpg", "/x/2.jpg"], label=["hat", "shoes"]), HATS),
     "numbers as labels": (
         "list.parquet",
         parquet(uri=["/1.jpg", "/2.jpg"], label=[3, 7]),
@@ -117,7 +117,7 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
         b'{"uri": "a b.jpg", "label": 3}\n{"uri": "/x/2.jpg", "label": "shoes"}\n{"uri": "/3.jpg", "label": 4.0}\n',
         [("a b.jpg", "3"), ("/x/2.jpg", "shoes"), ("/3.jpg", "4")],
     ),
-    "JSON Lines without an ending": ("list", b'{"uri": "a b.jpg", "label": "hat"}\n', HATS[:1]),
+    "JSON Lines without an extension": ("list", b'{"uri": "a b.jpg", "label": "hat"}\n', HATS[:1]),
     "file URIs": ("list.csv", b"uri,label\nfile:///a%20b.jpg,hat\nFILE://localhost/c.jpg,hat\n",
                   [("/a b.jpg", "hat"), ("/c.jpg", "hat")]),
     "URIs of every kind": (
@@ -129,7 +129,7 @@ LISTS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
 
 
 def as_text(label: object) -> str:
-    """Return a label as it is typed: 4 where a tool has stored 4.0."""
+    """Return a label as a user would type it, such as 4 if a tool has stored 4.0."""
     return json.dumps(int(label) if isinstance(label, float) else label).strip('"').strip()
 
 
@@ -189,8 +189,12 @@ def test_a_wrong_row_is_a_dead_letter_to_one_side_and_refused_by_the_other(tmp_p
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {
     "UTF-32": ("list.csv", "uri,label\n".encode("utf-32"), "is UTF-32: save it as UTF-8"),
-    "UTF-16 without its mark": ("list.csv", "uri,label\n".encode("utf-16-le"), "is UTF-16 without a byte order mark"),
-    "half of UTF-16": ("list.csv", "uri,label\n/a.jpg,hat\n".encode("utf-16")[:-1], "is truncated or damaged"),
+    "UTF-16, no byte order mark": (
+        "list.csv",
+        "uri,label\n".encode("utf-16-le"),
+        "is UTF-16 without a byte order mark",
+    ),
+    "truncated UTF-16": ("list.csv", "uri,label\n/a.jpg,hat\n".encode("utf-16")[:-1], "is truncated or damaged"),
     "the URI column twice": ("list.csv", b"uri,label,uri\na.jpg,hat,b.jpg\n", "has two columns of the same name"),
     "one JSON object": ("list.json", b'{\n"uri": "a.jpg"\n}\n', "is one JSON value: write JSON Lines"),
     "a JSON object with rows": (
@@ -219,7 +223,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
         r"has JSON values that span several lines: .*jq -c .\)",
     ),
     "a JSON array called .txt": ("list.txt", b'[\n"a.jpg",\n"b.jpg"\n]', r"is one JSON value: .*'.\[\]'"),
-    "a JSON array without an ending": ("list", b'["a.jpg", "b.jpg"]', r"is one JSON value: .*'.\[\]'"),
+    "a JSON array without an extension": ("list", b'["a.jpg", "b.jpg"]', r"is one JSON value: .*'.\[\]'"),
     **{
         f"{markup[:5].decode()} called {name}": (
             name,
@@ -239,7 +243,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
         b'" \xef\xbb\xbfuri",label\n',
         r"has no column 'uri', only '\\ufeffuri', label",
     ),
-    "a list of semicolons without the column": (
+    "semicolons and no URI column": (
         "list.csv",
         b'"Preis";url;label\n',
         "has no column 'uri', only Preis, url",
@@ -286,7 +290,7 @@ def test_training_wants_labels(tmp_path: Path, name: str, content: str, words: s
 
 
 def test_a_pipe_is_refused_by_both(tmp_path: Path) -> None:
-    """As in ``--input <(find photos)``."""
+    """For example, ``--input <(find photos)`` passes a pipe."""
     path = str(tmp_path / "63")
     os.mkfifo(path)
     for read in (lambda: list(rows(path, Manifest((path,)))), lambda: find_examples(path)):

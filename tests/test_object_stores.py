@@ -70,14 +70,14 @@ def test_the_whole_command_on_an_object_store(
         "predictions/part-00000-of-00001.parquet"
     }
     assert json.loads(storage.read_text(f"{root}/runs/1/run.json"))["counts"] == counts | {
-        "classified": 0, "reused": {"unread": 25, "conditional": 25, "content": 0}  # the list has the glob's hats, too
+        "classified": 0, "reused": {"unread": 25, "conditional": 25, "content": 0}  # the list names the hats, too
     }  # fmt: skip
 
 
 def test_the_whole_command_on_an_object_store_that_fails_now_and_then(
     object_store_behind_faults: tuple[ObjectStore, FaultyProxy], tiny_model: Path, drawn: Path, command: Command
 ) -> None:
-    """Every fifth request fails, in a different way each time."""
+    """Every fifth request fails, in one of three ways in turn."""
     (root, environment), proxy = object_store_behind_faults
     photos = upload(drawn, f"{root}/photos")
     upload(tiny_model, f"{root}/models/tiny")
@@ -104,7 +104,7 @@ def test_the_whole_command_on_an_object_store_that_fails_now_and_then(
 def test_flags_of_beam_say_where_s3_is(
     open_object_store: Callable[[str], ObjectStore], tiny_model: Path, drawn: Path, tmp_path: Path, command: Command
 ) -> None:
-    """For the command and its workers, without any environment variable."""
+    """The flags suffice for the command and its workers; no environment variable names S3 or credentials."""
     root, environment = open_object_store("s3")
     upload(drawn / "hat", f"{root}/hats")
     flags = {

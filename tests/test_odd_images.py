@@ -1,12 +1,13 @@
 """The odd images of Pillow's own tests, each with its expected outcome, checked by eye.
 
-The colors come from Chromium, which drew each file on a white canvas, not from the reader under test, with these
-exceptions: Chromium applies the gamma chunk of hopper.png, which is not a color profile, and ignores both the EXIF
-orientation of the WebP files and the XMP orientation of xmp_tags_orientation.png. hopper.png must look like hopper.jpg,
-the others must be rotated.
+The expected colors come from Chromium, which drew each file on a white canvas, not from the reader under test. There
+are exceptions: Chromium applies the gamma chunk of hopper.png, and ignores both the EXIF orientation of the WebP files
+and the XMP orientation of xmp_tags_orientation.png. Here, hopper.png is expected to look like hopper.jpg, and the
+other files are expected to be rotated.
 
 hopper_bad_exif.jpg also has damaged pixels: streaks that every decoder shows, since JPEG has no checksums. Chromium
-draws half of the truncated ones, and the picture of unknown_compression_method.png without its profile.
+draws what is left of the truncated files, and draws unknown_compression_method.png without its profile; the reader
+refuses these files.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def test_gives_the_right_picture(name: str, shared: Path) -> None:
     whole = read_thumbnail(data, 10_000)
     assert whole.shape == (height, width, 3)
     np.testing.assert_allclose(quarters(whole), expected_quarters(colours), atol=3)
-    if min(width, height) >= 50:  # in smaller ones the quarters have no clear edges at 64 pixels
+    if min(width, height) >= 50:  # in smaller pictures the quarters have no clear edges at 64 pixels
         np.testing.assert_allclose(
             quarters(read_image(data, ImageSpec(64, "stretch"))), expected_quarters(colours), atol=6
         )

@@ -47,7 +47,7 @@ def distribution_of(module: str) -> str:
 
 
 def test_what_is_imported_is_declared_and_the_other_way_round(repository: Path) -> None:
-    """Extras count, except the development ones, which the packages need not import."""
+    """Extras count as declared, except the extra for development, which the packages need not import."""
     required = metadata.requires("catalogue-classifier") or []
     declared = {
         re.split(r"[\[<>=; ]", line)[0].lower() for line in required if "extra == 'dev'" not in line.replace('"', "'")
@@ -84,7 +84,7 @@ def run(*words: object, cwd: Path, **environment: str) -> str:
 
 @pytest.mark.parametrize("form", ["wheel", "archive"])
 def test_both_commands_start_from_what_is_built(form: str, source: Path, tmp_path: Path) -> None:
-    """In a new environment that only shares the dependencies."""
+    """The commands start in a new environment that shares only the dependencies."""
     if form == "wheel":
         run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source, cwd=tmp_path)
     else:  # as Beam does for --setup_file

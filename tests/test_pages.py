@@ -1,4 +1,4 @@
-"""The reports in a real browser, as wide as a phone and as a desktop: nothing is broken, empty or cut off."""
+"""The reports in a real browser, as wide as a phone, a tablet and a desktop: nothing is broken, empty or cut off."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_evaluation_of_a_model(width: str, tiny_model: Path, look: Callable[
     )
     assert found["cells"]
     for link, shown, count, images in found["cells"]:
-        assert shown == [link]  # only the photos behind this cell
+        assert shown == [link]  # only the photos of this cell
         assert images == min(int(count), 6)
 
 

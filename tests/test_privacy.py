@@ -31,7 +31,7 @@ LOCAL = {"localhost", "127.0.0.1", "::1", "::", "0.0.0.0", "None", ""}
 
 @pytest.fixture
 def recorded(tmp_path: Path, repository: Path) -> tuple[Path, dict[str, str]]:
-    """A folder with an empty home and a recorder of network lookups, and the environment for them."""
+    """A folder with an empty home and a recorder of network lookups, and the environment variables that select them."""
     for name in ("home", "recorder", "tmp", "keras"):
         (tmp_path / name).mkdir()
     (tmp_path / "recorder/sitecustomize.py").write_text(RECORDER)
@@ -84,7 +84,7 @@ NOBODY = ["unshare", "-U", "--map-user=12345", "--map-group=12345"]  # a user wi
 
 
 def test_without_a_home_and_a_name(tmp_path: Path, tiny_model: Path, drawn: Path, repository: Path) -> None:
-    """Nothing is written into a folder called ``~`` either."""
+    """In particular, no folder called ``~`` is created."""
     if not shutil.which("unshare") or subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode:
         pytest.skip("user namespaces are not available")
     tmp_path.chmod(0o777)

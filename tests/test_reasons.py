@@ -1,4 +1,4 @@
-"""A real file, object or line for each reason that an image can fail, through the whole ``classify`` command."""
+"""A file, URL or line for each reason why an image can fail, classified by the whole ``classify`` command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from catalogue.reasons import Reason
 
 
 class _Refuses(http.server.BaseHTTPRequestHandler):
-    """Server that responds with the status in the path."""
+    """Server that responds with the status code in the path."""
 
     def do_GET(self) -> None:
         self.send_response(int(self.path.strip("/").partition(".")[0]))

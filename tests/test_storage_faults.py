@@ -1,4 +1,4 @@
-"""Every storage operation on real servers while requests fail."""
+"""Every storage operation on object stores on loopback, while requests fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX = 1 << 20
 def faulty(
     object_store_behind_faults: tuple[ObjectStore, FaultyProxy], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[str, FaultyProxy]:
-    """A folder, and the proxy that its requests pass through; clients time out after a second."""
+    """A folder, and the proxy that its requests pass through; clients time out within a second."""
     backoff = {"init_backoff": timedelta(seconds=0.05), "max_backoff": timedelta(seconds=0.2), "base": 2}
     monkeypatch.setattr(
         object_reads, "RETRY", {"max_retries": 10, "retry_timeout": timedelta(seconds=1), "backoff": backoff}
@@ -36,7 +36,7 @@ def faulty(
 
 
 def fail(proxy: FaultyProxy, fault: str, method: str, word: str, times: int) -> None:
-    """Make the next `times` requests with this method, and `word` in their path, fail."""
+    """Make the next `times` requests that have this method and `word` in their path fail."""
     proxy.injected.clear()
 
     def choose(asked: str, path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The structure of the code: import directions, cycles, lightweight imports, tests beside the code."""
+"""The structure of the code: import directions, cycles, lightweight imports, and tests that mirror the code."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_heavy_packages_are_imported_at_the_top_of_few_modules_of_the_shared_cod
 
 
 def test_functions_import_only_what_must_be_late(repository: Path) -> None:
-    """The work of a command after its cheap checks, the storage clients, extras, and the start of a worker."""
+    """Late imports are for the work after a command's cheap checks, storage clients, extras, and worker startup."""
     late = {
         name
         for package in PACKAGES
@@ -153,7 +153,7 @@ def test_every_test_has_its_module(repository: Path) -> None:
     for package in PACKAGES:
         for test in (repository / "tests" / package).rglob("test_*.py"):
             own = repository / test.relative_to(repository / "tests").parent / test.name.removeprefix("test_")
-            assert own.is_file() or own.with_suffix("").is_dir(), f"{test} tests nothing that exists"
+            assert own.is_file() or own.with_suffix("").is_dir(), f"{test} has no module or folder to test"
 
 
 def test_every_folder_has_tests(repository: Path) -> None:

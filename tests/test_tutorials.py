@@ -1,4 +1,4 @@
-"""The tutorials page: each of its commands runs on a few pictures and prints the output on the page."""
+"""The tutorials page: its commands run on a few pictures, and the reports have the sections that the page names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEW = 240  # pictures per file
 
 
 def few(file: Path, place: Path) -> None:
-    """Write an IDX file with the first pictures or labels of another one."""
+    """Write an IDX file with the first pictures or labels of another IDX file."""
     array = read(file)[:FEW]
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     place.parent.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def place(shared: Path, clothing: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def small(words: list[str]) -> list[str]:
-    """Make a command take only seconds: few epochs, and small networks instead of those with ImageNet weights."""
+    """Make a command take only seconds: two epochs, and a small network instead of Xception."""
     made = ["2" if before == "--epochs" else word for before, word in zip(["", *words], words, strict=False)]
     if "Xception" in made:
         made[made.index("Xception")] = "convolutional"

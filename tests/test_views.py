@@ -1,4 +1,4 @@
-"""Models with several views of each photo, from training to a run: all commands report the same."""
+"""Models with several views of each photo, from training to classification: all commands agree."""
 
 from __future__ import annotations
 
@@ -57,22 +57,20 @@ def test_the_graph_that_decodes_makes_the_same_views(model: Path, drawn: Path, c
     assert found["scores"].numpy()[0][0] == pytest.approx(row["score"], abs=0.1)
 
 
-def test_what_is_frozen_is_run_over_views_and_their_varied_copies(
-    drawn: Path, command: Command, tmp_path: Path
-) -> None:
-    """The metrics measured with cached activations are those of the model."""
+def test_frozen_layers_run_over_views_and_their_augmented_copies(drawn: Path, command: Command, tmp_path: Path) -> None:
+    """The metrics that training measures with cached activations equal those of ``evaluate``."""
     import keras
 
     from trainer.networks import backbones, cutting
 
-    keras.backend.clear_session()  # numbers layers from one, as in the command
+    keras.backend.clear_session()  # restarts the numbering of layers, as in the process of the command
     backbone = backbones.build("residual", "none", 32, view_count=2)
     backbone.layers[-1].save_weights(tmp_path / "residual.weights.h5")
     layer = next(name for name, tensor in cutting.cut_tensors(backbone).items() if tensor.shape[1] == 8)
     for file in drawn.rglob("*0.jpg"):
         place = tmp_path / "validation" / file.parent.name / file.name
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(file.read_bytes() + b"\0")  # other contents, same picture
+        place.write_bytes(file.read_bytes() + b"\0")  # different bytes, same picture
     words = [
         "--backbone",
         "residual",

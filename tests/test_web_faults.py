@@ -45,7 +45,7 @@ def forgotten() -> Iterator[None]:
 
 
 def read(url: str, seconds: float = SECONDS) -> tuple[Reason | None, float]:
-    """Return the reason why a read fails, and the seconds it took."""
+    """Return the reason why a read fails, None if it succeeds, and its duration in seconds."""
     start = time.monotonic()
     try:
         with Deadline(seconds):
@@ -77,7 +77,7 @@ def test_each_fault_has_its_reason_and_no_read_takes_longer_than_its_limit() -> 
 
 
 def test_what_the_server_sends_the_second_time_is_taken() -> None:
-    """Cut and reset bodies are requested again, and busy servers after the delay that they ask for."""
+    """Bodies that are cut or reset are requested again; a busy server is asked again after the delay that it names."""
     good = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(PICTURE), PICTURE)
     for name in (
         "a body that is cut",
@@ -123,14 +123,14 @@ def test_a_host_that_keeps_timing_out_is_left_alone_for_a_while(monkeypatch: pyt
     assert error.value.reason.transient
     assert read(other.url)[0] is None
     time.sleep(1.5)
-    assert read(silent.url, 0.5)[1] >= 0.5, "asked again"
-    assert read(silent.url, 0.5)[1] < 0.3, "and left alone again"
+    assert read(silent.url, 0.5)[1] >= 0.5, "the host is asked again"
+    assert read(silent.url, 0.5)[1] < 0.3, "the host is skipped again"
     silent.close()
     other.close()
 
 
 def test_reads_that_are_tried_again_hold_nothing_that_others_wait_for() -> None:
-    """Every image is cut, and all exceed the memory budget together: a retried read waits for its turn again."""
+    """Every response is cut, and all images together exceed the memory budget. A retry waits for memory again."""
     server = FaultyServer(sends(b"HTTP/1.1 200 OK\r\nContent-Length: 250\r\n\r\n12345"))
     budget = Budget(1000)
 
@@ -170,7 +170,7 @@ def test_a_host_is_not_blamed_for_the_time_that_another_took() -> None:
         assert read(slow_server.url, 1.2)[0] is Reason.READ_FAILED
     reason, seconds = read(waiting.url, 0.5)
     assert reason is Reason.READ_FAILED
-    assert seconds >= 0.5, "it is asked"
+    assert seconds >= 0.5, "the host is asked"
     for server in (waiting, slow_server):
         server.close()
 
@@ -222,4 +222,4 @@ def test_servers_with_faults_cost_their_own_images_only(
         assert letter["reason"] == (reason.code if reason else "empty" if "nothing" in uri else "unknown_format"), uri
     counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
     assert counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values()) == len(photos) + len(faulty)
-    assert seconds < 2 * RUN_SECONDS + 40, "which the start takes"
+    assert seconds < 2 * RUN_SECONDS + 40, "40 s are for the start"

@@ -50,9 +50,9 @@ def wait_for(found: Callable[[], bool], process: subprocess.Popen) -> None:
         if found():
             return
         if process.poll() is not None:
-            pytest.fail(f"it ended before it could be killed: {process.communicate()[1]}")
+            pytest.fail(f"the process ended before it could be killed: {process.communicate()[1]}")
         time.sleep(0.05)
-    pytest.fail("it did not come so far")
+    pytest.fail("the process did not get that far")
 
 
 def weights(path: Path) -> list[np.ndarray]:
@@ -92,7 +92,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(
     repository: Path, drawn: Path, tmp_path: Path, pretrained: Path
 ) -> None:
-    """Fine-tuning, killed in each phase: encoding photos, encoding copies, fitting the head, fitting the network."""
+    """Fine-tuning is killed in each phase: encoding photos, encoding copies, fitting the head, fitting the network."""
     flags = ["--backbone", "residual", "--weights", pretrained, "--fine-tune", "add_1", "--copies", 3, "--epochs", 40]
     flags += ["--head-epochs", 30, "--checkpoint-seconds", 0, "--resume"]
     with training(repository, drawn, tmp_path / "whole", *flags) as process:
@@ -121,7 +121,7 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_weights(
 def test_two_workers_give_the_losses_of_one(
     repository: Path, drawn: Path, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
-    """Without dropout, because each replica draws its own masks."""
+    """Dropout is off, because each replica draws its own masks."""
     flags = ("--epochs", 5, "--dropout", 0, "--ema", 0.9)
     with training(repository, drawn, tmp_path / "one", *flags) as process:
         ended(process)

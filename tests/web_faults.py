@@ -1,4 +1,4 @@
-"""Web servers on loopback, each with a fault of its own: faults of real servers, or attempts to delay a reader."""
+"""Web servers on loopback, each with its own fault: a fault of real servers, or an attempt to delay the reader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from catalogue.reasons import Reason
 
 PICTURE = b"\xff\xd8picture" * 1000
 MOST_BYTES = 1 << 20
-_PAUSE = 0.05  # between two bytes or lines of a server that never finishes
+_PAUSE = 0.05  # seconds between two bytes or lines of a server that never finishes
 _OK = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
 _GZIP = _OK + b"Content-Encoding: gzip\r\n"
@@ -24,7 +24,7 @@ Answer = Callable[[socket.socket], None]
 
 
 def sends(*parts: bytes) -> Answer:
-    """Send the parts, and close the connection."""
+    """Return an answer that sends the parts and closes the connection."""
 
     def answer(connection: socket.socket) -> None:
         for part in parts:
@@ -34,7 +34,7 @@ def sends(*parts: bytes) -> Answer:
 
 
 def sends_and_waits(*parts: bytes) -> Answer:
-    """Send the parts, and then nothing."""
+    """Return an answer that sends the parts, and then nothing."""
 
     def answer(connection: socket.socket) -> None:
         sends(*parts)(connection)
@@ -45,7 +45,7 @@ def sends_and_waits(*parts: bytes) -> Answer:
 
 
 def repeats(first: bytes, part: bytes, pause: float = _PAUSE) -> Answer:
-    """Send `first`, and then `part` again and again."""
+    """Return an answer that sends `first`, and then `part` again and again."""
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(first)
@@ -92,13 +92,13 @@ FAULTS: dict[str, tuple[Answer, Reason | None]] = {
     "a connection that is closed": (sends(), LATER),
     "a connection that is reset": (_resets(), LATER),
     "half a status line": (sends_and_waits(b"HTTP/1.1 2"), LATER),
-    "no HTTP": (sends(b"SSH-2.0-OpenSSH_9.6\r\n"), LATER),
+    "not HTTP": (sends(b"SSH-2.0-OpenSSH_9.6\r\n"), LATER),
     "a dripping status line": (repeats(b"HTTP/1.1 200 ", b"O"), LATER),
     "endless headers": (repeats(_OK, b"X: y\r\n"), LATER),
     "a dripping header": (repeats(_OK + b"X: ", b"y"), LATER),
     "a header of a megabyte": (sends(_OK + b"X: " + b"y" * (1 << 20) + b"\r\n\r\n"), LATER),
     "a thousand headers": (sends(_OK + b"X: y\r\n" * 1000 + b"\r\n"), LATER),
-    "100 Continue for ever": (repeats(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), LATER),
+    "endless 100 Continue": (repeats(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), LATER),
     "a body that does not begin": (sends_and_waits(_OK + b"Content-Length: 10\r\n\r\n"), LATER),
     "a dripping body": (repeats(_OK + b"Content-Length: 1000000\r\n\r\n", b"x"), LATER),
     "a dripping body without a length": (repeats(_OK + b"\r\n", b"x"), LATER),
@@ -117,7 +117,7 @@ FAULTS: dict[str, tuple[Answer, Reason | None]] = {
     "a body that is not gzip": (sends(_GZIP + _of(PICTURE)), None),
     "another encoding": (sends(_OK + b"Content-Encoding: br\r\n" + _of(PICTURE)), LATER),
     "a redirect to itself": (sends(_redirect(b"/again")), NEVER),
-    "redirects that take their time": (_slowly_redirects, LATER),
+    "slow redirects": (_slowly_redirects, LATER),
     "a redirect to nowhere": (sends(_redirect(b"http://127.0.0.1:1/")), LATER),
     "a redirect to a file": (sends(_redirect(b"file:///etc/passwd")), NEVER),
     "busy": (sends(_busy()), LATER),
@@ -128,7 +128,7 @@ FAULTS: dict[str, tuple[Answer, Reason | None]] = {
     "202 for an image": (sends(b"HTTP/1.1 202 Accepted\r\n" + _of(b"")), LATER),
     "206 without a range": (sends(b"HTTP/1.1 206 Partial Content\r\n" + _of(PICTURE)), LATER),
 }
-"""Response of each server to a request, and the reason with which a read fails; None if it returns bytes."""
+"""Response of each server to a request, and the reason with which a read fails; None if the read returns bytes."""
 
 
 class FaultyServer:

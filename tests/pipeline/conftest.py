@@ -1,4 +1,4 @@
-"""A run, and commits of it with placeholder rows."""
+"""A run, its parts and results, and commits of the run with placeholder rows."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def part() -> Callable[..., Part]:
 
 
 def take_lock(run: Run) -> None:
-    """Give the lock of the run directory to a run, whoever holds it."""
+    """Give a run the lock of its run directory, even if another run holds it."""
     holder = Holder.here(run.token, run.started)
     storage.write_text(f"{run.output}/_lock", json.dumps(dataclasses.asdict(holder)))
 
 
 def statistics_of(predictions: int, letters: int) -> Statistics:
-    """Return the statistics of `predictions` hats with a score of 0.99 and `letters` corrupt images."""
+    """Return the statistics of `predictions` images classified as hats (score 0.99) and `letters` corrupt images."""
     statistics = Statistics()
     for number in range(predictions):
         statistics.add(FinishedImage(ListedImage("a", ((f"{number}", {}),)), Result("a", top=(("hat", 0.99),))))

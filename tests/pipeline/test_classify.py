@@ -188,7 +188,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def test_credentials_in_uris_are_in_the_uri_column_only(
     classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """User names, passwords and signatures, both of images that are read and of images that fail."""
+    """The credentials are user names, passwords and signatures, of images that are read and of images that fail."""
     handler = functools.partial(Quiet, directory=str(drawn))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -416,7 +416,7 @@ def test_a_run_that_can_no_longer_succeed_is_stopped_early(
     assert re.search(r"finished work is kept; to continue, run: .* --keep-going$", said, flags=re.MULTILINE)
     assert not (run / "run.json").exists()
     saved = [one for chunk in run.glob("_temporary/*/chunk-*") for one in read_results(str(chunk))[1]]
-    assert len(saved) >= int(found[1].replace(",", ""))  # including those of chunks that were not full
+    assert len(saved) >= int(found[1].replace(",", ""))  # including images of chunks that were not full
 
     assert "continuing" not in said
     assert classify(tmp_path / "list.csv", tiny_model, run, "--keep-going") == 1
@@ -447,7 +447,7 @@ def test_a_finished_run_is_kept_unless_told_otherwise(
 
 @pytest.fixture
 def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Number of images of each chunk written in this process."""
+    """The number of images in each chunk that this process has written."""
     written: list[int] = []
     close = open_chunks.OpenChunk.close
 
@@ -508,7 +508,7 @@ def test_a_night_pays_only_for_what_changed(
     classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Of 36 photos and a broken one, one is touched, one changed, one removed; a copy of another is added."""
+    """There are 36 photos and a broken file. One photo is touched, one changed, one removed, and one copied."""
     photos = tmp_path / "photos"
     shutil.copytree(drawn, photos)
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff torn")
@@ -584,7 +584,7 @@ def test_a_worker_that_fails_is_one_line_and_leaves_nothing(
 
 
 def exit_code(command: Callable[[], int]) -> object:
-    """Return the exit code of a command that returns it or exits in argparse."""
+    """Return the exit code of a command, whether the command returns it or argparse exits."""
     try:
         return command()
     except SystemExit as end:
@@ -605,8 +605,8 @@ BAD_USE = {
     "an output that the glob matches": ({"--input": "{drawn}/**", "--output": "{drawn}/run"}, "read as part of"),
     "an output linked below the input": ({"--output": "{tmp}/linked/run"}, "would be read as part of --input"),
     "an empty path": ({"--input": ""}, "argument --input: the path is empty"),
-    "no number": ({"--batch-size": "many"}, "argument --batch-size: 'many' is not an integer from 1 to 2147483647"),
-    "fewer workers than none": ({"--direct_num_workers": "-1"}, "--direct_num_workers is negative"),
+    "not a number": ({"--batch-size": "many"}, "argument --batch-size: 'many' is not an integer from 1 to 2147483647"),
+    "a negative number of workers": ({"--direct_num_workers": "-1"}, "--direct_num_workers is negative"),
     "a job nobody waits for": ({"--no_wait_until_finish": None}, "--no_wait_until_finish is not supported"),
     "an invalid glob": ({"--input": "{tmp}/[z-a]*.jpg"}, "bad character range"),
     "unknown flag": ({"--batchsize": "3"}, "unknown argument --batchsize; did you mean --batch-size?"),
@@ -649,7 +649,7 @@ def test_a_model_that_does_not_reproduce_its_golden_images_labels_nothing(
     workers: int, command: Callable[..., subprocess.CompletedProcess[str]], model_copy: Path, drawn: Path,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """Runs as a separate process: each worker detects the error on its own, and the second is seconds late."""
+    """The command runs in its own process. Each worker detects the error, the second of them seconds later."""
     run = tmp_path / "run"
     words = ["--input", drawn, "--model-dir", spoilt(model_copy), "--output", run]
     done = command("pipeline", "classify", *words, f"--direct_num_workers={workers}")
@@ -663,7 +663,7 @@ def test_a_model_that_does_not_reproduce_its_golden_images_labels_nothing(
 
 
 @pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
-def test_while_it_runs_others_can_see_how_far_it_is_and_at_last_where_the_time_went(
+def test_a_run_shows_its_progress_and_at_the_end_where_the_time_went(
     mode: str, tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> None:
     photos, run = write_photos(drawn, tmp_path / "photos", 4000), tmp_path / "run"

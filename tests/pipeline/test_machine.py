@@ -16,7 +16,7 @@ from pipeline import machine
 GIBIBYTE = 2**30
 
 
-def test_what_is_kept_is_no_longer_looked_through() -> None:
+def test_a_frozen_heap_is_excluded_from_garbage_collection() -> None:
     class Node:
         own: Node
 
@@ -74,8 +74,8 @@ def test_gpus(names: list[str], expected: bool, tmp_path: Path, monkeypatch: pyt
     assert machine.has_gpu() == expected
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system ties no process to cores")
-def test_a_process_that_is_tied_to_one_core_has_one(repository: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin processes to cores")
+def test_a_process_that_is_pinned_to_one_core_has_one(repository: Path) -> None:
     code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
     code += "\nfrom pipeline.machine import cores; print(cores())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)

@@ -1,4 +1,4 @@
-"""Shards of a manifest, classified separately, and their merged run directory compared with an undivided run."""
+"""Shards of a manifest are classified separately and merged; the result is compared with an undivided run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ READERS: dict[str, Callable[[Path], list[Any]]] = {
 
 @pytest.fixture(scope="module")
 def catalogue(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list with columns: photos, some of them twice, a damaged one, a missing one, and lines without a URI."""
+    """A CSV list of photos: some are listed twice, one is damaged, one is missing, and three rows have no URI."""
     folder = tmp_path_factory.mktemp("catalogue")
     photos = sorted(map(str, drawn.rglob("*.jpg")))
     (folder / "damaged.jpg").write_bytes(Path(photos[0]).read_bytes()[:400])
@@ -150,7 +150,8 @@ def test_a_later_run_reuses_a_merged_one(
     flags = ["--previous", tmp_path / "merged", "--max-failure-rate", 1, *FLOAT32]
     assert classify(catalogue, tiny_model, tmp_path / "next", *flags) == 0
     counts = verify(str(tmp_path / "next"))["counts"]
-    assert (counts["classified"], counts["reused"]["unread"]) == (0, 45)  # all except the missing image and empty lines
+    # All 49 rows except the row of the missing photo and the three rows without a URI.
+    assert (counts["classified"], counts["reused"]["unread"]) == (0, 45)
 
 
 def test_runs_of_different_inputs(classify: Classify, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_a_merge_whose_disk_fails_is_completed_by_the_same_command(
 
 
 @pytest.mark.parametrize("kind", OUTPUT_FORMATS)
-@pytest.mark.parametrize("damage", ["half", "a few bytes", "a row less", "statistics", "journal"])
+@pytest.mark.parametrize("damage", ["half", "a few bytes", "one row fewer", "statistics", "journal"])
 def test_a_run_that_was_copied_in_part(
     runs: dict[str, tuple[Path, list[Path]]], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, damage: str
 ) -> None:
@@ -266,13 +267,14 @@ def test_a_run_that_was_copied_in_part(
     assert not (tmp_path / "merged").exists()
 
 
-def test_a_shard_is_about_its_share_and_stays_it() -> None:
+def test_shards_are_of_similar_size_and_never_change() -> None:
     keys = [f"gs://shop/photos/{number}.jpg" for number in range(20_000)]
     shards = [Shard(index, 8) for index in range(1, 9)]
     counts = [sum(shard.has(row_key(key)) for key in keys) for shard in shards]
     assert sum(counts) == len(keys)
     assert max(counts) < 1.06 * len(keys) / 8
-    assert [shard.index for shard in shards if shard.has(row_key(keys[0]))] == [6]  # on every machine, in every version
+    # The shard of a row is the same on every machine and in every version.
+    assert [shard.index for shard in shards if shard.has(row_key(keys[0]))] == [6]
 
 
 @pytest.mark.parametrize("given", ["0/3", "4/3", "2", "a/b", "1/0", "-1/3"])

@@ -38,7 +38,7 @@ DATAFLOW = ["--runner=DataflowRunner", "--project=catalogue", "--region=europe-w
 
 @pytest.fixture(scope="module")
 def portable() -> Iterator[list[str]]:
-    """The flags for a job server."""
+    """Flags that run a job on a job server, which is a separate process."""
     port = free_port()
     words = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main", f"--port={port}"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -56,12 +56,12 @@ def test_a_job_of_a_job_server_has_the_rows_of_a_local_run(
         assert done.returncode == 0, done.stderr
     first, line, *progress = done.stderr.splitlines()
     assert first.startswith("classifying ")
-    assert re.fullmatch(r"Created job with id: \[[^\"\n\s]+\]", line)  # Airflow's operator parses it
+    assert re.fullmatch(r"Created job with id: \[[^\"\n\s]+\]", line)  # Airflow's operator parses this line
     assert all(other.startswith(("listing: ", "classifying: ")) for other in progress)
     own, expected = ({row["uri"]: row for row in read_rows(tmp_path / name)} for name in ("job", "local"))
     assert {uri: row["label"] for uri, row in own.items()} == {uri: row["label"] for uri, row in expected.items()}
     assert not (tmp_path / "job/_lock").exists()
-    # A finished job only shows its table again.
+    # For a finished run, --attach only prints the table again.
     attached = command("pipeline", "classify", "--attach", tmp_path / "job")
     assert (attached.returncode, "36 predictions" in attached.stdout) == (0, True), attached.stderr
 
@@ -252,7 +252,7 @@ def run_of(info: model_dir.ModelInfo, output: str) -> Run:
 
 
 def dataflow_job(model: Path, options: list[str], flags: list[str]) -> Any:
-    """Build the job for Dataflow, with everything in it pickled. Beam's dry run needs no network."""
+    """Build the job for Dataflow, including its pickled functions, with Beam's dry run, which needs no network."""
     import apache_beam as beam
 
     from tests.pipeline.test_classify_flags import parsed
@@ -265,7 +265,7 @@ def dataflow_job(model: Path, options: list[str], flags: list[str]) -> Any:
 
 
 def hints_of_steps(job: Any) -> dict[str, dict[str, bytes]]:
-    """Return the resource hints of each step that runs code, by the name in their URN."""
+    """Return the resource hints of each step that runs code, keyed by the names in their URNs."""
     components = job.proto_pipeline.components
     return {
         step.unique_name: {
@@ -303,7 +303,7 @@ def test_only_inference_runs_on_machines_with_an_accelerator(tiny_model: Path) -
 
 
 def test_reading_is_measured_although_inference_runs_elsewhere(tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
-    """On one machine, with a runner that starts a worker for each environment of the graph."""
+    """The run is on one machine, with a runner that starts a worker for each environment of the graph."""
     import apache_beam as beam
 
     from tests.pipeline.test_classify_flags import parsed

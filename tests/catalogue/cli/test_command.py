@@ -76,7 +76,7 @@ runner.leave(runner.run(command, prog="prog"))
 """
 
 
-def test_what_a_failed_command_left_at_work_neither_speaks_nor_delays_the_end(tmp_path: Path) -> None:
+def test_threads_of_a_failed_command_neither_print_nor_delay_its_exit(tmp_path: Path) -> None:
     words = [sys.executable, "-c", LEFT_AT_WORK, str(tmp_path / "file")]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, done.stdout) == (2, "result\n")
@@ -94,9 +94,9 @@ SHELL = {
     "no standard error": "{command} 2>&-",
     "neither": "{command} >&- 2>&-",
     "no standard input": "{command} <&-",
-    "a reader that has gone": "set -o pipefail; {command} | true",
-    "readers that have gone": "set -o pipefail; {command} 2>&1 | true",
-    "a full disk for remarks": "{command} 2>/dev/full",
+    "a reader that has exited": "set -o pipefail; {command} | true",
+    "a reader of both streams that has exited": "set -o pipefail; {command} 2>&1 | true",
+    "a full disk for standard error": "{command} 2>/dev/full",
     "a full disk for the log": "{command} full",
 }
 COMPLETE = """
@@ -107,7 +107,7 @@ if sys.argv[1:] == ["full"]:
     tempfile.mkstemp = lambda **_: (os.open("/dev/full", os.O_WRONLY), "/none/of/this")
 logs.prepare_process()
 def command():
-    time.sleep(0.3)  # so that the reader has gone
+    time.sleep(0.3)  # until the reader has exited
     os.write(2, b"noise") if "full" not in sys.argv else None
     print("noise of Python", file=sys.stderr)
     logs.say("progress")

@@ -38,7 +38,7 @@ def test_a_log_gets_a_line_soon_and_then_seldom(
     assert lines[0] == "reading: 20 of 300 photos  10.0/s  28 s left"
 
 
-def test_what_an_earlier_run_has_done_makes_none_of_the_speed(
+def test_the_speed_excludes_the_work_of_an_earlier_run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
@@ -49,7 +49,7 @@ def test_what_an_earlier_run_has_done_makes_none_of_the_speed(
     assert capsys.readouterr().err == "reading: 140 of 300 photos  10.0/s  16 s left\n"
 
 
-def test_a_milestone_is_said_at_once_but_not_every_moment(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_milestone_is_shown_at_once_but_at_most_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     """A log gets one line per epoch, unless several epochs end within a second."""
     progress = Progress("fitting", 4, "steps")
     progress.milestone("epoch 1")
@@ -72,7 +72,7 @@ with Progress("fitting network", 4000, "steps") as progress:
 
 @pytest.mark.parametrize(("columns", "bar"), [(200, True), (80, False), (20, False)])
 def test_progress_is_one_line_that_is_redrawn_on_a_terminal(columns: int, bar: bool) -> None:
-    """Even on a narrow terminal: a wrapped line would not be overwritten by the next."""
+    """This holds on a narrow terminal too, where a wrapped line would not be overwritten by the next."""
     here, there = pty.openpty()
     fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
     with subprocess.Popen([sys.executable, "-c", ON_TERMINAL], stderr=there) as process:

@@ -7,7 +7,7 @@ from catalogue.cli.progress import Progress
 from catalogue.cli.text import visible
 
 
-def test_what_would_act_on_a_terminal_is_shown_as_an_escape() -> None:
+def test_terminal_control_characters_are_shown_as_escapes() -> None:
     assert visible("hat, 帽子 and כובע – 1") == "hat, 帽子 and כובע – 1"
     assert visible("\x1b]0;title\x07\x9b2J\r\n\t") == r"\x1b]0;title\x07\x9b2J\x0d\x0a\x09"
     assert visible("a\u202eb\u2066c\u200fd\u2028e") == r"a\u202eb\u2066c\u200fd\u2028e"

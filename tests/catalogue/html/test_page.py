@@ -46,7 +46,7 @@ def test_whatever_comes_from_data_is_inert() -> None:
     assert checker.shown.count(HOSTILE) >= 9
 
 
-def test_a_page_needs_nothing_beside_it() -> None:
+def test_a_page_needs_no_other_file() -> None:
     picture = page.figure(page.jpeg(np.zeros((4, 4, 3), np.uint8)), "", "")
     text = page.document("Run", "of today", [picture])
     assert "http" not in text.replace("http-equiv", "")

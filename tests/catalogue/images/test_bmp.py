@@ -1,4 +1,4 @@
-"""Kinds of BMP: the right picture, or `Reason.UNSUPPORTED`."""
+"""Kinds of BMP files: each is decoded correctly or refused with the right reason."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_plain_kinds_are_decoded(
     [
         bmp(8, 1, b"\x08\1\0\0" * 8 + b"\0\1", palette=b"\0\0\0\0\0\0\xff\0"),
         bmp(4, 2, b"\x08\x11\0\0" * 8 + b"\0\1", palette=b"\0\0\0\0\0\0\xff\0"),
-        bmp(8, 1, b"\0\2\xff\xff\0\1", palette=b"\0\0\xff\0" * 2, size=(2_000_000, 48)),  # took gigabytes
+        bmp(8, 1, b"\0\2\xff\xff\0\1", palette=b"\0\0\xff\0" * 2, size=(2_000_000, 48)),  # this took gigabytes
         bmp(16, 3, b"\0\x7c" * 64, masks=A1R5G5B5, header=124),
         bmp(16, 3, b"\0\xff" * 64, masks=(0xF00, 0xF0, 0xF, 0xF000), header=124),
         bmp(32, 3, b"\0\0\0\x3f" * 64, masks=(0x3FF00000, 0xFFC00, 0x3FF)),
@@ -74,7 +74,7 @@ def test_plain_kinds_are_decoded(
         bmp(64, 0, bytes(512)),
         bmp(24, 0, b"\0\0\xff" * 64, header=16),
     ],
-    ids=["RLE8", "RLE4", "RLE that leaps", "A1R5G5B5", "A4R4G4B4", "10 bits", "alpha masks", "PNG", "2 bits", "64 bits",
+    ids=["RLE8", "RLE4", "RLE delta", "A1R5G5B5", "A4R4G4B4", "10 bits", "alpha masks", "PNG", "2 bits", "64 bits",
          "OS/2"],
 )  # fmt: skip
 def test_kinds_that_are_not_supported(data: bytes) -> None:
@@ -91,7 +91,7 @@ def test_cut_headers(size: int) -> None:
 
 
 def test_the_embedded_profile_is_applied() -> None:
-    """A profile that swaps red and blue."""
+    """The profile swaps red and blue."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for old, new in ((b"rXYZ", b"QQQQ"), (b"bXYZ", b"rXYZ"), (b"QQQQ", b"bXYZ")):
         profile = profile.replace(old, new)

@@ -1,4 +1,4 @@
-"""Colors described by CICP code points. The P3, BT.2020 PQ and linear pixels come from an independent source."""
+"""Colors described by CICP code points. The P3, BT.2020 PQ and linear pixel values come from an independent source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from catalogue.reasons import ImageError, Reason
 
 SPEC = ImageSpec(32, "stretch")
 GROUND, GARMENT = (200, 200, 200), (200, 40, 40)  # in sRGB
-# The same two colors as encoded in files: primaries, transfer, ground, garment.
+# The two colors above in each encoding: primaries, transfer characteristics, ground, garment.
 CODED = {
     "sRGB": (1, 13, (200, 200, 200), (200, 40, 40)),
     "television": (1, 1, (200, 200, 200), (200, 40, 40)),
@@ -71,7 +71,7 @@ def test_colours_by_code_points_are_brought_to_srgb(name: str, form: str) -> Non
 @pytest.mark.parametrize("name", CODED)
 @pytest.mark.parametrize("size", [64, 1024])
 def test_colors_of_an_avif_without_a_color_box_are_those_of_its_stream(name: str, size: int) -> None:
-    """libavif reads them there too. The lengths of the fields before them depend on the size."""
+    """libavif reads the colors of the stream, too. The lengths of the fields before them depend on the image size."""
     primaries, transfer, *pixels = CODED[name]
     image = np.asarray(picture(*pixels).resize((size, size), Image.Resampling.NEAREST))
     codec = pytest.importorskip("imagecodecs")
@@ -128,7 +128,7 @@ def test_colors_of_an_avif_grid_without_a_color_box_are_those_of_its_first_tile(
 
 
 def test_a_stream_that_is_not_reduced_to_a_still_picture() -> None:
-    """A sequence header with timing, decoder model, display delay and all tools between frames, written by hand."""
+    """The sequence header, written by hand, has timing, a decoder model, a display delay and all inter-frame tools."""
     fields = [
         (1, 3), (0, 1), (0, 1),  # profile 1, not still, not reduced
         (1, 1), (1, 32), (30, 32), (1, 1), (0b00101, 5),  # timing, with a number in uvlc coding
@@ -148,7 +148,7 @@ def test_a_stream_that_is_not_reduced_to_a_still_picture() -> None:
     assert av1.code_points(delimiter + padding) is None
 
 
-def test_pq_is_brighter_than_white_where_it_is() -> None:
+def test_pq_values_brighter_than_white_are_clipped() -> None:
     """203 cd/m² is white, and brighter values are clipped; PQ reaches 10,000 cd/m²."""
     conversion = conversion_of(CodePoints(9, 16))
     assert conversion is not None
@@ -226,8 +226,8 @@ def test_code_points_go_before_an_embedded_profile_in_a_png() -> None:
         np.testing.assert_allclose(found, [GROUND, GARMENT], atol=2)
 
 
-def test_code_points_are_found_wherever_an_avif_says_that_they_are_the_pictures() -> None:
-    """Associations may be spread over several ``ipma`` boxes."""
+def test_code_points_of_an_avif_are_found_in_any_ipma_box() -> None:
+    """Property associations may be spread over several ``ipma`` boxes."""
     data = avif(picture((200, 200, 200), (184, 56, 49)), 12, 13)
     start = data.index(b"ipma") - 4
     empty = struct.pack(">I4sII", 16, b"ipma", 1, 0)  # an empty box with 15-bit property indices

@@ -41,7 +41,7 @@ def png(pixels: np.ndarray, depth: int, color_type: int, transparent: bytes | No
 
 
 def deep(values: Any) -> np.ndarray:
-    """Repeat one line of 16-bit values for all lines, as big-endian bytes."""
+    """Return `SIDE` identical lines of 16-bit values, as big-endian bytes."""
     line = np.asarray(values, ">u2").reshape(1, -1).view(np.uint8)
     return np.ascontiguousarray(line.repeat(SIDE, 0))
 
@@ -93,7 +93,7 @@ def test_the_sixteen_bit_colour_that_stands_for_transparency() -> None:
 
 
 def with_tag(data: bytes, tag: int, value: int) -> bytes:
-    """Set a tag of a little-endian TIFF, of type short or long, to another value."""
+    """Set a tag of type short or long in a little-endian TIFF to `value`."""
     heads = [struct.pack("<HHI", tag, kind, 1) for kind in (3, 4)]
     where = max(map(data.find, heads)) + 8
     return data[:where] + struct.pack("<I", value) + data[where + 4 :]
@@ -226,7 +226,7 @@ def grey_profile() -> bytes:
 
 def test_a_grey_profile_is_for_grey() -> None:
     grey = encoded(Image.new("L", (SIDE, SIDE), 128), "PNG", icc_profile=grey_profile())
-    np.testing.assert_allclose(read_image(grey, SPEC)[8, 8], 188, atol=2)  # half the light
+    np.testing.assert_allclose(read_image(grey, SPEC)[8, 8], 188, atol=2)  # 128 is half of the light, 188 in sRGB
     for picture in (
         Image.new("RGB", (SIDE, SIDE), (200, 90, 60)),
         Image.new("RGB", (SIDE, SIDE), (200, 90, 60)).quantize(),
@@ -235,7 +235,7 @@ def test_a_grey_profile_is_for_grey() -> None:
         assert (image == (200, 90, 60)).all()
 
 
-def test_a_profile_is_not_srgb_because_its_name_has_it() -> None:
+def test_a_profile_is_applied_even_if_its_name_contains_srgb() -> None:
     data = p3_profile().replace(b"Display P3", b"Wide sRGB2")
     image = read_image(encoded(Image.new("RGB", (SIDE, SIDE), (200, 90, 60)), "PNG", icc_profile=data), SPEC)
     np.testing.assert_allclose(image[8, 8], p3_to_srgb((200, 90, 60)), atol=3)

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 from catalogue.images import exif
 
 ORIENTATION = struct.pack("<HHIHH", 0x112, 3, 1, 6, 0)
-FAR_AWAY = struct.pack("<HHII", 0x10F, 2, 50, 99_999_999)  # a text outside of the data
+FAR_AWAY = struct.pack("<HHII", 0x10F, 2, 50, 99_999_999)  # a text whose offset is past the end of the data
 
 
 def data_of(*entries: bytes) -> bytes:

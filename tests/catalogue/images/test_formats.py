@@ -1,4 +1,4 @@
-"""Files that other names, brands or beginnings make look like something else."""
+"""Files whose brands or first bytes are unusual or misleading."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_avif_is_recognized_by_any_of_its_brands(brand: bytes, monkeypatch: p
 def test_pages_with_many_comments_are_refused_at_once(part: bytes) -> None:
     start = time.perf_counter()
     assert reason_of(part * 10_000 + b"<p>404</p>") is Reason.UNKNOWN_FORMAT
-    assert time.perf_counter() - start < 1  # 30 comments took minutes
+    assert time.perf_counter() - start < 1  # 30 comments once took minutes
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -65,7 +65,7 @@ def test_sounds_and_videos_are_not_truncated_pictures() -> None:
 
 
 def test_a_webp_may_have_a_third_of_the_pixels() -> None:
-    """Pillow decodes it with four copies of its pixels: a file of 38 bytes took 1.5 GB."""
+    """To decode a WebP, Pillow holds four copies of its pixels: a file of 38 bytes took 1.5 GB."""
     buffer = io.BytesIO()
     Image.new("RGBA", (100, 100), (9, 99, 199, 128)).save(buffer, "WEBP", lossless=True)
     assert read_image(buffer.getvalue(), SPEC, Limits(max_pixels=30_000)).shape == (32, 32, 3)

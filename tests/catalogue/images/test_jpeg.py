@@ -1,4 +1,4 @@
-"""Kinds of JPEG that are refused, and scans that are missing."""
+"""JPEG files of unsupported kinds, and JPEG files that lack scans."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def with_frame(marker: int, height: int | None = None) -> bytes:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (imagecodecs.jpeg8_encode(PIXELS, lossless=True, predictor=1), "lossless"),  # Pillow overruns its memory
+        (imagecodecs.jpeg8_encode(PIXELS, lossless=True, predictor=1), "lossless"),  # Pillow overruns its buffer
         (imagecodecs.jpeg8_encode(PIXELS[..., 1].astype(np.uint16) << 4, bitspersample=12), "with 12 bits"),
         (imagecodecs.jpegls_encode(PIXELS), "JPEG-LS"),
         (with_frame(0xC9), "with arithmetic coding"),

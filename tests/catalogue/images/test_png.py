@@ -1,4 +1,4 @@
-"""Chunks of PNG files that Pillow fails for, though they hold only remarks."""
+"""PNG chunks that Pillow rejects or misreads."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_remarks_of_any_size_and_short_chunks_are_passed_over(extra: bytes) -> N
 @pytest.mark.parametrize(
     ("palette", "alpha", "reason"),
     [
-        (b"\xff\0\0" * 256, bytes(range(200)) + bytes(100), None),  # longer than any palette
+        (b"\xff\0\0" * 256, bytes(range(200)) + bytes(100), None),  # more alpha values than any palette has colors
         (b"\xff\0\0" * 256, b"\xff" * 280 + b"\0" + b"\xff" * 5, None),
         (b"\xff\0\0", b"\xff", None),
         (b"", b"\xff", Reason.CORRUPT),
         (b"\xff\0", b"\xff", Reason.CORRUPT),
-        (None, b"\xff", Reason.CORRUPT),  # Pillow would make it black
+        (None, b"\xff", Reason.CORRUPT),  # Pillow would decode a black image
     ],
 )
 def test_palettes(palette: bytes | None, alpha: bytes, reason: Reason | None) -> None:
@@ -76,7 +76,7 @@ def test_palettes(palette: bytes | None, alpha: bytes, reason: Reason | None) ->
 
 
 def test_only_the_color_of_16_bits_is_transparent() -> None:
-    """Pillow compares only the high bytes: the other colors of this file would become white, too."""
+    """Pillow compares only the high bytes, so two other colors of this file would become white, too."""
     colors = [(0x1234, 0x5678, 0x9ABC), (0x1235, 0x5678, 0x9ABC), (0x1234, 0x5678, 0x9A00), (0, 0, 0x4000)] * 2
     row = b"\0" + b"".join(struct.pack(">3H", *color) for color in colors)
     image = read_image(png(row * 8, chunk(b"tRNS", struct.pack(">3H", *colors[0])), depth=16), SPEC)

@@ -73,7 +73,7 @@ STORED_TURNED = {
 
 
 def turned(orientation: int) -> Image.Image:
-    """Return the quarters as stored by a camera held in an EXIF orientation."""
+    """Return `QUARTERS` as they are stored in a file with this EXIF orientation."""
     upright = Image.fromarray(QUARTERS)
     return upright.transpose(STORED_TURNED[orientation]) if orientation in STORED_TURNED else upright
 
@@ -112,7 +112,7 @@ def test_crop_shows_the_square_in_the_middle(scale: int) -> None:
         assert np.abs(image[:, 3:-3] - (255, 0, 0)).max() <= 2
 
 
-def test_pad_keeps_the_proportions_and_puts_white_beside() -> None:
+def test_pad_keeps_the_proportions_and_fills_up_with_white() -> None:
     image = read_image(encoded(WIDE, "PNG"), ImageSpec(60, "pad"))
     assert (image[:20] == 255).all()
     assert (image[40:] == 255).all()
@@ -128,10 +128,8 @@ def test_each_rule_gives_the_square_of_any_shape(rule: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(300, 100), (100, 300), (4000, 3000), (60, 60)])
-@pytest.mark.parametrize(("format_", "off_by"), [("PNG", 0), ("JPEG", 4)])  # JPEG is decoded for the larger view
-def test_views_are_the_squares_of_their_rules_one_below_the_other(
-    shape: tuple[int, int], format_: str, off_by: int
-) -> None:
+@pytest.mark.parametrize(("format_", "off_by"), [("PNG", 0), ("JPEG", 4)])  # a JPEG is scaled once for all views
+def test_views_are_stacked_squares_one_for_each_rule(shape: tuple[int, int], format_: str, off_by: int) -> None:
     across, down = np.meshgrid(np.linspace(0, 255, shape[0]), np.linspace(0, 255, shape[1]))
     smooth = Image.fromarray(np.stack([across, down, 255 - across], axis=2).astype(np.uint8))
     data = encoded(smooth, format_)
@@ -143,7 +141,7 @@ def test_views_are_the_squares_of_their_rules_one_below_the_other(
 
 
 @pytest.mark.parametrize("views", ["crop,crop", "crop,", "", "crop,fit"])
-def test_views_are_rules_each_once(views: str) -> None:
+def test_views_that_are_repeated_or_unknown_are_refused(views: str) -> None:
     with pytest.raises(ValueError, match=r"twice|unknown resize rule"):
         ImageSpec(60, views)
 
@@ -180,13 +178,13 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(width: int, height: int, pixels: bytes, *more: bytes, depth: int = 8, color_type: int = 2) -> bytes:
-    """Build a PNG; `pixels` is already compressed, `more` are chunks before it."""
+    """Build a PNG from compressed `pixels`, preceded by the chunks `more`."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def gif(canvas: tuple[int, int], frame: tuple[int, int]) -> bytes:
-    """Build a GIF with a blue canvas and a single red frame of another size."""
+    """Build a GIF with a single red frame on a canvas of another size."""
     whole = bytearray(encoded(Image.new("P", frame), "GIF"))
     palette_size = 3 * 2 ** ((whole[10] & 7) + 1)
     whole[13 : 13 + palette_size] = (b"\xff\0\0" + b"\0\0\xff" * (palette_size // 3))[:palette_size]
@@ -202,14 +200,14 @@ def test_the_frame_of_a_gif_lies_on_its_canvas() -> None:
 
 
 @pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
-def test_of_an_animation_the_first_frame_is_read(format_: str) -> None:
+def test_the_first_frame_of_an_animation_is_read(format_: str) -> None:
     others = [Image.new("RGB", (64, 64), color) for color in ("black", "white")]
     data = encoded(Image.fromarray(QUARTERS), format_, save_all=True, append_images=others)
     np.testing.assert_allclose(quarter_means(read_image(data, SPEC)), EXPECTED, atol=12)
 
 
 def in_a_process(body: str, file: Path) -> Any:
-    """Run `body` with the contents of a file as `data`, in a new process with a clean peak memory."""
+    """Run `body` in a new process, where `data` holds the contents of `file`, and return the JSON that it prints."""
     head = """
 import json, sys, time
 from pathlib import Path
@@ -225,7 +223,7 @@ before = peak()
 
 
 def solid_png(side: int) -> bytes:
-    """Build a PNG of a single color: at most a few megabytes on disk, whatever its size in memory."""
+    """Build a PNG of a single color: a few megabytes on disk, even with hundreds of millions of pixels."""
     packer = zlib.compressobj(9)
     line = b"\0" * (3 * side + 1)
     return png(side, side, b"".join(packer.compress(line * 100) for _ in range(side // 100)) + packer.flush())
@@ -311,12 +309,12 @@ assert tuple(read_image(data, ImageSpec(224))[100, 100]) == (255, 127, 127)
 print(peak() - before)
 """
     grown = in_a_process(body, tmp_path / "large.png")
-    assert grown < 2 * side * side  # converting it in one piece would take nine times its pixels
+    assert grown < 2 * side * side  # converting all rows at once would take nine bytes per pixel
 
 
 @pytest.mark.parametrize("rule", RESIZE_RULES)
 def test_a_palette_that_is_missing_does_not_end_the_run(rule: str) -> None:
-    """Pillow opens such an image, but asks for the palette when it is converted."""
+    """Pillow opens an image whose palette is missing, and fails only when it converts the image."""
     data = png(8, 8, zlib.compress((b"\0" + bytes(range(8))) * 8), color_type=3)
     with pytest.raises(ImageError) as error:
         read_image(data, ImageSpec(8, rule))
@@ -370,7 +368,7 @@ def test_a_progressive_jpeg_that_was_cut_is_refused(lost: float, tail: bytes, dr
     "trailer", [b"", b"\xff", b"\0" * 100, b"SEFT panorama", b"\xff\xd8\xff\xe1\0\4ab\xff\xda\0\2\xff\xd9"], ids=repr
 )
 def test_a_jpeg_without_its_end_marker_is_whole(trailer: bytes, drawn: Path) -> None:
-    """Some programs cut the marker off, and some phones write their own data there."""
+    """Some programs cut the marker off, and some phones write their own data in its place."""
     for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 0}, {"progressive": True}):
         data = encoded(Image.open(drawn / "hat/00.jpg"), "JPEG", **options)
         assert data.endswith(b"\xff\xd9")
@@ -379,7 +377,7 @@ def test_a_jpeg_without_its_end_marker_is_whole(trailer: bytes, drawn: Path) -> 
 
 @pytest.mark.parametrize("side", [64, 96, 160])
 def test_a_jpeg_that_lacks_a_few_bytes_is_right_in_all_but_its_last_block(side: int) -> None:
-    """With Huffman tables optimized for the image, a few zero bytes would decode to many blocks."""
+    """With Huffman tables optimized for the image, a few zero bytes after the cut would decode to many blocks."""
     pixels = np.full((side, side), 255, np.uint8)
     pixels[-side // 3 :, side // 3 :] = 60
     pixels[-side // 4 :, -side // 2 :] = 120
@@ -403,7 +401,7 @@ def test_a_png_with_many_damaged_remarks_takes_no_longer() -> None:
     data = NOISE_PNG[:33] + remark * 200_000 + NOISE_PNG[33:]
     start = time.monotonic()
     np.testing.assert_array_equal(read_image(data, SPEC), read_image(NOISE_PNG, SPEC))
-    assert time.monotonic() - start < 5  # took minutes when it was quadratic
+    assert time.monotonic() - start < 5  # a quadratic version took minutes
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"iTXt", b"tIME", b"pHYs", b"vpAg", b"caBX", b"iDOT", b"sBIT"])
@@ -418,7 +416,7 @@ def test_a_png_with_a_damaged_remark_is_read(kind: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", [b"tRNS", b"iCCP", b"cICP", b"gAMA"])
-def test_a_png_with_a_damaged_chunk_that_says_something_of_its_pixels_is_corrupt(kind: bytes) -> None:
+def test_a_png_with_a_damaged_chunk_that_affects_its_pixels_is_corrupt(kind: bytes) -> None:
     damaged = struct.pack(">I", 4) + kind + b"\0\0\1\1" + b"\1\2\3\4"
     with pytest.raises(ImageError) as error:
         read_image(NOISE_PNG[:33] + damaged + NOISE_PNG[33:], SPEC)
@@ -453,7 +451,7 @@ def test_other_files_are_named(start: bytes, words: str) -> None:
 def bmp(
     bits: int, compression: int, masks: tuple[int, ...], header: int, pixel: Callable[[int, int, int], bytes]
 ) -> bytes:
-    """Build a BMP of the four quarters, as written by programs that interpret the format in their own way."""
+    """Build a BMP of `QUARTERS` in one of the variants that programs write."""
     rows = [b"".join(pixel(*map(int, color)) for color in row) for row in QUARTERS[::-1]]
     data = b"".join(row + bytes(-len(row) % 4) for row in rows)
     head = struct.pack("<IiiHHIIiiII", header, 64, 64, 1, bits, compression, len(data), 2835, 2835, 0, 0)
@@ -464,21 +462,21 @@ def bmp(
 
 PLAIN = Image.fromarray(QUARTERS)
 REPORTED = {
-    "BMP of GIMP, alpha in the last byte": bmp(
+    "BMP of GIMP, alpha in the first byte": bmp(
         32, 3, (0xFF000000, 0xFF0000, 0xFF00, 0xFF), 124, lambda r, g, b: bytes((255, b, g, r))
     ),
-    "BMP whose fourth byte is empty": bmp(32, 0, (), 40, lambda r, g, b: bytes((b, g, r, 0))),
+    "BMP whose fourth bytes are empty": bmp(32, 0, (), 40, lambda r, g, b: bytes((b, g, r, 0))),
     "BMP, 5-6-5": bmp(
         16, 3, (0xF800, 0x7E0, 0x1F), 40, lambda r, g, b: struct.pack("<H", r >> 3 << 11 | g >> 2 << 5 | b >> 3)
     ),
     "BMP, 5-5-5": bmp(16, 0, (), 40, lambda r, g, b: struct.pack("<H", r >> 3 << 10 | g >> 3 << 5 | b >> 3)),
     "JPEG in RGB": encoded(PLAIN, "JPEG", keep_rgb=True, quality=95),
     "JPEG in CMYK": encoded(PLAIN.convert("CMYK"), "JPEG", quality=95),
-    "JPEG with another one behind it": encoded(PLAIN, "JPEG", quality=95) + encoded(Image.new("RGB", (64, 64)), "JPEG"),
+    "JPEG followed by another JPEG": encoded(PLAIN, "JPEG", quality=95) + encoded(Image.new("RGB", (64, 64)), "JPEG"),
     "MPO of a phone": encoded(PLAIN, "MPO", save_all=True, append_images=[Image.new("RGB", (64, 64))], quality=95),
     "progressive JPEG": encoded(PLAIN, "JPEG", progressive=True, quality=95),
     "PNG of 2 bits": encoded(PLAIN.quantize(4), "PNG", bits=2),
-    "PNG, zeros behind it": encoded(PLAIN, "PNG") + bytes(1000),
+    "PNG followed by zeros": encoded(PLAIN, "PNG") + bytes(1000),
     "interlaced GIF": encoded(PLAIN.quantize(4), "GIF", interlace=1),
     "BigTIFF": encoded(PLAIN, "TIFF", big_tiff=True),
     "lossless WebP with alpha": encoded(PLAIN.convert("RGBA"), "WEBP", lossless=True),
@@ -613,7 +611,7 @@ def test_a_text_of_a_png_may_have_any_name(keyword: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["profile", 7, (1, 2)])
-def test_a_profile_of_a_tiff_may_be_none(value: object) -> None:
+def test_a_profile_tag_of_a_tiff_that_holds_no_profile_is_ignored(value: object) -> None:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[34675] = value
     tags.tagtype[34675] = TiffTags.ASCII if isinstance(value, str) else TiffTags.LONG
@@ -621,7 +619,7 @@ def test_a_profile_of_a_tiff_may_be_none(value: object) -> None:
     np.testing.assert_allclose(quarter_means(read_image(data, SPEC)), EXPECTED, atol=1)
 
 
-def test_memory_that_ends_while_shrinking_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_while_shrinking_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def to_rgb(*_: object) -> Image.Image:
         raise MemoryError
 

@@ -1,4 +1,4 @@
-"""Every way to store samples in a TIFF that tifffile can write: the right picture, or `Reason.UNSUPPORTED`."""
+"""Every way to store samples in a TIFF that tifffile can write: each is decoded correctly or refused as unsupported."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "one strip": {},
     "strips of 5 rows": {"rowsperstrip": 5},
     "tiles": {"tile": (16, 16)},
-    "tiles larger than the rest of the image": {"tile": (48, 48)},
+    "tiles larger than the image": {"tile": (48, 48)},
     "big-endian": {"byteorder": ">", "rowsperstrip": 7},
     "BigTIFF": {"bigtiff": True},
     "big-endian BigTIFF": {"bigtiff": True, "byteorder": ">", "tile": (16, 16)},
@@ -151,7 +151,7 @@ REWRITTEN = [
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", REWRITTEN, ids=str)
 @pytest.mark.parametrize("compression", [None, "lzw", "adobe_deflate"])
-def test_kinds_without_a_mode_of_pillow_in_each_layout(
+def test_kinds_without_a_pillow_mode_in_each_layout(
     kind: tuple[str, str, str, str | None], layout: str, compression: str | None
 ) -> None:
     photometric, planar, depth, extra = kind
@@ -203,7 +203,7 @@ def test_large_images_are_refused_before_they_are_decoded() -> None:
 
 @pytest.mark.parametrize("planar", ["separate", "contig"])
 def test_samples_that_are_not_used_cost_nothing(planar: str) -> None:
-    """A file may claim thousands of planes at the same place."""
+    """A file may claim thousands of planes that all start at the same offset."""
     for count, reason in ((9, None), (200, Reason.UNSUPPORTED)):
         pixels = np.zeros((8, 8, count), np.uint8)
         pixels[..., 0] = 200
@@ -253,7 +253,7 @@ def test_tags_that_contradict_each_other_are_corrupt(missing: int) -> None:
 
 @pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {254: 1, 330: 8}], ids=["DNG", "NEF"])
 def test_raw_files_of_cameras_are_refused(tags: dict[int, Any]) -> None:
-    """Their first image is a thumbnail."""
+    """The first image in a raw file is a thumbnail."""
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     for tag, value in tags.items():
         directory[tag] = value
@@ -295,7 +295,7 @@ def test_big_endian_bigtiff_is_not_called_damaged() -> None:
 
 
 def test_a_palette_of_8_bits_is_scaled() -> None:
-    """Some programs store the colors of the palette as 200, not as 200 * 257."""
+    """Some programs store 8-bit palette values, such as 200 instead of 200 * 257."""
     colors = np.zeros((3, 256), np.uint16)
     colors[0] = 200
     for factor in (1, 257):

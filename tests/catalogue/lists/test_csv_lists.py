@@ -1,4 +1,4 @@
-"""Cells longer than the limit of Python's csv module, or than ours."""
+"""CSV cells that exceed the limit of Python's csv module or our own, and stray quotes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_lines_of_a_cell_beyond_the_limit_are_one_wrong_row(
     tmp_path: Path, lines: int, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However the list is divided, the lines of the cell, which look like rows, yield none."""
+    """However the list is divided, the lines within the cell yield no rows, though they look like rows."""
     monkeypatch.setattr(parts, "PART_BYTES", part_bytes)
     cell = "".join(f"inner{number}.jpg,{'x' * (2000 // lines)}\n" for number in range(lines))
     (tmp_path / "list.csv").write_text(f'uri,text\na.jpg,1\nb.jpg,"{cell}"\nc.jpg,2\nd.jpg,"{cell}"\n')
@@ -89,7 +89,7 @@ def test_a_quote_that_is_never_closed_costs_its_own_line_only(
 def test_two_stray_quotes_far_apart_cost_their_own_lines_only(
     tmp_path: Path, part_bytes: int, between: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The text between the quotes exceeds the limit but is not a cell: the second quote opens one, too."""
+    """The text between the quotes exceeds the limit but is not a cell: each quote opens a cell of its own."""
     monkeypatch.setattr(parts, "PART_BYTES", part_bytes)
     lines = [f"{number}.jpg,{number % 10}" for number in range(400)]
     for number in (10, 10 + between):
@@ -107,12 +107,10 @@ def test_many_bad_quotes_take_no_longer_than_their_lines() -> None:
     found = list(csv_lists.csv_records((f'x{number},"a"b\n' for number in range(60_000)), ","))
     assert all(record.problem for record in found)
     assert len(found) == 60_000
-    assert time.monotonic() - start < 10  # took longer when it was quadratic
+    assert time.monotonic() - start < 10  # a quadratic version took longer
 
 
-def test_long_cells_are_not_looked_at_ahead_by_the_thousand(
-    peak_of: Callable[[str, Path], int], tmp_path: Path
-) -> None:
+def test_long_cells_are_not_buffered_by_the_thousand(peak_of: Callable[[str, Path], int], tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("".join(f"{number}.jpg,{'x' * 1_000_000}\n" for number in range(300)))
     body = """
 from catalogue.lists.csv_lists import csv_records

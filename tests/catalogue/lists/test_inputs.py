@@ -51,8 +51,8 @@ CONTENTS: dict[str, tuple[str, bytes]] = {
     "semicolon": ("list.csv", delimited(";")),
     "tab in a CSV": ("list.csv", delimited("\t")),
     "byte order mark": ("list.csv", b"\xef\xbb\xbf" + delimited(",", "\r\n")),
-    "no ending": ("list", delimited(",")),
-    "another ending": ("list.dat", delimited("|")),
+    "no extension": ("list", delimited(",")),
+    "another extension": ("list.dat", delimited("|")),
     "TSV": ("list.tsv", delimited("\t")),
     "JSON Lines": ("list.jsonl", JSON_LINES),
     "JSON Lines by content": ("list", JSON_LINES),
@@ -61,15 +61,15 @@ CONTENTS: dict[str, tuple[str, bytes]] = {
 }
 GZIPPED = {f"{name}, gzipped": (f"{file}.gz", gzip.compress(data, mtime=0)) for name, (file, data) in CONTENTS.items()}
 GZIPPED = {name: content for name, content in GZIPPED.items() if "Parquet" not in name}
-GZIPPED["gzipped without saying so"] = ("list.csv", gzip.compress(delimited(",")))
-GZIPPED["gzipped in two"] = (
+GZIPPED["gzipped without .gz"] = ("list.csv", gzip.compress(delimited(",")))
+GZIPPED["two gzip members"] = (
     "list.csv.gz",
     b"".join(gzip.compress(half, mtime=0) for half in delimited(",").partition(b"7,")),
 )
 
 
 def rows(path: Path, uri_column: str = "uri", base_uri: str | None = None) -> list[Row | BadRow]:
-    """Read the rows of an input, without their positions, which are only for messages."""
+    """Read the rows of an input, with their positions blanked: only messages use them."""
     columns = ListColumns(uri_column, hint="; choose another with --uri-column")
     found = [row for part in inputs.parts_of(str(path), columns) for row in inputs.rows(part, columns, base_uri)]
     return [dataclasses.replace(row, where="") if isinstance(row, Row) else row for row in found]
@@ -94,7 +94,7 @@ def test_each_kind_is_recognised_and_read_whole(
 @pytest.mark.parametrize(
     ("name", "content"), [("a.txt", b"uri\nb.jpg\n"), ("a.lst", b'{"uri"}\n'), ("a", b"x,y.jpg\n")]
 )
-def test_text_is_what_says_so_or_is_nothing_else(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_list_is_text_by_extension_or_if_it_is_nothing_else(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert [row.uri for row in rows(tmp_path / name)] == content.decode().split("\n")[:-1]
 
@@ -108,7 +108,7 @@ def test_an_image_is_a_list_of_itself(tmp_path: Path, drawn: Path, name: str) ->
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"a.jpg\nb.jpg\n", bytes(100)])
 def test_a_broken_image_is_no_list(tmp_path: Path, content: bytes) -> None:
-    """The shell expands an unquoted glob to all its files, including broken ones."""
+    """The shell expands an unquoted glob to all matching files, including broken ones."""
     (tmp_path / "broken.JPG").write_bytes(content)
     assert [row.uri for row in rows(tmp_path / "broken.JPG")] == [f"{tmp_path}/broken.JPG"]
 
@@ -117,7 +117,7 @@ BLANKS = (" ", "\t", "\r", "\n", "\v", "\f", "\x1c", "\x85", "\u00a0", "\u2028",
 
 
 def test_a_file_that_is_found_keeps_its_name(tmp_path: Path) -> None:
-    """Only cells are stripped: the file ``a.jpg`` must not stand for its neighbour ``a.jpg`` with a space."""
+    """Only cells of lists are stripped: ``a.jpg`` must not be read in place of ``a.jpg`` with a trailing space."""
     names = {
         "a.jpg",
         "file:",
@@ -270,7 +270,7 @@ def test_where_a_uri_leads(tmp_path: Path, base: str | None, uri: str, location:
     assert (row.uri, row.location) == (uri, location.format(tmp=tmp_path))
 
 
-def test_what_is_no_uri_below_a_base_on_the_web_is_a_wrong_line(tmp_path: Path) -> None:
+def test_an_invalid_uri_below_a_web_base_is_a_wrong_line(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.jpg\n//[oops/b.jpg\n")
     fine, wrong = rows(tmp_path / "list.txt", base_uri="https://shop.example")
     assert (fine.location, wrong.uri) == ("https://shop.example/a.jpg", "//[oops/b.jpg")
@@ -408,7 +408,7 @@ def test_line_numbers_are_right_in_every_part(tmp_path: Path, monkeypatch: pytes
 def test_a_list_gives_the_same_rows_however_it_is_divided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Cells with quotes, commas, line breaks of every kind, stray quotes and blank lines, in short parts and in one."""
+    """The list has quoted cells, stray quotes, blank lines and line breaks of every kind, also within cells."""
     chance = random.Random(seed)
     pieces = ['"', '""', ",", "\n", "\r\n", "a.jpg", "x", " ", 'b,"c\nd"', "\n\n", 'e,"f', "\r", 'g,"h\ri"', "ö"]
     text = "uri,name\n" + "".join(chance.choices(pieces, weights=[1, 1, 6, 8, 1, 8, 4, 1, 2, 1, 1, 2, 1, 1], k=3000))
@@ -431,7 +431,11 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "JSON in JSON Lines": ("list.jsonl", b'[{"uri": "a.jpg"}]', "is one JSON value: write JSON Lines"),
     "Latin-1": ("list.csv", "uri;größe\n".encode("latin-1"), "is not UTF-8 in its first line: save it as UTF-8"),
     "a spreadsheet": ("list.xlsx", b"PK\3\4\x14\0", "is a spreadsheet or another zip file: save it as CSV"),
-    "Latin-1 far away": ("list.tsv", ("uri\t" + "a" * 60 + "\tgröße\n").encode("latin-1"), "is not UTF-8 in its first"),
+    "Latin-1 at the end": (
+        "list.tsv",
+        ("uri\t" + "a" * 60 + "\tgröße\n").encode("latin-1"),
+        "is not UTF-8 in its first",
+    ),
     "two columns": ("list.parquet", two_columns(), "has two columns of the same name: uri, x, x"),
     "nothing": ("list.jsonl", b"", "is empty: it names no images"),
     "no such key": (
@@ -446,14 +450,14 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     ),
     "gzipped Parquet": ("list.parquet.gz", gzip.compress(parquet(ROWS)), "is a gzipped Parquet file: unpack it"),
     "half a Parquet": ("list.parquet", parquet(ROWS)[:-50], "is not a complete Parquet file"),
-    "no Parquet": ("list.parquet", b"uri\n", "is not a Parquet file, despite its extension: rename it"),
+    "not Parquet": ("list.parquet", b"uri\n", "is not a Parquet file, despite its extension: rename it"),
     "half a gzip": ("list.csv.gz", gzip.compress(delimited(","))[:40], "is truncated or damaged"),
-    "a tab for a comma": ("list.tsv", b"uri,sku\n", "has no column 'uri', only uri,sku"),
+    "commas in a TSV": ("list.tsv", b"uri,sku\n", "has no column 'uri', only uri,sku"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_list_is_refused_before_anything_starts(tmp_path: Path, case: str) -> None:
+def test_files_that_are_not_lists_are_refused_before_anything_starts(tmp_path: Path, case: str) -> None:
     name, content, words = REFUSED[case]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=words):
@@ -486,7 +490,7 @@ EXPORTS: dict[str, tuple[bytes, bytes]] = {
 
 
 def changed_list(path: str, monkeypatch: pytest.MonkeyPatch) -> list[Part]:
-    """Divide a list into parts, then replace it by another export of the same name, as a nightly job does."""
+    """Divide a list into parts, then replace it with another export of the same name, as a nightly job would."""
     monkeypatch.setattr(parts, "PART_BYTES", 1000)
     old, new = EXPORTS[path.rpartition("/")[2]]
     storage.write_bytes(path, old)
@@ -546,7 +550,7 @@ def test_a_list_that_changes_while_a_part_is_open_ends_the_run(
 
 @pytest.mark.parametrize("end", ["\n", "\r"], ids=["LF", "CR"])
 def test_only_a_part_is_held_in_memory(tmp_path: Path, peak_of: Callable[[str, Path], int], end: str) -> None:
-    """A list of 60 MB and one of a tenth of that, each read in its own process."""
+    """Read a list of 60 MB and one a tenth that size, each in its own process."""
     body = """
 from catalogue.lists import inputs
 from catalogue.lists.values import ListColumns, Part
@@ -592,7 +596,7 @@ def test_a_remote_list_names_no_local_file_by_a_file_uri(
 def test_a_remote_list_names_no_local_files(
     base_uri: str | None, access: Access, allowed: list[str], open_object_store: Callable[[str], Any]
 ) -> None:
-    """The author of the list may have no right to read the files of the machine that reads it."""
+    """The author of a remote list may not be allowed to read the files of the machine that processes it."""
     root = open_object_store("s3").root
     uris = ["a.jpg", "gs://other/b.jpg", "/photos/c.jpg", "/photos/../etc/passwd", "/etc/passwd", "file:///etc/passwd"]
     uris += [*LOCAL_FILES]

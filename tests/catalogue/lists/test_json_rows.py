@@ -37,7 +37,7 @@ def test_a_key_twice_is_a_problem_at_every_level(line: str) -> None:
         "{}",
     ],
 )
-def test_a_key_that_is_not_repeated_is_none(line: str) -> None:
+def test_keys_that_are_not_repeated_are_no_problem(line: str) -> None:
     assert parsed(line) == (json.loads(line), "")
 
 
@@ -45,7 +45,7 @@ def test_many_keys_take_no_longer_than_the_line() -> None:
     line = "{" + ",".join(f'"{number}":0' for number in range(300_000)) + ',"7":0}'
     start = time.monotonic()
     assert parsed(line)[1].startswith("duplicate key '7'")
-    assert time.monotonic() - start < 10  # took longer when it was quadratic
+    assert time.monotonic() - start < 10  # a quadratic version took longer
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_every_type_is_carried_at_every_level(tmp_path: Path, leaf: str, contain
     pq.write_table(pa.table({"uri": ["/a.jpg", "/b.jpg"], "x": array}), tmp_path / "list.parquet")
     found, expected = [row.columns for row in rows(tmp_path / "list.parquet")], [{"x": value} for value in values]
     assert found == expected
-    assert as_json(found) == as_json(expected)  # which tells true from 1
+    assert as_json(found) == as_json(expected)  # JSON, unlike ==, distinguishes true from 1
 
 
 def test_nulls_and_later_batches_of_a_row_group_are_cast_in_place(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ BINARY = [pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(6), pa.dic
 
 @pytest.mark.parametrize("kind", BINARY, ids=str)
 def test_text_that_is_not_marked_as_such_is_text_in_columns_that_need_it(tmp_path: Path, kind: pa.DataType) -> None:
-    """Impala writes so. The bytes of other columns may be anything."""
+    """Impala writes text as plain binary. The binary values of other columns may be any bytes."""
     values = pa.array([b"/a.jpg", b"/\xff.jpg", None], pa.binary(6)).cast(pa.binary()).cast(kind)
     path = tmp_path / "list.parquet"
     pq.write_table(pa.table({"uri": values, "label": values}), path)

@@ -26,7 +26,7 @@ def records(path: Path) -> list[list[Record]]:
 def test_lines_that_end_with_cr_give_the_same_records_however_the_list_is_divided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Parts of any number of bytes: some would end between the CR and the LF of one line end."""
+    """Parts have every possible size: some would end between the CR and the LF of a line ending."""
     (tmp_path / name).write_text(CONTENTS[name], encoding="utf-8", newline="")
     (whole,) = records(tmp_path / name)
     assert len(whole) == 4
@@ -41,7 +41,7 @@ def test_lines_that_end_with_cr_give_the_same_records_however_the_list_is_divide
 
 
 def test_a_cr_outside_quotes_is_a_bad_row_where_lines_end_with_lf(tmp_path: Path) -> None:
-    """Python's csv writer and pandas write it so; two rows would be made of one."""
+    """Python's csv writer and pandas may leave a CR unquoted; splitting there would turn one row into two."""
     content = 'uri,name,sku\na.jpg,hello\rworld,7\nb.jpg,"2\r3",8\n'
     (tmp_path / "list.csv").write_text(content, newline="")
     (found,) = records(tmp_path / "list.csv")

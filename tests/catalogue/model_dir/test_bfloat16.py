@@ -6,7 +6,7 @@ import pytest
 from catalogue.model_dir import bfloat16
 
 
-def test_knows_whether_the_processor_has_it() -> None:
+def test_native_support_is_what_openvino_reports() -> None:
     import openvino
 
     assert bfloat16.is_native() == ("BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
@@ -25,7 +25,7 @@ def test_rounds_to_the_nearest_as_tensorflow_does() -> None:
 def test_sums_stay_what_they_were() -> None:
     chance = np.random.default_rng(1)
     weights = chance.normal(size=(200, 9)).astype(np.float32)
-    weights[:, 4] -= weights.sum(axis=1)  # edge detectors: the weights of each add up to zero
+    weights[:, 4] -= weights.sum(axis=1)  # like edge detectors: each row adds up to zero
     found = bfloat16.diffused(weights)
     np.testing.assert_array_equal(found, bfloat16.rounded(found))
     plainly = np.abs(bfloat16.rounded(weights).sum(axis=1) - weights.sum(axis=1))
@@ -38,7 +38,7 @@ def test_sums_stay_what_they_were() -> None:
     ("shape", "axes"),
     [((8, 3, 3, 3), (2, 3)), ((8, 1, 1, 3, 3), (3, 4)), ((8, 40, 1, 1), (1, 2, 3)), ((4, 2, 30, 1, 1), (2, 3, 4))],
 )
-def test_what_is_kept_of_a_kernel(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
+def test_sums_over_a_kernel_are_kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
     weights = np.random.default_rng(2).normal(size=shape).astype(np.float32)
     found = bfloat16.kernels(weights)
     assert found.shape == shape

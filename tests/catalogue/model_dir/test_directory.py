@@ -46,7 +46,7 @@ def test_the_keras_network_gives_the_same_probabilities(tiny_model: Path) -> Non
 
 
 def edit(path: Path, sign: bool = False, **changes: object) -> None:
-    """Edit ``model.json`` as a person would or, with `sign`, as another version would, which updates the checksum."""
+    """Edit ``model.json``; with `sign`, also update its checksum, as another version of the program would."""
     content = json.loads((path / "model.json").read_text()) | changes
     if sign:
         content.pop("checksum")
@@ -110,7 +110,7 @@ def test_another_image_policy_is_refused(model_copy: Path) -> None:
 
 
 def test_golden_images_that_do_not_come_out_right_are_refused(model_copy: Path) -> None:
-    """For example the weights of another training with the metadata of this one."""
+    """For example, a directory may combine this metadata with the weights of another training."""
     model = model_dir.read(model_copy)
     images, golden = model.golden()
     model.check_golden(lambda batch: golden.copy())
@@ -172,14 +172,14 @@ def test_a_link_to_a_folder_is_not_walked(model_copy: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["notes.txt", "assets/vocabulary.txt", "golden/99.png", ".hidden", "variables/more"])
-def test_files_that_do_not_belong_to_it_are_refused(model_copy: Path, file: str) -> None:
+def test_files_that_do_not_belong_to_the_model_are_refused(model_copy: Path, file: str) -> None:
     (model_copy / file).write_text("x")
     with pytest.raises(ModelDirError, match=rf"contains files that are not part of it \({file}\): remove them"):
         model_dir.read(model_copy)
 
 
 @pytest.mark.parametrize("file", ["../outside.txt", "/etc/passwd", "golden/../golden/00.png"])
-def test_no_file_of_it_is_elsewhere(model_copy: Path, file: str) -> None:
+def test_invalid_paths_are_refused(model_copy: Path, file: str) -> None:
     (model_copy.parent / "outside.txt").write_text("x")
     files = json.loads((model_copy / "model.json").read_text())["files"]
     edit(model_copy, sign=True, files=files | {file: "0" * 64})
@@ -188,7 +188,7 @@ def test_no_file_of_it_is_elsewhere(model_copy: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "{", '{"../../00.png": [1, 0, 0]}', '{"00.png": [1, 0, "x"]}'])
-def test_golden_images_that_are_none_are_one_line(model_copy: Path, content: str) -> None:
+def test_invalid_golden_images_are_an_error_of_one_line(model_copy: Path, content: str) -> None:
     file = model_copy / "golden/probabilities.json"
     file.write_text(content)
     files = json.loads((model_copy / "model.json").read_text())["files"]
@@ -211,4 +211,4 @@ def test_a_remote_directory_writes_nothing_outside_its_copy(
         pytest.raises(ModelDirError, match=r"not part of it \(\.\./\.\./outside.txt\)"),
         model_dir.fetched(f"{root}/model"),
     ):
-        pytest.fail("it was fetched")
+        pytest.fail("the model directory was fetched")

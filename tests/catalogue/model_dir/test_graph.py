@@ -74,8 +74,8 @@ def test_any_batch_can_be_run(network: Any, images: np.ndarray) -> None:
         np.testing.assert_allclose(outputs_of(merged, images[:count]), whole[:count], rtol=1e-5, atol=1e-6)
 
 
-def test_kernels_are_changed_as_they_are_meant(images: np.ndarray) -> None:
-    """The callback gets [output channels, input channels, h, w], for depthwise kernels [channels, multiplier, h, w]."""
+def test_kernels_are_changed_by_a_callback(images: np.ndarray) -> None:
+    """Kernels are passed as [output channels, input channels, h, w], or [channels, multiplier, h, w] if depthwise."""
     import keras
     from keras import layers
 
@@ -97,14 +97,14 @@ def test_kernels_are_changed_as_they_are_meant(images: np.ndarray) -> None:
         np.testing.assert_allclose(found, plain * factors, rtol=1e-4, atol=1e-5)
 
 
-def test_in_a_session_it_gives_the_same(network: Any, images: np.ndarray) -> None:
+def test_a_session_gives_the_same_outputs(network: Any, images: np.ndarray) -> None:
     function = function_of(network)
     (found,) = graph.in_session(function)(images)
     np.testing.assert_allclose(found, outputs_of(function, images), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.skipif(not bfloat16.is_native(), reason="this processor has no instructions for bfloat16")
-def test_in_bfloat16_it_gives_nearly_the_same(network: Any, images: np.ndarray) -> None:
+def test_bfloat16_gives_nearly_the_same_outputs(network: Any, images: np.ndarray) -> None:
     function = function_of(network)
     exact = outputs_of(function, images)
     (found,) = graph.in_session(function, in_bfloat16=True)(images)

@@ -106,7 +106,7 @@ def test_a_network_that_does_more_than_compute_is_refused(
     assert "a model is a program" in str(error.value)
 
 
-def test_what_decodes_files_is_permitted_where_files_are_decoded(model_copy: Path) -> None:
+def test_decoding_images_is_permitted_in_serve_bytes(model_copy: Path) -> None:
     import tensorflow as tf
 
     def decoded(data: Any) -> Any:
@@ -121,7 +121,7 @@ def test_what_decodes_files_is_permitted_where_files_are_decoded(model_copy: Pat
 
 
 def test_every_network_that_can_be_trained_is_permitted() -> None:
-    """The networks of keras.applications with unusual operations, and all of our own."""
+    """These are the networks of keras.applications with unusual operations, and all of our own networks."""
     import tensorflow as tf
 
     from catalogue.model_dir.graph import constant
@@ -137,7 +137,7 @@ def test_every_network_that_can_be_trained_is_permitted() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xff\xff", b"\x08\x01"])
-def test_what_is_no_saved_model_is_refused(model_copy: Path, content: bytes) -> None:
+def test_a_file_that_is_no_saved_model_is_refused(model_copy: Path, content: bytes) -> None:
     (model_copy / "saved_model.pb").write_bytes(content)
     with pytest.raises(ModelDirError, match="is not a SavedModel with one graph"):
         operations.check(model_copy, "m")

@@ -78,14 +78,14 @@ def test_served_images_are_brought_to_the_same_shape(rule: str, turned: bool, dr
 
 
 def test_nothing_is_left_to_be_restored(tiny_model: Path) -> None:
-    """This makes loading fast, and lets every reader fold layers."""
+    """All weights are constants of the graph, which makes loading fast and lets every reader fold layers."""
     import tensorflow as tf
 
     names = [name for name, _ in tf.train.list_variables(str(tiny_model / "variables/variables"))]
     assert names == ["_CHECKPOINTABLE_OBJECT_GRAPH"]
 
 
-def test_loaded_it_gives_the_golden_probabilities(tiny_model: Path) -> None:
+def test_the_loaded_model_gives_the_golden_probabilities(tiny_model: Path) -> None:
     images, golden = model_dir.read(tiny_model).golden()
     model = saved_model.SavedModel(tiny_model)
     for batch in (1, 2, len(images)):

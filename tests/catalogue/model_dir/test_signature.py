@@ -80,7 +80,7 @@ def test_the_message_names_every_file(model_copy: Path, keys: tuple[str, str]) -
         fetch(model_copy, keys[1])
 
 
-def test_keys_that_are_none(model_copy: Path, tmp_path: Path, keys: tuple[str, str]) -> None:
+def test_files_that_are_not_keys_are_refused(model_copy: Path, tmp_path: Path, keys: tuple[str, str]) -> None:
     signature.sign(model_copy, keys[0])
     for public in ("", "-----BEGIN", Path(keys[0]).read_text()):
         with pytest.raises(UserError, match=r"--require-signature key\.pub is not an elliptic-curve public key"):
@@ -100,7 +100,7 @@ def test_a_key_of_another_kind_is_named_as_such(model_copy: Path, tmp_path: Path
         signature.sign(model_copy, str(tmp_path / "ed.pem"))
 
 
-def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "model_signing", None)
     with pytest.raises(UserError, match=r"need the extra signing: pip install -e '\.\[signing\]'"):
         signature.check_public_key("", "key.pub")
@@ -114,7 +114,7 @@ def test_the_commands(
     open_object_store: Callable[[str], Any],
     command: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    """A model is signed in an object store, required to be signed, and then changed."""
+    """A model in an object store is refused while unsigned, accepted once signed, and refused after a change."""
     root, environment = open_object_store("s3")
     for file in model_copy.rglob("*"):
         if file.is_file():

@@ -111,7 +111,7 @@ class Shop(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """Host names and the addresses they resolve to, in turn. 127.0.0.2 stands in for public addresses."""
+    """Host names with the addresses that successive lookups return; the last one repeats. Only 127.0.0.2 is public."""
     known = {"public.test": ["127.0.0.2"], "private.test": ["127.0.0.1"], "metadata.test": ["169.254.169.254"]}
     resolve = socket.getaddrinfo
 
@@ -157,7 +157,7 @@ def test_a_redirect_never_leads_from_a_public_address_to_a_private_one(port: int
     assert read(f"{public}/to/{public}/a.jpg") == PICTURE
     for target in (private, f"http://127.0.0.1:{port}", f"http://localhost:{port}", f"http://127.1:{port}",
                    f"http://[::ffff:127.0.0.1]:{port}", f"http://0.0.0.0:{port}"):  # fmt: skip
-        # The first two already have an open connection, which must not be used either.
+        # The first two targets already have an open connection, which must not be reused.
         assert "redirected from a public address to" in refusal(f"{public}/to/{target}/a.jpg"), target
         assert "redirected from a public address to" in refusal(f"{private}/to/{public}/to/{target}/a.jpg"), target
 

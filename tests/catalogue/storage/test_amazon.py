@@ -1,4 +1,4 @@
-"""``s3://`` beyond the contract of `test_operations`: unusual names, regions, credentials."""
+"""Tests of ``s3://`` beyond the contract of `test_operations`: unusual keys, regions and credentials."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callabl
     assert error.value.reason is Reason.TOO_MANY_BYTES
 
 
-# botocore leaves a socket to the garbage collector
+# botocore leaves a socket open until it is garbage-collected
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_object_may_list_several_codings(open_object_store: Callable[[str], Any]) -> None:
     root = open_object_store("s3").root
@@ -52,12 +52,12 @@ def test_an_object_may_list_several_codings(open_object_store: Callable[[str], A
         assert content.data == b"picture" * 1000
 
 
-# botocore leaves a socket to the garbage collector
+# botocore leaves a socket open until it is garbage-collected
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "location", ["s3://another-bucket/a.jpg", "s3://shop", "s3://?!/a.jpg", f"s3://{'b' * 300}/a.jpg"]
 )
-def test_what_is_no_object_is_not_found(location: str, open_object_store: Callable[[str], Any]) -> None:
+def test_locations_without_an_object_are_not_found(location: str, open_object_store: Callable[[str], Any]) -> None:
     open_object_store("s3")
     with pytest.raises(StorageError) as error:
         storage.read(location, 1000)

@@ -1,4 +1,4 @@
-"""Azure beyond the contract of `test_operations`: account names, unusual names, missing settings."""
+"""Tests of Azure beyond the contract of `test_operations`: accounts, unusual names and missing settings."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_settings_of_a_location_and_a_connection_string(
 @pytest.mark.parametrize(
     "domain", ["evil.org", "core.windows.net.evil.org", "evilcore.windows.net", "org", "net", "windows.net", "example"]
 )
-def test_credentials_go_to_no_domain_but_those_of_azure_and_ones_own(domain: str) -> None:
-    """Anyone who writes a list can put a URI into it."""
+def test_credentials_go_only_to_azure_and_to_the_configured_domain(domain: str) -> None:
+    """Anyone who writes a list can put a URI of any domain into it."""
     with pytest.raises(StorageError, match="is not an Azure domain") as error:
         settings_of(f"abfss://c@other.dfs.{domain}", {"AZURE_STORAGE_CONNECTION_STRING": KEYED})
     assert error.value.reason is Reason.PERMISSION_DENIED

@@ -1,4 +1,4 @@
-"""File systems supported only by Beam, such as ``hdfs://``: here one of Beam's file systems on a local folder."""
+"""File systems that only Beam supports, such as ``hdfs://``. A file system on a local folder stands in for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER: list[Path] = []
 
 
 class ElsewhereFileSystem(LocalFileSystem):
-    """``elsewhere://``, a local folder. Beam discovers this class automatically."""
+    """File system for ``elsewhere://``, which is a local folder. Beam discovers this class automatically."""
 
     @classmethod
     def scheme(cls) -> str:
@@ -59,7 +59,7 @@ def root(tmp_path: Path) -> Iterator[str]:
 
 
 def test_files_are_written_listed_read_copied_and_removed(root: str) -> None:
-    storage.write_bytes(f"{root}/a.gz", b"\x1f\x8bdata")  # Beam would decompress it
+    storage.write_bytes(f"{root}/a.gz", b"\x1f\x8bdata")  # Beam would decompress this because of its name
     storage.copy(f"{root}/a.gz", f"{root}/deep/b")
     assert sorted(file.location for file in storage.list_files(root)) == [f"{root}/a.gz", f"{root}/deep/b"]
     assert storage.folders(root) == ["deep"]

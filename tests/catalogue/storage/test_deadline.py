@@ -27,7 +27,7 @@ def test_the_clock_stands_still_while_it_is_paused() -> None:
             own.check()
 
 
-def test_each_thread_has_its_own_and_an_outer_one_comes_back() -> None:
+def test_each_thread_has_its_own_deadline_and_deadlines_nest() -> None:
     found: list[object] = []
     assert current() is None
     with Deadline(1) as outer:
@@ -62,7 +62,7 @@ def test_connections_that_were_let_go_are_left_alone() -> None:
         assert one.recv(1) == b"x"
 
 
-def test_what_is_stuck_is_told_once_and_what_ended_in_time_is_not() -> None:
+def test_a_stuck_read_is_reported_once_and_a_timely_one_is_not() -> None:
     told: list[str] = []
     with Deadline(0.1, when_stuck=lambda: told.append("late")):
         time.sleep(0.5)
@@ -72,7 +72,7 @@ def test_what_is_stuck_is_told_once_and_what_ended_in_time_is_not() -> None:
     assert told == ["late"]
 
 
-def test_one_that_fails_does_not_end_the_others() -> None:
+def test_a_callback_that_fails_does_not_end_the_others() -> None:
     def fail() -> None:
         raise RuntimeError("no more threads")
 

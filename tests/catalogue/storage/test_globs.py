@@ -71,7 +71,7 @@ def test_folders_that_cannot_be_listed_are_found_where_they_may_hold_matches(
 
 
 def test_hidden_folders_need_not_be_listable(tmp_path: Path, lock: Callable[[Path], None]) -> None:
-    """Only root may list the folder lost+found at the root of a disk."""
+    """Only the superuser may list the folder lost+found at the top of a disk."""
     storage.write_text(f"{tmp_path}/a.jpg", "x")
     for name in ("lost+found", ".Trash-0"):
         storage.write_text(f"{tmp_path}/{name}/b.jpg", "x")

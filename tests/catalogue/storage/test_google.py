@@ -1,4 +1,4 @@
-"""``gs://`` beyond the contract of `test_operations`: unusual names and credentials."""
+"""Tests of ``gs://`` beyond the contract of `test_operations`: unusual names and credentials."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_keys_that_obstore_does_not_take_are_read_too(open_object_store: Callabl
 
 
 def test_objects_that_are_stored_compressed_are_unpacked(open_object_store: Callable[[str], Any]) -> None:
-    """By default the server decompresses objects and omits their length; lists are decompressed by our own code."""
+    """By default the server would decompress objects and omit their length. `open_file` leaves them compressed."""
     root = open_object_store("gs").root
     client = Client(project="test", credentials=google.auth.credentials.AnonymousCredentials())
     keys = [(f"{root}/a.jpg", "gzip"), (f"{root}//b.jpg", "gzip"), (f"{root}//c.jpg", "aws-chunked, gzip")]
@@ -150,8 +150,8 @@ def test_the_emulator_may_be_named_without_a_scheme(
     assert storage.read_text(f"{root}/a") == "a"
 
 
-def test_bytes_that_do_not_fit_their_checksum_are_not_taken(open_faulty_store: Callable[[str], Any]) -> None:
-    """Neither in uploads, nor in downloads through google-cloud-storage."""
+def test_bytes_that_do_not_match_their_checksum_are_refused(open_faulty_store: Callable[[str], Any]) -> None:
+    """Checksums are verified for uploads, and for downloads through google-cloud-storage."""
     (root, _), proxy = open_faulty_store("gs")
     storage.write_text(f"{root}//a.jpg", "picture")
     proxy.choose = lambda method, path: "damaged"

@@ -31,7 +31,7 @@ def test_each_failure_has_its_reason(tmp_path: Path) -> None:
     assert reason_of("/nul\0byte.jpg") is Reason.NOT_FOUND
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "file").touch()
-    for path in ("loop.jpg", "file/a.jpg", f"{'n' * 300}.jpg"):  # no later run will find them
+    for path in ("loop.jpg", "file/a.jpg", f"{'n' * 300}.jpg"):  # a later run would not find them either
         assert reason_of(str(tmp_path / path)) is Reason.NOT_FOUND
 
 
@@ -109,7 +109,7 @@ def test_links_are_followed_and_no_folder_is_walked_twice(tmp_path: Path) -> Non
 
 
 def test_folders_that_all_link_to_each_other_are_walked_once(tmp_path: Path) -> None:
-    """Twelve folders have 1.3 billion paths that visit no folder twice."""
+    """There are 1.3 billion paths through twelve such folders that visit no folder twice."""
     for one in range(12):
         storage.write_text(f"{tmp_path}/{one}/{one}.jpg", "x")
         for other in range(12):
@@ -146,9 +146,7 @@ def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_copies_do_without_links_where_there_are_none(
-    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copies_do_not_need_hard_links(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not links:
 
         def refuse(*_: object) -> None:
@@ -204,8 +202,8 @@ def test_nothing_is_left_of_a_file_that_cannot_take_its_place(tmp_path: Path) ->
 
 
 def test_errors_of_an_open_file_have_a_reason() -> None:
-    """For example a list on a network drive that fails halfway."""
-    with storage.open_file("/proc/self/mem") as file:  # its first page is never mapped
+    """For example, a network drive may fail while a list on it is being read."""
+    with storage.open_file("/proc/self/mem") as file:  # the first page of memory is never mapped
         for read in (file.read, lambda: file.read(10), file.readline):
             with pytest.raises(StorageError, match="Input/output error") as error:
                 read()

@@ -25,7 +25,7 @@ MAX = 1 << 20
 
 
 class Faulty(http.server.BaseHTTPRequestHandler):
-    """Server of objects by name; those with ``once`` in their name fail only the first time."""
+    """Server that responds as the object's name says; if the name contains ``once``, only the first read fails."""
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[list[str]] = []
@@ -62,7 +62,7 @@ class Faulty(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(200, PICTURE)
 
-    def do_checksum(self) -> None:  # a wrong checksum, which nobody checks: see `catalogue.storage`
+    def do_checksum(self) -> None:  # a wrong checksum, which is not verified: see `catalogue.storage`
         self.answer(200, PICTURE, x_goog_hash="crc32c=AAAAAA==", x_amz_checksum_crc32="AAAAAA==")
 
     def do_gzip(self) -> None:
@@ -129,7 +129,7 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Ignore clients that hang up in the middle, which the tests provoke."""
+        """Ignore clients that disconnect during a response, as the tests make them do."""
 
 
 ENVIRONMENTS: dict[str, Callable[[str], dict[str, str]]] = {
@@ -149,7 +149,7 @@ Read = Callable[..., bytes]
 
 @pytest.fixture(params=list(ENVIRONMENTS))
 def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Read]:
-    """Read an object from the server, with short timeouts."""
+    """Function that reads an object from the faulty server, with short timeouts."""
     server = Server(("127.0.0.1", 0), Faulty)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for name, value in (
@@ -215,7 +215,7 @@ def test_objects_are_read_whole(read: Read, name: str) -> None:
         ("brotli", Reason.READ_FAILED),
     ],
 )
-def test_each_failure_has_its_reason_and_takes_no_longer_than_said(read: Read, name: str, reason: Reason) -> None:
+def test_each_failure_has_its_reason_and_ends_in_time(read: Read, name: str, reason: Reason) -> None:
     start = time.monotonic()
     with pytest.raises(StorageError) as error:
         read(name)
@@ -239,7 +239,7 @@ def test_connections_are_kept(read: Read) -> None:
     before = Faulty.connections
     for _ in range(20):
         read("picture")
-    assert Faulty.connections <= before + 5  # some may not be back in the pool yet
+    assert Faulty.connections <= before + 5  # some connections may not be back in the pool yet
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One contract for the local disk and every object store, each on a real server."""
+"""One contract for the local disk and every object store; each store is a server on loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX = 1 << 20
 def root(request: pytest.FixtureRequest, tmp_path: Path, open_object_store: Callable[[str], Any]) -> str:
     """A folder in each kind of storage."""
     if request.param == "local":
-        return str(tmp_path / "runs [1]*?")  # a pattern for Beam
+        return str(tmp_path / "runs [1]*?")  # Beam would take this for a pattern
     return open_object_store(request.param).root
 
 
@@ -47,7 +47,7 @@ def reason_of(location: str, max_bytes: int = MAX) -> Reason:
 
 def test_files_are_written_listed_read_and_removed(root: str) -> None:
     storage.write_text(f"{root}/deep/er/a.txt", "ä")
-    storage.write_bytes(f"{root}/b.gz", b"\x1f\x8bdata")  # Beam would decompress it by its name
+    storage.write_bytes(f"{root}/b.gz", b"\x1f\x8bdata")  # Beam would decompress this because of its name
     storage.write_bytes(f"{root}/empty", b"")
     assert names(root) == ["b.gz", "deep/er/a.txt", "empty"]
     assert storage.folders(root) == ["deep"]
@@ -68,7 +68,7 @@ def test_files_are_written_listed_read_and_removed(root: str) -> None:
     assert storage.folders(root) is None
 
 
-def test_a_folder_does_not_hold_what_only_begins_like_it(root: str) -> None:
+def test_a_folder_does_not_hold_files_of_one_whose_name_begins_alike(root: str) -> None:
     storage.write_text(f"{root}/photos/a", "a")
     storage.write_text(f"{root}/photos2/b", "b")
     assert names(f"{root}/photos") == ["a"]
@@ -112,7 +112,7 @@ def test_a_name_with_half_a_character_is_refused(root: str) -> None:
     assert reason_of(f"{root}/\ud800.jpg") is Reason.READ_FAILED
 
 
-def test_of_several_that_create_a_file_one_succeeds(root: str) -> None:
+def test_only_the_first_creation_of_a_file_succeeds(root: str) -> None:
     assert [storage.create(f"{root}/lock", word) for word in (b"first", b"second", b"third")] == [True, False, False]
     assert storage.read_bytes(f"{root}/lock") == b"first"
 
@@ -133,7 +133,7 @@ def test_a_new_file_is_there_once_it_is_committed(root: str) -> None:
 
 
 def test_a_file_that_is_replaced_meanwhile_is_read_as_it_was_at_one_moment(root: str) -> None:
-    """For example the lock of a run, which its holder rewrites."""
+    """For example, a run rewrites its lock while other runs read it."""
     contents = {bytes([ord("a") + n]) * (100 + n) for n in range(20)}
     storage.write_bytes(f"{root}/lock", b"a" * 100)
     done = threading.Event()

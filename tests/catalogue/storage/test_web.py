@@ -1,4 +1,4 @@
-"""Reads of images from a real web server on loopback that behaves like servers on the web."""
+"""Reads of images from an HTTP server on loopback that behaves like servers on the web."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
 
 
 class Shop(http.server.BaseHTTPRequestHandler):
-    """``/status/N``, ``/hops/N``, ``/loop``, ``/cut``, ``/drip``, ``/silent``, ``/busy/N``, ``/slow`` and pictures."""
+    """Server that behaves as the first part of the path says, such as ``/status/404``; other paths return a picture."""
 
     protocol_version = "HTTP/1.1"
     lock = threading.Lock()
@@ -172,7 +172,7 @@ class Shop(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """Ignore readers that hang up in the middle, which the tests provoke."""
+        """Ignore clients that disconnect during a response, as the tests make them do."""
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_reads_a_picture_through_redirects_and_refusals(shop: str) -> None:
         ("announced", Reason.TOO_MANY_BYTES),
     ],
 )
-def test_what_fails_has_its_reason_and_takes_no_longer_than_said(shop: str, path: str, reason: Reason) -> None:
+def test_each_failure_has_its_reason_and_ends_in_time(shop: str, path: str, reason: Reason) -> None:
     start = time.monotonic()
     with pytest.raises(StorageError) as error:
         read(f"{shop}/{path}")
@@ -248,7 +248,7 @@ def test_a_success_without_the_whole_file_is_a_failure(shop: str, status: int) -
 
 
 @pytest.mark.parametrize("status", [404, 408, 429, 500, 501, 502, 503, 504])
-def test_what_may_pass_by_itself_is_asked_for_again(shop: str, status: int) -> None:
+def test_transient_failures_are_retried(shop: str, status: int) -> None:
     Shop.asked.clear()
     with pytest.raises(StorageError):
         read(f"{shop}/status/{status}")
@@ -272,8 +272,8 @@ def test_urls_that_lead_nowhere(url: str, reason: Reason) -> None:
     assert error.value.reason is reason
 
 
-def test_whatever_fails_leaves_its_place_to_the_next(shop: str) -> None:
-    """More failures of each kind than connections per host, then a picture."""
+def test_reads_that_fail_give_up_their_connection(shop: str) -> None:
+    """Each kind of failure occurs more often than a host has connections, and a picture can still be read."""
     for path in ("status/404", "status/500", "announced", "cut", "away/http:%2F%2Flocalhost:99999%2F", "hops/9"):
         for _ in range(hosts.READS_PER_HOST + 1):
             with pytest.raises(StorageError):
@@ -348,14 +348,14 @@ def test_no_proxy_may_name_a_port(gateway: Gateway, monkeypatch: pytest.MonkeyPa
         assert (data == PICTURE) is by_proxy, host
 
 
-def test_a_tunnel_that_is_refused_is_said(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tunnel_that_is_refused_is_reported(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", f"http://me@127.0.0.1:{gateway.server_port}")
     with pytest.raises(StorageError, match="407"):
         read("https://shop.invalid/a.jpg")
     assert {path for path, _ in gateway.asked} == {"shop.invalid:443"}
 
 
-def test_a_proxy_of_another_kind_is_said(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_another_kind_is_reported(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"socks5://127.0.0.1:{gateway.server_port}")
     with pytest.raises(
         StorageError, match="SOCKS proxies are not supported: set http_proxy to http://HOST:PORT"
@@ -438,7 +438,7 @@ def test_the_web_is_only_read(shop: str) -> None:
             call(f"{shop}/a.jpg")
 
 
-def test_an_answer_that_nothing_changed_is_none_where_nobody_asked(shop: str) -> None:
+def test_an_unrequested_304_is_a_failure(shop: str) -> None:
     with pytest.raises(StorageError) as error:
         read(f"{shop}/status/304")
     assert error.value.reason is Reason.READ_FAILED

@@ -89,7 +89,7 @@ def test_threads_do_not_get_each_others_rows(name: str, model: ModelDir) -> None
     assert not wrong
 
 
-def test_by_itself_it_takes_the_fastest_that_is_right(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_picks_the_fastest_engine_that_is_right(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
     best = engines.choose(model, TWO).choice
     assert best.engine == "openvino"
     assert best.precision == ("bfloat16" if bfloat16.is_native() else "float32")
@@ -119,7 +119,7 @@ def test_a_gpu_is_tried_first_and_not_alone(monkeypatch: pytest.MonkeyPatch) -> 
     assert list(engines._candidates("auto", "float32")) == [("openvino", "float32"), ("tensorflow", "float32")]
 
 
-def test_what_is_asked_for_and_not_to_be_had_is_refused(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_engine_that_is_not_available_is_refused(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(engines.TOLERANCES, "float32", -1.0)
     with pytest.raises(ModelDirError, match="does not reproduce its golden images"):
         engines.choose(model, TWO, engine="openvino", precision="float32")
@@ -142,10 +142,10 @@ def test_another_label_is_refused_however_near_it_is(model: ModelDir) -> None:
 
 @needs_bfloat16
 @pytest.mark.parametrize("name", ["tensorflow", "openvino"])
-def test_rounded_together_the_weights_of_a_real_network_keep_the_labels(
+def test_weights_rounded_together_keep_the_labels_of_a_real_network(
     name: str, clothing_model: Path, clothing_images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MobileNetV2, whose first layers lose accuracy in bfloat16 if each weight is rounded independently."""
+    """The network is MobileNetV2. Its first layers lose accuracy in bfloat16 if each weight is rounded alone."""
     model = model_dir.read(clothing_model)
     exact = in_batches(engines.choose(model, TWO, engine=name, precision="float32"), clothing_images)
     together = in_batches(engines.choose(model, TWO, engine=name, precision="bfloat16"), clothing_images)
@@ -154,7 +154,7 @@ def test_rounded_together_the_weights_of_a_real_network_keep_the_labels(
     try:
         alone = in_batches(engines.choose(model, TWO, engine=name, precision="bfloat16"), clothing_images)
         assert np.abs(together - exact).mean() < np.abs(alone - exact).mean() / 2
-    except ModelDirError:  # even the golden images change their labels
+    except ModelDirError:  # rounded alone, the weights may even change the labels of golden images
         pass
     assert (together.argmax(1) == exact.argmax(1)).mean() >= 0.97
     assert np.abs(together - exact).max() > 1e-4  # proves that it ran in bfloat16
@@ -196,7 +196,7 @@ def test_on_a_processor_no_more_images_are_run_at_once_than_its_caches_hold(
 
 
 def test_gpus_are_not_filled_before_the_network_is_loaded(model: ModelDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fake GPUs: memory growth must be set before TensorFlow loads anything, which reserves the memory."""
+    """Memory growth of the (fake) GPUs must be set before loading, which would reserve all of their memory."""
     import tensorflow as tf
 
     from catalogue.model_dir import saved_model
@@ -231,7 +231,9 @@ def out_of_memory() -> type[Exception]:
     return tf.errors.ResourceExhaustedError
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_stays_so(model: ModelDir, out_of_memory: type[Exception]) -> None:
+def test_a_batch_that_does_not_fit_is_halved_and_later_ones_too(
+    model: ModelDir, out_of_memory: type[Exception]
+) -> None:
     engine = engines.choose(model, TWO, engine="tensorflow")
     engine._largest = 0  # type: ignore[attr-defined]  # as on a GPU
     device = engine._run = Full(10, out_of_memory)  # type: ignore[attr-defined]

@@ -66,8 +66,8 @@ class Bomb:
         return Path.touch, (Path("/tmp/exploded"),)
 
 
-def test_the_results_of_a_stranger_are_read_without_running_its_pickles(tmp_path: Path) -> None:
-    """A later run reads only the results."""
+def test_results_of_an_untrusted_chunk_are_read_without_its_pickles(tmp_path: Path) -> None:
+    """A later run reads only the results of a chunk, which are JSON."""
     bomb = FinishedImage(ListedImage("/a", (("a", {"bomb": Bomb()}),)), Result("/a", top=(("hat", 1.0),)))
     path = written(tmp_path, [bomb])
     assert read_results(path)[1] == [bomb.result]

@@ -61,7 +61,7 @@ def test_a_chunk_that_is_saved_while_it_is_written_is_whole(tmp_path: Path) -> N
         assert len(results_in(folder)) == len(written) < 100_000
 
 
-def test_a_storage_that_does_not_answer_holds_the_end_of_a_process_for_a_short_time_only(
+def test_a_storage_that_does_not_answer_delays_the_end_of_a_process_only_briefly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = threading.Event()
@@ -75,7 +75,7 @@ def test_a_storage_that_does_not_answer_holds_the_end_of_a_process_for_a_short_t
 
 
 def test_a_chunk_that_is_being_closed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk takes half a second, and the process ends as soon as everything is saved."""
+    """Closing the chunk takes half a second, and the process would end as soon as `save_all` returns."""
     begun, close = threading.Event(), ChunkWriter.close
 
     def slow(writer: ChunkWriter) -> str:

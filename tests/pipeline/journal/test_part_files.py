@@ -43,7 +43,7 @@ def test_another_file_is_no_part(tmp_path: Path) -> None:
 
 
 def test_a_part_with_a_byte_changed_has_no_other_results(tmp_path: Path) -> None:
-    """Results may be missing: their images are then classified again."""
+    """Results may be missing; the images of missing results are classified again."""
     path, damaged = tmp_path / "part.parquet", 0
     write_part(str(path), RESULTS, SETTINGS)
     data = path.read_bytes()

@@ -63,7 +63,7 @@ def test_an_image_is_reused_unread_where_a_listing_shows_its_version() -> None:
     assert reused_unread(listed("v1")) is None
 
 
-def test_a_local_file_is_looked_at(tmp_path: Path) -> None:
+def test_a_local_file_is_checked_for_changes(tmp_path: Path) -> None:
     path = str(tmp_path / "a")
     storage.write_text(path, "bytes")
     found = storage.stat(path)

@@ -28,7 +28,7 @@ def found(results: SavedResults, packet: int, location: str) -> list[Result]:
 
 
 def test_only_chunks_of_the_packet_are_read_and_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise each worker would read the chunks of all others."""
+    """Otherwise, each worker would read the chunks of all other workers."""
     paths = [write_chunk(tmp_path, {n: [f"/{n}.jpg"], n + 1: [f"/{n + 1}.jpg"]}) for n in range(0, 20, 2)]
     read, read_results = [], known.read_results
     monkeypatch.setattr(known, "read_results", lambda path: read.append(path) or read_results(path))
@@ -64,9 +64,7 @@ def test_what_a_lost_worker_saves_a_little_later_is_found_too(tmp_path: Path, mo
     assert len(found(results, 5, "/5.jpg")) == 1
 
 
-def test_a_folder_that_cannot_be_listed_costs_no_more_than_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_listed_has_no_saved_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(folder: str) -> None:
         raise StorageError(Reason.READ_FAILED, folder)
 

@@ -41,7 +41,7 @@ def test_rows_meet_the_known_results_of_their_image() -> None:
     assert list(listed_images([pack(rows), pack(known)])) == expected
 
 
-def test_images_whose_locations_differ_in_what_is_masked_only_stay_apart() -> None:
+def test_images_whose_locations_differ_only_in_masked_secrets_stay_apart() -> None:
     uris = [f"https://shop/image?key={number}" for number in range(3)]
     known = [Result(masked_key(uri), f"v{number}") for number, uri in enumerate(uris)]
     assert not any("key=1" in result.location for result in known)
@@ -68,7 +68,7 @@ def test_a_row_takes_few_bytes_while_it_is_grouped() -> None:
 
 
 def test_the_local_runner_groups_places_in_files(tmp_path: Path) -> None:
-    """Rows and known results travel as positions in files, so the shuffled data do not grow with their contents."""
+    """Rows and known results are shuffled as positions in files, so that long rows do not enlarge the shuffle."""
     uris = uris_of(3000)
     long = {"text": "x" * 1000}
     results = [Result(uri, f"v{number}") for number, uri in enumerate(uris) if number % 3 == 0]
@@ -109,7 +109,7 @@ def test_an_engine_gets_packets_of_images() -> None:
 
 @pytest.mark.parametrize("count", [3_000, 200_000])
 def test_what_an_earlier_attempt_at_a_bundle_has_saved_is_known_to_the_next(tmp_path: Path, count: int) -> None:
-    """Also if its packets arrive in another order. A chunk is read once, and only if it has results of the bundle."""
+    """The packets reach the next attempt in another order."""
     uris = uris_of(count)
     found = packets_of(uris)[:: max(1, count // 20_000)]
     fn = _UnpackFn(SavedResults(str(tmp_path), SETTINGS))

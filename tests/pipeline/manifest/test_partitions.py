@@ -8,7 +8,7 @@ import pytest
 from pipeline.manifest.partitions import PARTITIONS, packet_of, partition_of
 
 
-def test_packets_are_of_one_partition_and_of_about_one_size() -> None:
+def test_packets_are_of_one_partition_and_of_similar_size() -> None:
     keys = collections.defaultdict(list)
     for number in range(300_000):
         key = f"gs://shop/{number}.jpg"
@@ -24,7 +24,10 @@ def test_packets_are_of_one_partition_and_of_about_one_size() -> None:
 
 @pytest.mark.parametrize(("images", "workers", "most"), [(1_000_000, 16, 1.1), (5_000_000, 64, 1.1)])
 def test_packets_spread_the_work_evenly_over_many_workers(images: int, workers: int, most: float) -> None:
-    """Packets are distributed by hash, as an engine does. Partitions are few and would give 1.23 and 1.65."""
+    """Packets are distributed by hash, as by an engine; `most` limits the ratio of the largest share to the mean.
+
+    Partitions are fewer than packets, and would give ratios of 1.23 and 1.65.
+    """
     each = images // PARTITIONS
     shares = collections.Counter[int]()
     for partition in range(PARTITIONS):

@@ -102,11 +102,11 @@ def test_the_uri_of_a_row_is_the_cell_letter_for_letter(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_uri_can_be_left_out(tmp_path: Path) -> None:
-    """For example variants of a product that have no picture of their own."""
+    """For example, some variants of a product may have no picture of their own."""
     (tmp_path / "list.csv").write_text("sku,uri\n1,a.jpg\n2,\n3, \n4,b.jpg,too,many\n")
     (tmp_path / "list.jsonl").write_text('{"uri": "a.jpg"}\n{"sku": 2}\n{"uri": NaN}\n{"uri": 5}\n')
     parquet = {"sku": [1, 2, 3], "uri": [None, math.nan, None]}
-    pq.write_table(pa.table(parquet), tmp_path / "list.parquet")  # the type of a column without any URI, in pandas
+    pq.write_table(pa.table(parquet), tmp_path / "list.parquet")  # pandas writes a column without any URI as floats
     assert left_out(tmp_path / "list.parquet", skip_empty_uri=True) == LeftOut(rows_without_uri=3)
     for name in ("list.csv", "list.jsonl"):
         kinds = [type(row) for row in rows(tmp_path / name, skip_empty_uri=True)]
@@ -165,7 +165,7 @@ def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path) 
 
 
 def test_stray_quotes_cost_their_own_lines_only(tmp_path: Path) -> None:
-    """Inch marks: each opens a quote that the next one would close, thousands of lines below."""
+    """Each inch mark opens a quote that the next inch mark would close, thousands of lines below."""
     file = tmp_path / "list.csv"
     lines = [f"{number}.jpg,{number}" for number in range(20_000)]
     for number in (10, 5_000, 19_990):
@@ -180,7 +180,7 @@ def test_stray_quotes_cost_their_own_lines_only(tmp_path: Path) -> None:
     assert good[-1].fields == {"name": "two\nlines"}
 
 
-def test_one_image_however_its_uri_is_spelt(tmp_path: Path) -> None:
+def test_one_image_however_its_uri_is_spelled(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
     file.write_text(f"a.jpg\n./a.jpg\nb/../a.jpg\n{tmp_path}//a.jpg\nfile://{tmp_path}/a.jpg\n")
     found = [row for row in rows(file) if isinstance(row, ManifestRow)]

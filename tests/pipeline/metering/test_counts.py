@@ -15,7 +15,7 @@ def write(folder: Path, worker: str, **counts: int) -> None:
 
 
 def test_work_that_is_repeated_counts_once(tmp_path: Path) -> None:
-    """One of two workers is lost, and the engine restarts the job in the other one and in a new one."""
+    """One of two workers is lost, and the engine restarts the job in the remaining worker and in a new one."""
     folder = str(tmp_path)
     note_begin(folder)
     assert counted(folder) == {}
@@ -33,7 +33,7 @@ def test_work_that_is_repeated_counts_once(tmp_path: Path) -> None:
 
 
 def test_rows_that_a_part_of_a_job_lists_again_count_once(tmp_path: Path) -> None:
-    """Spark recomputes the output of a stage if its machine was lost: in the same worker or in another."""
+    """If Spark loses a machine, it recomputes the lost output of a stage, in the same worker or in another."""
     first, second = (Meter(str(tmp_path)) for _ in range(2))
     for meter in (first, first, second):
         with meter.working():

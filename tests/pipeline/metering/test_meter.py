@@ -87,7 +87,7 @@ def test_while_bundles_run_others_can_see_how_far_they_are(tmp_path: Path) -> No
 
 
 def test_nothing_is_written_after_the_last_bundle_has_ended(tmp_path: Path) -> None:
-    """The run directory is cleaned up then; a file written later would stay in it forever."""
+    """The run directory is cleaned up after the last bundle; a file written later would stay there forever."""
     own = Meter(str(tmp_path))
     own._interval = 0.001
     for number in range(100):
@@ -130,7 +130,7 @@ class _WorkFn(beam.DoFn):
 
 
 def test_engines_show_what_a_run_does(tmp_path: Path) -> None:
-    """They are Beam metrics, which Flink, Spark and Dataflow show on their own pages."""
+    """The counts are Beam metrics, which Flink, Spark and Dataflow show in their web interfaces."""
     pipeline = beam.Pipeline(runner="FnApiRunner")
     _ = pipeline | beam.Create([2, 3]) | beam.ParDo(_WorkFn(MeterHandle(str(tmp_path))))
     result = pipeline.run()

@@ -44,11 +44,11 @@ def test_the_watch_says_how_far_a_run_is(
     last = {title: rest for title, *rest in shown}
     assert last == {"listing": [100, None, ""], "classifying": [100, 100, "3 failed"]}
     assert [done for title, done, *_ in shown if title == "classifying"] == [100]
-    assert progresses[-1]._before == 32  # done before, in an unknown time
-    assert capsys.readouterr().err == ""  # a run of seconds prints no progress line
+    assert progresses[-1]._before == 32  # images done before the watch began, in an unknown time
+    assert capsys.readouterr().err == ""  # a run of a few seconds prints no progress line
 
 
-def test_the_share_of_a_lost_worker_that_is_done_again_is_not_more_than_all(
+def test_work_repeated_for_a_lost_worker_never_exceeds_the_total(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[tuple[int, int | None]] = []

@@ -32,7 +32,7 @@ def decoded(image: FetchedImage) -> DecodedImage:
 
 
 class Classify(beam.DoFn):
-    """DoFn that classifies in batches of three, as inference does."""
+    """DoFn that classifies in batches, as inference does; a batch has three images here."""
 
     def start_bundle(self) -> None:
         self.batch: list[DecodedImage] = []
@@ -52,7 +52,7 @@ class Classify(beam.DoFn):
         self.batch = []
 
 
-@pytest.mark.parametrize("remembers", [True, False], ids=["in one process", "where no result comes back"])
+@pytest.mark.parametrize("remembers", [True, False], ids=["results remembered", "results not remembered"])
 def test_each_image_has_the_result_of_its_bytes_and_none_is_lost(
     remembers: bool, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +91,7 @@ def test_an_image_that_waits_holds_no_bytes_and_ends_with_the_pixels_of_the_othe
     assert list(pending.rest()) == []
 
 
-def test_few_results_are_kept_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_newest_results_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identical, "_KEPT_RESULTS", 2)
     results = ResultsByContent(NO_INDEX)
     for content in "abc":
@@ -121,7 +121,7 @@ def test_an_image_that_was_moved_has_the_prediction_of_an_earlier_run(tmp_path: 
     assert other.finish(fetched(5000, str(earlier[0].content_hash))) is None
 
 
-def test_of_many_that_wait_some_go_on_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_few_images_wait_for_a_result_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identical, "_MOST_WAITING", 2)
     pending, first = Pending(ResultsByContent(NO_INDEX)), fetched(0, "a")
     list(pending.add(decoded(first)))

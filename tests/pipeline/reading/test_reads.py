@@ -58,7 +58,7 @@ def test_each_file_is_read_once(count: int, tmp_path: Path, budget: Budget) -> N
 def test_remote_reads_begin_in_groups(
     count: int, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reads of an incomplete group begin with the next image or at the end of the bundle: none is omitted."""
+    """The reads of an incomplete group begin at the end of the bundle, so that none is omitted."""
     begun: list[str] = []
 
     def read(location: str, max_bytes: int, **_: Any) -> storage.Content:
@@ -107,7 +107,7 @@ def test_remote_reads_overlap(scheme: str, tmp_path: Path, budget: Budget, monke
 def test_what_is_held_is_bounded_in_bytes(
     form: str, announces: bool, tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several bundles run concurrently. Three photos fit in the budget, and some are larger than all of it."""
+    """Several bundles run concurrently. Three photos fit in the budget, and some photos exceed it alone."""
     most, lock = 0, threading.Lock()
 
     def number_of(location: str) -> int:
@@ -181,7 +181,7 @@ def test_a_fault_of_the_program_fails_the_bundle_and_gives_everything_back(
 def test_a_read_that_never_ends_is_given_up_and_holds_nobody_up(
     form: str, stuck: Sequence[int], tmp_path: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a stalled network file system, where timeouts do not work; also with more stuck reads than threads."""
+    """Timeouts do not work on a stalled network file system. There may be more stuck reads than threads."""
     monkeypatch.setattr(deadline, "GRACE_SECONDS", 0.2)
     come_back, names = threading.Event(), {form.format(n) for n in stuck}
 
@@ -210,7 +210,7 @@ def test_a_read_that_never_ends_is_given_up_and_holds_nobody_up(
             break
         time.sleep(0.01)
     assert budget._taken == 0
-    assert threading.active_count() <= threads + 1, "those that were replaced end; that of the deadlines stays"
+    assert threading.active_count() <= threads + 1, "threads that were replaced end; the thread of the deadlines stays"
     assert len(run(entries(120, "/other/{}.jpg"), tmp_path)) == 120
 
 
@@ -229,7 +229,7 @@ def test_a_disk_that_is_dead_costs_few_threads_and_little_time(
     monkeypatch.setattr(reads, "_threads", lambda: own)
     start = time.monotonic()
     found = run(entries(2000, "/dead/{}.jpg"), tmp_path, ReadConfig(timeout=0.5))
-    assert time.monotonic() - start < 20  # 0.7 s each would be 23 minutes
+    assert time.monotonic() - start < 20  # 0.7 s for each file would be 23 minutes
     assert len(found) == 2000
     letters = [letter for one in found if isinstance(one, FinishedImage) for letter in one.dead_letters()]
     assert {letter.reason for letter in letters} == {"read_failed"}
@@ -242,7 +242,7 @@ def test_a_disk_that_is_dead_costs_few_threads_and_little_time(
             break
         time.sleep(0.01)
     assert own.stuck == 0
-    assert all(hasattr(one, "data") for one in run(entries(50, "/dead/{}.jpg"), tmp_path)), "it is read again"
+    assert all(hasattr(one, "data") for one in run(entries(50, "/dead/{}.jpg"), tmp_path)), "the disk is read again"
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ MakePart = Callable[..., Part]
 
 
 def test_where_the_time_went_and_what_it_cost(commit_rows: Commit, run: Run) -> None:
-    """2,000 images in 200 s, half of it before the first prediction, at 3.6 an hour."""
+    """2,000 images take 200 s, half of that time before the first prediction, at a price of 3.6 per hour."""
     began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=200)
     run = dataclasses.replace(run, started=began.isoformat(timespec="milliseconds"))
     engine = EngineChoice("openvino", "bfloat16", "CPU", "requested")
@@ -98,7 +98,7 @@ def test_a_balanced_run_is_a_success(commit_rows: Commit, run: Run) -> None:
 
 
 def test_statistics_of_other_rows_are_no_success(commit_rows: Commit, run: Run) -> None:
-    """As if an engine computed the rows in one attempt and their statistics in another."""
+    """An engine may compute the rows in one attempt and their statistics in another."""
     statistics = statistics_of(97, 3)
     statistics.merge(statistics_of(1, 0))
     record = commit_rows(run, 97, 3, statistics=statistics)
@@ -149,7 +149,7 @@ def test_the_limit_of_failures_may_be_reached_but_not_passed(commit_rows: Commit
 def test_parts_of_two_computations_are_never_a_run(
     results: Callable[..., dict[str, Any]], part: MakePart, run: Run, case: str
 ) -> None:
-    """An engine that loses a machine recomputes chunks with the same number of rows, but perhaps not all parts."""
+    """An engine that loses a machine may recompute chunks and only some of the parts, with unchanged row counts."""
     take_lock(run)
     parts = [part(run, "predictions", number, 5) for number in range(3)]
     wrong = {
@@ -228,7 +228,7 @@ def test_a_run_that_failed_does_not_replace_a_finished_one(
 
 
 class Killed(BaseException):
-    """Stand-in for the death of a process: nothing catches it."""
+    """Stand-in for the death of a process: an exception that no code catches."""
 
 
 @pytest.mark.parametrize("step", range(16))
@@ -273,7 +273,7 @@ def test_a_swap_that_is_killed_at_any_step_is_completed_by_the_next_attempt(
 def test_of_two_runs_in_one_place_one_stays_whole(
     results: Callable[..., dict[str, Any]], part: MakePart, run: Run, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:
-    """A run that has lost the lock to another one tries to commit."""
+    """A run that has lost the lock to another run tries to commit."""
     other = dataclasses.replace(run, token="other")
     mine, its = part(run, "predictions", 0, 10), part(other, "predictions", 0, 10)
     given = results(10)
@@ -296,7 +296,7 @@ def test_of_two_runs_in_one_place_one_stays_whole(
 
 
 def parts_of(part: MakePart, run: Run, count: int) -> list[Part]:
-    """Return `count` parts of five predictions each, and the other parts of a run."""
+    """Return `count` parts of five predictions each, and an empty part for each other folder of the run."""
     predictions = [part(run, "predictions", number, 5) for number in range(count)]
     return [*predictions, part(run, "dead_letters", 0, 0), part(run, "journal", 0, 0)]
 
@@ -305,7 +305,7 @@ def parts_of(part: MakePart, run: Run, count: int) -> list[Part]:
 def test_two_commits_at_the_same_time_end_in_one_whole_run(
     results: Callable[..., dict[str, Any]], part: MakePart, run: Run, monkeypatch: pytest.MonkeyPatch, race: int
 ) -> None:
-    """Links are slow, and in the middle of one commit another run takes the lock and commits as well."""
+    """Copies are delayed, and in the middle of one commit a second run takes the lock and commits, too."""
     chance = random.Random(race)
     copy, moment, copies = operations.copy, chance.randrange(6), itertools.count()
     runs = [dataclasses.replace(run, token=f"{n}" * 12, overwrite=chance.random() < 0.5) for n in range(2)]
@@ -345,7 +345,7 @@ def test_two_commits_at_the_same_time_end_in_one_whole_run(
 def test_the_lock_that_a_command_has_left_stays_if_its_run_failed(
     run: Run, part: MakePart, results: Callable[..., dict[str, Any]], letters: int
 ) -> None:
-    """``--attach`` uses it to distinguish the failed run from a finished one in the same place."""
+    """``--attach`` uses the lock to distinguish the failed run from a finished one in the same place."""
     take_lock(run)
     lock = Path(run.output) / "_lock"
     lock.write_text(json.dumps(json.loads(lock.read_text()) | {"beat": 0.0}))

@@ -105,7 +105,7 @@ def test_every_type_of_a_parquet_manifest_can_be_written(tmp_path: Path, leaf: s
     for form in OUTPUT_FORMATS:
         written(tmp_path / f"out.{form}", rows, types.schema())
     found = pq.read_table(tmp_path / "out.parquet")["fields"].to_pylist()
-    if leaf == "UUID" and container != "alone":  # PyArrow cannot build this type within others
+    if leaf == "UUID" and container != "alone":  # PyArrow cannot build this type within other types
         assert found[0] == {"x": CONTAINERS[container][1](ID.bytes)}
     else:
         assert found == rows
@@ -122,10 +122,10 @@ def test_a_column_of_several_types_is_text(tmp_path: Path) -> None:
 
 
 NUMBERS = {
-    "small and fractions": ([{"x": 5}], [{"x": 0.5}], [5.0, 0.5]),
+    "small integers and fractions": ([{"x": 5}], [{"x": 0.5}], [5.0, 0.5]),
     "too large for a double": ([{"x": 2**53 + 1}], [{"x": 0.5}], [str(2**53 + 1), "0.5"]),
     "within lists": ([{"x": [2**53 + 1]}], [{"x": [0.5]}], [f"[{2**53 + 1}]", "[0.5]"]),
-    "members that come later": ([{"x": {"a": 1}}], [{"x": {"b": "c"}}], [{"a": 1, "b": None}, {"a": None, "b": "c"}]),
+    "later struct members": ([{"x": {"a": 1}}], [{"x": {"b": "c"}}], [{"a": 1, "b": None}, {"a": None, "b": "c"}]),
     "empty lists": ([{"x": []}], [{"x": ["a"]}], [[], ["a"]]),
     "nothing at first": ([{"x": None}], [{"x": True}], [None, True]),
 }
@@ -322,6 +322,6 @@ def test_how_many_columns_there_may_be(tmp_path: Path) -> None:
     nested = [{"a": {f"k{n}": n}} for n in range(1500)]
     halves = [columns_of(nested[:750]), columns_of(nested[750:])]
     assert all(pa.types.is_struct(half.field("a").type) for half in halves)
-    assert pa.types.is_string(unified(halves).field("a").type), "no more members than columns"
+    assert pa.types.is_string(unified(halves).field("a").type), "the limit of columns holds for members, too"
     assert columns.are_too_many(unified([columns.TOO_MANY, columns_of([{"a": 1}])]))
     assert columns.are_too_many(ColumnTypes(pa.schema([(f"c{n}", pa.int8()) for n in range(1001)])).schema())

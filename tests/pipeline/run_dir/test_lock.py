@@ -31,7 +31,7 @@ def write(tmp_path: Path) -> Callable[[Holder], Holder]:
 
 
 def elsewhere(beat: float) -> Holder:
-    """Return a process on another machine as the holder."""
+    """Return a holder that is a process on another machine."""
     return Holder("other", "shop-7", 4711, "boot pid:[1]", STARTED, beat)
 
 
@@ -42,12 +42,12 @@ def test_it_is_held_by_one_run_and_given_back(tmp_path: Path) -> None:
         assert (holder.token, holder.pid, holder.started) == ("one", os.getpid(), STARTED)
         check_holder(str(tmp_path), "one")
         with pytest.raises(UserError) as error, held(str(tmp_path), "two", STARTED):
-            pytest.fail("it has not been refused")
+            pytest.fail("the lock was not refused")
         assert f"is in use by process {os.getpid()} on {platform.node()}, started {STARTED}: wait" in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_of_this_machine_that_is_gone_is_taken_over_at_once(tmp_path: Path) -> None:
+def test_the_lock_of_a_dead_process_on_this_machine_is_taken_over_at_once(tmp_path: Path) -> None:
     code = """if True:
         import os, sys
         from pipeline.run_dir.lock import held
@@ -65,7 +65,7 @@ def test_a_process_of_this_machine_that_is_gone_is_taken_over_at_once(tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
-def test_one_of_another_machine_is_taken_over_once_its_heart_has_stopped(
+def test_a_lock_of_another_machine_is_taken_over_once_its_heartbeat_has_stopped(
     tmp_path: Path, write: Callable[[Holder], Holder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "BEAT_SECONDS", 0.2)
@@ -75,7 +75,7 @@ def test_one_of_another_machine_is_taken_over_once_its_heart_has_stopped(
         pytest.raises(UserError, match="is in use by process 4711 on shop-7"),
         held(str(tmp_path), "two", ""),
     ):
-        pytest.fail("it has not been refused")
+        pytest.fail("the lock was not refused")
     write(elsewhere(time.time() - 61))
     with held(str(tmp_path), "two", STARTED):
         check_holder(str(tmp_path), "two")
@@ -90,10 +90,10 @@ def test_a_clock_that_is_wrong_does_not_end_a_run_that_lives(
     write(elsewhere(late))
     threading.Timer(0.3, write, [elsewhere(late + 15)]).start()
     with pytest.raises(UserError, match="is in use by"), held(str(tmp_path), "two", ""):
-        pytest.fail("it has not been refused")
+        pytest.fail("the lock was not refused")
 
 
-def test_the_heart_beats_until_another_run_has_the_lock(
+def test_the_heartbeat_lasts_until_another_run_has_the_lock(
     tmp_path: Path, write: Callable[[Holder], Holder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
@@ -109,7 +109,7 @@ def test_the_heart_beats_until_another_run_has_the_lock(
     assert read_holder(str(tmp_path)) == other  # neither overwritten nor removed
 
 
-def test_of_many_that_take_over_one_does(tmp_path: Path, write: Callable[[Holder], Holder]) -> None:
+def test_only_one_of_many_runs_takes_over(tmp_path: Path, write: Callable[[Holder], Holder]) -> None:
     write(dataclasses.replace(Holder.here("dead", STARTED), pid=2**22 + 1))
     won: list[int] = []
     done = threading.Barrier(8)
@@ -145,10 +145,10 @@ def test_a_job_that_runs_elsewhere_keeps_its_lock(tmp_path: Path) -> None:
     check_holder(str(tmp_path), "one")
 
 
-def test_a_job_that_goes_on_is_not_taken_over_and_is_followed_in_its_name(
+def test_the_lock_of_a_job_that_goes_on_is_kept_and_can_be_held_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command was killed, which another command detects by checking its process."""
+    """The command has exited, so another command asks whether the job of the run is still running."""
     asked = []
 
     def is_at_work(output: str, token: str) -> bool:
@@ -157,12 +157,12 @@ def test_a_job_that_goes_on_is_not_taken_over_and_is_followed_in_its_name(
 
     with pytest.raises(JobGoesOnError), held(str(tmp_path), "one", STARTED):
         raise JobGoesOnError("lost")
-    monkeypatch.setattr(lock.Holder, "is_gone", lambda self: False)  # its process is on another machine
+    monkeypatch.setattr(lock.Holder, "is_gone", lambda self: False)  # the process is on another machine
     with (
         pytest.raises(UserError, match="is still running elsewhere: follow it with --attach"),
         held(str(tmp_path), "two", STARTED, is_at_work),
     ):
-        pytest.fail("it was taken over")
+        pytest.fail("the lock was taken over")
     assert asked == [(str(tmp_path), "one")]
     holder = lock.read_holder(str(tmp_path))
     assert holder
@@ -179,14 +179,14 @@ def test_a_run_is_followed_by_one_command_at_a_time(tmp_path: Path) -> None:
             pytest.raises(UserError, match=r"is already followed by .*: wait until that command exits"),
             lock.held_again(str(tmp_path), holder),
         ):
-            pytest.fail("it is held twice")
+            pytest.fail("the lock is held twice")
         check_holder(str(tmp_path), "one")
 
 
 def test_a_lock_that_a_command_has_left_is_given_back_by_its_job(tmp_path: Path) -> None:
     with held(str(tmp_path), "one", STARTED):
         release_left(str(tmp_path), "one")
-        assert read_holder(str(tmp_path))  # the command is alive and releases it itself
+        assert read_holder(str(tmp_path))  # the command is alive and releases the lock itself
     with pytest.raises(JobGoesOnError), held(str(tmp_path), "one", STARTED):
         raise JobGoesOnError("interrupted", 2)
     release_left(str(tmp_path), "another")

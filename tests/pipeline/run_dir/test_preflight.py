@@ -23,7 +23,7 @@ STRANGERS = {
     "temporary files of Hadoop": {"_temporary/0/task/part-00000": "rows"},
     "notes beside a lock": {"_lock": "{}", "notes.txt": "mine"},
     "notes": {"notes.txt": "mine"},
-    "no JSON": {"run.json": "{"},
+    "invalid JSON": {"run.json": "{"},
 }
 
 

@@ -19,7 +19,7 @@ Commit = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def runs(commit_rows: Commit, run: Run, tmp_path: Path) -> Path:
-    """Three runs: an old one, a newer one, and the newest, which failed; and a file and a folder that are not runs."""
+    """A folder with three runs, of which the newest failed, and with a file and a folder that are not runs."""
     folder = tmp_path / "runs"
     for name, letters in (("2", 0), ("1", 0), ("3", 10)):
         output = f"{folder}/{name}"
@@ -42,13 +42,13 @@ def test_a_run_or_the_newest_finished_one_in_a_folder(runs: Path) -> None:
 def test_a_run_that_failed_is_continued_in_its_place(runs: Path) -> None:
     assert previous_runs(None, f"{runs}/3") == (f"{runs}/3",)
     assert previous_runs(str(runs), f"{runs}/3") == (f"{runs}/2", f"{runs}/3")
-    assert previous_runs(None, f"{runs}/2") == ()  # overwriting a finished run does not reuse it
+    assert previous_runs(None, f"{runs}/2") == ()  # a finished run that is overwritten is not reused
     assert previous_runs(f"{runs}/3", f"{runs}/3") == (f"{runs}/3",)
 
 
 def test_without_an_earlier_run_there_is_nothing_to_reuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert previous_runs(str(tmp_path), "/none") == ()
-    assert previous_runs(f"{tmp_path}/runs", f"{tmp_path}/runs/1") == ()  # the first night
+    assert previous_runs(f"{tmp_path}/runs", f"{tmp_path}/runs/1") == ()  # the first run of a nightly job
     assert capsys.readouterr().err.count("there is nothing to reuse") == 2
     with pytest.raises(UserError, match="does not exist: give a run directory"):
         previous_runs(f"{tmp_path}/runs", "/none")

@@ -1,4 +1,4 @@
-"""The program that starts a worker on an engine's machine: it ends with the engine and ends all its children."""
+"""The program that starts a worker on an engine's machine. It exits when the engine does, and ends its children."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND = Path(sys.executable).with_name("catalogue-classifier-boot")
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A fake of Beam's boot program: it starts a worker in its own process group, and ends it on SIGTERM."""
+    """A fake of Beam's boot program. It starts a worker in a separate process group and kills the worker on SIGTERM."""
     path = tmp_path / "boot"
     path.write_text(
         '#!/bin/bash\nset -m\ntouch pipeline_options.json\npwd > "$TEST_FOLDER/cwd"\ncd "$TEST_FOLDER"\n'
@@ -61,7 +61,7 @@ def test_it_ends_with_the_engine_that_asked_for_it(tmp_path: Path, program: Path
 
 
 def test_a_kill_of_both_ends_the_worker_too(tmp_path: Path, program: Path) -> None:
-    """As when a cluster manager kills the process group of its engine."""
+    """A cluster manager may kill the process group of an engine, which includes the program that starts workers."""
     boot = subprocess.Popen([COMMAND], cwd=tmp_path, env=environment(program))
     worker = int(wait_for(tmp_path / "worker"))
     boot.kill()
@@ -77,7 +77,7 @@ def test_it_passes_a_signal_on(tmp_path: Path, program: Path) -> None:
     wait_for_end([worker])
 
 
-def test_without_beams_program_it_says_so(tmp_path: Path) -> None:
+def test_a_missing_program_of_beam_is_reported(tmp_path: Path) -> None:
     done = subprocess.run(
         [COMMAND], env=os.environ | {"BEAM_BOOT": f"{tmp_path}/none"}, capture_output=True, text=True, check=False
     )

@@ -71,6 +71,6 @@ def test_a_flink_that_does_not_answer(master: str) -> None:
             flink_rest.cancel(nobody, "mine")
 
 
-def test_a_flink_that_does_not_answer_is_said() -> None:
+def test_a_flink_that_does_not_answer_is_reported() -> None:
     with pytest.raises(UserError, match=r"^--flink_master 127\.0\.0\.1:1 does not answer: Connection refused$"):
         flink_rest.check("127.0.0.1:1")

@@ -14,7 +14,7 @@ from tests.processes import children, wait_for_end
 
 
 def test_the_job_server_of_a_command_ends_with_it(tmp_path: Path) -> None:
-    """Even if it is killed: a launcher asks Linux to end Java with the command. Here Java is a fake."""
+    """A command that is killed cannot stop Java, so a launcher asks Linux to do so. Here, Java is a fake."""
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\necho $$ > pid\nexec sleep 300\n")
     java.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Jobs of a job server in its own process: Beam's local one, which has the same API as those of Flink and Spark."""
+"""Jobs of Beam's local job server in its own process. It has the API of the job servers for Flink and Spark."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_name_that_an_engine_shows(job: str, shown: str) -> None:
 
 
 def test_dataflow_tells_what_a_job_has_counted_so_far() -> None:
-    """It returns a counter for each step while the job runs; other engines respond only at the end of a job."""
+    """Dataflow returns a counter for each step while the job runs; other engines return counters only after the job."""
     job = Job(_Counted(), JobName("DataflowRunner", "2026-11-30_1"))
     assert job.counters("catalogue_classifier") == {"classified": 5, "failed": 1}
     assert Job(_Counted(), JobName("FlinkRunner", "a_b")).counters("catalogue_classifier") is None

@@ -97,7 +97,7 @@ def endpoint() -> Iterator[str]:
         ([*DATAFLOW, *CLOUD[:2], "--temp_location=/tmp"], "temp_location"),
     ],
 )  # fmt: skip
-def test_what_is_missing_or_misspelt(flags: list[str], message: str) -> None:
+def test_missing_and_misspelled_flags_are_errors(flags: list[str], message: str) -> None:
     start = time.monotonic()
     with pytest.raises(UserError) as error:
         check(*flags)

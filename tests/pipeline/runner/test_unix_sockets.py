@@ -28,7 +28,7 @@ socket.socket(socket.AF_UNIX).connect(sys.argv[1])
 def process(
     request: pytest.FixtureRequest, tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A run in progress, with a temporary folder too deep for a socket path."""
+    """A run in progress, whose temporary folder has too long a path for a socket."""
     photos = write_photos(drawn, tmp_path / "photos", 5000)
     deep = tmp_path / ("deep" * 20)
     deep.mkdir()
@@ -71,11 +71,11 @@ def test_a_run_listens_on_no_port_and_on_sockets_that_nobody_else_may_use(
         assert stat.S_ISSOCK(path.stat().st_mode)
     assert connect(sockets[0], "oneself") == ""
     if os.geteuid() != 0:
-        pytest.skip("only root can be somebody else")
+        pytest.skip("only root can act as another user")
     assert "PermissionError" in connect(sockets[0], "nobody")
 
 
 def connect(path: Path, user: str) -> str:
     """Return the error that a user gets when connecting to a socket."""
-    words = [sys.executable, "-c", CONNECT, path.name, user]  # a relative path, because absolute ones may be too long
+    words = [sys.executable, "-c", CONNECT, path.name, user]  # relative, as the absolute path may be too long
     return subprocess.run(words, cwd=path.parent, capture_output=True, text=True, check=False).stderr

@@ -1,4 +1,4 @@
-"""A worker process alone, with a job that never sends anything."""
+"""A single worker process, connected to a job that never sends anything."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def worker(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def test_it_ends_with_whoever_started_it_and_not_by_itself(worker: subprocess.Popen[bytes]) -> None:
-    worker.send_signal(signal.SIGINT)  # a terminal sends it to all processes, but the command decides
+def test_a_worker_ends_with_the_process_that_started_it(worker: subprocess.Popen[bytes]) -> None:
+    worker.send_signal(signal.SIGINT)  # a terminal sends SIGINT to all processes, but only the command reacts
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(1)
     assert worker.stdin

@@ -1,4 +1,4 @@
-"""Runs in which the command, a worker or all processes are killed or terminated, and how they resume."""
+"""Runs whose command or workers are killed or interrupted, and the runs that continue them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def words(tiny_model: Path, drawn: Path, tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def start(words: list[str], tmp_path: Path) -> Iterator[Start]:
-    """Function that starts the command and returns it after `chunks` finished chunks, or once its workers exist."""
+    """Function that starts the command and returns its process after `chunks` chunks or, if 0, once it has workers."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(*flags: str, chunks: int) -> subprocess.Popen[str]:
@@ -55,7 +55,7 @@ def start(words: list[str], tmp_path: Path) -> Iterator[Start]:
                 return process
             assert process.poll() is None
             time.sleep(0.01)
-        pytest.fail("it did not come so far")
+        pytest.fail("the run did not get that far")
 
     yield begin
     for process in started:
@@ -120,7 +120,7 @@ def test_an_interrupted_run_ends_at_once_and_names_the_command_that_continues(
         os.kill(pid, number)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 128 + number
-    assert len(kept(tmp_path)) >= classified  # including those of chunks that were not full
+    assert len(kept(tmp_path)) >= classified  # including images of chunks that were not full
     command = " ".join(map(str, process.args[1:]))
     assert errors.splitlines()[-1].endswith(f"interrupted; finished work is kept; to continue, run: python {command}")
     assert {file.name.split("-")[0] for file in tmp_path.glob("run/_temporary/*/*")} == {"started", "chunk"}
@@ -164,7 +164,7 @@ def test_an_interrupted_run_without_finished_work_leaves_nothing(start: Start, t
 
 
 def test_a_killed_run_is_continued_by_the_same_command(start: Start, words: list[str], tmp_path: Path) -> None:
-    """The command is killed, then a worker. At most 1,000 images of each worker are repeated."""
+    """The command is killed, then a worker of the next attempt. Images in saved chunks are not classified again."""
     process = start(chunks=0)
     workers = children(process.pid)
     classified = wait_for_images(tmp_path, 200)
@@ -189,17 +189,17 @@ def test_a_killed_run_is_continued_by_the_same_command(start: Start, words: list
 
 
 def wait_for_images(folder: Path, images: int) -> int:
-    """Wait until `images` images are classified, by the counters of the workers. Return their number."""
+    """Wait until the workers have counted at least `images` classified images, and return the count."""
     for _ in range(6000):
         found = sum(counted(str(attempt))["classified"] for attempt in folder.glob("run/_temporary/*"))
         if found >= images:
             return found
         time.sleep(0.01)
-    pytest.fail("it did not come so far")
+    pytest.fail("the run did not get that far")
 
 
 def kept(folder: Path) -> set[str]:
-    """Return the images in the chunks left by the attempts at a run."""
+    """Return the locations of the images in the chunks that the attempts at a run have left."""
     chunks = folder.glob("run/_temporary/*/chunk-*")
     return {result.location for chunk in chunks for result in read_results(str(chunk))[1]}
 
@@ -212,7 +212,7 @@ def rows(run: Path) -> list[str]:
     return sorted(line for part in run.glob("predictions/*") for line in part.read_text().splitlines())
 
 
-def test_a_runner_without_a_lost_worker_fails_by_what_it_fails_by() -> None:
+def test_without_a_lost_worker_the_error_of_the_pipeline_is_raised() -> None:
     import apache_beam as beam
 
     pipeline = beam.Pipeline(runner=worker_processes.ProcessRunner())
@@ -221,7 +221,7 @@ def test_a_runner_without_a_lost_worker_fails_by_what_it_fails_by() -> None:
         pipeline.run()
 
 
-def test_a_worker_that_fails_is_heard_of_while_those_before_it_are_at_work() -> None:
+def test_the_error_of_a_worker_is_raised_while_other_workers_are_busy() -> None:
     import apache_beam as beam
 
     def work(number: int) -> None:

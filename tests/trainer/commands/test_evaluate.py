@@ -41,7 +41,7 @@ def test_evaluate_measures_and_writes(
     assert "data:image/jpeg;base64," in (output / "report.html").read_text()
 
 
-def test_photos_that_the_model_was_trained_on_are_said(
+def test_photos_that_the_model_was_trained_on_are_reported(
     tiny_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     count = model_dir.read(tiny_model).info.data["training_photos"]
@@ -104,7 +104,7 @@ def evaluate(model: Path, data: Path, *more: object) -> int:
 
 @pytest.fixture(scope="module")
 def other_model(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another network with another image size, barely trained; its labels are in the same order."""
+    """A barely trained model with another network and image size; the order of its labels is that of `tiny_model`."""
     path = tmp_path_factory.mktemp("models") / "other"
     arguments = ["--backbone", "pixels", "--image-size", "16", "--epochs", "2", "--seed", "4"]
     assert main(["train", "--data", str(drawn), "--model-dir", str(path), *arguments]) == 0
@@ -114,7 +114,7 @@ def other_model(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_models_on_the_same_photos(
     tiny_model: Path, other_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The flips are those that the rows of each single evaluation show."""
+    """The flips are those between the predictions of two separate evaluations."""
     labels = {}
     for name, model in (("old", other_model), ("new", tiny_model)):
         assert evaluate(model, drawn, "--output", tmp_path / name) == 0
@@ -149,7 +149,7 @@ def test_comparison_leaves_out_photos_that_the_other_model_cannot_read(
     def classify_less(examples: Sequence[Example], total: int, *others: Any) -> inference.Classified:
         if left_out:
             return classify(examples, total, *others)
-        left_out.update(example.uri for example in examples[:20])  # the first call is that of --compare
+        left_out.update(example.uri for example in examples[:20])  # the first call is for --compare
         return classify(examples[20:], total, *others)
 
     monkeypatch.setattr(inference, "classify", classify_less)
@@ -174,7 +174,7 @@ def test_a_gate_that_is_missed_fails_the_command(
     assert "the model is not good enough: " in last
     assert "accuracy is" not in last
     assert "macro_f1 is" in last
-    assert (tmp_path / "out/report.html").exists()  # shows the reason
+    assert (tmp_path / "out/report.html").exists()  # the report shows the reason
 
 
 @pytest.mark.parametrize(

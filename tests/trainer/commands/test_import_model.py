@@ -53,10 +53,10 @@ def run(trained: Path, data: Path, path: Path, *more: object) -> int:
     return main(["import", *map(str, words)])
 
 
-def test_what_it_says_is_what_the_model_directory_says(
+def test_an_imported_model_gives_the_probabilities_of_the_original(
     trained: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], command: Command
 ) -> None:
-    """All commands that classify with it agree."""
+    """All commands that classify with the imported model agree."""
     import keras
 
     assert run(trained, drawn, tmp_path / "model", "--preparation", "unit") == 0
@@ -86,10 +86,8 @@ def test_what_it_says_is_what_the_model_directory_says(
     assert main(["evaluate", "--model-dir", str(tmp_path / "model"), "--data", str(drawn)]) == 0
 
 
-def test_what_it_wants_done_to_pixels_is_found_out_or_asked_for(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A classifier that distinguishes light from dark if pixels range from 0 to 1."""
+def test_the_preparation_of_pixels_is_found_out_or_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The classifier distinguishes light from dark photos if pixels range from 0 to 1."""
     import keras
 
     for number in range(20):
@@ -115,7 +113,7 @@ def test_what_it_wants_done_to_pixels_is_found_out_or_asked_for(
 def test_a_network_inside_a_model_can_be_looked_into(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """For example the backbone of a model that was trained on top of a pretrained network."""
+    """For example, a model may consist of a pretrained network and a head."""
     import keras
 
     base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))

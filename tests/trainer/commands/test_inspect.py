@@ -117,7 +117,7 @@ def test_layers_of_the_head_and_networks_without_maps() -> None:
 
 
 def test_the_heat_is_where_the_reason_is() -> None:
-    """A network that predicts 1 for red and 0 for blue: the heat must be on that side."""
+    """The network predicts label 1 for red and label 0 for blue: the heat must be on the side of that color."""
     import keras
 
     network = keras.Sequential([keras.Input((SIDE, SIDE, 3)), keras.layers.AveragePooling2D(4)])
@@ -173,7 +173,7 @@ def test_a_page_of_a_photo(tiny_model: Path, drawn: Path, tmp_path: Path, capfd:
     assert text.count("<li ") == len(model_dir.read(tiny_model).info.network)
     few = text.count("<img")
     assert main([*arguments[:-1], str(tmp_path / "all"), "--all-filters", "--layers", "max_pooling2d"]) == 0
-    assert (tmp_path / "all/report.html").read_text().count("filter ") >= 2 * 32  # caption and hint of each
+    assert (tmp_path / "all/report.html").read_text().count("filter ") >= 2 * 32  # each filter has a caption and a hint
     assert few < 20
 
 

@@ -26,7 +26,7 @@ def run(data: Path, output: Path, *more: object) -> int:
 def test_tries_all_combinations_and_ranks_them(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Photos are read once; the best trial equals ``train`` with its flags."""
+    """Photos are read once, and ``train`` with the flags of the best trial gives the metrics of that trial."""
     prepared, prepare = [], training.prepare
 
     def counting(*arguments: object) -> object:
@@ -93,7 +93,7 @@ def test_each_trial_has_curves_and_a_page_of_its_own(drawn: Path, tmp_path: Path
     assert own == trains
 
 
-def test_copies_of_training_photos_among_those_to_test_on_are_warned_of(
+def test_copies_of_training_photos_in_the_test_data_are_warned_of(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     test = tmp_path / "test"
@@ -107,7 +107,7 @@ def test_copies_of_training_photos_among_those_to_test_on_are_warned_of(
     assert "--validation-data" not in errors
 
 
-def test_a_trial_that_cannot_be_made_does_not_end_a_sweep_that_goes_on(
+def test_a_trial_that_cannot_be_prepared_does_not_end_a_resumed_sweep(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainer.networks import backbones
@@ -206,7 +206,7 @@ BAD_USE = {
 }
 
 
-def test_what_has_ended_is_kept_when_it_is_interrupted(
+def test_finished_trials_are_kept_when_a_sweep_is_interrupted(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fits, fit = [], training.fit
@@ -229,7 +229,7 @@ def test_what_has_ended_is_kept_when_it_is_interrupted(
 def test_an_interrupted_sweep_goes_on_with_its_trials(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], more: tuple[str]
 ) -> None:
-    """It ends with the same result as an uninterrupted one."""
+    """The resumed sweep ends with the trials of an uninterrupted sweep."""
     fits, fit = [], training.fit
     vary = ("--vary", "learning-rate", *(["0.001..0.1:log"] if more else [0.02, 0.01, 0.005, 0.002]), *more)
     assert run(drawn, tmp_path / "whole", *vary) == 0
@@ -269,10 +269,10 @@ def test_a_sweep_goes_on_with_trials_of_the_same_settings_and_photos_only(
     assert "another sweep (photos have changed, but not their names)" in capfd.readouterr().err
 
 
-def test_photos_are_prepared_once_for_all_trials_that_need_the_same(
+def test_photos_are_prepared_once_for_all_trials_that_need_the_same_preparation(
     drawn: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if Optuna alternates between values, and if seeds vary, which only affect the head."""
+    """This holds if Optuna alternates between values, and if seeds vary that affect only the head."""
     prepared, prepare = [], training.prepare
 
     def counting(*arguments: Any) -> object:
@@ -299,7 +299,7 @@ def test_photos_are_prepared_once_for_all_trials_that_need_the_same(
 def test_a_network_that_cannot_be_prepared_does_not_end_the_others(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trials with the same preparation run consecutively, in any order of the flags."""
+    """Trials with the same preparation run consecutively, whatever the order of the flags."""
     prepared, prepare = [], training.prepare
 
     def counting(job: training.Job, *arguments: Any) -> object:

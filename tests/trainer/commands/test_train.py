@@ -77,7 +77,7 @@ def test_given_validation_photos_are_used_as_they_are(
 
 
 def test_frozen_backbone_from_a_weights_file(drawn: Path, tmp_path: Path) -> None:
-    """Feature extraction: features are computed once and a head is fitted to them."""
+    """For feature extraction, features are computed once, and a head is fitted to them."""
     import keras
 
     network = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(96, 96, 3))
@@ -93,7 +93,7 @@ def test_frozen_backbone_from_a_weights_file(drawn: Path, tmp_path: Path) -> Non
 def test_a_model_goes_on_from_an_earlier_one(
     drawn: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With its head if the classes are the same, otherwise only with its backbone."""
+    """The head is kept if the classes are the same; otherwise, only the backbone is kept."""
     import keras
 
     old, still = tiny_model / "model.keras", ("--learning-rate", "1e-12", "--epochs", 1, "--batch-norm", "frozen")
@@ -166,7 +166,7 @@ def test_names_that_are_not_utf8_pipes_and_loops_are_no_trouble(
 def test_a_folder_one_level_too_high_is_warned_of(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It is an error if the folders are named like the splits of a data set."""
+    """The warning becomes an error if the folders are named like the splits of a data set."""
     for name in ("summer", "winter"):
         shutil.copytree(drawn, tmp_path / "data" / name)
     assert train(tmp_path / "data", tmp_path / "model") == 0
@@ -183,14 +183,14 @@ def test_vertex_ai_says_where_the_model_goes(drawn: Path, tmp_path: Path, monkey
     assert model_dir.read(tmp_path / "vertex/model").info.labels == ("dress", "hat", "shoes")
 
 
-def test_a_finished_run_is_not_gone_on_with(
+def test_a_finished_run_is_not_resumed(
     drawn: Path,
     tmp_path: Path,
     contents: Contents,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same command with --resume again, as when a job is restarted after its machine was lost."""
+    """The same command runs again with --resume, as if a job were restarted after the loss of its machine."""
     assert train(drawn, tmp_path / "model", "--resume") == 0
     before = contents(tmp_path)
     shutil.copytree(tmp_path / "model", tmp_path / "kept")
@@ -214,7 +214,7 @@ def test_a_finished_run_is_not_gone_on_with(
 def test_a_finished_run_on_photos_that_were_changed_since_is_another(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], held_out: bool
 ) -> None:
-    """Under the same names, either training or validation photos."""
+    """Either a training photo or a validation photo changes and keeps its name."""
     data, validation = shutil.copytree(drawn, tmp_path / "data"), shutil.copytree(drawn, tmp_path / "validation")
     flags = ["--validation-data", validation, "--resume"]
     assert train(data, tmp_path / "model", *flags) == 0
@@ -232,7 +232,7 @@ def test_a_finished_run_on_photos_that_were_changed_since_is_another(
     assert "another run (different photos, labels or validation data)" in capfd.readouterr().err
 
 
-def test_an_interrupted_run_is_gone_on_with_on_the_same_photos_and_the_same_split_only(
+def test_an_interrupted_run_is_resumed_only_on_the_same_photos_and_split(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uris = [(str(file), file.parent.name) for file in sorted(drawn.rglob("*.jpg"))]
@@ -267,7 +267,7 @@ def test_an_interrupted_run_is_gone_on_with_on_the_same_photos_and_the_same_spli
     assert go_on() == 0
 
 
-def test_photos_to_test_on_are_measured_once_the_model_is_done(
+def test_test_photos_are_measured_once_the_model_is_done(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data, test = Path(shutil.copytree(drawn, tmp_path / "data")), tmp_path / "test"
@@ -320,10 +320,10 @@ def test_parts_of_the_data_are_held_out_to_validate_and_to_test_on(
 
 
 @pytest.mark.parametrize("pretrained", [False, True])
-def test_a_refitted_model_has_learnt_from_the_photos_that_validated_too(
+def test_a_refitted_model_has_learned_from_the_validation_photos_too(
     drawn: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrained: bool
 ) -> None:
-    """It is fitted up to the best epoch; its metrics are those of the first fit."""
+    """The second fit ends with the best epoch of the first fit; the metrics are those of the first fit."""
     from trainer.fitting import loop
 
     seen, run = [], loop.Fitting.run
@@ -370,7 +370,7 @@ def test_a_failed_gate_keeps_report_and_checkpoints(
     assert not kept.exists()
 
 
-def test_a_gate_about_a_class_that_does_not_validate_fails(
+def test_a_gate_about_a_class_without_validation_photos_fails(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "held-out").mkdir()
@@ -380,7 +380,7 @@ def test_a_gate_about_a_class_that_does_not_validate_fails(
     assert "macro_recall cannot be measured (no photos of 'dress', 'shoes')" in capfd.readouterr().err
 
 
-def test_a_learning_rate_beyond_measure_gives_no_model(
+def test_a_learning_rate_that_is_too_high_gives_no_model(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert train(drawn, tmp_path / "model", "--learning-rate", 1e3, "--backbone", "pixels") == 1
@@ -483,9 +483,9 @@ BAD_USE = {
     "an output where nobody may write": (lambda d: ["--model-dir", "/proc/new/model"], "/proc/new/model cannot be"),
     "another program's model.json": (lambda d: ["--model-dir", d / "foreign"], "is not a model directory"),
     "an empty path": (lambda d: ["--model-dir", ""], "argument --model-dir: the path is empty"),
-    "no number": (lambda d: ["--epochs", "abc"], "argument --epochs: 'abc' is not an integer from 1 to 2147483647"),
-    "all dropped": (lambda d: ["--dropout", "1"], "'1' is not a number of at least 0 and below 1"),
-    "a batch beyond measure": (lambda d: ["--batch-size", "9" * 20], "is not an integer from 1 to 2147483647"),
+    "not a number": (lambda d: ["--epochs", "abc"], "argument --epochs: 'abc' is not an integer from 1 to 2147483647"),
+    "a dropout rate of one": (lambda d: ["--dropout", "1"], "'1' is not a number of at least 0 and below 1"),
+    "a batch size that is too large": (lambda d: ["--batch-size", "9" * 20], "is not an integer from 1 to 2147483647"),
     "unknown flag": (lambda d: ["--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
     "an output that is something else": (lambda d: ["--model-dir", d / "other"], "is not a model directory"),
     "an output that is a file": (lambda d: ["--model-dir", d / "other/a/0.png"], "is a file"),
@@ -590,7 +590,7 @@ def test_golden_images_are_those_whose_label_is_clear(drawn: Path, monkeypatch: 
     monkeypatch.setattr(golden, "GOLDEN_IMAGES", 2)
     for names, expected in (
         (("clear", "tie", "near", "other"), [0, 3]),
-        (("clear", "other", "other", "tie"), [0, 2]),  # one of each class
+        (("clear", "other", "other", "tie"), [0, 2]),  # one image of each class
         (("tie", "near", "tie", "other"), [1, 3]),
     ):
         said = np.array([rows[name] for name in names])
@@ -704,10 +704,10 @@ def rank(epoch: dict[str, float]) -> tuple[float, float]:
     return epoch["val_accuracy"], -epoch["val_loss"]
 
 
-def test_what_an_interrupted_run_left_outlives_one_that_fails(
+def test_checkpoints_of_an_interrupted_run_outlive_a_run_that_fails(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For example a run that starts while the network is down."""
+    """For example, the network may be down when the second run starts."""
     from catalogue.cli.errors import UserError
 
     kept = tmp_path / "checkpoints-model"

@@ -90,7 +90,7 @@ def test_augmentation_is_a_set_that_flags_refine() -> None:
     assert (refined.flip, refined.zoom, refined.rotation) == (False, 0, DEFAULT.rotation)
 
 
-def test_result_settings_says_all_of_it_and_nothing_else() -> None:
+def test_result_settings_hold_all_that_affects_the_result_and_nothing_else() -> None:
     def said(*words: str) -> dict:
         return config(*words).result_settings
 

@@ -47,7 +47,7 @@ def features(clothing: Path, keras_home: Path) -> Features:
 
 
 def saved_again(file: Path, quality: int) -> bytes:
-    """Return a photo encoded as another JPEG."""
+    """Return a photo encoded as a JPEG again, with another quality."""
     data = io.BytesIO()
     Image.open(file).convert("RGB").save(data, "JPEG", quality=quality)
     return data.getvalue()

@@ -53,7 +53,7 @@ def test_classes_that_make_no_sense() -> None:
         check_sides(Sides((Example("x.jpg", "train"), Example("y.jpg", "Validation"))))
 
 
-def test_one_class_that_is_nearly_all_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+def test_one_class_that_is_nearly_all_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     photos = encoded(["hat"] * 198 + ["shoes"] * 2)
     validates = np.zeros(200, bool)
     validates[[0, 1, 2, 3, 4, 5, 6, 7, 8, 199]] = True
@@ -65,7 +65,7 @@ def test_one_class_that_is_nearly_all_is_said(capfd: pytest.CaptureFixture[str])
     assert "shoes           1           1" in shown
 
 
-def test_few_photos_to_validate_on_are_said(capfd: pytest.CaptureFixture[str]) -> None:
+def test_few_photos_to_validate_on_are_reported(capfd: pytest.CaptureFixture[str]) -> None:
     photos = encoded(["hat", "shoes"] * 50)
     validates = np.arange(100) < 9
     checks.report_classes(photos, split_of(validates), ["hat", "shoes"])

@@ -19,7 +19,7 @@ def test_photos_that_were_saved_again_are_found_and_no_others(features: Features
     assert all(found.groups[row] == found.groups[len(features.files) + number] for number, row in enumerate(again))
 
 
-def test_where_most_photos_resemble_each_other_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_most_photos_resemble_each_other_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     chance = np.random.default_rng(0)
     alike = np.repeat(chance.normal(size=(50, 20)), 2, axis=0) + chance.normal(size=(100, 20)) / 100
     assert len(near_duplicates(alike).pairs) == 0

@@ -3,7 +3,7 @@ from __future__ import annotations
 from trainer.data.groups import components
 
 
-def test_what_is_linked_by_way_of_others_belongs_together() -> None:
+def test_rows_that_are_linked_through_others_are_one_group() -> None:
     found = components(6, [(0, 3), (4, 3), (5, 1)]).tolist()
     assert found[0] == found[3] == found[4]
     assert found[1] == found[5]

@@ -37,7 +37,7 @@ def test_reads_pictures_and_labels(tmp_path: Path, suffix: str, pack: type) -> N
     np.testing.assert_array_equal(idx.pixels(f"{file}#3"), IMAGES[3])
 
 
-def test_a_picture_goes_the_way_of_all_images() -> None:
+def test_a_picture_is_read_like_any_other_image() -> None:
     square = IMAGES[0, :10]
     image = read_image(idx.as_bmp(square), ImageSpec(10))
     np.testing.assert_array_equal(image, np.repeat(square[..., np.newaxis], 3, axis=2))
@@ -60,7 +60,7 @@ def test_files_cut_short_or_swapped_are_refused(tmp_path: Path, images: bytes, l
         idx.read_labeled(write(tmp_path, images, labels))
 
 
-def test_a_missing_file_of_labels_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_of_labels_is_reported(tmp_path: Path) -> None:
     file = write(tmp_path, packed(IMAGES), packed(LABELS))
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     with pytest.raises(UserError, match="train-labels-idx1-ubyte is missing: put the label file beside"):

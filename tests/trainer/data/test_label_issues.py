@@ -15,7 +15,7 @@ from trainer.data.label_issues import COLUMNS, as_csv, find_label_issues
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_labels_that_were_swapped_are_among_the_most_suspicious(features: Features, seed: int) -> None:
-    """If 3 % are swapped, four fifths of them are among the 6 % most suspicious photos."""
+    """If 3 % of the labels are wrong, four fifths of those photos are among the 6 % most suspicious."""
     chance, count, classes = np.random.default_rng(seed), len(features.files), features.labels.max() + 1
     swapped = chance.choice(count, round(0.03 * count), replace=False)
     truth = features.labels.copy()
@@ -51,7 +51,7 @@ def test_a_name_that_ends_with_a_space_does_not_drop_its_neighbor(tmp_path: Path
 
 
 def test_more_features_than_photos_are_regressed_by_a_smaller_matrix() -> None:
-    """The scores are the same. There may be a hundred thousand features, for example pixels."""
+    """The scores equal those of the plain regression. There may be a hundred thousand features, such as pixels."""
     chance, truth = np.random.default_rng(0), np.arange(60) % 3
     values = chance.normal(size=(60, 100)).astype(np.float32)
     found = label_issues._out_of_fold(values, truth, 3)

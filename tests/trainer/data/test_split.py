@@ -52,7 +52,7 @@ def test_a_class_needs_two_different_photos(content: list[str], words: str) -> N
 
 
 def test_a_small_class_gives_about_its_tenth_too() -> None:
-    """Pure chance gave 0 to 8 for classes of 30."""
+    """Pure chance gave 0 to 8 validation photos for classes of 30."""
     for seed in range(30):
         labels = [name for name in "abc" for _ in range(30)]
         mask = split_by_content(labels, hashes(90, seed), 0.1)
@@ -60,7 +60,7 @@ def test_a_small_class_gives_about_its_tenth_too() -> None:
 
 
 def test_groups_never_fall_on_both_sides() -> None:
-    """Groups may have any labels, and each class still contributes its share."""
+    """Groups may have mixed labels; each class still contributes its share."""
     chance = np.random.default_rng(3)
     for seed in range(10):
         labels, groups = ["a", "b"] * 100, np.arange(200)

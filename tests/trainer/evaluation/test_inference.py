@@ -11,7 +11,7 @@ from trainer.evaluation import inference
 
 
 def test_every_photo_gets_its_own_row(drawn: Path, tmp_path: Path) -> None:
-    """Mean pixels stand in for a model; there are more photos than a batch holds, and some are broken."""
+    """Mean colors stand in for the output of a model; there are more photos than a batch holds, and some are broken."""
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     good = [Example(str(file), file.parent.name) for file in sorted(drawn.rglob("*.jpg"))] * 2
     broken = Example(str(tmp_path / "broken.jpg"), "hat")

@@ -57,7 +57,7 @@ def test_top_5_of_many_classes() -> None:
 
 @pytest.mark.parametrize(("hits", "count"), [(1, 10), (8, 10), (315, 341), (999, 1000)])
 def test_wilson_intervals(hits: int, count: int) -> None:
-    """The measured share is 1.96 standard deviations of each bound away from that bound."""
+    """Each bound is 1.96 standard deviations, computed for that bound, away from the measured share."""
     for end, sign in zip(metrics.wilson_interval(hits, count), (1, -1), strict=True):
         assert hits / count - end == pytest.approx(sign * 1.959964 * np.sqrt(end * (1 - end) / count), abs=1e-9)
     assert metrics.wilson_interval(0, 10)[0] == pytest.approx(0)
@@ -99,7 +99,7 @@ def test_two_models_are_compared_photo_by_photo() -> None:
     assert found["per_class"] == {"a": {"fixed": 1, "broken": 0}, "b": {"fixed": 1, "broken": 1}}
 
 
-def test_a_label_as_likely_as_others_is_not_among_the_first_for_it() -> None:
+def test_labels_that_are_equally_likely_are_ranked_in_order() -> None:
     probabilities = np.zeros((3, 9))
     probabilities[:, 0] = 1
     truth = np.array([0, 4, 8])
@@ -109,7 +109,7 @@ def test_a_label_as_likely_as_others_is_not_among_the_first_for_it() -> None:
 
 
 def test_the_calibration_of_few_photos_is_measured_on_those_that_the_temperature_has_not_seen() -> None:
-    """Measured on the photos that it was fitted to, it looks better than on new ones."""
+    """On the photos that the temperature was fitted to, the calibration looks better than on new photos."""
     chance, seen, cross_fitted, fresh = np.random.default_rng(1), [], [], []
     for _ in range(60):
         logits = chance.normal(0, 1.5, (1_040, 3))

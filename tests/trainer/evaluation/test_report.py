@@ -17,7 +17,7 @@ EMPTY = ("meta", "img", "br", "rect", "polyline", "line")
 
 
 class Checker(html.parser.HTMLParser):
-    """Parser that collects the resources a page loads, and checks that its elements are closed in order."""
+    """Parser that collects the resources and links of a page, and checks that elements are closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ def test_it_shows_the_pixels_of_every_view(tiny_model: Path, drawn: Path) -> Non
     paths = [str(drawn / "hat/00.jpg"), str(drawn / "gone.jpg")]
     evaluated = Evaluated("photos", paths, np.full(2, -1), np.array([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0]]), unreadable=0)
     section = evaluation_page(info, {}, evaluated).split("<h2>As the network sees them")[1].split("<h2>")[0]
-    assert section.count("<figure") == 3  # the photo and its two views; none of the missing photo
+    assert section.count("<figure") == 3  # the photo and its two views; no figure for the missing photo
     assert section.index("view: crop") < section.index("view: pad")
 
 

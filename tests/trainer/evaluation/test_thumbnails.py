@@ -11,7 +11,7 @@ from trainer.evaluation.thumbnails import as_network_input
 
 
 def test_views_are_the_pixels_that_the_network_takes(tmp_path: Path) -> None:
-    """A wide red picture: its ends are cropped, or white is padded above and below."""
+    """The picture is wide and red: its ends are cropped, or it is padded with white above and below."""
     path = tmp_path / "wide.png"
     Image.new("RGB", (64, 32), (255, 0, 0)).save(path)
     crop, pad = (

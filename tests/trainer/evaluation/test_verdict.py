@@ -14,7 +14,7 @@ LABELS = ("a", "b", "c")
 
 
 def last_sentence(model: Path, right: int) -> str:
-    """The verdict on 16 photos, 6 of them of one class, of which the first `right` are predicted correctly."""
+    """Return the last sentence of the verdict if the first `right` of 16 photos are predicted correctly."""
     truth = np.array([0] * 6 + [1] * 5 + [2] * 5)
     predicted = np.where(np.arange(16) < right, truth, (truth + 1) % 3)
     info = dataclasses.replace(model_dir.read(model).info, metrics=measure(truth, np.eye(3)[predicted], LABELS))

@@ -9,7 +9,7 @@ from trainer.export import writing
 
 
 def edit(path: Path, sign: bool = False, **changes: object) -> None:
-    """Edit ``model.json`` as a person would or, with `sign`, as another version would, which updates the checksum."""
+    """Edit ``model.json``; with `sign`, also update its checksum, as another version of the program would."""
     content = json.loads((path / "model.json").read_text()) | changes
     if sign:
         content.pop("checksum")

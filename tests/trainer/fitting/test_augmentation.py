@@ -66,7 +66,7 @@ def test_moves_go_where_they_say() -> None:
 
 
 def test_photos_are_turned_by_quarters_and_upside_down(photo: np.ndarray) -> None:
-    """Pixel by pixel, without resampling."""
+    """The pixels are moved without resampling."""
     turns = Augmentation(quarter_turns=True)
     found = [varied(photo, turns, one(turn=(quarter + 0.5) / 4)) for quarter in range(4)]
     expected = [np.rot90(photo, quarter) for quarter in range(4)]

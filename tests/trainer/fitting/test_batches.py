@@ -74,7 +74,7 @@ def test_stacking_and_resuming_change_no_batch(devices: Any, first_step: int) ->
 
 @pytest.mark.parametrize("batch_size", [1, 8, 32])
 def test_balanced_classes_count_the_same_in_an_epoch(devices: Any, batch_size: int) -> None:
-    """Even if most batches have no example of the rare class."""
+    """This holds even if most batches have no example of the rare class."""
     truth = np.array([0] * 190 + [1] * 10)
     task = numbered(200, truth=truth, training=np.arange(200), classes=2, batch_size=batch_size)
     made = Batches(task, dataclasses.replace(STAGE, class_weights="balanced"), devices, at_once=1)

@@ -50,7 +50,7 @@ def test_what_a_killed_process_left_half_written_is_no_obstacle(tmp_path: Path) 
     checkpoints.opened(str(tmp_path), RUN, resume=False, seconds=0)
 
 
-def test_another_run_is_not_gone_on_with(folder: str) -> None:
+def test_another_run_is_not_resumed(folder: str) -> None:
     checkpoints.opened(folder, RUN, resume=False, seconds=0).save("head", ARRAYS, {})
     with pytest.raises(UserError, match=r"belong to another run \(--epochs 3, now 4\)"):
         checkpoints.opened(folder, {**RUN, "main": {"epochs": 4}}, resume=True, seconds=0)
@@ -77,12 +77,12 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         assert (folder / name).read_text() == "precious"
 
 
-def test_a_place_where_nobody_may_write_is_said() -> None:
+def test_a_place_where_nobody_may_write_is_reported() -> None:
     with pytest.raises(UserError, match="the checkpoint folder /proc/kept cannot be read or written"):
         checkpoints.opened("/proc/kept", RUN, resume=False, seconds=0)
 
 
-def test_only_what_is_of_checkpoints_is_removed(folder: str) -> None:
+def test_only_files_of_checkpoints_are_removed(folder: str) -> None:
     kept = checkpoints.opened(folder, RUN, resume=False, seconds=0)
     kept.save("network", ARRAYS, {})
     storage.write_text(f"{folder}/notes.txt", "precious")  # written in the meantime
@@ -90,7 +90,7 @@ def test_only_what_is_of_checkpoints_is_removed(folder: str) -> None:
     assert [file.location for file in storage.list_files(folder)] == [f"{folder}/notes.txt"]
 
 
-def test_those_of_another_run_are_left_alone(folder: str) -> None:
+def test_checkpoints_of_another_run_are_left_alone(folder: str) -> None:
     checkpoints.opened(folder, RUN, resume=False, seconds=0).save("network", ARRAYS, {})
     checkpoints.remove_those_of(folder, {**RUN, "seed": 2})
     assert checkpoints.opened(folder, RUN, resume=True, seconds=0).load("network") is not None
@@ -99,7 +99,7 @@ def test_those_of_another_run_are_left_alone(folder: str) -> None:
     checkpoints.remove_those_of(folder, RUN)  # not an error if nothing is there
 
 
-def test_they_are_due_after_a_while_and_go_in_the_end(folder: str) -> None:
+def test_checkpoints_are_due_after_a_while_and_removed_in_the_end(folder: str) -> None:
     assert checkpoints.opened(folder, RUN, resume=False, seconds=0).due()
     assert not checkpoints.opened(folder, RUN, resume=False, seconds=60).due()
     assert not checkpoints.Checkpoints(None, 0).due()

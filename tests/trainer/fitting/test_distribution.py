@@ -16,7 +16,7 @@ from trainer.fitting.distribution import Devices
 
 
 class Strategy:
-    """The parts of a strategy that counting needs."""
+    """Stand-in for a `tf.distribute` strategy, with only its number of replicas."""
 
     def __init__(self, replicas: int) -> None:
         self.num_replicas_in_sync = replicas
@@ -70,13 +70,13 @@ def test_numbers_the_workers_of_a_cluster(
         '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
     ],
 )
-def test_a_cluster_that_cannot_be_used_is_said(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_cannot_be_used_is_reported(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UserError, match="TF_CONFIG is invalid"):
         distribution.find()
 
 
-def test_the_chief_has_the_last_word() -> None:
+def test_values_are_those_of_the_chief() -> None:
     devices = distribution.find()
     arrays = [np.arange(3.0, dtype=np.float32), np.array([2**31 + 1], np.uint32)]
     for array, shared in zip(arrays, devices.from_chief(arrays), strict=True):
@@ -98,12 +98,12 @@ def test_precision_is_half_on_gpus_only() -> None:
     assert precision.dtype_policy("mixed_bfloat16", 0) == "mixed_bfloat16"
 
 
-def test_what_is_frozen_is_in_bfloat16_on_one_processor_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_layers_are_in_bfloat16_on_one_processor_that_supports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = Devices(Strategy(1)), Devices(Strategy(2))  # type: ignore[arg-type]
     monkeypatch.setattr(bfloat16, "is_native", lambda: True)
     assert precision.frozen_in_bfloat16("auto", one)
     assert not precision.frozen_in_bfloat16("float32", one)
-    assert not precision.frozen_in_bfloat16("mixed_bfloat16", one)  # the whole network already is
+    assert not precision.frozen_in_bfloat16("mixed_bfloat16", one)  # the whole network is in bfloat16 already
     assert not precision.frozen_in_bfloat16("auto", two)
     assert not precision.frozen_in_bfloat16("auto", dataclasses.replace(one, gpus=1))
     monkeypatch.setattr(bfloat16, "is_native", lambda: False)

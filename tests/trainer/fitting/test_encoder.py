@@ -28,7 +28,7 @@ needs_bfloat16 = pytest.mark.skipif(not bfloat16.is_native(), reason="this proce
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Network]:
-    """Networks with the same weights, one per cut. The cut at 8 × 8 maps represents any layer in between."""
+    """Networks with the same weights, cut after the backbone, inside it (at 8 × 8 maps), and before it."""
     import keras
 
     made = {}
@@ -43,7 +43,7 @@ def networks() -> dict[str, Network]:
 
 @pytest.fixture
 def examples(drawn: Path, tmp_path: Path) -> list[Example]:
-    """36 pictures and a broken one."""
+    """36 pictures and a broken file."""
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     found = find_examples(str(drawn))
     return [*found[:10], Example(str(tmp_path / "broken.jpg"), "hat"), *found[10:]]
@@ -60,7 +60,7 @@ def images(examples: list[Example]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fine_tune", ["none", "inside", "all"])
-def test_keeps_what_is_at_the_cut_row_by_row(
+def test_activations_at_the_cut_are_kept_row_by_row(
     fine_tune: str, networks: dict[str, Network], examples: list[Example], tmp_path: Path
 ) -> None:
     network = networks[fine_tune]
@@ -102,7 +102,7 @@ def off_by(found: Any, expected: np.ndarray) -> np.ndarray:
 
 @needs_bfloat16
 @pytest.mark.parametrize("fine_tune", ["none", "inside", "all"])
-def test_in_bfloat16_all_but_what_is_encoded_exactly(
+def test_all_rows_are_in_bfloat16_except_those_encoded_exactly(
     fine_tune: str, networks: dict[str, Network], examples: list[Example], tmp_path: Path
 ) -> None:
     network = networks[fine_tune]
@@ -179,7 +179,7 @@ def test_goes_on_where_it_was_interrupted(
             encoded = broken.encode(examples, with_features=True)
         else:
             copies = broken.copies(expected, rows, DEFAULT, 2, seed=0)
-    assert counts == [37 - 16, 18 - 16]  # two whole batches were complete
+    assert counts == [37 - 16, 18 - 16]  # two batches were complete
     assert encoded is not None
     assert encoded.examples == expected.examples
     assert encoded.content_hashes == expected.content_hashes
@@ -208,7 +208,7 @@ def test_half_floats_do_not_overflow() -> None:
     np.testing.assert_array_equal(values, np.array([[[[65504, -65504, 0.5]]]], np.float16))
 
 
-def test_a_disk_without_room_is_said(
+def test_a_disk_without_room_is_reported(
     networks: dict[str, Network], examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))

@@ -25,7 +25,7 @@ def scalars(folder: Path) -> dict[tuple[str, int], float]:
 
 
 def test_event_files_have_the_curves_of_each_stage(tmp_path: Path) -> None:
-    """They can be read while the run is in progress."""
+    """The files can be read while the run is in progress."""
     with events.written(f"{tmp_path}/") as write:
         write("head", 1, {"loss": 2.0, "accuracy": 0.25, "val_loss": 3.0, "val_accuracy": 0.5})
         write("head", 2, {"loss": 1.0, "accuracy": 0.75, "val_loss": 2.5, "val_accuracy": 0.625})

@@ -46,7 +46,7 @@ def normalising() -> Any:
 
 
 def halved(policy: str = "mixed_float16") -> Any:
-    """Build a hidden layer with a precision policy, and float32 logits."""
+    """Build a model with a hidden layer of the given precision policy, and float32 logits."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -90,7 +90,7 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_learns_and_reports_what_keras_reports(devices: Any, name: str) -> None:
-    """Optimizers, cross-entropy and accuracy are those of Keras: an epoch of its `fit` in the same order agrees."""
+    """Optimizers, cross-entropy and accuracy agree with those of an epoch of Keras's `fit` on the same batches."""
     import keras
 
     options, theirs_options = OPTIMIZERS[name]
@@ -157,15 +157,15 @@ def test_the_same_seed_gives_the_same_weights(devices: Any) -> None:
     assert not np.array_equal(results[0], results[2])
 
 
-def test_divergence_is_said(devices: Any) -> None:
+def test_divergence_is_reported(devices: Any) -> None:
     task = separable()
     task.source.values[:20] = np.nan  # type: ignore[attr-defined]
     with pytest.raises(CommandFailed, match="lower --learning-rate"):
         fit(head(), task, STAGE, devices)
 
 
-def test_the_epoch_that_runs_is_watched(devices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The accuracy shown in the middle of an epoch is close to its final value."""
+def test_the_progress_of_an_epoch_is_shown(devices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accuracy shown in the middle of an epoch is close to the accuracy of the whole epoch."""
     notes: list[str] = []
     monkeypatch.setattr("trainer.fitting.loop.Progress.advance", lambda self, steps, note="": notes.append(note))
     fitted = fit(head(), separable(4000), Stage(epochs=2, learning_rate=0.01), devices)
@@ -214,7 +214,7 @@ def test_a_rare_class_is_found_more_often_with_balanced_weights(devices: Any) ->
 
 
 def test_the_moving_average_takes_the_place_of_the_weights(devices: Any) -> None:
-    """A decay of zero keeps only the last weights; a high one smooths the jumps of too high a learning rate."""
+    """A high decay smooths the jumps that too high a learning rate causes; with a decay of zero, they remain."""
     task, jumpy = separable(), Stage(epochs=12, learning_rate=2.0)
     plain = fit(head(), task, jumpy, devices)
     smooth = fit(head(), task, dataclasses.replace(jumpy, ema=0.95), devices)
@@ -222,7 +222,7 @@ def test_the_moving_average_takes_the_place_of_the_weights(devices: Any) -> None
 
 
 def test_the_statistics_of_normalisation_are_averaged_with_the_weights(devices: Any) -> None:
-    """Averaged weights need averaged statistics: the last ones do not fit, because both jump."""
+    """Averaged weights need averaged statistics: the latest statistics fit only the latest weights."""
     model = normalising()
     fitting_ = Fitting("test", model, separable(), dataclasses.replace(STAGE, ema=0.999, epochs=3), devices, NONE)
     fitting_.run()
@@ -234,7 +234,7 @@ def test_the_statistics_of_normalisation_are_averaged_with_the_weights(devices: 
 
 
 def test_goes_on_from_the_end_of_an_epoch_that_was_not_measured(devices: Any, tmp_path: Path) -> None:
-    """Killed during validation, after the last step was saved."""
+    """The run is killed during validation, after the last step was saved."""
     whole = fit(head(), separable(), STAGE, devices)
     kept = Checkpoints(str(tmp_path), seconds=0)
     killed = Fitting("test", head(), separable(), STAGE, devices, kept)
@@ -259,7 +259,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("after", [1, 8, 13])
 def test_goes_on_where_it_was_interrupted(devices: Any, tmp_path: Path, after: int) -> None:
-    """Killed in the middle of the first epoch, of a later one, and at the end of one; dropout etc. resume as well."""
+    """The run is killed at various steps. The states of dropout, mixup, averages and optimizer are resumed, too."""
     stage = Stage(9, 0.05, warmup_epochs=1, decay="cosine", weight_decay=0.1, mixup=0.3, ema=0.9, label_smoothing=0.1)
     whole = fit(head(dropout=0.3), separable(), stage, devices)
     kept = Checkpoints(str(tmp_path), seconds=0)
@@ -283,16 +283,17 @@ def test_goes_on_where_it_was_interrupted(devices: Any, tmp_path: Path, after: i
 
 
 def test_batches_of_any_shape_run_through_one_graph(devices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Graphs for other shapes round differently, so a resumed run, which meets them in another order, would differ."""
+    """A graph per shape would round differently, and a resumed run, whose stacks have other shapes, would differ."""
     traced = []
     inputs = fitting.batches.inputs
     monkeypatch.setattr(fitting.batches, "inputs", lambda *arguments: traced.append(1) or inputs(*arguments))
     monkeypatch.setattr(fitting, "_MOST_STEPS", 4)
-    fit(head(), separable(), Stage(epochs=2, learning_rate=0.05), devices)  # 4, 4, 1 and a partial batch
+    # An epoch has nine full batches, in stacks of 4, 4 and 1, and a partial batch.
+    fit(head(), separable(), Stage(epochs=2, learning_rate=0.05), devices)
     assert len(traced) == 1
 
 
-def test_what_is_done_is_not_done_again(devices: Any, tmp_path: Path) -> None:
+def test_a_finished_stage_is_not_repeated(devices: Any, tmp_path: Path) -> None:
     kept = Checkpoints(str(tmp_path), seconds=1e9)
     first = fit(head(), separable(), STAGE, devices, kept)
     again = Fitting("test", head(), separable(), STAGE, devices, kept)
@@ -330,7 +331,7 @@ assert fitted.epochs[-1]["val_accuracy"] > 0.9, fitted
 
 
 def test_two_devices_give_the_losses_of_one(repository: Path) -> None:
-    """Even if a batch is not divisible by two: 161 rows in batches of 16."""
+    """The last batch is not divisible by two: there are 161 rows in batches of 16."""
     losses = []
     for count in (1, 2):
         code = ON_DEVICES.format(tests=str(Path(__file__).parent), repository=str(repository), count=count)

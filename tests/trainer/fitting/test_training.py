@@ -45,8 +45,8 @@ def arrays(model: Any) -> list[np.ndarray]:
     return [variable.numpy() for variable in model.variables]
 
 
-def test_what_is_frozen_stays_and_what_is_not_does_not(drawn: Path, tmp_path: Path, weights: str) -> None:
-    """Above the cut everything is fitted, after the head alone; below it nothing changes."""
+def test_layers_below_the_cut_stay_and_layers_above_it_change(drawn: Path, tmp_path: Path, weights: str) -> None:
+    """First the head is fitted, then everything above the cut. Nothing below the cut changes."""
     import keras
 
     keras.backend.clear_session()
@@ -69,7 +69,7 @@ def test_what_is_frozen_stays_and_what_is_not_does_not(drawn: Path, tmp_path: Pa
 
 
 @pytest.mark.skipif(not bfloat16.is_native(), reason="this processor has no instructions for bfloat16")
-def test_what_validates_is_not_in_bfloat16(drawn: Path, tmp_path: Path, weights: str) -> None:
+def test_validation_photos_are_not_encoded_in_bfloat16(drawn: Path, tmp_path: Path, weights: str) -> None:
     found = {}
     for precision in ("float32", "auto"):
         more = ("--weights", weights, "--precision", precision)
@@ -82,7 +82,7 @@ def test_what_validates_is_not_in_bfloat16(drawn: Path, tmp_path: Path, weights:
 
 
 @pytest.mark.skipif(not bfloat16.is_native(), reason="this processor has no instructions for bfloat16")
-def test_nor_where_a_machine_without_it_goes_on(
+def test_validation_photos_are_not_in_bfloat16_if_a_machine_without_it_resumes(
     drawn: Path, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = find_examples(str(drawn))
@@ -102,7 +102,7 @@ def test_nor_where_a_machine_without_it_goes_on(
 
 
 def test_fitting_again_begins_anew(drawn: Path, tmp_path: Path) -> None:
-    """`sweep` relies on it: a second fit gives the same result, and other options give another."""
+    """`sweep` relies on this: a second fit gives the same result, and a fit with other options gives another result."""
     run = job(drawn, tmp_path / "scratch", "--epochs", "2")
     prepared = training.prepare(run, find_examples(str(drawn)), [])
     first = training.fit(run, prepared)

@@ -19,8 +19,8 @@ def test_every_network_of_keras_applications_is_known() -> None:
     assert len(names) >= 38
 
 
-# One network for each kind of preprocessing: to [-1, 1], channels swapped and means subtracted, scaled by mean and
-# standard deviation, inside the network, none.
+# One network for each kind of preprocessing: scaled to [-1, 1]; channels swapped and means subtracted; scaled by mean
+# and standard deviation; inside the network; none.
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "DenseNet121", "EfficientNetB0", "MobileNetV3Small"])
 def test_pixels_are_prepared_as_the_network_wants(name: str) -> None:
     import keras
@@ -57,7 +57,7 @@ def test_the_size_of_a_top_is_what_keras_builds_by_itself(name: str) -> None:
     ],
 )
 def test_is_cut_behind_a_layer(name: str, layer: str) -> None:
-    """The default cut is the obvious one; the lower and upper parts combine to the whole."""
+    """The layer is the default cut; the lower and upper parts combined equal the whole network."""
     import keras
 
     keras.backend.clear_session()
@@ -69,7 +69,7 @@ def test_is_cut_behind_a_layer(name: str, layer: str) -> None:
     np.testing.assert_allclose(upper(lower(images)), model(images), rtol=1e-4, atol=1e-5)
 
 
-def test_is_never_cut_where_something_goes_past() -> None:
+def test_is_never_cut_inside_a_residual_block() -> None:
     """A cut inside a residual block would separate the block's input from the addition that ends the block."""
     model = backbones.build("MobileNetV2", "none", 96)
     possible = list(cutting.cut_tensors(model))
@@ -113,7 +113,7 @@ def test_weights_of_a_file(tmp_path: object) -> None:
         ("InceptionV3", "none", 32, "InceptionV3 cannot be built for images of 32 × 32 pixels"),
     ],
 )
-def test_what_cannot_be_built_is_said_in_a_line(name: str, weights: str, size: int, words: str) -> None:
+def test_what_cannot_be_built_is_an_error_of_one_line(name: str, weights: str, size: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
         backbones.build(name, weights, size)
 

@@ -18,7 +18,7 @@ def backbone() -> Any:
 
 
 def logits(network: Network) -> np.ndarray:
-    """Compute logits in separate parts, as fitting does."""
+    """Compute logits with the frozen part and then the fitted part, as fitting does."""
     return network.fitted(network.lower(IMAGES) if network.lower else IMAGES).numpy()
 
 

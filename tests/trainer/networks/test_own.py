@@ -30,7 +30,7 @@ def test_pixels_are_scaled_or_not() -> None:
 
 
 def test_the_published_small_network_has_its_parameters() -> None:
-    """Three convolutions of 32, 64 and 128 filters on gray 28 × 28 pictures, computed by hand."""
+    """The numbers for three convolutions of 32, 64 and 128 filters on gray 28 × 28 pictures were computed by hand."""
     model = backbones.build("convolutional", "none", 28, "grayscale")
     assert model.count_params() == (9 * 1 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 128
     assert model.output_shape == (None, 3 * 3 * 128)

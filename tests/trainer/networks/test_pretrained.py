@@ -1,4 +1,4 @@
-"""Networks with their own tops. ImageNet weights for them are not available: random ones show that nothing is lost."""
+"""Networks with their own tops. Random weights stand in for ImageNet weights with tops, which are not available."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_names_are_distinct_and_labels_are_found_by_name_and_by_id(names: None) 
     assert classes.numbers_of(labels).tolist() == [7, 517, 999, -1, -1, -1, 6]
 
 
-def test_names_that_cannot_be_had_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_names_that_cannot_be_had_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("keras.src.applications.imagenet_utils.CLASS_INDEX", None)
     monkeypatch.setattr("keras.src.applications.imagenet_utils.CLASS_INDEX_PATH", "http://127.0.0.1:9/names.json")
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
@@ -114,7 +114,7 @@ def test_says_of_any_photos_what_keras_says(
 def test_photos_with_labels_of_imagenet_are_measured(
     names: None, network: tuple[Any, Path], drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """One of the three folders of drawn pictures is named like a class."""
+    """One of the three folders of drawn pictures is named like a class of ImageNet."""
     assert written(tmp_path / "model", network, drawn) == 0
     info = model_dir.read(tmp_path / "model").info
     assert info.data["validation_photos"] == info.metrics["examples"] == 12
@@ -146,7 +146,7 @@ def test_photos_with_labels_of_imagenet_are_measured(
         (["--weights", "none"], "or omit --weights none"),
     ],
 )
-def test_refuses_what_does_not_go_with_it(
+def test_flags_that_cannot_be_combined_with_it_are_refused(
     names: None, network: tuple[Any, Path], drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str],
     flags: list[str], says: str,
 ) -> None:  # fmt: skip
