@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from pathlib import Path
@@ -12,18 +11,8 @@ import pytest
 from catalogue import model_dir, storage
 from catalogue.cli.errors import UserError
 from catalogue.model_dir import ModelDirError
-from catalogue.model_dir.info import checksum
 from tests.conftest import ObjectStore
 from trainer.export import publishing
-
-
-def edit(path: Path, sign: bool = False, **changes: object) -> None:
-    """Edit ``model.json``; with `sign`, also update its checksum, as another version of the program would."""
-    content = json.loads((path / "model.json").read_text()) | changes
-    if sign:
-        content.pop("checksum")
-        content["checksum"] = checksum(content)
-    (path / "model.json").write_text(json.dumps(content))
 
 
 def test_a_model_is_put_back_if_the_new_one_cannot_be_moved(

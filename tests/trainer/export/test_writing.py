@@ -1,20 +1,10 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from catalogue import model_dir
-from catalogue.model_dir.info import checksum, model_id
+from catalogue.model_dir.info import model_id
 from trainer.export import writing
-
-
-def edit(path: Path, sign: bool = False, **changes: object) -> None:
-    """Edit ``model.json``; with `sign`, also update its checksum, as another version of the program would."""
-    content = json.loads((path / "model.json").read_text()) | changes
-    if sign:
-        content.pop("checksum")
-        content["checksum"] = checksum(content)
-    (path / "model.json").write_text(json.dumps(content))
 
 
 def test_the_id_changes_with_what_changes_a_prediction(tiny_model: Path) -> None:
