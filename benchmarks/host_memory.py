@@ -65,7 +65,7 @@ def few_photos(folder: Path) -> Path:
 
 
 def peak(folder: Path, network: str, photos: Path, *flags: str) -> dict[str, Any]:
-    """Run once. Return the peak bytes of all processes together, the bytes of each at the peak, and images per second."""
+    """Run once. Return the peak bytes of all processes together, the bytes of each at that peak, and the speed."""
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     words = ["classify", "--input", photos, "--model-dir", folder / network, "--output", run, *flags]

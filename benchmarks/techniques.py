@@ -89,7 +89,7 @@ def _augmented(layer: Any, images: np.ndarray) -> np.ndarray:
 
 
 def cutmix() -> None:
-    """Replace mixup with CutMix: paste a box of one photo's activations into those of another (Yun et al., ICCV 2019)."""
+    """Replace mixup with CutMix, which pastes a box of another photo's activations (Yun et al., ICCV 2019)."""
     import tensorflow as tf
 
     from trainer.fitting import batches
