@@ -1,5 +1,5 @@
-# One image for training, for launching runs and for their workers: on GPUs or CPUs, on Vertex AI, Kubernetes or any Beam
-# runner, and as the image of a Dataflow flex template.
+# One image for training, for launching runs and for the workers of runs: on GPUs or CPUs, on Vertex AI, Kubernetes or
+# any Beam runner, and as the image of a Dataflow flex template.
 #
 #   docker build --tag catalogue-classifier .
 #   docker build --build-arg EXTRAS=openvino --tag catalogue-classifier:cpu .      for CPUs, 4 GB smaller
@@ -7,7 +7,7 @@
 # The default entry point is a Beam worker. To train or to launch a run:
 #   docker run --entrypoint python catalogue-classifier -m trainer train --help
 
-# `boot` starts Beam's workers; it comes from the SDK image of the version pinned in constraints.txt.
+# Beam's `boot` starts workers. It comes from Beam's SDK image, in the version of Beam that constraints.txt pins.
 FROM apache/beam_python3.11_sdk:2.77.0 AS beam
 
 # Dataflow starts this program to launch a flex template.
@@ -29,7 +29,7 @@ COPY --from=beam /opt/apache/beam /opt/apache/beam
 COPY --from=launcher /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
 COPY --from=build /app/venv /app/venv
 COPY deploy/dataflow/launch.py /app/launch.py
-# Beam's `boot` asks pip which packages are installed, and must not install them again.
+# Beam's `boot` must use this environment, in which the packages are installed, and not create another environment.
 ENV PATH=/app/venv/bin:$PATH PYTHONUNBUFFERED=1 RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 \
     FLEX_TEMPLATE_PYTHON_PY_FILE=/app/launch.py
 USER 1000

@@ -15,7 +15,7 @@ help: ## list the targets
 
 install: $(VENV)/.base ## set up the environment in .venv
 
-demo: $(VENV)/.base ## draw pictures, train on them, classify a catalogue with a few broken files
+demo: $(VENV)/.base ## draw pictures, train on them, and classify a catalogue with a few broken files
 	rm -rf $(DEMO)
 	$(BIN)/python -m demo.draw $(DEMO)
 	$(BIN)/python -m trainer train --data $(DEMO)/photos --model-dir $(DEMO)/model --backbone small
@@ -27,7 +27,7 @@ docs: $(VENV)/.docs ## build the documentation site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "Documentation: build/site/index.html"
 
-screenshots: demo ## take the README's screenshots of the demo's reports (needs Chromium)
+screenshots: demo ## take the screenshots of the demo's reports for the README (needs Chromium)
 	$(BIN)/python -m docs.screenshots $(DEMO)
 
 test: $(VENV)/.dev $(SERVERS)/.done ## run the tests (about ten minutes on two cores)
@@ -74,7 +74,7 @@ BENCHMARKS := decode whole_line startup ceiling feature_pass half_precision slow
 bench: $(VENV)/.dev ## run the benchmarks; results and hardware are in docs/benchmarks.md
 	@bad=; for name in $(BENCHMARKS); do \
 		echo "benchmarks.$$name" >&2; $(BIN)/python -m benchmarks.$$name || bad="$$bad $$name"; \
-	done; test -z "$$bad" || { echo "failed, or limits not reached:$$bad" >&2; exit 1; }
+	done; test -z "$$bad" || { echo "failed, or limits not met:$$bad" >&2; exit 1; }
 
 clean: ## remove the environment and everything built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
@@ -93,7 +93,7 @@ $(VENV)/.dev: $(VENV)/.base
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Local gs:// and az:// servers for tests, which are skipped without Go or npm. (The s3:// server comes from PyPI.)
+# Local gs:// and az:// servers for tests; without Go or npm, these tests are skipped. The s3:// server is on PyPI.
 $(SERVERS)/.done: Makefile
 	@mkdir -p $(SERVERS)
 	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/$(SERVERS) go install github.com/fsouza/fake-gcs-server@v1.56.1; \
@@ -115,7 +115,7 @@ $(AIRFLOW)/.done: $(VENV)/.base
 	$(AIRFLOW)/bin/pip install --quiet --disable-pip-version-check 'apache-airflow==3.3.2'
 	@touch $@
 
-# Beam's boot program, which starts workers on the machines of an engine, and Prism, with the version in constraints.txt.
+# Beam's boot program, which starts workers on the machines of an engine, and Prism; versions as in constraints.txt.
 BEAM := github.com/apache/beam/sdks/v2
 $(ENGINES)/boot: constraints.txt
 	@mkdir -p $(ENGINES)

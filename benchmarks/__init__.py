@@ -1,1 +1,1 @@
-"""Benchmarks. Each module is a command whose last line of output is JSON; results are in docs/benchmarks.md."""
+"""Benchmarks: commands whose last line of output is JSON, and their helpers. Results are in docs/benchmarks.md."""

@@ -1,10 +1,9 @@
-"""Measure the overhead of ``classify``: images per second, against a ceiling measured in the same run.
+"""Measure the overhead of ``classify``: its images per second, relative to a ceiling measured in the same run.
 
-Each round measures, in turn: only reading and decoding photos, with one process per core; only classifying batches,
-with one process per core; and the whole command, from files to ``_SUCCESS``. Decoding and inference in sequence on the
-same cores would reach 1 / (1 / decoding + 1 / inference) images per second. Startup, which is the time of the command
-for a single photo, is excluded. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see
-CONTRIBUTING.md.
+Each round measures reading and decoding alone, with one process per core; inference alone, with one process per core;
+and the whole command, from the files to ``_SUCCESS``. The ceiling is the speed of decoding and inference in sequence on
+the same cores: 1 / (1 / decoding + 1 / inference) images per second. Startup, which is the time of the command for a
+single photo, is excluded. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ ENGINES = ("openvino", "tensorflow")
 
 
 class Alone:
-    """State of a process for decoding or classifying alone.
+    """State of a process that measures decoding alone and inference alone.
 
     Args:
         name: name of the engine.
         model: model directory.
-        files: photos, some of which are decoded for inference.
+        files: photos; the first of them are decoded as inputs of inference.
     """
 
     def __init__(self, name: str, model: Path, files: Sequence[Path]) -> None:
@@ -51,7 +50,7 @@ _alone: Alone
 
 
 def prepare(*arguments: Any) -> None:
-    """Initialize this process."""
+    """Initialize the state of this process."""
     global _alone
     _alone = Alone(*arguments)
 
@@ -62,14 +61,14 @@ def precision() -> str:
 
 
 def decode(files: Sequence[Path]) -> int:
-    """Read and decode photos. Return their number."""
+    """Read and decode photos. Return the number of photos."""
     for file in files:
         read_image(file.read_bytes(), _alone.spec)
     return len(files)
 
 
 def infer(files: Sequence[Path]) -> int:
-    """Classify about as many images as there are files, in batches. Return their number."""
+    """Classify images in batches, about as many as there are files. Return the number of images."""
     images = _alone.images
     for number in range(len(files) // BATCH):
         first = number * BATCH % len(images)
@@ -80,7 +79,7 @@ def infer(files: Sequence[Path]) -> int:
 def rate(
     work: Callable[[Sequence[Path]], int], files: Sequence[Path], processes: Sequence[ProcessPoolExecutor]
 ) -> float:
-    """Return the images per second of all processes together."""
+    """Run `work` in all processes at once, each with a part of the files. Return the total images per second."""
     start = time.perf_counter()
     parts = [files[number :: len(processes)] for number in range(len(processes))]
     done = [process.submit(work, part) for process, part in zip(processes, parts, strict=True)]

@@ -1,4 +1,4 @@
-"""Helpers of the benchmarks: paths of the real photos, catalogues made of them, and timed commands."""
+"""Helpers of the benchmarks: paths of the real photos, catalogues made of these photos, and timed commands."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ TRAINING, VALIDATION = (SHARED / "datasets/clothing" / name for name in ("train"
 def scratch() -> Iterator[Path]:
     """Create a temporary folder.
 
-    Its subfolder ``keras`` serves as ``KERAS_HOME``: Keras can write its settings there, and ``models`` links to the
-    shared ImageNet weights.
+    Its subfolder ``keras`` serves as ``KERAS_HOME``: Keras can write its settings there, and the link ``models`` in it
+    leads to the shared ImageNet weights.
     """
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "keras")
@@ -36,7 +36,7 @@ def scratch() -> Iterator[Path]:
 
 
 def timed(module: str, *arguments: object, keras_home: Path) -> tuple[float, str]:
-    """Run a module as a command. Return its seconds and its standard output."""
+    """Run a module as a command. Return its duration in seconds and its standard output."""
     start = time.monotonic()
     environment = os.environ | {"KERAS_HOME": str(keras_home), "TF_CPP_MIN_LOG_LEVEL": "3"}
     words = [sys.executable, "-m", module, *map(str, arguments)]
@@ -45,7 +45,13 @@ def timed(module: str, *arguments: object, keras_home: Path) -> tuple[float, str
 
 
 def trained(folder: Path, *flags: object, on_few: bool = False) -> Path:
-    """Train a model directory on the real photos, or a few of them: by default MobileNetV2 at 224 pixels."""
+    """Train a model, by default MobileNetV2 at 224 pixels, on the real photos. Return its model directory.
+
+    Args:
+        folder: folder from `scratch`.
+        flags: additional flags of ``train``.
+        on_few: whether to train only on the validation photos, if the quality of the model does not matter.
+    """
     model = folder / "model"
     photos = ("--data", VALIDATION) if on_few else ("--data", TRAINING, "--validation-data", VALIDATION)
     timed("trainer", "train", *photos, "--model-dir", model, *flags, keras_home=folder / "keras")
@@ -53,9 +59,9 @@ def trained(folder: Path, *flags: object, on_few: bool = False) -> Path:
 
 
 def catalogue(folder: Path, count: int) -> Path:
-    """Create a folder of `count` images: the real photos, each with a number appended, a thousand per sub-folder.
+    """Create a folder of `count` copies of the real photos, each with a number appended, a thousand per subfolder.
 
-    The number makes the files differ, because identical files would be classified only once.
+    The numbers make the files differ, because identical files would be classified only once.
     """
     photos, target = sorted([*TRAINING.rglob("*.jpg"), *VALIDATION.rglob("*.jpg")]), folder / f"catalogue-{count}"
     for number in range(count):
@@ -66,7 +72,7 @@ def catalogue(folder: Path, count: int) -> Path:
 
 
 def classified(where: Path, model: Path, folder: Path, *flags: object) -> tuple[float, dict[str, Any]]:
-    """Classify images. Return the seconds of the whole command, and ``run.json``."""
+    """Classify images. Return the seconds of the whole command, and the content of ``run.json``."""
     run = folder / "run"
     arguments = ("classify", "--input", where, "--model-dir", model, "--output", run, "--overwrite", *flags)
     seconds, _ = timed("pipeline", *arguments, keras_home=folder / "keras")
@@ -74,10 +80,10 @@ def classified(where: Path, model: Path, folder: Path, *flags: object) -> tuple[
 
 
 def finish(result: dict[str, Any], wanted: Mapping[str, bool] | None = None) -> None:
-    """Print the one JSON line of a benchmark, and exit with an error if it misses a limit.
+    """Print the JSON line of a benchmark, and exit with an error if a limit is not met.
 
     Args:
-        result: measurements, not rounded; the name, cores and versions are added.
+        result: measurements, not rounded; the name of the benchmark, the number of cores and the versions are added.
         wanted: description of each limit -> whether it is met.
     """
     about = {"benchmark": Path(sys.argv[0]).stem, "cores": cores(), "versions": versions(_PACKAGES)}

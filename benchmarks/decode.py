@@ -1,8 +1,8 @@
-"""Measure how fast large JPEGs become small images: scaled decoding, against full decoding and resizing.
+"""Measure how fast large JPEGs are reduced: by scaled decoding, and by full decoding followed by resizing.
 
-The photos have 12 megapixels and are made of real ones. A mosaic of 66 photos in their own resolution has the detail of
-a large photo; an enlarged photo is as smooth as a slightly blurred one. Both methods alternate on each photo. Requires
-real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+The large JPEGs have 12 megapixels and are made of real photos. A mosaic of 66 photos in their own resolution has as
+much detail as a large photo; an enlarged photo is as smooth as a slightly blurred photo. The two methods alternate on
+each JPEG. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def enlarged(photos: list[Path]) -> Iterator[bytes]:
 
 
 def as_jpeg(image: Image.Image) -> bytes:
-    """Encode an image as a JPEG of a phone's typical quality."""
+    """Encode an image as a JPEG with the typical quality of a phone."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=92)
     return buffer.getvalue()

@@ -1,9 +1,9 @@
-"""Measure the overhead of ``train`` while it encodes the photos: photos per second, against a ceiling.
+"""Measure the overhead of ``train`` while it encodes the photos: its photos per second, relative to a ceiling.
 
-Each round measures, in turn: only reading and decoding photos, on all cores; only running batches through the frozen
-network, on all cores and in the default precision of `train`; and `trainer.fitting.encoder.Encoder`, which does both
-concurrently. In sequence on the same cores both would reach 1 / (1 / decoding + 1 / network) photos per second.
-Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+Each round measures reading and decoding alone, on all cores; the frozen network alone, on all cores and in the default
+precision of `train`; and `trainer.fitting.encoder.Encoder`, which does both concurrently. The ceiling is the speed of
+decoding and the network in sequence on the same cores: 1 / (1 / decoding + 1 / network) photos per second. Requires
+real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations

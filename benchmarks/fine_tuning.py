@@ -1,8 +1,9 @@
 """Measure the accuracy of the fine-tuning recipe with three seeds, optionally with other flags.
 
-``python -m benchmarks.fine_tuning`` runs the recipe of docs/guides/recipes.md. ``python -m benchmarks.fine_tuning ''
-'--views crop' '--ema 0.997'`` also runs it with each of these flags added. A run takes some minutes. Requires real
-photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+``python -m benchmarks.fine_tuning`` runs the recipe in docs/guides/recipes.md. Each argument is a variant, with flags
+to add to the recipe; an empty argument stands for the recipe itself: ``python -m benchmarks.fine_tuning '' '--ema
+0.997'``. A run takes some minutes. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see
+CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def main(variants: list[str]) -> None:
 
 
 def of_variant(folder: Path, keras_home: Path, flags: list[str]) -> dict[str, Any]:
-    """Return the accuracies of the recipe with `flags` added, their mean and standard error, and the seconds."""
+    """Return the accuracies of the recipe with `flags` added, their mean and standard error, and the durations."""
     accuracies, seconds = [], []
     for seed in SEEDS:
         place = folder / str(seed)

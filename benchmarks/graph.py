@@ -1,13 +1,13 @@
-"""Measure the cost of the ``classify`` graph alone, and whether its memory grows with the catalogue.
+"""Measure the cost of the ``classify`` graph alone, and how much its memory grows with the catalogue.
 
-Stand-ins for reading, decoding and the network wait a twentieth of the real time (`benchmarks.stand_ins`). Everything
-else is unchanged: a CSV with two other columns, the grouping, the journal, the part files and the commit. The runs have
-200,000 and 2,000,000 rows, on the local runner and on an embedded Flink with worker processes (if there is Java, and
-``make test-flink`` has downloaded Flink).
+Stand-ins replace reading, decoding and the network (`benchmarks.stand_ins`). Everything else is unchanged: a CSV with
+two other columns, the grouping, the journal, the part files and the commit. The runs have 200,000 and 2,000,000 rows,
+on the local runner and on an embedded Flink with worker processes (if Java is installed, and ``make test-flink`` has
+downloaded Flink).
 
-The measures are the CPU time per row of all processes together, against a worker's time for a real photo in the same
-minutes, and the peak memory of each process. Java may use a heap of 1 GB, and eventually does. Requires real photos in
-the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+Measures the CPU time per row of all processes together, relative to a worker's time for a real photo in the same run of
+the benchmark, and the peak memory of each kind of process. Java is given a heap of 1 GB and eventually fills it.
+Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Measure both runners and print one JSON line."""
+    """Measure each runner and print one JSON line."""
     with scratch() as folder:
         model = trained(folder, on_few=True)
         runners: dict[str, list[str]] = {"local": ["--direct_num_workers=2"]}
@@ -101,7 +101,7 @@ class Usage:
 
     Args:
         pid: id of the process.
-        role: role of the process; empty to infer it from its name.
+        role: role of the process; empty to infer the role from the name of its program.
 
     Raises:
         OSError, IndexError: the process has ended.

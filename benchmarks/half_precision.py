@@ -1,9 +1,8 @@
-"""Measure the effect of bfloat16 in the frozen network on `train`: accuracy, log loss and seconds.
+"""Measure how bfloat16 in the frozen network affects the accuracy, log loss and duration of `train`.
 
-Runs `train` with ``--precision float32`` and with the default in turn, in a five-fold cross-validation on the real
-photos, because on a single fold, chance makes a larger difference than precision does. Arguments are passed on to
-`train`, such as ``--fine-tune top``. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see
-CONTRIBUTING.md.
+Alternates `train` with ``--precision float32`` and with the default, in a five-fold cross-validation on the real
+photos: on a single fold, chance makes a larger difference than the precision. Arguments, such as ``--fine-tune top``,
+are passed on to `train`. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Measure the memory that a machine needs for a run: the peak of all ``classify`` processes together.
 
-The runs use a small network with 1, 2 and 4 workers, for each engine and precision that this machine supports, and a
-large network, whose workers are either processes with their own weights or threads of one process that share them.
+Some runs use a small network with 1, 2 and 4 workers, for each engine and each precision that this machine supports.
+The others use a large network with 2 and 4 workers, which are either processes, each with its own copy of the weights,
+or threads of one process, which share one copy.
 
-Memory that processes share, such as libraries, is divided among them (PSS in Linux), so the sum is what the machine
-must have. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+Memory that processes share, such as libraries, is divided among them (PSS in Linux), so the sum over all processes is
+the memory that the machine needs. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see
+CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 def few_photos(folder: Path) -> Path:
-    """Create a folder with a few photos of each class; the quality of the network does not matter."""
+    """Create a folder with a few photos of each class: enough, since the quality of the network does not matter."""
     for kind in VALIDATION.iterdir():
         for file in sorted(kind.glob("*.jpg"))[:_FEW]:
             place = folder / "few" / kind.name / file.name
@@ -63,7 +65,7 @@ def few_photos(folder: Path) -> Path:
 
 
 def peak(folder: Path, network: str, photos: Path, *flags: str) -> dict[str, Any]:
-    """Run once. Return the peak bytes of all processes together, those of each at that time, and images per second."""
+    """Run once. Return the peak bytes of all processes together, the bytes of each at that peak, and the speed."""
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     words = ["classify", "--input", photos, "--model-dir", folder / network, "--output", run, *flags]
@@ -83,7 +85,7 @@ def peak(folder: Path, network: str, photos: Path, *flags: str) -> dict[str, Any
 
 
 def bytes_of(pid: int) -> int:
-    """Return the PSS of a process, in bytes; 0 if the process has ended."""
+    """Return the PSS of a process in bytes; 0 if the process has ended or its PSS cannot be read."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -1,7 +1,8 @@
-"""Measure how fast manifests are read, and in how much memory: a list of each format with 10 million lines.
+"""Measure the speed and memory of reading manifests, with a list of each kind that has 10 million lines.
 
-Each list is read by the first step of `classify`, on Beam's local runner with all cores, in a separate process, once
-with a tenth of the lines and once with all. The peak is that of this process, without its workers. Needs 5 GB of disk.
+Each list is read by the first step of `classify`, on Beam's local runner with all cores, once with a tenth of the lines
+and once with all lines. Each read has its own process, whose peak memory is measured, without that of its workers.
+Needs 5 GB of disk space.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ BLOCK = 100_000
 
 
 def rows(count: int) -> Iterator[list[tuple[str, str, float, str]]]:
-    """Yield typical rows of a shop in blocks: URI, number, price, name."""
+    """Yield typical rows of a shop's catalogue in blocks: URI, number, price, name."""
     for start in range(0, count, BLOCK):
         yield [
             (f"gs://shop/photos/{n % 1000:03}/{n:09}.jpg", f"{n:08}", n % 9973 / 100, f"Garment no. {n % 77}, blue")
@@ -34,7 +35,7 @@ def rows(count: int) -> Iterator[list[tuple[str, str, float, str]]]:
 
 
 def as_text(row: tuple[str, str, float, str]) -> str:
-    """Format a row as its URI alone."""
+    """Return only the URI of a row."""
     return row[0]
 
 
@@ -44,7 +45,7 @@ def as_csv(row: tuple[str, str, float, str]) -> str:
 
 
 def as_quoted_csv(row: tuple[str, str, float, str]) -> str:
-    """Format a row as CSV with a quoted cell, which makes split points of the file harder to find."""
+    """Format a row as CSV with a quoted cell, which makes it harder to find the places where the file can be split."""
     return f'{row[0]},{row[1]},{row[2]},"{row[3]}"'
 
 

@@ -1,10 +1,10 @@
-"""Compare ``classify`` with other tools on a folder of photos: same network and batch size, alternating runs.
+"""Compare ``classify`` with other tools on a folder of photos, with the same network and batch size.
 
-`PEERS` are the tools. Each has a script in ``benchmarks/peer_scripts``, which follows its documentation, and a separate
-environment, which this command creates below ``build/peers``. Each round runs every tool as a command on a few photos
-and on all of them: the difference gives its speed, and the rest is its startup. Each tool writes its labels to a file.
-They are compared with those of the network in float32 on photos read as in training, so differences in decoding and
-resizing show up, too.
+The other tools are listed in `PEERS`. Each has a script in ``benchmarks/peer_scripts``, which follows the documentation
+of the tool, and a separate environment, which this command creates below ``build/peers``. Each round runs every tool as
+a command on a few photos and on all photos: the difference between the two times gives the speed of the tool, and the
+rest of the time is its startup. Each tool writes its labels to a file. These labels are compared with the labels of the
+network in float32 on photos read as in training, so differences in decoding and resizing show up, too.
 
 Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
@@ -37,7 +37,14 @@ TENSORFLOW = ("tensorflow==2.21.0", "keras==3.15.1")
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Network to run: flags of ``train``, side in pixels, photo counts of the short and full run, and its weights."""
+    """Network to run.
+
+    Attributes:
+        flags: flags of ``train``.
+        size: side of the images in pixels.
+        few, all: number of photos in the short run and in the full run.
+        random_weights: whether the weights are random instead of those for ImageNet.
+    """
 
     flags: tuple[object, ...]
     size: int
@@ -52,7 +59,7 @@ keras.utils.set_random_seed(0)
 shape = (int(sys.argv[2]), int(sys.argv[2]), 3)
 getattr(keras.applications, sys.argv[1])(weights=None, include_top=False, input_shape=shape).save_weights(sys.argv[3])
 """
-# Stretched to a square, as all of the tools do by default.
+# Photos are stretched to a square, as the scripts of the other tools do.
 NETWORKS = {
     "MobileNetV2": Network(("--resize", "stretch"), 224, 341, 3409),
     "Xception": Network(
@@ -77,7 +84,7 @@ Tool = Callable[[Path], tuple[float, Labels]]
 
 
 def environment(name: str) -> Path:
-    """Return the Python executable of a peer's environment, which is created if necessary."""
+    """Return the Python executable of a peer's environment. Creates the environment if necessary."""
     folder = ENVIRONMENTS / name
     done, wanted = folder / "requirements.txt", "\n".join(PEERS[name])
     if not done.exists() or done.read_text() != wanted:
@@ -90,7 +97,7 @@ def environment(name: str) -> Path:
 
 
 def peer(name: str, python: Path, model: Path, network: Network, batch_size: int, folder: Path) -> Tool:
-    """Return a peer's script as a `Tool`, which maps a folder of photos to seconds and labels."""
+    """Return a `Tool`, a function from a folder of photos to seconds and labels, that runs a peer's script."""
     names = model_dir.read(model).info.labels
     output = folder / f"{name}.csv"
 
@@ -112,7 +119,7 @@ def peer(name: str, python: Path, model: Path, network: Network, batch_size: int
 
 
 def own(engine: str, precision: str, model: Path, batch_size: int, folder: Path) -> Tool:
-    """Return ``classify`` as a `Tool`."""
+    """Return a `Tool` that runs ``classify``."""
 
     def run(photos: Path) -> tuple[float, Labels]:
         flags = ("--engine", engine, "--precision", precision, "--batch-size", batch_size)
@@ -127,7 +134,7 @@ def own(engine: str, precision: str, model: Path, batch_size: int, folder: Path)
 
 
 def weights(name: str, network: Network, folder: Path) -> tuple[object, ...]:
-    """Return the flag for random weights, which suffice to measure speed, or no flag for those of ImageNet."""
+    """Return the flag for random weights, which suffice to measure speed; empty for a network with ImageNet weights."""
     if not network.random_weights:
         return ()
     file = folder / "random.weights.h5"
@@ -136,7 +143,7 @@ def weights(name: str, network: Network, folder: Path) -> tuple[object, ...]:
 
 
 def compared(name: str, rounds: int, batch_size: int, folder: Path) -> dict[str, Any]:
-    """Run all tools on one network. Return their speed, startup, and share of labels that match float32."""
+    """Run all tools with one network. Return the speed and startup of each, and its share of labels as in float32."""
     network = NETWORKS[name]
     model = trained(folder, *network.flags, *weights(name, network, folder), on_few=network.random_weights)
     few, all_ = catalogue(folder, network.few), catalogue(folder, network.all)

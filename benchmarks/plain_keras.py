@@ -1,7 +1,7 @@
-"""Baseline: transfer learning as in the guide of Keras, with the frozen network run in every epoch.
+"""Baseline: transfer learning as in Keras's guide, which runs the frozen network in every epoch.
 
-``python -m benchmarks.plain_keras TRAIN VALIDATION EPOCHS`` prints the best validation accuracy. Like the guide, it
-caches nothing, and reads, batches and prefetches with `tf.data`.
+``python -m benchmarks.plain_keras TRAIN VALIDATION EPOCHS`` prints the best validation accuracy. Like the guide, the
+script caches nothing, and reads, batches and prefetches with `tf.data`.
 """
 
 from __future__ import annotations

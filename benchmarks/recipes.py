@@ -1,8 +1,9 @@
-"""Measure the accuracy and the time of the recipes of the docs, run exactly as written.
+"""Run the recipes in docs/guides/recipes.md as written, and measure their accuracy and duration.
 
 ``python -m benchmarks.recipes`` runs all of them, which takes hours; ``python -m benchmarks.recipes "dense network"
-...`` runs the named ones. Failures are reported. Recipes on IDX files are measured on the published test files, those
-on photos of clothes on the validation photos. Every model then classifies a few photos with the pipeline.
+...`` runs the named ones. Failures are reported. For recipes on IDX files, the accuracy is measured on the published
+test files; for recipes on photos of clothes, on the validation photos. Each model then classifies a few photos with the
+pipeline.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ PLAIN_EPOCHS = 2  # epochs of the plain script, the baseline for the sweep of he
 
 
 def recipes() -> dict[str, list[str]]:
-    """Return the recipes of docs/guides/recipes.md: name -> words of its command."""
+    """Return the recipes in docs/guides/recipes.md: name -> words of the command."""
     rows = re.findall(r"^\| ([^|]+) \| `([^`]+)` \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {name: shlex.split(command) for name, command in rows}
 
 
 def run(words: list[str], folder: Path, keras_home: Path) -> dict[str, object]:
-    """Run a recipe. Return its seconds and accuracies."""
+    """Run a recipe. Return its duration in seconds, and its accuracies."""
     placed = [str(SHARED / "datasets" / word) if (SHARED / "datasets" / word).exists() else word for word in words[3:]]
     places = {flag: words[words.index(flag) + 1] for flag in ("--model-dir", "--output") if flag in words}
     placed = [str(folder / word) if word in places.values() else word for word in placed]

@@ -1,4 +1,4 @@
-"""Compare the accuracy of the resize rules, and of two of them together: `train` on real photos, with three seeds each.
+"""Compare the accuracy of each resize rule, and of two views: runs `train` on real photos with three seeds each.
 
 All other flags have their defaults: MobileNetV2 at 224 pixels, ImageNet weights. Requires real photos in the folder
 ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.

@@ -1,8 +1,8 @@
-"""Measure whether ``classify`` keeps its speed and memory as a catalogue grows, and gains from a second process.
+"""Measure whether ``classify`` keeps its speed and memory as the catalogue grows, and is faster with two processes.
 
-Catalogues of 10,000 and 100,000 images repeat the real photos. The measures are images per second from the first
-prediction on, and the worker's peak memory. One worker process with one thread is compared with two, alternating.
-Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+Catalogues of 10,000 and 100,000 images repeat the real photos. Measures images per second from the first prediction on,
+and the peak memory of the largest worker process. Alternating runs compare one worker process with two, each with one
+thread. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Measure whether all workers finish at about the same time, although the catalogue is skewed.
+"""Measure whether all workers finish at about the same time even if the catalogue is skewed.
 
-Three catalogues of real photos: one large folder beside many folders of one photo; a web server that takes a hundred
-times as long for some photos; two servers, one of which is slow. They run on the local runner, and on a Flink cluster
-of two TaskManagers (if there is Java, and ``make soak-flink`` has downloaded Flink).
+Three catalogues of real photos are classified: one large folder and many folders with one photo each; photos on a web
+server that takes a hundred times as long for some of them; photos on two web servers, one of which is slow. The runs
+use the local runner, and a Flink cluster with two TaskManagers (if Java is installed, and ``make soak-flink`` has
+downloaded Flink).
 
-A worker is finished when it has classified its last photo. The measure is the time of the last worker divided by the
-mean of all, from the first photo that any worker has classified. Requires real photos in the folder
-``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+A worker is finished when it has classified its last photo. The result is the finishing time of the last worker divided
+by the mean of all workers, counted from the first photo that any worker has classified. Requires real photos in the
+folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MOST = 1.10
 
 
 def main() -> None:
-    """Measure all catalogues on both runners and print one JSON line."""
+    """Measure all catalogues on each runner and print one JSON line."""
     with scratch() as folder, contextlib.ExitStack() as stack:
         model = trained(folder, on_few=True)
         photos = catalogue(folder, LARGE + SMALL)
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def uneven(folder: Path, photos: Path) -> Path:
-    """Create a folder with many photos beside folders with one each."""
+    """Create a folder with one large subfolder and many subfolders with one photo each."""
     target = folder / "uneven"
     for number, file in enumerate(sorted(photos.rglob("*.jpg"))):
         place = target / (f"single-{number}" if number >= LARGE else "large") / file.name
@@ -65,7 +66,14 @@ def uneven(folder: Path, photos: Path) -> Path:
 
 
 def listed(path: Path, photos: Path, fast: str, slow: str, what: str) -> Path:
-    """Write a list of photos on the web, one in fifty of them slow: evenly spread, or as a host at its beginning."""
+    """Write a list of photos on the web, of which one in fifty is on the slow server.
+
+    Args:
+        path: path of the list.
+        photos: folder of the photos.
+        fast, slow: addresses of the two servers.
+        what: ``photo`` to spread the slow photos evenly over the list, ``host`` to put them at its beginning.
+    """
     names = [str(file.relative_to(photos)) for file in sorted(photos.rglob("*.jpg"))[:PHOTOS]]
     count = len(names) // SLOW_SHARE
     is_slow = [number % SLOW_SHARE == 0 if what == "photo" else number < count for number in range(len(names))]
@@ -74,7 +82,7 @@ def listed(path: Path, photos: Path, fast: str, slow: str, what: str) -> Path:
 
 
 def measured(folder: Path, model: Path, where: Path, flags: list[str]) -> dict[str, Any]:
-    """Run once. Return the seconds of each worker, and those of the last worker divided by the mean."""
+    """Run once. Return the finishing times and image counts of the workers, and the last time divided by the mean."""
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     words = ["classify", "--input", where, "--model-dir", model, "--output", run, *flags]
@@ -104,7 +112,7 @@ def measured(folder: Path, model: Path, where: Path, flags: list[str]) -> dict[s
 
 @contextlib.contextmanager
 def served(folder: Path, seconds: float) -> Iterator[str]:
-    """Serve a folder over HTTP in a separate process, with a delay of `seconds`. Yield the address."""
+    """Serve a folder over HTTP in a separate process, with a delay of `seconds` per response. Yield the address."""
     words = [sys.executable, "-m", "benchmarks.skew", str(folder), str(seconds)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -115,7 +123,7 @@ def served(folder: Path, seconds: float) -> Iterator[str]:
 
 
 async def serve(folder: Path, seconds: float) -> None:
-    """Serve the files of a folder until the process is stopped."""
+    """Serve the files of a folder over HTTP, each after a delay, until the process is stopped."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):

@@ -1,11 +1,11 @@
-"""Measure whether ``classify`` waits for its storage: images per second from object stores with a latency of 50 ms.
+"""Measure how much slow storage delays ``classify``: images per second from object stores with a latency of 50 ms.
 
 A server on loopback stands in for ``gs://``, ``s3://`` and ``az://``. It holds the photos in memory and answers each
 GET after 50 ms, with unlimited concurrency. The runs alternate with runs on the same photos on the local disk; startup
-is excluded. The server shares the cores with the client, so its work counts as lost speed.
+is excluded. The server shares the cores with ``classify``, so the work of the server reduces the measured speed.
 
-Also measures the client's CPU time per object, for `catalogue.storage` and the stores' own libraries, with 64
-concurrent reads. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+Also measures the CPU time that clients need per object with 64 concurrent reads, for `catalogue.storage` and for the
+libraries of Google and Amazon. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Storage(asyncio.Protocol):
     """One connection to the server, with the subset of HTTP/1.1 that the clients need.
 
     Args:
-        answers: complete responses by the last part of their path.
+        answers: last segment of the path -> complete response.
     """
 
     def __init__(self, answers: dict[str, bytes]) -> None:
@@ -79,7 +79,7 @@ async def serve(port: int, folder: Path) -> None:
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[None]:
-    """Run the server in a separate process, and point the storage clients of this process to it."""
+    """Run the server in a separate process, and point the storage clients of this process to the server."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "benchmarks.slow_storage", str(port), str(folder)]
@@ -104,7 +104,7 @@ def served(folder: Path) -> Iterator[None]:
 
 
 def cpu_milliseconds(read: Callable[[str], object], names: Sequence[str]) -> float:
-    """Return the CPU time of this process per object, with concurrent reads."""
+    """Return the CPU time of this process per object in milliseconds, with concurrent reads."""
     read(names[0])  # opens the client
     start = time.process_time()
     with ThreadPoolExecutor(THREADS) as pool:
@@ -114,7 +114,7 @@ def cpu_milliseconds(read: Callable[[str], object], names: Sequence[str]) -> flo
 
 
 def client_cpu(names: Sequence[str]) -> dict[str, float]:
-    """Return the CPU time per object: client -> milliseconds."""
+    """Return the CPU time per object of each client: name -> milliseconds."""
     bucket = google.cloud.storage.Client(
         project="none", credentials=google.auth.credentials.AnonymousCredentials()
     ).bucket(BUCKET)

@@ -1,4 +1,4 @@
-"""Stand-ins for reading, decoding and the network, so that ``benchmarks.graph`` measures only the pipeline graph.
+"""Stand-ins for reading, decoding and the network, so that `benchmarks.graph` measures only the pipeline graph.
 
 The worker processes must be able to import this module.
 """
@@ -23,7 +23,10 @@ from pipeline.reading.outcome import FINISHED, Outcome
 from pipeline.records import DecodedImage, EngineChoice, FetchedImage, ListedImage
 
 READING_SECONDS, INFERENCE_SECONDS = 0.000_05, 0.000_2
-"""Seconds per image: a twentieth of the real times of `MobileNetV2` on one of two cores."""
+"""Seconds per image that the stand-ins for reading and for the network sleep.
+
+Together they are about a twentieth of the time that one core needs for a real photo with `MobileNetV2`. The stand-in
+for decoding takes no time."""
 _READ_TOGETHER = 16
 _PIXELS = np.zeros((1, 1, 3), np.uint8)
 
@@ -42,7 +45,7 @@ class Reading(beam.PTransform):
         self._meter = meter
 
     def expand(self, listed: beam.PCollection) -> Outcome:
-        """Map a PCollection of `ListedImage`s to one of `FetchedImage`s and an empty one."""
+        """Turn `ListedImage`s into a PCollection of `FetchedImage`s and an empty PCollection."""
         outputs = listed | beam.ParDo(_ReadingFn(self._meter)).with_outputs(FINISHED, main="results")
         return Outcome(outputs.results, outputs[FINISHED])
 
@@ -64,7 +67,7 @@ class _ReadingFn(beam.DoFn):
 
 
 class Decoding(decode.Decode):
-    """Stand-in for decoding: all images are the same pixel."""
+    """Stand-in for `pipeline.reading.decode.Decode`, which turns every image into the same single pixel."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -82,12 +85,12 @@ class Handler(SavedModelHandler):
     """Stand-in for the model handler, which loads no network."""
 
     def load_model(self) -> _Network:
-        """Return a network that only waits."""
+        """Return an engine that only sleeps."""
         return _Network()
 
 
 class _Network:
-    """Engine with random probabilities."""
+    """Engine that sleeps and returns random probabilities."""
 
     choice = EngineChoice("stand-in", "float32", "CPU", "it only waits")
     labels = tuple(f"class {number}" for number in range(10))

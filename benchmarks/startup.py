@@ -1,4 +1,4 @@
-"""Measure the time from the command to the first prediction: ``classify`` on one photo, with alternating engines.
+"""Measure the time from the start of ``classify`` to the first prediction, on one photo, with alternating engines.
 
 Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """

@@ -1,6 +1,6 @@
-"""Compare fine-tuning techniques, most of which `train` does not offer, with a shortened recipe and three seeds each.
+"""Compare fine-tuning techniques, most of which `train` does not offer, on a shortened recipe with three seeds each.
 
-``python -m benchmarks.techniques`` measures all of them; names as arguments choose some. The recipe runs with one view
+``python -m benchmarks.techniques`` measures all of them; names as arguments select some. The recipe runs with one view
 of each photo and half of the epochs and augmented copies, which takes a quarter of the time. Each technique replaces a
 function of `trainer.fitting` in the process that trains; the rest of the trainer is unchanged. Each of the 24 runs
 takes some minutes. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
@@ -32,7 +32,7 @@ TEACHER_SHARE, TEACHER_TEMPERATURE = 0.5, 2.0
 
 
 def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
-    """Replace a function of a module or a class for the rest of the process. Raises AttributeError if it has none."""
+    """Replace a function of a module or class for the rest of the process. Raises AttributeError if there is none."""
     getattr(owner, name)
     setattr(owner, name, function)
 
@@ -59,7 +59,7 @@ def random_resized_crop() -> None:
 
 
 def randaugment() -> None:
-    """Replace the augmentation, except for the flip, with Keras's RandAugment (Cubuk et al., NeurIPS 2020)."""
+    """Replace the augmentation, except for flips, with Keras's RandAugment (Cubuk et al., NeurIPS 2020)."""
     import keras
 
     from trainer.fitting import augmentation
@@ -89,7 +89,7 @@ def _augmented(layer: Any, images: np.ndarray) -> np.ndarray:
 
 
 def cutmix() -> None:
-    """Paste a box of another photo's activations at the cut into those of each photo (Yun et al., ICCV 2019)."""
+    """Replace mixup with CutMix, which pastes a box of another photo's activations (Yun et al., ICCV 2019)."""
     import tensorflow as tf
 
     from trainer.fitting import batches
@@ -110,7 +110,7 @@ def cutmix() -> None:
 
 
 def layerwise_rates() -> None:
-    """Lower the learning rate by a fifth for each block below the last one (Howard and Ruder, ACL 2018)."""
+    """Lower the learning rate by a fifth with each block further below the head (Howard and Ruder, ACL 2018)."""
     import keras
 
     from trainer.fitting import optimizers
@@ -136,7 +136,7 @@ def layerwise_rates() -> None:
 
 
 def _blocks_above(path: str) -> int:
-    """Count the blocks of MobileNetV2 above that of a variable: 0 for the head, 1 for the last convolution."""
+    """Count the blocks of MobileNetV2 above the block of a variable: 0 for the head, 1 for the last convolution."""
     block = re.search(r"block_(\d+)", path)
     if block:
         return 18 - int(block[1])
@@ -144,7 +144,7 @@ def _blocks_above(path: str) -> int:
 
 
 def distillation(teachers: str) -> None:
-    """Distill the ensemble of the recipe's three models, which provides half of each target (Hinton et al., 2015).
+    """Distill the ensemble of the recipe's three models: its scores are half of each target (Hinton et al., 2015).
 
     Args:
         teachers: folder of the model directories of the ensemble.
@@ -189,7 +189,7 @@ class Variant:
     Attributes:
         flags: flags added to the recipe.
         change: function that patches the trainer; None for flags alone.
-        needs_teachers: whether `change` accepts the folder of the recipe's models.
+        needs_teachers: whether `change` takes the folder of the recipe's models as its argument.
     """
 
     flags: tuple[str, ...] = ()
@@ -232,7 +232,7 @@ def accuracies(name: str, folder: Path, keras_home: Path) -> list[float]:
 
 
 def main(names: list[str]) -> None:
-    """Measure variants, the recipe always first, and print one JSON line."""
+    """Measure variants, always starting with the unchanged recipe, and print one JSON line."""
     measured: dict[str, dict[str, Any]] = {}
     with scratch() as folder:
         for name in dict.fromkeys(["recipe", *(names or VARIANTS)]):

@@ -1,9 +1,9 @@
-"""Measure a nightly run in which nothing has changed: ``classify --previous`` on 100,000 and 1,000,000 images.
+"""Measure a nightly run without changed images: ``classify --previous`` on 100,000 and 1,000,000 images.
 
-The images are small files. The previous run is one on a few real photos, with its journal replaced by one that holds
-all of the images. Measures seconds, and the peak memory of the largest process, which is a worker. The peak depends on
-how the workers share the images, so the smaller run is repeated. Requires real photos in the folder
-``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+The images are small files. The previous run classifies a few real photos; then its journal is replaced by a journal
+with a result for each image. Measures the duration in seconds, and the peak memory of the largest process, which is a
+worker. The peak depends on how the images are divided among the workers, so the smaller run is repeated. Requires real
+photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def night(folder: Path, model: Path, count: int) -> dict[str, Any]:
-    """Run once on `count` images that are all in the journal."""
+    """Run once on `count` images, which are all in the journal of the previous run. Return seconds and peak bytes."""
     images, previous, run = folder / f"images-{count}", folder / "previous", folder / "run"
     for path in (previous, run):
         shutil.rmtree(path, ignore_errors=True)
@@ -71,7 +71,7 @@ def night(folder: Path, model: Path, count: int) -> dict[str, Any]:
     shutil.rmtree(images)
     return {
         "seconds": round(seconds, 1),
-        "peak_bytes": usage.ru_maxrss * 1024,  # of its largest process
+        "peak_bytes": usage.ru_maxrss * 1024,  # of the largest process
     }
 
 

@@ -1,8 +1,8 @@
-"""Measure the duration of the commands on real photos, and of ``train`` against a plain Keras script.
+"""Measure the duration of ``train`` and ``classify`` on real photos, and compare ``train`` with a plain Keras script.
 
-The script runs the frozen network in each of its 10 epochs. All are whole commands in separate processes, including
-startup and export, run sequentially on the same photos. Requires real photos in the folder
-``CATALOGUE_CLASSIFIER_SHARED``, see CONTRIBUTING.md.
+The script runs the frozen network in each of its 10 epochs. All commands run one after another in separate processes;
+startup and export are included. Requires real photos in the folder ``CATALOGUE_CLASSIFIER_SHARED``, see
+CONTRIBUTING.md.
 """
 
 from __future__ import annotations

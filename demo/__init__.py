@@ -1,1 +1,1 @@
-"""Pictures for ``make demo``, drawn so that no photos need to be downloaded or shipped."""
+"""Drawn pictures for ``make demo``, so that no photos need to be downloaded or shipped."""

@@ -4,7 +4,7 @@
 
     FOLDER/photos/<class>/*.jpg     training photos
     FOLDER/catalogue/*              images to classify: mostly JPEGs, a few other formats, a few broken files
-    FOLDER/catalogue.csv            uri, sku, supplier: one of the pictures twice, and one that does not exist
+    FOLDER/catalogue.csv            uri, sku, supplier: all files of catalogue/, one of them twice, and a missing file
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Polygon = list[Point]
 
 
 def _torso(bottom: float, width: float, neck: float = 0.1) -> Polygon:
-    """Return the outline from shoulders to hem, in a unit square."""
+    """Return the outline of a garment from the shoulders to the hem, in a unit square."""
     return [
         (0.5 - neck, 0.14),
         (0.5, 0.19),
@@ -68,7 +68,7 @@ def _polygon(corners: str) -> Polygon:
 _WAISTBAND = _polygon("30,12 70,12 70,16 30,16")
 _BUTTONS = [_polygon(f"48,{y} 52,{y} 52,{y + 3} 48,{y + 3}") for y in range(33, 80, 10)]
 
-# Polygons of each garment: those of its cloth, and those drawn over it in a second color.
+# Polygons of each garment: first those of its cloth, then those of details drawn over the cloth in a second color.
 _GARMENTS: dict[str, tuple[list[Polygon], list[Polygon]]] = {
     "dress": (
         [_polygon("38,8 42,8 44,20 56,20 58,8 62,8 64,26 60,42 80,93 20,93 40,42 36,26")],
@@ -115,7 +115,7 @@ def draw(label: str, random_: random.Random) -> Image.Image:
 
 
 def _mask(polygons: list[Polygon]) -> Image.Image:
-    """Draw polygons with antialiased edges: at twice the size, then reduced."""
+    """Draw polygons with antialiased edges, by drawing them at twice the size and reducing the image."""
     mask = Image.new("L", (2 * WIDTH, 2 * HEIGHT))
     for polygon in polygons:
         ImageDraw.Draw(mask).polygon([(2 * x, 2 * y) for x, y in polygon], fill=255)
@@ -159,7 +159,7 @@ def _cloth(color: tuple[int, ...], trim: tuple[int, ...], random_: random.Random
 
 
 def write(folder: Path, seed: int = 0) -> None:
-    """Draw all photos and the catalogue into `folder`."""
+    """Draw the labeled pictures and the catalogue into `folder`."""
     random_ = random.Random(seed)
     for label in CLASSES:
         (folder / "photos" / label).mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _write_catalogue(folder: Path, random_: random.Random) -> list[str]:
         names.append(f"item-{number:04}.{suffix}")
         if number == 67:
             picture.convert("CMYK").save(folder / names[-1])
-        elif number % 40 == 3:  # like a photo from a phone held upright
+        elif number % 40 == 3:  # like a photo taken with a phone held upright
             exif = Image.Exif()
             exif[ExifTags.Base.Orientation] = 6
             picture.transpose(Image.Transpose.ROTATE_90).save(folder / names[-1], exif=exif)

@@ -1,4 +1,4 @@
-"""Beam's ``RunInference`` with its TensorFlow handler on all cores, as in its notebooks.
+"""Beam's ``RunInference`` with Beam's own TensorFlow handler on all cores, as in the notebooks of Beam.
 
 https://beam.apache.org/documentation/ml/inference-overview/
 https://github.com/apache/beam/blob/master/examples/notebooks/beam-ml/run_inference_tensorflow.ipynb

@@ -1,4 +1,4 @@
-"""Daft: image expressions and a class with a batch method, as in its guide to custom functions.
+"""Daft: image expressions and a class with a batch method, as in Daft's guide to custom functions.
 
 https://docs.daft.ai/en/stable/custom-code/cls/
 """
@@ -21,7 +21,7 @@ def main(model_file: str, photos: str, output: str, size: int, batch_size: int) 
 
     @daft.cls
     class Predictor:
-        """Holder of the model."""
+        """A loaded model."""
 
         def __init__(self) -> None:
             import keras

@@ -1,4 +1,4 @@
-"""Ray Data: ``read_images`` and ``map_batches`` with an actor, as in its guide to batch inference.
+"""Ray Data: ``read_images`` and ``map_batches`` with an actor, as in Ray's guide to batch inference.
 
 https://docs.ray.io/en/latest/data/batch_inference.html
 """
@@ -15,7 +15,7 @@ def main(model_file: str, photos: str, output: str, size: int, batch_size: int) 
     import ray
 
     class Predictor:
-        """Holder of the model."""
+        """A loaded model."""
 
         def __init__(self) -> None:
             import keras

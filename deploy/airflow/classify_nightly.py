@@ -1,7 +1,8 @@
 """Airflow 3 DAG that classifies the catalogue every night and reuses the results of previous nights.
 
-It reads these Airflow variables: ``classify_python``, the Python executable of an environment with this package;
-``classify_catalogue``, ``classify_model_dir``, and ``classify_runs``, the folder of the run directories.
+Set these Airflow variables: ``classify_python``, the Python executable of an environment with this package;
+``classify_catalogue``, the input; ``classify_model_dir``, the model directory; and ``classify_runs``, the folder of the
+run directories.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    # A retry continues the run of an interrupted try.
+    # A retry continues the interrupted run.
     default_args={"retries": 3, "retry_delay": pendulum.duration(minutes=5)},
     tags=["catalogue"],
 ):

@@ -1,11 +1,11 @@
 #!/bin/sh
-# One run on Spark 3.5: classify writes the job to a jar, which `spark-submit` runs like any other job.
+# Runs classify on Spark 3.5: `classify` writes the job to a jar, which `spark-submit` runs like any other job.
 #
 #   deploy/spark/submit.sh RUN_DIR [FLAG ...]      flags of classify, such as --input and --model-dir
 #
-# SPARK_MASTER is the cluster. Each of its machines needs this package, and Beam's boot program at /opt/apache/beam/boot,
-# as in the image of the Dockerfile. The driver runs on this machine (--deploy-mode client). JOB_SERVER is the path of
-# beam-runners-spark-3-job-server-2.62.0.jar from the Maven repository.
+# SPARK_MASTER is the master URL of the cluster. Each machine of the cluster needs this package, and Beam's boot program
+# at /opt/apache/beam/boot, as in the image of the Dockerfile. The driver runs on this machine (--deploy-mode client).
+# JOB_SERVER is the path of beam-runners-spark-3-job-server-2.62.0.jar from the Maven repository.
 set -eu
 : "${SPARK_MASTER:?}" "${JOB_SERVER:?}"
 output=$1
