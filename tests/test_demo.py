@@ -45,7 +45,7 @@ def test_it_draws_ten_classes_and_a_catalogue_with_broken_files(demo: tuple[Path
         assert len(list(csv.DictReader(file))) > 180
 
 
-def test_the_model_has_learnt_something(demo: tuple[Path, str]) -> None:
+def test_the_model_has_learned_something(demo: tuple[Path, str]) -> None:
     metrics = json.loads((demo[0] / "model/model.json").read_text())["metrics"]
     assert metrics["accuracy"] >= 0.75
 

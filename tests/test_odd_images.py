@@ -109,20 +109,20 @@ def quarters(image: np.ndarray) -> np.ndarray:
     return np.array([image[row, column].mean((0, 1)) for row in rows for column in columns])
 
 
-def expected_quarters(colours: str) -> np.ndarray:
-    return np.array([list(bytes.fromhex(colour)) for colour in colours.split()])
+def expected_quarters(colors: str) -> np.ndarray:
+    return np.array([list(bytes.fromhex(color)) for color in colors.split()])
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_gives_the_right_picture(name: str, shared: Path) -> None:
     data = (shared / "datasets/odd-images" / name).read_bytes()
-    (width, height), colours = PICTURES[name]
+    (width, height), colors = PICTURES[name]
     whole = read_thumbnail(data, 10_000)
     assert whole.shape == (height, width, 3)
-    np.testing.assert_allclose(quarters(whole), expected_quarters(colours), atol=3)
+    np.testing.assert_allclose(quarters(whole), expected_quarters(colors), atol=3)
     if min(width, height) >= 50:  # in smaller pictures the quarters have no clear edges at 64 pixels
         np.testing.assert_allclose(
-            quarters(read_image(data, ImageSpec(64, "stretch"))), expected_quarters(colours), atol=6
+            quarters(read_image(data, ImageSpec(64, "stretch"))), expected_quarters(colors), atol=6
         )
 
 

@@ -92,7 +92,7 @@ BAD_FILES = {
 }
 
 
-def test_bad_images_in_the_middle_of_a_batch_change_no_neighbours_row(
+def test_bad_images_in_the_middle_of_a_batch_change_no_neighbors_row(
     classify: Classify, read_rows: Rows, tiny_model: Path, drawn: Path, tmp_path: Path
 ) -> None:
     photos = sorted(drawn.rglob("*.jpg"))

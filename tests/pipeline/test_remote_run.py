@@ -175,7 +175,7 @@ def is_untouched(run: Path) -> bool:
     return bool(holder and holder.token == "token" and len(list((run / "_temporary/token").iterdir())) == 4)
 
 
-def test_a_job_that_is_cancelled_leaves_its_journal(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_is_canceled_leaves_its_journal(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_run.jobs, "find", lambda name: EndlessJob())
     with pytest.raises(Fault, match="was canceled; finished work is kept"):
         attach(str(left), cancel=True)
@@ -184,7 +184,7 @@ def test_a_job_that_is_cancelled_leaves_its_journal(left: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("job", [EndlessJob(obeys=False), None], ids=["does not obey", "cannot be reached"])
-def test_a_job_that_cannot_be_cancelled_keeps_its_files_and_its_lock(
+def test_a_job_that_cannot_be_canceled_keeps_its_files_and_its_lock(
     job: EndlessJob | None, left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_run.jobs, "find", lambda name: job)

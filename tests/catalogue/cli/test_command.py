@@ -122,7 +122,7 @@ runner.leave(runner.run(command, prog="prog"))
 
 @pytest.mark.parametrize("case", SHELL)
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_a_command_that_has_done_its_work_succeeds_whoever_listens(tmp_path: Path, case: str, encoding: str) -> None:
+def test_a_finished_command_succeeds_even_if_its_output_is_closed(tmp_path: Path, case: str, encoding: str) -> None:
     (tmp_path / "command.py").write_text(COMPLETE)
     script = SHELL[case].format(command=f"{sys.executable} command.py")
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parents[3])}

@@ -53,7 +53,7 @@ def test_a_page_needs_no_other_file() -> None:
     assert 'src="data:image/jpeg;base64,' in text
 
 
-def test_what_is_written_from_right_to_left_turns_nothing_beside_it() -> None:
+def test_right_to_left_text_does_not_reorder_the_text_beside_it() -> None:
     assert page.text("hat 1") == "hat 1"
     assert page.text("כובע (1)") == "\u2068כובע (1)\u2069"
     assert page.text("\u200fhat") == "\u2068\u200fhat\u2069"

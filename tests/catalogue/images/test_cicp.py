@@ -51,21 +51,21 @@ def avif(image: Image.Image, primaries: int, transfer: int, **options: Any) -> b
     return before + mark + struct.pack(">HH", primaries, transfer) + after[4:]
 
 
-def colours(data: bytes) -> np.ndarray:
+def colors(data: bytes) -> np.ndarray:
     found = read_image(data, SPEC)
     return np.array([found[2, 2], found[16, 16]])
 
 
 @pytest.mark.parametrize("name", CODED)
 @pytest.mark.parametrize("form", ["PNG", "AVIF"])
-def test_colours_by_code_points_are_brought_to_srgb(name: str, form: str) -> None:
+def test_colors_by_code_points_are_brought_to_srgb(name: str, form: str) -> None:
     primaries, transfer, *pixels = CODED[name]
     image = picture(*pixels)
     if form == "PNG":
         data = png(image, {b"cICP": bytes([primaries, transfer, 0, 1])})
     else:
         data = avif(image, primaries, transfer)
-    np.testing.assert_allclose(colours(data), [GROUND, GARMENT], atol=4)
+    np.testing.assert_allclose(colors(data), [GROUND, GARMENT], atol=4)
 
 
 @pytest.mark.parametrize("name", CODED)
@@ -77,7 +77,7 @@ def test_colors_of_an_avif_without_a_color_box_are_those_of_its_stream(name: str
     codec = pytest.importorskip("imagecodecs")
     data = codec.avif_encode(image, primaries=primaries, transfer=transfer, matrix=1, speed=10)
     assert b"colr" in data
-    np.testing.assert_allclose(colours(data.replace(b"colr", b"free")), [GROUND, GARMENT], atol=4)
+    np.testing.assert_allclose(colors(data.replace(b"colr", b"free")), [GROUND, GARMENT], atol=4)
 
 
 def box(kind: bytes, *bodies: bytes) -> bytes:
@@ -152,8 +152,8 @@ def test_pq_values_brighter_than_white_are_clipped() -> None:
     """203 cd/m² is white, and brighter values are clipped; PQ reaches 10,000 cd/m²."""
     conversion = conversion_of(CodePoints(9, 16))
     assert conversion is not None
-    grey = conversion.to_srgb(Image.fromarray(np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)))
-    values = np.asarray(grey)[0, :, 0].astype(int)
+    gray = conversion.to_srgb(Image.fromarray(np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)))
+    values = np.asarray(gray)[0, :, 0].astype(int)
     assert (np.diff(values) >= 0).all()
     assert values[0] == 0
     assert np.flatnonzero(values == 255)[0] == pytest.approx(148, abs=1)  # PQ(203 cd/m²) is 0.5807
@@ -164,14 +164,14 @@ def test_hlg_has_its_white_at_three_quarters() -> None:
     conversion = conversion_of(CodePoints(9, 18))
     assert conversion is not None
     levels = np.array([0, 0.75 * 255, 255]).round().astype(np.uint8)
-    grey = conversion.to_srgb(Image.fromarray(np.repeat(levels[None, :, None], 3, 2)))
-    np.testing.assert_allclose(np.asarray(grey)[0, :, 0], [0, 255, 255], atol=1)
+    gray = conversion.to_srgb(Image.fromarray(np.repeat(levels[None, :, None], 3, 2)))
+    np.testing.assert_allclose(np.asarray(gray)[0, :, 0], [0, 255, 255], atol=1)
     assert conversion.linear[128] == pytest.approx(1 / 12, rel=0.02)
 
 
 def test_values_from_16_to_235_are_stretched() -> None:
     data = png(picture((16, 16, 16), (235, 235, 235)), {b"cICP": bytes([1, 13, 0, 0])})
-    np.testing.assert_allclose(colours(data), [(0, 0, 0), (255, 255, 255)], atol=1)
+    np.testing.assert_allclose(colors(data), [(0, 0, 0), (255, 255, 255)], atol=1)
 
 
 @pytest.mark.parametrize(("primaries", "transfer"), [(10, 13), (1, 17), (1, 9), (200, 13)])
@@ -194,9 +194,9 @@ def gamma(value: int, chromaticities: tuple[int, ...] = ()) -> dict[bytes, bytes
 
 def test_gamma_and_chromaticities_of_a_png() -> None:
     linear = picture((147, 147, 147), (147, 5, 5))
-    np.testing.assert_allclose(colours(png(linear, gamma(100_000))), [GROUND, GARMENT], atol=4)
+    np.testing.assert_allclose(colors(png(linear, gamma(100_000))), [GROUND, GARMENT], atol=4)
     wide = picture((200, 200, 200), (184, 56, 49))
-    np.testing.assert_allclose(colours(png(wide, gamma(45_455, P3_CHROMATICITIES))), [GROUND, GARMENT], atol=2)
+    np.testing.assert_allclose(colors(png(wide, gamma(45_455, P3_CHROMATICITIES))), [GROUND, GARMENT], atol=2)
     plain = picture(GROUND, GARMENT)
     for same in (
         gamma(45_455),
@@ -206,9 +206,9 @@ def test_gamma_and_chromaticities_of_a_png() -> None:
         gamma(2**31),
         gamma(45_455, (0,) * 8),
     ):
-        assert colours(png(plain, same)).tolist() == [list(GROUND), list(GARMENT)]
+        assert colors(png(plain, same)).tolist() == [list(GROUND), list(GARMENT)]
     for ignored in ({b"sRGB": b"\0"} | gamma(100_000), {b"cICP": bytes([1, 13, 0, 1])} | gamma(100_000)):
-        assert colours(png(plain, ignored)).tolist() == [list(GROUND), list(GARMENT)]
+        assert colors(png(plain, ignored)).tolist() == [list(GROUND), list(GARMENT)]
 
 
 def test_primaries_that_are_on_a_line_are_ignored() -> None:
@@ -220,9 +220,9 @@ def test_code_points_go_before_an_embedded_profile_in_a_png() -> None:
     swapped = srgb.replace(b"rXYZ", b"QQQQ").replace(b"bXYZ", b"rXYZ").replace(b"QQQQ", b"bXYZ")
     swapped = swapped.replace("sRGB".encode("utf-16-be"), "xRGB".encode("utf-16-be"))
     plain = picture(GROUND, GARMENT)
-    assert np.abs(colours(png(plain, {}, icc_profile=swapped))[1] - np.array(GARMENT)).max() > 50
+    assert np.abs(colors(png(plain, {}, icc_profile=swapped))[1] - np.array(GARMENT)).max() > 50
     for points, pixels in ((bytes([1, 13, 0, 1]), plain), (bytes([12, 13, 0, 1]), picture(GROUND, (184, 56, 49)))):
-        found = colours(png(pixels, {b"cICP": points}, icc_profile=swapped))
+        found = colors(png(pixels, {b"cICP": points}, icc_profile=swapped))
         np.testing.assert_allclose(found, [GROUND, GARMENT], atol=2)
 
 
@@ -239,10 +239,10 @@ def test_code_points_of_an_avif_are_found_in_any_ipma_box() -> None:
         found[at : at + 4] = struct.pack(">I", struct.unpack_from(">I", found, at)[0] + 16)
     offset = found.index(b"iloc") + 18
     found[offset : offset + 4] = struct.pack(">I", struct.unpack_from(">I", found, offset)[0] + 16)
-    np.testing.assert_allclose(colours(bytes(found)), [GROUND, GARMENT], atol=4)
+    np.testing.assert_allclose(colors(bytes(found)), [GROUND, GARMENT], atol=4)
 
 
-def test_grey_and_transparent_pictures_are_converted_too() -> None:
+def test_gray_and_transparent_pictures_are_converted_too() -> None:
     linear = Image.new("L", (64, 64), 147)
     assert np.abs(read_image(png(linear, gamma(100_000)), SPEC).astype(int) - 200).max() <= 2
     clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))

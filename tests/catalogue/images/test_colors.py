@@ -50,21 +50,21 @@ RAMP = np.arange(SIDE) * 4096 + 1000
 SCALED = np.rint(RAMP / 257)
 
 
-def test_sixteen_bit_grey() -> None:
+def test_sixteen_bit_gray() -> None:
     image = read_image(png(deep(RAMP), 16, 0), SPEC)
     np.testing.assert_allclose(image[5], np.stack([SCALED] * 3, 1), atol=0)
 
 
-def test_sixteen_bit_grey_with_alpha() -> None:
+def test_sixteen_bit_gray_with_alpha() -> None:
     half = np.stack([RAMP, np.full(SIDE, 32768)], 1)
     image = read_image(png(deep(half), 16, 4), SPEC)
     np.testing.assert_allclose(image[5, :, 0], SCALED / 2 + 127.5, atol=2)
 
 
 def test_sixteen_bit_colour() -> None:
-    colour = np.stack([RAMP, 65535 - RAMP, RAMP // 2], 1)
-    image = read_image(png(deep(colour), 16, 2), SPEC)
-    np.testing.assert_allclose(image[5], colour / 257, atol=1)
+    color = np.stack([RAMP, 65535 - RAMP, RAMP // 2], 1)
+    image = read_image(png(deep(color), 16, 2), SPEC)
+    np.testing.assert_allclose(image[5], color / 257, atol=1)
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_sixteen_bit_colour() -> None:
         (16, 0, [0x12, 0x34] + [0x12, 0x35] * 15, 0x1234),
     ],
 )
-def test_the_grey_that_stands_for_transparency(depth: int, color_type: int, line: list[int], transparent: int) -> None:
+def test_the_gray_that_stands_for_transparency(depth: int, color_type: int, line: list[int], transparent: int) -> None:
     pixels = np.array([line] * SIDE, np.uint8)
     image = read_image(png(pixels, depth, color_type, struct.pack(">H", transparent)), SPEC)
     assert (image[:, 0] == 255).all()
     assert (image[:, 1:] < 20).all()
 
 
-def test_the_sixteen_bit_colour_that_stands_for_transparency() -> None:
+def test_the_sixteen_bit_color_that_stands_for_transparency() -> None:
     line = [0x12, 0x34, 0x56, 0x78, 0x9A, 0xBC] + [0, 0, 0x56, 0x78, 0, 0] * (SIDE - 1)
     pixels = np.array([line] * SIDE, np.uint8)
     image = read_image(png(pixels, 16, 2, bytes(line[:6])), SPEC)
@@ -210,11 +210,11 @@ def test_an_embedded_profile_is_brought_to_srgb(color: tuple[int, int, int], for
         assert np.abs(image[8, 8].astype(int) - color).max() > 4 or color[0] == 255
 
 
-def grey_profile() -> bytes:
+def gray_profile() -> bytes:
     """Build an ICC profile for grayscale with a linear transfer curve."""
     curve = b"curv\0\0\0\0" + struct.pack(">I", 0)
     white = b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in (0.9642, 1.0, 0.8249))
-    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + bytes(78)
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"gray\0" + bytes(78)
     tags = {b"desc": text + bytes(-len(text) % 4), b"wtpt": white, b"kTRC": curve}
     table, bodies, offset = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
     for name, body in tags.items():
@@ -224,14 +224,14 @@ def grey_profile() -> bytes:
     return head + bytes(28) + white[8:] + bytes(48) + table + bodies
 
 
-def test_a_grey_profile_is_for_grey() -> None:
-    grey = encoded(Image.new("L", (SIDE, SIDE), 128), "PNG", icc_profile=grey_profile())
-    np.testing.assert_allclose(read_image(grey, SPEC)[8, 8], 188, atol=2)  # 128 is half of the light, 188 in sRGB
+def test_a_gray_profile_is_for_gray() -> None:
+    gray = encoded(Image.new("L", (SIDE, SIDE), 128), "PNG", icc_profile=gray_profile())
+    np.testing.assert_allclose(read_image(gray, SPEC)[8, 8], 188, atol=2)  # 128 is half of the light, 188 in sRGB
     for picture in (
         Image.new("RGB", (SIDE, SIDE), (200, 90, 60)),
         Image.new("RGB", (SIDE, SIDE), (200, 90, 60)).quantize(),
     ):
-        image = read_image(encoded(picture, "PNG", icc_profile=grey_profile()), SPEC)
+        image = read_image(encoded(picture, "PNG", icc_profile=gray_profile()), SPEC)
         assert (image == (200, 90, 60)).all()
 
 
@@ -252,12 +252,12 @@ def test_a_broken_profile_is_left_out(profile: bytes) -> None:
     assert (read_image(data, SPEC) == (200, 90, 60)).all()
 
 
-def test_a_profile_for_other_colours_is_left_out() -> None:
+def test_a_profile_for_other_colors_is_left_out() -> None:
     data = encoded(Image.new("CMYK", (SIDE, SIDE), (0, 255, 255, 0)), "JPEG", icc_profile=p3_profile(), quality=100)
     np.testing.assert_allclose(read_image(data, SPEC)[8, 8], (255, 0, 0), atol=3)
 
 
-def test_grey_keeps_its_grey_under_a_profile_for_colours() -> None:
+def test_gray_keeps_its_gray_under_a_profile_for_colors() -> None:
     data = encoded(Image.new("L", (SIDE, SIDE), 128), "PNG", icc_profile=p3_profile())
     image = read_image(data, SPEC)
     np.testing.assert_allclose(image[8, 8], p3_to_srgb((128, 128, 128)), atol=2)

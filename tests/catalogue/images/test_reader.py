@@ -55,7 +55,7 @@ def test_reads_each_format(format_: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "RGBA"])
-def test_colour_modes_give_the_same_picture(mode: str) -> None:
+def test_color_modes_give_the_same_picture(mode: str) -> None:
     format_ = "JPEG" if mode == "CMYK" else "PNG"
     image = read_image(encoded(Image.fromarray(QUARTERS).convert(mode), format_), SPEC)
     np.testing.assert_allclose(quarter_means(image), EXPECTED, atol=12)

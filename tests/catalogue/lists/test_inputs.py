@@ -81,7 +81,7 @@ def good(uri: str, location: str, columns: dict[str, Any]) -> Row:
 
 @pytest.mark.parametrize("part_bytes", [parts.PART_BYTES, 1000])
 @pytest.mark.parametrize("case", CONTENTS | GZIPPED)
-def test_each_kind_is_recognised_and_read_whole(
+def test_each_kind_is_recognized_and_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, part_bytes: int
 ) -> None:
     monkeypatch.setattr(parts, "PART_BYTES", part_bytes)

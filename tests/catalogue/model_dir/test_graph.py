@@ -56,7 +56,7 @@ def outputs_of(function: Any, images: np.ndarray) -> np.ndarray:
     return found.numpy()
 
 
-def test_normalisation_becomes_part_of_the_convolution_before_it(network: Any, images: np.ndarray) -> None:
+def test_normalization_becomes_part_of_the_convolution_before_it(network: Any, images: np.ndarray) -> None:
     merged = graph.merged(function_of(network))
     np.testing.assert_allclose(outputs_of(merged, images), network.predict(images, verbose=0), rtol=1e-4, atol=1e-5)
     operations = merged.graph.get_operations()

@@ -264,7 +264,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to see which files are synced")
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(tmp_path: Path, calls: list[str]) -> None:
+def test_content_is_synced_before_the_file_is_renamed_and_the_folder_after_it(tmp_path: Path, calls: list[str]) -> None:
     storage.write_text(str(tmp_path / "a"), "text")
     assert calls == ["sync file", "name", "sync folder"]
     calls.clear()

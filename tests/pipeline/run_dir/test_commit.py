@@ -130,7 +130,7 @@ def test_a_job_that_is_started_again_after_its_end_changes_nothing(
         (6, {}, "6 of 106 images failed"),
     ],
 )
-def test_a_run_that_does_not_balance_or_failed_too_often_is_none(
+def test_a_run_that_does_not_balance_or_failed_too_often_gets_no_success_file(
     commit_rows: Commit, run: Run, letters: int, changes: dict[str, Any], words: str
 ) -> None:
     record = commit_rows(run, 100, letters, **changes)
@@ -270,7 +270,7 @@ def test_a_swap_that_is_killed_at_any_step_is_completed_by_the_next_attempt(
     assert not Path(run.output, "_temporary").exists()
 
 
-def test_of_two_runs_in_one_place_one_stays_whole(
+def test_two_runs_into_one_directory_leave_one_complete_run(
     results: Callable[..., dict[str, Any]], part: MakePart, run: Run, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:
     """A run that has lost the lock to another run tries to commit."""

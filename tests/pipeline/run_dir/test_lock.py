@@ -35,7 +35,7 @@ def elsewhere(beat: float) -> Holder:
     return Holder("other", "shop-7", 4711, "boot pid:[1]", STARTED, beat)
 
 
-def test_it_is_held_by_one_run_and_given_back(tmp_path: Path) -> None:
+def test_a_lock_is_held_by_one_run_and_released(tmp_path: Path) -> None:
     with held(str(tmp_path), "one", STARTED):
         holder = read_holder(str(tmp_path))
         assert holder

@@ -109,7 +109,7 @@ def test_an_attempt_that_failed_keeps_finished_work(part: MakePart, run: Run) ->
     check(run.output, overwrite=False)
 
 
-def test_an_attempt_that_failed_touches_no_neighbour(run: Run) -> None:
+def test_an_attempt_that_failed_touches_no_neighbor(run: Run) -> None:
     other = Path(run.output, "_temporary/other/predictions-1.jsonl")
     other.parent.mkdir(parents=True)
     other.touch()

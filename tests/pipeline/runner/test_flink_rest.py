@@ -55,7 +55,7 @@ def test_what_flink_says_of_its_jobs(master: str) -> None:
     assert flink_rest.state(master, "unknown") is None
 
 
-def test_the_newest_job_of_a_name_is_cancelled_and_no_other(master: str) -> None:
+def test_the_newest_job_of_a_name_is_canceled_and_no_other(master: str) -> None:
     flink_rest.cancel(master, "mine")
     flink_rest.cancel(master, "done")  # has already ended
     assert JobManager.canceled == ["/jobs/2?mode=cancel"]

@@ -197,7 +197,7 @@ def test_gates_that_make_no_sense(
     assert words in capfd.readouterr().err
 
 
-def test_a_model_from_before_labels_were_normalised_knows_its_classes(tiny_model: Path) -> None:
+def test_a_model_from_before_labels_were_normalized_knows_its_classes(tiny_model: Path) -> None:
     info = dataclasses.replace(model_dir.read(tiny_model).info, labels=("Hu\u0308te", "hat", "shoes"))
     found = module._by_name([Example("a", "H\u00fcte"), Example("b", "hat")], info)
     assert [example.label for example in found] == ["Hu\u0308te", "hat"]

@@ -388,7 +388,7 @@ def test_a_learning_rate_that_is_too_high_gives_no_model(
     assert not (tmp_path / "model").exists()
 
 
-def test_a_model_that_has_learnt_nothing_is_no_better_than_chance(
+def test_a_model_that_has_learned_nothing_is_no_better_than_chance(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert train(drawn, tmp_path / "model", "--learning-rate", "1e-9", "--backbone", "pixels") == 0

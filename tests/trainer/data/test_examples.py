@@ -73,7 +73,7 @@ def test_hidden_folders_are_not_trained_on_and_said_once(tmp_path: Path, capsys:
         (["hat/1.jpg", "shoes/.hidden"], "no photos in 'shoes'"),
     ],
 )
-def test_refuses_what_cannot_be_learnt_from(tmp_path: Path, files: list[str], words: str) -> None:
+def test_refuses_what_cannot_be_learned_from(tmp_path: Path, files: list[str], words: str) -> None:
     make(tmp_path, *files)
     with pytest.raises(UserError, match=words):
         find_examples(str(tmp_path))

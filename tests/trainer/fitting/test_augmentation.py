@@ -88,8 +88,8 @@ def test_colors_change_as_they_say() -> None:
     how = Augmentation(color=0.5)
     assert varied(image, how, one(brightness=0.75))[0, 0].tolist() == [255, 164, 114]  # a quarter of 255 is 64
     assert varied(image, how, one(contrast=0.0))[0, 0].tolist() == [164, 114, 89]  # halfway to 127.5
-    grey = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
-    expected = [round((channel + grey) / 2) for channel in (200, 100, 50)]
+    gray = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+    expected = [round((channel + gray) / 2) for channel in (200, 100, 50)]
     assert varied(image, how, one(saturation=0.0))[0, 0].tolist() == expected
 
 

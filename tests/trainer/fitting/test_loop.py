@@ -37,7 +37,7 @@ def head(inputs: int = 3, classes: int = 3, dropout: float = 0.0) -> Any:
     return keras.Model(features, keras.layers.Dense(classes)(keras.layers.Dropout(dropout)(features)))
 
 
-def normalising() -> Any:
+def normalizing() -> Any:
     import keras
 
     keras.utils.set_random_seed(0)
@@ -221,9 +221,9 @@ def test_the_moving_average_takes_the_place_of_the_weights(devices: Any) -> None
     assert np.std([e["val_loss"] for e in smooth.epochs[4:]]) < 0.3 * np.std([e["val_loss"] for e in plain.epochs[4:]])
 
 
-def test_the_statistics_of_normalisation_are_averaged_with_the_weights(devices: Any) -> None:
+def test_the_statistics_of_normalization_are_averaged_with_the_weights(devices: Any) -> None:
     """Averaged weights need averaged statistics: the latest statistics fit only the latest weights."""
-    model = normalising()
+    model = normalizing()
     fitting_ = Fitting("test", model, separable(), dataclasses.replace(STAGE, ema=0.999, epochs=3), devices, NONE)
     fitting_.run()
     layer = model.layers[1]
@@ -320,7 +320,7 @@ with strategy.scope():
     model = t.head()
 print(json.dumps(t.fit(model, t.separable(211), stage, devices).epochs))
 with strategy.scope():
-    model = t.normalising()
+    model = t.normalizing()
 fitted = t.fit(model, t.separable(), stage, devices)
 assert fitted.epochs[-1]["val_accuracy"] > 0.7, fitted
 with strategy.scope():

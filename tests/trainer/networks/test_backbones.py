@@ -79,12 +79,12 @@ def test_is_never_cut_inside_a_residual_block() -> None:
         cutting.split(model, "block_2_expand")
 
 
-def test_grey_pictures_have_one_channel() -> None:
+def test_gray_pictures_have_one_channel() -> None:
     model = backbones.build("convolutional", "none", 28, "grayscale")
     assert model.layers[-1].input_shape == (None, 28, 28, 1)
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), dtype=np.uint8)
-    grey = np.repeat(np.round(images @ [0.299, 0.587, 0.114])[..., np.newaxis], 3, axis=3).astype(np.uint8)
-    np.testing.assert_allclose(model(images), model(grey), atol=0.02)
+    gray = np.repeat(np.round(images @ [0.299, 0.587, 0.114])[..., np.newaxis], 3, axis=3).astype(np.uint8)
+    np.testing.assert_allclose(model(images), model(gray), atol=0.02)
     with pytest.raises(UserError, match="needs three channels"):
         backbones.build("MobileNetV2", "none", 96, "grayscale")
 

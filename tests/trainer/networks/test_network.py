@@ -72,7 +72,7 @@ def test_hidden_units_and_dropout(backbone: Any) -> None:
     assert Network.on(backbone, 4).head.count_params() == (1280 + 1) * 4
 
 
-def test_batch_normalisation_can_be_kept_as_it_is() -> None:
+def test_batch_normalization_can_be_kept_as_it_is() -> None:
     import keras
 
     for frozen in (True, False):
