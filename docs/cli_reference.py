@@ -72,8 +72,8 @@ def _repeated(name: str, same: set[str], missing: Iterable[str]) -> str:
     if name == "trainer sweep":
         without = ", ".join(f"`{flag}`" for flag in sorted(missing) if flag != "-h")
         return f"`--data` is required. All flags of {train} are accepted and apply to each trial, except {without}.\n"
-    also = ", ".join(f"`{flag}`" for flag in sorted(same - {"-h"}))
-    return f"`--data` is required. These flags of {train} are also accepted: {also}.\n"
+    also = ", ".join(f"`{flag}`" for flag in sorted(same - {"-h", "--data"}))
+    return f"`--data` is required. These other flags of {train} are accepted: {also}.\n"
 
 
 def _row(action: argparse.Action) -> str:

@@ -178,7 +178,10 @@ def _refuse_twice(what: str, found: Sequence[tuple[object, str]]) -> None:
     first = dict[object, str]()
     for value, run in found:
         if value in first:
-            raise UserError(f"{first[value]} and {run} have the same {what}, {value}: its rows would be duplicated")
+            raise UserError(
+                f"{first[value]} and {run} both contain {what} {value}, so its rows would be duplicated: merge only "
+                "one of them"
+            )
         first[value] = run
 
 

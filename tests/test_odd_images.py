@@ -1,13 +1,13 @@
 """The odd images of Pillow's own tests, each with its expected outcome, checked by eye.
 
-The expected colors come from Chromium, which drew each file on a white canvas, not from the reader under test. There
-are exceptions: Chromium applies the gamma chunk of hopper.png, and ignores both the EXIF orientation of the WebP files
-and the XMP orientation of xmp_tags_orientation.png. Here, hopper.png is expected to look like hopper.jpg, and the
-other files are expected to be rotated.
+The expected colors come from Chromium, not from the reader under test. Chromium drew each file on a white canvas. The
+tests deviate from Chromium in two cases: it applies the gamma chunk of hopper.png, but the tests expect the picture of
+hopper.jpg; and it ignores the EXIF orientation of the WebP files and the XMP orientation of xmp_tags_orientation.png,
+but the tests expect these files to be rotated.
 
 hopper_bad_exif.jpg also has damaged pixels: streaks that every decoder shows, since JPEG has no checksums. Chromium
-draws what is left of the truncated files, and draws unknown_compression_method.png without its profile; the reader
-refuses these files.
+draws what is left of files whose pixel data is truncated, and draws unknown_compression_method.png without its
+profile; the reader refuses these files.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ TOO_LONG = f"a cell has more than {MAX_CELL:,} characters"
 
 _AHEAD_CHARACTERS = 4 * 2**20
 
-csv.field_size_limit(MAX_CELL)  # process-wide: the default of 131,072 is too small for some product descriptions
+# The default of 131,072 characters is too small for some product descriptions. The limit applies to the whole process.
+csv.field_size_limit(MAX_CELL)
 
 
 class CsvRecord(NamedTuple):

@@ -179,9 +179,9 @@ def test_runs_that_do_not_belong_together(
     whole, shards = runs["jsonl"]
     output = ["--output", tmp_path / "merged"]
     assert "shards are missing, classify them first: 2/3" in refused(capsys, shards[0], shards[2], *output)
-    assert "have the same run" in refused(capsys, *shards, shards[1], *output)
+    assert "both contain run" in refused(capsys, *shards, shards[1], *output)
     shutil.copytree(shards[0], tmp_path / "copy")
-    assert "have the same run" in refused(capsys, *shards, tmp_path / "copy", *output)
+    assert "both contain run" in refused(capsys, *shards, tmp_path / "copy", *output)
     assert "is a complete run, but other runs are shards" in refused(capsys, *shards, whole, *output)
     assert "the runs have different output formats" in refused(capsys, shards[0], runs["csv"][1][1], *output)
     assert "is neither a run directory nor a folder of run directories" in refused(capsys, drawn, *output)
@@ -193,7 +193,7 @@ def test_runs_that_do_not_belong_together(
     assert "is one of 2 shards" in refused(capsys, *shards, tmp_path / "of two", *output)
     assert classify(drawn, tiny_model, tmp_path / "a", *flags) == 0
     assert classify(drawn, tiny_model, tmp_path / "b", *flags) == 0
-    assert "have the same input" in refused(capsys, tmp_path / "a", tmp_path / "b", *output)
+    assert "both contain input" in refused(capsys, tmp_path / "a", tmp_path / "b", *output)
     (tmp_path / "b/_SUCCESS").unlink()
     assert "has no _SUCCESS: finish this run first" in refused(capsys, tmp_path / "a", tmp_path / "b", *output)
     assert not (tmp_path / "merged").exists()

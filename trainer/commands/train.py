@@ -1,4 +1,4 @@
-"""The ``train`` command before the training itself: quick checks, and detection of a run that is already complete."""
+"""The ``train`` command: checks flags and data, detects a run that is already complete, then trains and reports."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def default_image_size(name: str) -> int:
 
 
 def image_size_of_top(name: str) -> int:
-    """Return the side in pixels of the images that a network of `keras.applications` with its top was trained on."""
+    """Return the image side, in pixels, for which the pretrained top of a `keras.applications` network was trained."""
     return _SIZES_OF_TOPS.get(name, default_image_size(name))
 
 

@@ -212,6 +212,8 @@ def test_a_disk_without_room_is_reported(
     networks: dict[str, Network], examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
-    with pytest.raises(UserError, match=r"need 0\.0 GB, but the disk of .* has only 0\.0 GB left: delete files"):
+    with pytest.raises(
+        UserError, match=r"need 0\.3 GB of free space, but the disk of .* has only 0\.0 GB left: delete files"
+    ):
         encoder(networks["none"], tmp_path / "kept").encode(examples, with_features=False)
     assert not list((tmp_path / "kept").iterdir())
