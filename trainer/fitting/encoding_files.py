@@ -32,7 +32,8 @@ def _open_arrays(
     if missing and missing + _SPARE_BYTES > free:
         raise UserError(
             f"the outputs of the frozen network need {(missing + _SPARE_BYTES) / 1e9:.1f} GB of free space, but the "
-            f"disk of {folder} has only {free / 1e9:.1f} GB left: delete files, lower --copies, or choose a --checkpoint-dir on another disk"
+            f"disk of {folder} has only {free / 1e9:.1f} GB left: delete files, lower --copies, or choose a "
+            "--checkpoint-dir on another disk"
         )
     arrays = []
     for path, (dtype, shape) in zip(paths, stored, strict=True):
