@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.commands import TRAINING, VALIDATION, finish, scratch, timed
 
 SEEDS = (1, 2, 3)
+METRICS = ("accuracy", "log_loss")
 RECIPE = ("--data", TRAINING, "--validation-data", VALIDATION, "--fine-tune", "top", "--augment", "--views", "crop",
           "--epochs", 6, "--copies", 3)  # fmt: skip
 LEAST_AREA, ASPECT_RATIO = 0.35, 4 / 3
@@ -219,32 +220,40 @@ def train(name: str, teachers: str, arguments: list[str]) -> int:
     return task.main([*arguments, *variant.flags])
 
 
-def accuracies(name: str, folder: Path, keras_home: Path) -> list[float]:
-    """Return the accuracy on the validation photos for each seed."""
-    found = []
+def metrics(name: str, folder: Path, keras_home: Path) -> dict[str, list[float]]:
+    """Return accuracy and log loss on the validation photos, each by seed."""
+    found: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for seed in SEEDS:
         model = folder / name / str(seed)
         arguments = [*RECIPE, "--model-dir", model, "--seed", seed]
         timed("benchmarks.techniques", "--train", name, folder / "recipe", *arguments, keras_home=keras_home)
-        found.append(json.loads((model / "model.json").read_text())["metrics"]["accuracy"])
-        print(name, seed, found[-1], file=sys.stderr, flush=True)
+        measured = json.loads((model / "model.json").read_text())["metrics"]
+        for metric, values in found.items():
+            values.append(measured[metric])
+        print(name, seed, measured["accuracy"], measured["log_loss"], file=sys.stderr, flush=True)
     return found
+
+
+def compared(values: Sequence[float], baseline: Sequence[float]) -> dict[str, Any]:
+    """Return the values of a variant by seed, their mean, and the mean gain over the recipe with its standard error."""
+    gains = [value - base for value, base in zip(values, baseline, strict=True)]
+    return {
+        "values": values,
+        "mean": statistics.mean(values),
+        "gain": statistics.mean(gains),
+        "standard_error": statistics.stdev(gains) / math.sqrt(len(gains)),
+    }
 
 
 def main(names: list[str]) -> None:
     """Measure variants, always starting with the unchanged recipe, and print one JSON line."""
     measured: dict[str, dict[str, Any]] = {}
+    baseline: dict[str, list[float]] = {}
     with scratch() as folder:
         for name in dict.fromkeys(["recipe", *(names or VARIANTS)]):
-            values = accuracies(name, folder / "models", folder / "keras")
-            baseline = measured["recipe"]["accuracy"] if measured else values
-            gains = [value - base for value, base in zip(values, baseline, strict=True)]
-            measured[name] = {
-                "accuracy": values,
-                "mean": statistics.mean(values),
-                "gain": statistics.mean(gains),
-                "standard_error": statistics.stdev(gains) / math.sqrt(len(SEEDS)),
-            }
+            values = metrics(name, folder / "models", folder / "keras")
+            baseline = baseline or values
+            measured[name] = {metric: compared(values[metric], baseline[metric]) for metric in METRICS}
     finish({"seeds": SEEDS, "variants": measured})
 
 
