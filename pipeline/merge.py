@@ -170,7 +170,7 @@ def _check_shards(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Non
     if missing:
         shown = ", ".join(f"{index}/{count}" for index in missing[:_SHOWN])
         more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
-        raise UserError(f"shards are missing, classify them first: {shown}{more}")
+        raise UserError(f"shards {shown}{more} are missing: classify them first")
 
 
 def _refuse_twice(what: str, found: Sequence[tuple[object, str]]) -> None:

@@ -49,7 +49,7 @@ def test_problems_of_the_data_are_reported_and_can_be_dropped(
 ) -> None:
     said = train(tmp_path / "model")
     one, other = (str(photos / name) for name in TWICE)
-    assert "of near-duplicate photos, such as" in said
+    assert "of near-duplicate photos, for example" in said
     twice = f"warning: near-duplicates with different labels: {one} (shorts), {other} (skirt)"
     assert twice in said or f"{other} (skirt), {one} (shorts)" in said
     assert "split between" not in said

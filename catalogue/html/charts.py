@@ -30,7 +30,7 @@ def reliability_diagram(bins: Sequence[dict[str, Any]]) -> str:
     marks += f'<line class="even" x1="{left}" y1="{side}" x2="{left + side}" y2="0"/>'
     marks += f'<text x="0" y="12">100 %</text><text x="18" y="{side}">0</text>'
     marks += f'<text x="{left}" y="{side + 16}">score 0</text><text x="{left + side - 38}" y="{side + 16}">100 %</text>'
-    marks += f'<text x="{left}" y="{bottom + 16}">photos by score, at most {most:,}</text>'
+    marks += f'<text x="{left}" y="{bottom + 16}">photos by score; most in a bar: {most:,}</text>'
     frame = f'<rect class="frame" x="{left}" y="0" width="{side}" height="{side}"/>'
     size = f'viewBox="0 0 {left + side + 2} {bottom + 22}" width="{left + side + 2}"'
     return f'<svg role="img" {size}>{frame}{marks}</svg>'

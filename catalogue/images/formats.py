@@ -155,7 +155,7 @@ def _opened(data: bytes, limits: Limits) -> ImageFile.ImageFile:
 def _unidentified(data: bytes) -> ImageError:
     """Return the error for a file that Pillow does not identify."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
-        return ImageError(Reason.TRUNCATED, f"{len(data):,} bytes, the header declares more")
+        return ImageError(Reason.TRUNCATED, f"the file has {len(data):,} bytes, but its header declares more")
     if avif.is_truncated(data):
         return ImageError(Reason.TRUNCATED, "the file ends before the image data is complete")
     if has_known_signature(data):

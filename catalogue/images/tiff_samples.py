@@ -155,7 +155,7 @@ def _layout(tags: Tags, *, is_separate: bool) -> _Layout:
     planes = samples if is_separate else 1
     count = planes * math.ceil(width / across) * math.ceil(height / down)
     if not len(offsets) == len(lengths) == count:
-        raise ImageError(Reason.CORRUPT, f"{len(offsets)} strips or tiles, the size of the image requires {count}")
+        raise ImageError(Reason.CORRUPT, f"the file has {len(offsets)} strips or tiles, but its size requires {count}")
     return _Layout(width, height, across, down, planes, samples // planes, offsets, lengths, is_tiled)
 
 

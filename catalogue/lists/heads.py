@@ -97,7 +97,9 @@ def head_of(path: str, *, gzipped: bool) -> Head:
 def _encoding(path: str, magic: bytes) -> str:
     """Return the encoding given by the byte order mark. Raises UserError if the file is not text."""
     if magic == PARQUET_MAGIC:
-        raise UserError(f"{path} is a gzipped Parquet file: unpack it, its pages are compressed already")
+        raise UserError(
+            f"{path} is a gzipped Parquet file: unpack it with gunzip (Parquet compresses its pages itself)"
+        )
     if magic == _ZIP_MAGIC:
         raise UserError(f"{path} is a spreadsheet or another zip file: save it as CSV in UTF-8")
     if magic in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):

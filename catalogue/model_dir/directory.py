@@ -100,8 +100,8 @@ class ModelDir:
         wrong = ~(difference <= tolerance) | relabeled
         if wrong.any():
             raise ModelDirError(
-                f"{self.path}: the model does not reproduce its golden images ({wrong.sum()} of {len(images)}; "
-                f"{relabeled.sum()} with another label; a probability differs by {difference.max():.2g}, the "
+                f"{self.path}: the model does not reproduce {wrong.sum()} of its {len(images)} golden images "
+                f"({relabeled.sum()} with another label; probabilities differ by up to {difference.max():.2g}, the "
                 f"tolerance is {tolerance:g}): {advice}"
             )
 

@@ -207,7 +207,7 @@ def _node_of(name: str) -> str:
 def folded(function: Any) -> Callable[..., list[tf.Tensor]]:
     """Freeze a concrete function and fold batch norm into its convolutions, see `merged`.
 
-    The returned function returns a list of tensors, and is not affected by later changes of the variables.
+    The returned function returns a list of tensors, and is not affected by later changes to the variables.
     """
     frozen = merged(constant(function))
     return lambda *arguments: tf.nest.flatten(frozen(*map(tf.convert_to_tensor, arguments)))

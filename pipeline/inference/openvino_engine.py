@@ -13,8 +13,8 @@ from catalogue.model_dir import ModelDir, bfloat16
 from pipeline.inference.engine import NO_BFLOAT16, Threads, Unsupported, in_parts
 from pipeline.records import BFLOAT16, OPENVINO, EngineChoice
 
-# Images per call: small batches fit into the CPU cache, large ones need fewer calls. MobileNetV2 at 224 pixels is 1.1
-# times slower with 8 than with 4.
+# Images per call. Small batches fit into the CPU cache; large batches need fewer calls. MobileNetV2 at 224 pixels takes
+# 1.1 times as long with 8 as with 4.
 AT_ONCE = 4
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 

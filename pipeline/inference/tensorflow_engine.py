@@ -13,8 +13,8 @@ from catalogue.model_dir.saved_model import SavedModel
 from pipeline.inference.engine import NO_BFLOAT16, Threads, Unsupported, in_parts
 from pipeline.records import BFLOAT16, TENSORFLOW, EngineChoice
 
-# Images per call on a CPU: small batches fit into its cache, large ones need fewer calls. MobileNetV2 at 224 pixels is
-# 1.1 times slower with 4 than with 8.
+# Images per call on a CPU. Small batches fit into its cache; large batches need fewer calls. MobileNetV2 at 224 pixels
+# takes 1.1 times as long with 4 as with 8.
 AT_ONCE = 8
 
 

@@ -26,7 +26,7 @@ Found = collections.defaultdict[str, list[Result]]
 
 
 class SavedResults:
-    """Finder of the results of a packet in the chunks that a run has written so far.
+    """Lookup of the results of a packet in the chunks that a run has written so far.
 
     Args:
         folder: folder of the chunks.

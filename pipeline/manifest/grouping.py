@@ -39,7 +39,7 @@ class GroupByLocation(beam.PTransform):
 
     Args:
         folder: local folder for the files of blocks; None on a distributed engine.
-        saved: finder of the results that lost workers have saved for a packet.
+        saved: lookup of the results that lost workers have saved for a packet.
     """
 
     def __init__(self, folder: str | None, saved: SavedResults) -> None:

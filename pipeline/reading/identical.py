@@ -113,13 +113,13 @@ class Pending:
     def add(self, image: DecodedImage) -> Iterator[DecodedImage]:
         """Add an image that is about to be classified.
 
-        If too many images are being classified, yields the images that wait for the oldest of them, with its pixels.
+        If more than `_MOST_PENDING` images are being classified, the oldest one is no longer waited for: yields the
+        images that waited for its result, each with its pixels, because their bytes are identical.
         """
         _, waiting = self._decoded.get(image.content_hash, (image, []))
         self._decoded[image.content_hash] = image, waiting
-        while (
-            len(self._decoded) > _MOST_PENDING
-        ):  # inference may run in another process, whose results never arrive here
+        # Inference may run in another process, whose results never arrive here.
+        while len(self._decoded) > _MOST_PENDING:
             yield from self._given_up(next(iter(self._decoded)))
 
     def wait(self, image: FetchedImage) -> bool:

@@ -19,7 +19,7 @@ _WIDENED = (pa.types.is_signed_integer, pa.types.is_unsigned_integer, pa.types.i
 
 
 class ColumnTypes:
-    """Finder of the columns of rows, and of a type for each that holds all of its values.
+    """Inference of the columns of manifest rows and of their types. The type of a column holds all of its values.
 
     Time and memory are linear in the number of values, even if each row has different columns.
 

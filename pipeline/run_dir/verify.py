@@ -22,7 +22,7 @@ def verify(path: str) -> dict[str, Any]:
     files = {file.location.removeprefix(f"{path}/") for file in storage.list_files(path)}
     record = read_record(path) if RUN_FILE in files else None
     if record is None:
-        raise CommandFailed(f"{path} has no {RUN_FILE}: the run has not finished")
+        raise CommandFailed(f"{path} has no {RUN_FILE} that this version can read: the run has not finished")
     counts = record["counts"]
     balanced = counts["inputs"] == counts["predictions"] + sum(counts["dead_letters"].values())
     if (record["status"] == "succeeded") != (SUCCESS_FILE in files) or (SUCCESS_FILE in files and not balanced):

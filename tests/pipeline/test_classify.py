@@ -237,7 +237,7 @@ def test_the_same_image_twice_is_two_inputs_and_one_duplicate(
 
 
 def table(folder: Path, form: str) -> list[dict[str, Any]]:
-    """Read the rows of a folder of parts with PyArrow, sorted by URI."""
+    """Return the rows of all parts in a folder, sorted by URI. CSV and Parquet are read with PyArrow."""
     texts = ("fields.sku", "model_id", "content_hash")  # some hashes look like numbers: 65675753424345e0
     options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
     found: list[dict[str, Any]] = []
@@ -657,7 +657,7 @@ def test_a_model_that_does_not_reproduce_its_golden_images_labels_nothing(
     *others, line = done.stderr.splitlines()
     assert all(other.startswith(("classifying ", "listing: ")) for other in others), done.stderr
     assert line.startswith("python -m pipeline classify: error: ")
-    assert re.search(r"does not reproduce its golden images \((\d+) of \1;", line)
+    assert re.search(r"does not reproduce (\d+) of its \1 golden images", line)
     assert line.endswith("train it again or repair the installation")
     assert not run.exists()
 

@@ -178,7 +178,7 @@ def test_runs_that_do_not_belong_together(
 ) -> None:  # fmt: skip
     whole, shards = runs["jsonl"]
     output = ["--output", tmp_path / "merged"]
-    assert "shards are missing, classify them first: 2/3" in refused(capsys, shards[0], shards[2], *output)
+    assert "shards 2/3 are missing: classify them first" in refused(capsys, shards[0], shards[2], *output)
     assert "both contain run" in refused(capsys, *shards, shards[1], *output)
     shutil.copytree(shards[0], tmp_path / "copy")
     assert "both contain run" in refused(capsys, *shards, tmp_path / "copy", *output)

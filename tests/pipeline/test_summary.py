@@ -18,7 +18,7 @@ Commit = Callable[..., dict[str, Any]]
 def test_what_it_cost_is_said_only_where_there_is_a_price(
     commit_rows: Commit, run: Run, price: float | None, cost: str
 ) -> None:
-    """Without a measured first prediction, the end of the startup is unknown."""
+    """The run has no measured first prediction, so the summary has no cost without startup."""
     record = commit_rows(dataclasses.replace(run, price_per_hour=price), 1, 0)
     *_, last = performance(record)
     if cost:

@@ -56,10 +56,10 @@ def _check_labels(examples: Sequence[Example]) -> None:
 
 
 def warn_of_sub_folders(examples: Sequence[Example]) -> None:
-    """Warn about classes with photos only in sub-folders, two or more: ``--data`` may be one level too high."""
+    """Warn about classes with photos only in subfolders, two or more: ``--data`` may be one level too high."""
     folders = collections.defaultdict(set)
     for example in examples:
         folders[example.label].add(os.path.dirname(example.uri))
     for label, found in sorted(folders.items()):
         if len(found) > 1 and not any(folder.endswith(f"/{label}") for folder in found):
-            say(f"warning: all photos of {label!r} are in {len(found)} sub-folders; is --data one level too high?")
+            say(f"warning: all photos of {label!r} are in {len(found)} subfolders; is --data one level too high?")

@@ -23,7 +23,7 @@ from trainer.data import idx, labels
 URI, LABEL = "uri", "label"
 COLUMNS = ListColumns(URI, LABEL)
 _DATA_IS = (
-    "--data accepts a folder with one sub-folder of photos for each class, a list with the columns uri and label "
+    "--data accepts a folder with one subfolder of photos for each class, a list with the columns uri and label "
     f"({', '.join((*kinds.LABELED_ENDINGS, *kinds.PARQUET_ENDINGS))}), or an IDX file of images"
 )
 
@@ -40,7 +40,7 @@ def find_examples(data: str, *, labeled: bool = True, class_names: Sequence[str]
     """List labeled photos at any path that `catalogue.storage` supports.
 
     Args:
-        data: a folder with one sub-folder for each class, in which every file at any depth is an example, except hidden
+        data: a folder with one subfolder for each class, in which every file at any depth is an example, except hidden
             files and those in hidden folders, see `catalogue.storage.globs`; or a list, or a glob of lists, with the
             columns ``uri`` and ``label``, see `catalogue.lists`; or an IDX file of images with its label file beside
             it, see `trainer.data.idx`.
@@ -142,12 +142,15 @@ def _in_folders(data: str) -> list[Example]:
         raise UserError(f"{data}: the name of the folder {unnamed[0]!r} is not UTF-8: rename it")
     classes = {labels.normalized(name) for name in folders}
     if not classes:
-        raise UserError(f"{data} has no class sub-folders: {_DATA_IS}")
+        raise UserError(f"{data} has no class subfolders: {_DATA_IS}")
     found = list(_photos_in(data))
     examples = sorted((example for example in found if example.label), key=lambda example: example.label)
     loose = [example.uri for example in found if not example.label]
     if loose:
-        say(f"warning: skipped {counted(len(loose), 'file')} outside the class folders of {data}, such as {loose[0]}")
+        say(
+            f"warning: skipped {counted(len(loose), 'file')} outside the class folders of {data}, for example "
+            f"{loose[0]}"
+        )
     empty = sorted(classes - {example.label for example in examples})
     if empty:
         raise UserError(f"{data}: no photos in {', '.join(map(repr, empty))}: add some or remove the folder")
@@ -155,7 +158,7 @@ def _in_folders(data: str) -> list[Example]:
 
 
 def _photos_in(folder: str) -> Iterator[Example]:
-    """Yield every photo below a folder, labeled with its top-level sub-folder, or "" if it is in none."""
+    """Yield every photo below a folder, labeled with its top-level subfolder, or "" if it is in none."""
     hidden, start = collections.Counter[str](), len(folder.rstrip("/")) + 1
     for file in map(storage.Listed.checked, globs.in_folder(folder, hidden)):
         name, slash, _ = file.location[start:].partition("/")

@@ -86,7 +86,7 @@ def _without(sides: Sequence[Sequence[Example]], drop: str) -> list[list[Example
     if not left_out:
         raise UserError(f"--drop {drop} names none of the photos: check its column uri, or omit --drop")
     unknown = sorted(dropped - {name_of(example.uri) for examples in named for example in examples})
-    also = f"; no photo matches {counted(len(unknown), 'other row')}, such as {unknown[0]}" if unknown else ""
+    also = f"; no photo matches {counted(len(unknown), 'other row')}, for example {unknown[0]}" if unknown else ""
     say(f"omitted {counted(left_out, 'photo')} named by --drop {drop}{also}")
     share = left_out / sum(map(len, sides))
     if share > _MOST_DROPPED:

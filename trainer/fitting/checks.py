@@ -97,7 +97,7 @@ def report_duplicates(encoded: Encoded, split: Split, duplicates: Duplicates) ->
     if not len(one):
         return
     uris = [example.uri for example in encoded.examples]
-    say(f"{counted(len(one), 'pair')} of near-duplicate photos, such as {uris[one[0]]} and {uris[other[0]]}")
+    say(f"{counted(len(one), 'pair')} of near-duplicate photos, for example {uris[one[0]]} and {uris[other[0]]}")
     apart = np.flatnonzero(validates[one] != validates[other])
     if len(apart):
         say(
@@ -130,7 +130,9 @@ def report_classes(encoded: Encoded, split: Split, labels: Sequence[str]) -> Non
         say(f"{label:{width}}  {'  '.join(f'{count:10,}' for count in counts)}")
     without = sorted(set(labels) - set(trained))
     if without:
-        raise UserError(f"no readable training photos of {', '.join(map(repr, without))}: fix or remove the class")
+        raise UserError(
+            f"no readable training photos of {', '.join(map(repr, without))}: fix the photos, or remove the class"
+        )
     if not len(split.validation):
         raise UserError("none of the validation photos can be read: fix them, or omit --validation-data")
     by_content = collections.defaultdict[str, dict[str, str]](dict)

@@ -248,9 +248,9 @@ def _check_unchanged(then: Contents, examples: Sequence[Example], limits: Limits
     """Refuse to resume a run whose photos have changed under the same names."""
     changed = sorted({uri for uri, _ in set(then) - set(contents_of(examples, limits))}) if examples else []
     if changed:
-        count = "1 photo" if len(changed) == 1 else f"{len(changed):,} photos"
+        count = "1 photo has" if len(changed) == 1 else f"{len(changed):,} photos have"
         raise UserError(
-            f"{count} changed since the run was interrupted, such as {changed[0]}: omit --resume to start over"
+            f"{count} changed since the run was interrupted, for example {changed[0]}: omit --resume to start over"
         )
 
 

@@ -78,7 +78,7 @@ def test_evaluate_counts_a_name_that_is_not_utf8(tiny_model: Path, drawn: Path, 
     ("arguments", "words"),
     [
         (["--model-dir", "{empty}", "--data", "{drawn}"], "is not a model directory: it has no model.json"),
-        (["--model-dir", "{model}", "--data", "{empty}"], "has no class sub-folders"),
+        (["--model-dir", "{model}", "--data", "{empty}"], "has no class subfolders"),
         (["--model-dir", "{model}", "--data", "{strange}"], "does not know: 'spoon'"),
         (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}"], "exists: choose another folder"),
         (["--model-dir", "{model}", "--data", "{drawn}", "--output", "{drawn}/hat/00.jpg/x"], "cannot be created in"),
@@ -114,7 +114,7 @@ def other_model(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_models_on_the_same_photos(
     tiny_model: Path, other_model: Path, drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The flips are those between the predictions of two separate evaluations."""
+    """`--compare` reports the same flips as a comparison of the predictions of two separate evaluations."""
     labels = {}
     for name, model in (("old", other_model), ("new", tiny_model)):
         assert evaluate(model, drawn, "--output", tmp_path / name) == 0

@@ -170,7 +170,7 @@ def test_a_folder_one_level_too_high_is_warned_of(
     for name in ("summer", "winter"):
         shutil.copytree(drawn, tmp_path / "data" / name)
     assert train(tmp_path / "data", tmp_path / "model") == 0
-    assert "all photos of 'summer' are in 3 sub-folders; is --data one level too high?" in capfd.readouterr().err
+    assert "all photos of 'summer' are in 3 subfolders; is --data one level too high?" in capfd.readouterr().err
     (tmp_path / "data/summer").rename(tmp_path / "data/train")
     (tmp_path / "data/winter").rename(tmp_path / "data/validation")
     assert train(tmp_path / "data", tmp_path / "none") == 2
@@ -262,7 +262,7 @@ def test_an_interrupted_run_is_resumed_only_on_the_same_photos_and_split(
     write_split(20)
     broken.write_bytes(Path(uris[0][0]).read_bytes())
     assert go_on() == 2
-    assert f"1 photo changed since the run was interrupted, such as {broken}" in capfd.readouterr().err
+    assert f"1 photo has changed since the run was interrupted, for example {broken}" in capfd.readouterr().err
     broken.write_bytes(b"no photo")
     assert go_on() == 0
 
@@ -442,7 +442,7 @@ def folder_of(folder: Path, **counts: int) -> Path:
 BAD_USE = {
     "missing folder": (lambda d: ["--data", d / "none"], "none does not exist"),
     "a file": (lambda d: ["--data", d / "good/a/0.png"], "has no column 'label'"),
-    "empty folder": (lambda d: ["--data", d / "empty"], "has no class sub-folders"),
+    "empty folder": (lambda d: ["--data", d / "empty"], "has no class subfolders"),
     "one class": (lambda d: ["--data", d / "one"], "has only one class"),
     "a class with one photo": (lambda d: ["--data", d / "lonely"], "class 'b' has one photo"),
     "a class of broken photos": (lambda d: ["--data", d / "broken"], "no readable training photos of 'b'"),

@@ -40,7 +40,7 @@ def test_files_beside_the_class_folders_are_warned_of(tmp_path: Path, capsys: py
     make(tmp_path, "hat/1.jpg", "shoes/2.jpg", "loose.jpg", "readme.txt")
     assert len(find_examples(str(tmp_path))) == 2
     said = capsys.readouterr().err
-    assert f"warning: skipped 2 files outside the class folders of {tmp_path}, such as {tmp_path}/" in said
+    assert f"warning: skipped 2 files outside the class folders of {tmp_path}, for example {tmp_path}/" in said
 
 
 def test_folders_that_look_the_same_are_one_class(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_hidden_folders_are_not_trained_on_and_said_once(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ([], "no class sub-folders"),
-        (["1.jpg"], "no class sub-folders"),
+        ([], "no class subfolders"),
+        (["1.jpg"], "no class subfolders"),
         (["hat/1.jpg", "shoes/.hidden"], "no photos in 'shoes'"),
     ],
 )
