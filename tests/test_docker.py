@@ -108,7 +108,7 @@ def test_the_entry_points_start_and_classify(
 
 @pytest.fixture
 def pool(image: Path, environment: dict[str, str], stages: list[Instructions], tmp_path: Path) -> Iterator[None]:
-    """A worker pool, started as the image starts it with ``--worker_pool``; `boot` is at its path in the image."""
+    """A worker pool, started as the image starts it with ``--worker_pool``; `boot` is mounted at the same path."""
     require(BOOT, "Go")
     free_port()
     if subprocess.run(["unshare", "--mount", "--map-root-user", "true"], capture_output=True, check=False).returncode:

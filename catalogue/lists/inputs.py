@@ -65,7 +65,7 @@ class BadRow:
         columns: other columns; empty if they cannot be read.
         message: line or row, and the problem.
         is_without_uri: whether the only problem is a missing URI.
-        reason: reason of its dead letter.
+        reason: reason for its dead letter.
     """
 
     uri: str
@@ -259,7 +259,7 @@ def _row(uri: str, columns: dict[str, Any], base: str, where: str) -> Row | BadR
 
 
 def location_of(uri: str, base: str) -> str:
-    """Return the location of an image: its URI made absolute, with a lowercase scheme.
+    """Return the location of an image: its URI resolved against `base`, with a lowercase scheme.
 
     ``..`` is resolved in relative URIs and local paths. A URI that begins with ``//`` and a host gets the scheme of
     `base` if `base` is on the web, else ``https:``.

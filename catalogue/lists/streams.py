@@ -65,7 +65,7 @@ def open_list(found: ImageList) -> Iterator[Any]:
 
 def _check_unchanged(found: ImageList) -> None:
     if found.version is not None and version_of(found.path) != found.version:
-        raise UserError(f"{found.path} changed while it was read: wait until it is complete, then run again")
+        raise UserError(f"{found.path} changed while it was being read: wait until it is complete, then run again")
 
 
 def version_of(path: str) -> str | None:

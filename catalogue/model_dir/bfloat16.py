@@ -54,7 +54,8 @@ def kernels(weights: np.ndarray) -> np.ndarray:
     1x1 kernels, the sum over the input channels is preserved: after a ReLU, all channels have values of the same sign.
 
     Args:
-        weights: float32 [..., I, h, w], where I is the number of input channels.
+        weights: float32 [O, I, h, w], output and input channels; of a depthwise convolution [C, M, h, w], channels and
+            filters per channel.
 
     Returns:
         float32 of the same shape, containing only bfloat16 values.

@@ -65,8 +65,8 @@ def with_kernels(function: Any, change: Callable[[np.ndarray], np.ndarray]) -> A
 
     Args:
         function: frozen function, see `constant`.
-        change: function of weights float32 [..., I, h, w], where I is the number of input channels, that returns new
-            weights of the same shape.
+        change: function of weights float32 [O, I, h, w], with output and input channels, or of a depthwise convolution
+            [C, M, h, w], with channels and filters per channel, that returns new weights of the same shape.
     """
     graph = _Graph(function)
     nodes = list(graph.convolutions())

@@ -187,7 +187,7 @@ class ObjectReads:
         with self.translated_errors():
             result = obstore.get(self._store, key, options={"range": (start, end)})
             if self._version_of(result.meta) != version:
-                raise StorageError(Reason.READ_FAILED, f"{key} changed while it was read")
+                raise StorageError(Reason.READ_FAILED, f"{key} changed while it was being read")
             return bytes(result.bytes())
 
     @contextlib.contextmanager

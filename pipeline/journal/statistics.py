@@ -21,7 +21,7 @@ class Statistics:
         images: number of images.
         predictions: rows of classified images.
         dead_letters: reason -> rows of images that could not be classified.
-        duplicates: manifest lines that repeat the image of another line.
+        duplicates: duplicate manifest lines: rows of an image beyond its first row.
         classified: rows of predictions made in this run.
         reused: source -> rows with results of earlier attempts and runs, or of identical images.
         retried: rows of images that were retried after a transient failure.

@@ -75,7 +75,7 @@ class Reads:
         self._group = []
 
     def next(self) -> list[FetchedImage | FinishedImage]:
-        """Wait for the next finished images and return them. Raises errors that are not specific to an image."""
+        """Wait for the next reads to end, and return their images. Raises errors that are not specific to an image."""
         block = self._shared.done.get()
         self.under_way -= len(block.results)
         _budget().give(block.size)

@@ -55,7 +55,11 @@ def _metrics(record: Mapping[str, Any], class_stats: Mapping[str, Any]) -> Itera
     )
     yield "run_identical", "Rows with the result of another image with identical bytes.", _one(counts["identical"])
     yield "run_retried", "Rows of images that were retried after a transient failure.", _one(counts["retried"])
-    yield "run_duplicates", "Rows that repeat the image of another row.", _one(counts["duplicates"])
+    yield (
+        "run_duplicates",
+        "Duplicate manifest lines: rows of an image beyond its first row.",
+        _one(counts["duplicates"]),
+    )
     yield "run_workers", "Worker processes.", _one(record["workers"])
     yield "run_worker_seconds", "Seconds spent by the workers, by step.", _by("step", timings["worker_seconds"])
     yield (

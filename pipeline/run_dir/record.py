@@ -35,7 +35,7 @@ class Counts:
         summed_predictions: predictions in the statistics of the classes.
         dead_letter_rows: rows in the files of ``dead_letters/``.
         dead_letters: reason -> number of rows.
-        duplicates: manifest lines that repeat the image of another line.
+        duplicates: duplicate manifest lines: rows of an image beyond its first row.
         left_out: hidden files and rows without a URI that were skipped.
         classified: predictions made in this run.
         reused: source -> rows with results of earlier attempts and runs, or of identical images.

@@ -76,7 +76,7 @@ class _Crew:
         name: unique name, with which each handler looks up its crew.
         options: Beam's options for the workers.
         lost: event that is set when a worker ends unexpectedly.
-        reason: reason of the first loss; empty if none.
+        reason: reason for the first loss; empty if no worker was lost.
     """
 
     def __init__(self) -> None:

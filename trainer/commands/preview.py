@@ -51,7 +51,9 @@ def preview(arguments: argparse.Namespace) -> None:
     sides = split.sides(read.examples)
     photo = read_photo(sides["training"][0], spec, limits)
     if isinstance(photo, Unreadable):
-        raise UserError(f"{photo.example.uri} has changed while it was being read: run the command again")
+        raise UserError(
+            f"{photo.example.uri} could be read at first, but not a second time ({photo.error}): run the command again"
+        )
     image = _colored(photo.image, a.color_mode)
     shape = f"{' × '.join(map(str, image.shape[:2]))}, gray" if _is_gray(image) else " × ".join(map(str, image.shape))
     about = f"{shape}, {image.dtype}, {image.min()} to {image.max()}"

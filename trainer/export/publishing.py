@@ -24,7 +24,7 @@ def foreign_files(path: str) -> list[str] | None:
     """List the files in a local or remote model directory that are not part of the model.
 
     Returns:
-        The paths of the files in the directory; None if its ``model.json`` is missing or damaged.
+        Their paths, relative to the directory; None if its ``model.json`` is missing or damaged.
 
     Raises:
         StorageError: the directory cannot be read.

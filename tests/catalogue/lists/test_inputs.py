@@ -505,7 +505,7 @@ def test_a_list_that_is_replaced_between_its_parts_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     for part in changed_list(f"{tmp_path}/{name}", monkeypatch):
-        with pytest.raises(UserError, match=f"{name} changed while it was read: wait until it is complete"):
+        with pytest.raises(UserError, match=f"{name} changed while it was being read: wait until it is complete"):
             next(inputs.rows(part, ListColumns()))
 
 
@@ -514,7 +514,7 @@ def test_an_object_that_is_replaced_between_its_parts_ends_the_run(
     monkeypatch: pytest.MonkeyPatch, name: str, open_object_store: Callable[[str], Any]
 ) -> None:
     part, *_ = changed_list(f"{open_object_store('s3').root}/{name}", monkeypatch)
-    with pytest.raises(UserError, match=f"{name} changed while it was read"):
+    with pytest.raises(UserError, match=f"{name} changed while it was being read"):
         next(inputs.rows(part, ListColumns()))
 
 
@@ -537,14 +537,14 @@ def test_a_list_that_changes_while_a_part_is_open_ends_the_run(
     found = first_rows(path)
     assert isinstance(next(found), Row)
     change(path)
-    with pytest.raises(UserError, match="changed while it was read"):
+    with pytest.raises(UserError, match="changed while it was being read"):
         list(found)
     monkeypatch.setattr(parts, "PART_BYTES", 1000)
     path.write_bytes(b"uri\n" + b"/old.jpg\n" * 100_000)
     divided = inputs.parts_of(str(path), ListColumns())
     assert isinstance(next(divided), Part)
     change(path)
-    with pytest.raises(UserError, match="changed while it was read"):
+    with pytest.raises(UserError, match="changed while it was being read"):
         list(divided)
 
 

@@ -283,7 +283,7 @@ def test_goes_on_where_it_was_interrupted(devices: Any, tmp_path: Path, after: i
 
 
 def test_batches_of_any_shape_run_through_one_graph(devices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph per shape would round differently, and a resumed run, whose stacks have other shapes, would differ."""
+    """Graphs traced for different shapes round differently, and the stacks of a resumed run have other shapes."""
     traced = []
     inputs = fitting.batches.inputs
     monkeypatch.setattr(fitting.batches, "inputs", lambda *arguments: traced.append(1) or inputs(*arguments))
