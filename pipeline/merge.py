@@ -220,7 +220,11 @@ def _parts(
     if len({columns for columns, _ in found}) > 1:
         one, other = list(dict.fromkeys(columns for columns, _ in found))[:2]
         differ = sorted(set(re.split(r"[,\n]", one)) ^ set(re.split(r"[,\n]", other)))
-        how = f"different columns in {folder} ({', '.join(differ[:_SHOWN])})" if differ else f"other orders of {folder}"
+        how = (
+            f"different columns in {folder} ({', '.join(differ[:_SHOWN])})"
+            if differ
+            else f"the columns in {folder} in other orders"
+        )
         raise UserError(f"the runs have {how}: merge only runs with the same columns in the same order")
     if folder != JOURNAL:  # ``run.json`` does not count the rows of the journal
         rows = collections.Counter[str]()

@@ -658,7 +658,7 @@ def test_a_model_that_does_not_reproduce_its_golden_images_labels_nothing(
     assert all(other.startswith(("classifying ", "listing: ")) for other in others), done.stderr
     assert line.startswith("python -m pipeline classify: error: ")
     assert re.search(r"does not reproduce (\d+) of its \1 golden images", line)
-    assert line.endswith("train it again or repair the installation")
+    assert line.endswith("train the model again or repair the installation")
     assert not run.exists()
 
 

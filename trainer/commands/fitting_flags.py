@@ -99,8 +99,8 @@ def add_advanced_arguments(add: Any) -> None:
         "--weight-decay",
         type=flags.non_negative_float,
         metavar="R",
-        help=f"decoupled weight decay (default: {FINE_TUNING_STAGE.weight_decay} for fine-tuning; otherwise "
-        f"{ADAMW_DECAY} with adamw, 0 with other optimizers)",
+        help=f"decoupled weight decay (default: {FINE_TUNING_STAGE.weight_decay} for fine-tuning; else "
+        f"{ADAMW_DECAY} with adamw, or 0)",
     )
     add("--l1", type=flags.non_negative_float, metavar="R", help="L1 penalty on the weights (default: 0)")
     add("--l2", type=flags.non_negative_float, metavar="R", help="L2 penalty on the weights (default: 0)")

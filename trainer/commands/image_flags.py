@@ -34,7 +34,7 @@ def add_arguments(add: Any) -> None:
         "--views",
         type=_views,
         metavar="RULE,RULE",
-        help="resize each photo by several rules, such as crop,pad, and average their features; multiplies the time",
+        help="average the features of several resize rules, such as crop,pad; multiplies the time",
     )
 
 
@@ -67,7 +67,7 @@ def add_augmentation_arguments(add: Any) -> None:
         ("zoom", "maximum zoom, as a share of the size"),
         ("shift", "maximum shift, as a share of the side"),
         ("shear", "maximum shear in degrees"),
-        ("color", "maximum change of brightness, contrast and saturation, as a share"),
+        ("color", "maximum change of brightness, contrast, saturation, as a share"),
     ):
         default = getattr(DEFAULT, name)
         help_text = f"{unit} (with --augment: {default:g})"

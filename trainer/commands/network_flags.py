@@ -41,7 +41,7 @@ def add_arguments(add: Any) -> None:
         type=flags.fraction,
         default=DROPOUT,
         metavar="R",
-        help="dropout rate after each hidden layer, or before the last layer if there are none",
+        help="dropout rate after hidden layers, or without any before the last layer",
     )
     image_flags.add_arguments(add)
 

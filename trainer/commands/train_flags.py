@@ -40,7 +40,7 @@ def add_method_arguments(parser: argparse.ArgumentParser, *, with_pretrained_hea
             "--head",
             choices=HEAD_CHOICES,
             default=HEAD_CHOICES[0],
-            help="new: a head for the classes of --data; imagenet: the pretrained head for the ImageNet classes",
+            help="train a new head, or keep the pretrained one for ImageNet classes",
         )
     fitting_flags.add_arguments(parser.add_argument_group("fitting").add_argument)
     image_flags.add_augmentation_arguments(parser.add_argument_group("augmentation").add_argument)
@@ -83,7 +83,7 @@ def _add_checkpoint_arguments(add: Any) -> None:
         type=flags.path,
         default=os.environ.get("AIP_CHECKPOINT_DIR"),
         metavar="DIR",
-        help="folder of the checkpoints (default: AIP_CHECKPOINT_DIR, or a folder beside the model directory)",
+        help="checkpoint folder (default: AIP_CHECKPOINT_DIR, or beside the model directory)",
     )
     add(
         "--checkpoint-seconds",

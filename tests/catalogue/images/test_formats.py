@@ -54,8 +54,9 @@ def test_pages_with_many_comments_are_refused_at_once(part: bytes) -> None:
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_svg_and_html_are_named(mark: bytes) -> None:
-    for data, name in ((b"<?xml version='1.0'?>\n<!-- a --><!-- b -->\n<svg>", "SVG"), (b" <!DOCTYPE html>", "HTML")):
-        with pytest.raises(ImageError, match=f"^unknown_format: {name} is not supported"):
+    svg = b"<?xml version='1.0'?>\n<!-- a --><!-- b -->\n<svg>"
+    for data, words in ((svg, "SVG is not supported"), (b" <!DOCTYPE html>", "an HTML page, not an image")):
+        with pytest.raises(ImageError, match=f"^unknown_format: {words}"):
             read_image(mark + data, SPEC)
 
 
