@@ -65,7 +65,10 @@ def few_photos(folder: Path) -> Path:
 
 
 def peak(folder: Path, network: str, photos: Path, *flags: str) -> dict[str, Any]:
-    """Run once. Return the peak bytes of all processes together, the bytes of each at that peak, and the speed."""
+    """Run `classify` once. Return the peak memory of all its processes, the memory of each at that peak, and the speed.
+
+    Memory is the proportional set size (PSS), in bytes.
+    """
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     words = ["classify", "--input", photos, "--model-dir", folder / network, "--output", run, *flags]

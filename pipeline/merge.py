@@ -156,8 +156,10 @@ def _check_shards(runs: Sequence[str], records: Sequence[dict[str, Any]]) -> Non
                 f"{first['shard']['count']}: merge only runs with the same N in --shard I/N"
             )
         if record["input"] != first["input"]:
-            inputs = (", ".join(own["input"]) for own in (record, first))
-            raise UserError(f"{run} and {runs[0]} are shards of different inputs: {' and '.join(inputs)}")
+            own, other = (", ".join(one["input"]) for one in (record, first))
+            raise UserError(
+                f"{run} is a shard of {own}, but {runs[0]} is a shard of {other}: merge only shards of the same --input"
+            )
         rows, digest = record["shard"]["rows"], record["shard"]["digest"]
         if (rows, digest) != (first["shard"]["rows"], first["shard"]["digest"]):
             raise UserError(

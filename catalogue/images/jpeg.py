@@ -66,7 +66,7 @@ class _Scans:
 
 
 def _check_frame(marker: int, header: bytes) -> None:
-    """Reject a kind of JPEG that Pillow cannot decode safely, if at all: decoding a lossless one overruns a buffer.
+    """Reject a JPEG of a kind that Pillow cannot decode safely: decoding a lossless JPEG overruns a buffer.
 
     Args:
         marker: second byte of the frame's marker (``SOF``).

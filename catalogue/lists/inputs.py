@@ -108,7 +108,7 @@ def parts_of(where: str, columns: ListColumns) -> Iterator[str | Part]:
 
 
 def _recognized(path: str, columns: ListColumns) -> ImageList | None:
-    """Recognize a list, and record its version from before it was read. Return None if the list is empty."""
+    """Detect the kind of a list, and take its version before it is read. Return None if the list is empty."""
     version = version_of(path)
     found = kinds.recognize(path, columns)
     return dataclasses.replace(found, version=version) if found else None

@@ -188,7 +188,7 @@ def test_runs_that_do_not_belong_together(
     assert "is one of the runs to merge" in refused(capsys, *shards, "--output", shards[0])
     flags = ["--engine", "tensorflow", "--max-failure-rate", 1]
     assert classify(drawn, tiny_model, tmp_path / "other", *flags, "--shard", "2/3") == 0
-    assert "are shards of different inputs" in refused(capsys, shards[0], tmp_path / "other", shards[2], *output)
+    assert "merge only shards of the same --input" in refused(capsys, shards[0], tmp_path / "other", shards[2], *output)
     assert classify(drawn, tiny_model, tmp_path / "of two", *flags, "--shard", "2/2") == 0
     assert "is one of 2 shards" in refused(capsys, *shards, tmp_path / "of two", *output)
     assert classify(drawn, tiny_model, tmp_path / "a", *flags) == 0

@@ -163,7 +163,7 @@ def _print_comparison(info: ModelInfo, comparison: Comparison) -> None:
         print_line(f"{label:{width}}  {counts['fixed']:5,}  {counts['broken']:6,}")
     print_line(
         f"model {comparison.before} of --compare has accuracy {found['accuracy_before']:.4f}, model {info.id} "
-        f"has {found['accuracy']:.4f}: {found['fixed']:,} fixed, {found['broken']:,} broken, "
+        f"has {found['accuracy']:.4f}: {counted(found['fixed'], 'photo')} fixed, {found['broken']:,} broken, "
         f"p = {found['p_value']:.3g} (McNemar)"
     )
 

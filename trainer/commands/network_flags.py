@@ -61,7 +61,7 @@ def add_advanced_arguments(add: Any) -> None:
 
 
 def layers(arguments: argparse.Namespace) -> names.Layers:
-    """Return the layers of ``convolutional``. Raises UserError if the flags are given for another backbone."""
+    """Return the layer settings of ``convolutional``. Raises UserError if one is given with another backbone."""
     given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(names.Layers)}
     given = {name: value for name, value in given.items() if value is not None}
     if given and arguments.backbone != CONVOLUTIONAL:

@@ -80,7 +80,7 @@ def _check_output(config: TrainConfig) -> None:
     except StorageError as error:
         raise UserError(f"--model-dir {path} cannot be read: {error.message}") from error
     if foreign is None:
-        raise UserError(f"{path} is not a model directory: choose another --model-dir")
+        raise UserError(f"{path} is neither empty nor an intact model directory: choose another --model-dir")
     if foreign:
         raise UserError(
             f"{path} contains files that are not part of its model, such as {foreign[0]!r}: choose another --model-dir"

@@ -1,4 +1,4 @@
-"""Digests that identify the photos of a run: by URI, label and split, and by content."""
+"""Digests that identify the photos of a run: one of URIs, labels and splits, and one of URIs and contents."""
 
 from __future__ import annotations
 

@@ -481,13 +481,19 @@ BAD_USE = {
         "cannot be written",
     ),
     "an output where nobody may write": (lambda d: ["--model-dir", "/proc/new/model"], "/proc/new/model cannot be"),
-    "another program's model.json": (lambda d: ["--model-dir", d / "foreign"], "is not a model directory"),
+    "another program's model.json": (
+        lambda d: ["--model-dir", d / "foreign"],
+        "is neither empty nor an intact model directory",
+    ),
     "an empty path": (lambda d: ["--model-dir", ""], "argument --model-dir: the path is empty"),
     "not a number": (lambda d: ["--epochs", "abc"], "argument --epochs: 'abc' is not an integer from 1 to 2147483647"),
     "a dropout rate of one": (lambda d: ["--dropout", "1"], "'1' is not a number of at least 0 and below 1"),
     "a batch size that is too large": (lambda d: ["--batch-size", "9" * 20], "is not an integer from 1 to 2147483647"),
     "unknown flag": (lambda d: ["--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
-    "an output that is something else": (lambda d: ["--model-dir", d / "other"], "is not a model directory"),
+    "an output that is something else": (
+        lambda d: ["--model-dir", d / "other"],
+        "is neither empty nor an intact model directory",
+    ),
     "an output that is a file": (lambda d: ["--model-dir", d / "other/a/0.png"], "is a file"),
 }
 
