@@ -120,11 +120,12 @@ class LocalStore:
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(source, target)
-                sync_folder(folder)
             except OSError:
                 if not (os.path.exists(target) and os.path.samefile(source, target)):
                     with open(source, "rb") as reader:
                         self.upload(target, reader, only_if_absent=False)
+                    return
+            sync_folder(folder)
 
     def delete(self, locations: Iterable[str]) -> None:
         """See `Store`."""

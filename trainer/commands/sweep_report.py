@@ -101,14 +101,13 @@ def _plots(
     With ``--one-at-a-time``, the trial whose settings are those without ``--vary`` is in every plot.
     """
     done = [(trial, trial.accuracy) for trial in trials if trial.accuracy is not None]
-    plain = train_config(arguments, {}) if arguments.one_at_a_time else None
+    unvaried = []
+    if arguments.one_at_a_time:
+        plain = train_config(arguments, {})
+        unvaried = [own for own in done if train_config(arguments, own[0].values) == plain]
     for flag in varied:
         points = [(trial.values[flag], accuracy) for trial, accuracy in done if flag in trial.values]
-        points += [
-            (_NOT_VARIED, accuracy)
-            for trial, accuracy in done
-            if flag not in trial.values and train_config(arguments, trial.values) == plain
-        ]
+        points += [(_NOT_VARIED, accuracy) for trial, accuracy in unvaried if flag not in trial.values]
         yield page.section(flag, charts.dots(points))
 
 

@@ -50,7 +50,7 @@ _NAMES = {
     "weights_hash": "SHA-256 of --weights",
     "chosen_by": "choice of trials",
 }
-"""Settings that are not named after their flag, see `name_of`."""
+"""Settings that are not named after their flag, see `_named`."""
 
 
 @dataclasses.dataclass
@@ -190,12 +190,12 @@ def differences(before: dict[str, Any], run: dict[str, Any]) -> list[str]:
     return [
         "different photos, labels or validation data"
         if name == "photos"
-        else f"{name_of(name)} {was.get(name)}, now {now.get(name)}"
+        else f"{_named(name)} {was.get(name)}, now {now.get(name)}"
         for name in other
     ]
 
 
-def name_of(setting: str) -> str:
+def _named(setting: str) -> str:
     """Return the flag that determines a setting of a run, or words if the setting is not the value of a flag.
 
     Args:

@@ -169,6 +169,17 @@ def test_copies_may_be_repeated_and_replace_other_files(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
 
 
+def test_a_copy_whose_name_cannot_be_synced_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "a").write_text("rows")
+    monkeypatch.setattr("catalogue.storage.local.sync_folder", failing)
+    for _ in range(2):  # the second copy finds the link of the first
+        with pytest.raises(StorageError, match="Input/output error"):
+            storage.copy(str(tmp_path / "a"), str(tmp_path / "b"))
+
+
 def test_new_files_have_the_permissions_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     storage.write_text(f"{tmp_path}/a", "a")
